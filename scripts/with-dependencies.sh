@@ -4,10 +4,9 @@
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-stamp=node_modules/.installed-lock # a copy of the lock file that node_modules was installed from
 lock=node_modules.lock
 
-installed() { cmp -s "$root/package-lock.json" "$root/$stamp"; }
+installed() { [ -d "$root/node_modules" ] && node "$root/scripts/installed.cjs"; }
 
 if ! installed; then
   # Two first runs at once must not install over each other; mkdir is the portable atomic lock.
@@ -26,7 +25,6 @@ if ! installed; then
   if ! installed; then
     echo "with-dependencies: installing packages (npm ci)" >&2
     (cd "$root" && npm ci --no-audit --no-fund --loglevel=error >&2)
-    cp "$root/package-lock.json" "$root/$stamp"
   fi
   rmdir "$root/$lock"
   trap - EXIT INT TERM

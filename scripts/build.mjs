@@ -1,0 +1,53 @@
+// Builds dist/: tsc, and the SQL files beside the code that reads them. `--if-stale` does nothing when dist/ is up to date.
+// The build happens in a folder of its own and is swapped in when complete, so that a running build never breaks a reader.
+import { spawnSync } from "node:child_process";
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const dist = join(root, "dist");
+const output = join(root, `dist.${process.pid}.new`);
+const previous = join(root, `dist.${process.pid}.old`);
+
+function isStale() {
+  if (!existsSync(join(dist, "cli.js"))) return true;
+  const built = statSync(dist).mtimeMs;
+  const inputs = ["tsconfig.json", "tsconfig.build.json", "package-lock.json", "scripts/build.mjs", "src"];
+  // Folders count too: removing a file changes only its folder.
+  const sources = readdirSync(join(root, "src"), { recursive: true }).map((name) => join("src", name));
+  return [...inputs, ...sources].some((name) => statSync(join(root, name)).mtimeMs > built);
+}
+
+function compile() {
+  const tsc = join(root, "node_modules/.bin/tsc");
+  const result = spawnSync(tsc, ["-p", "tsconfig.build.json", "--outDir", output], { cwd: root, stdio: "inherit" });
+  if (result.error) throw result.error;
+  if (result.status !== 0) {
+    rmSync(output, { recursive: true, force: true });
+    process.exit(result.status ?? 1);
+  }
+}
+
+function swapIn() {
+  if (existsSync(dist)) renameSync(dist, previous);
+  try {
+    renameSync(output, dist);
+  } catch (error) {
+    // A build that ran beside this one was first, from the same sources.
+    if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+    rmSync(output, { recursive: true, force: true });
+  }
+  rmSync(previous, { recursive: true, force: true });
+}
+
+if (!process.argv.includes("--if-stale") || isStale()) {
+  mkdirSync(output, { recursive: true });
+  compile();
+  cpSync(join(root, "src/schema"), join(output, "schema"), {
+    recursive: true,
+    filter: (path) => statSync(path).isDirectory() || path.endsWith(".sql"),
+  });
+  chmodSync(join(output, "cli.js"), 0o755);
+  swapIn();
+}

@@ -1,0 +1,66 @@
+import pg from "pg";
+import type { TestProject } from "vitest/node";
+import { PostgresUnavailable, runSetupScript, startPostgresCluster } from "./postgres-cluster.js";
+
+/** What the test files are told about the PostgreSQL server of this run. */
+export type PostgresService =
+  | { readonly available: true; readonly url: string }
+  | { readonly available: false; readonly reason: string };
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    postgres: PostgresService;
+  }
+}
+
+/** A server of the caller's own (TEST_DATABASE_URL): a superuser URL; its other databases are left alone. */
+async function useGivenServer(url: string): Promise<PostgresService> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 });
+  await client.connect();
+  try {
+    const hasVector = async (): Promise<boolean> =>
+      (await client.query("SELECT FROM pg_available_extensions WHERE name = 'vector'")).rowCount === 1;
+    if (!(await hasVector())) {
+      const isLocal = ["localhost", "127.0.0.1", "::1", "[::1]", ""].includes(new URL(url).hostname);
+      if (!isLocal || process.getuid?.() !== 0) {
+        throw new PostgresUnavailable("the server of TEST_DATABASE_URL lacks the pgvector extension");
+      }
+      const { rows } = await client.query<{ major: string }>(
+        "SELECT current_setting('server_version_num')::int / 10000 AS major",
+      );
+      runSetupScript("install-pgvector.sh", String(rows[0]?.major));
+      if (!(await hasVector())) throw new PostgresUnavailable("pgvector was installed, but the server does not see it");
+    }
+    await client.query(
+      `DO $$ BEGIN CREATE ROLE password_required NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`,
+    );
+  } finally {
+    await client.end();
+  }
+  return { available: true, url };
+}
+
+/** Gives every test run a PostgreSQL server with pgvector, and takes it away again however the run ends. */
+export default async function setup(project: TestProject): Promise<(() => void) | undefined> {
+  const given = process.env["TEST_DATABASE_URL"];
+  if (given) {
+    project.provide("postgres", await useGivenServer(given));
+    return undefined;
+  }
+  try {
+    const cluster = await startPostgresCluster();
+    process.once("exit", cluster.stop);
+    for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
+      process.once(signal, () => {
+        cluster.stop();
+        process.exit(status);
+      });
+    }
+    project.provide("postgres", { available: true, url: cluster.url });
+    return cluster.stop;
+  } catch (error) {
+    if (!(error instanceof PostgresUnavailable)) throw error;
+    project.provide("postgres", { available: false, reason: error.message });
+    return undefined;
+  }
+}

@@ -1,0 +1,196 @@
+import { spawnSync } from "node:child_process";
+import { appendFileSync, chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** A PostgreSQL server that lives as long as one test run, in a temporary folder, listening on 127.0.0.1 only. */
+export interface PostgresCluster {
+  /** Superuser URL of the maintenance database. */
+  readonly url: string;
+  /** Stops the server and removes its folder. Synchronous, so that it can run while the process is ending. Repeatable. */
+  stop(): void;
+}
+
+/** Thrown where this machine cannot give a server with pgvector; the message says why. */
+export class PostgresUnavailable extends Error {}
+
+const isRoot = process.getuid?.() === 0;
+const folderPrefix = "llmspell-test-postgres-";
+
+const settings = `
+listen_addresses = '127.0.0.1'
+max_connections = 50
+max_locks_per_transaction = 256
+# Nothing outlives the run, so durability is not paid for.
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+jit = off
+# Unusual on purpose: the tool must not depend on the server's own time zone or date style.
+timezone = 'Asia/Kathmandu'
+datestyle = 'SQL, DMY'
+`;
+
+// Members of password_required must give a password, so that tests can prove what a wrong one does.
+const hostBasedAuthentication = `
+local all all trust
+host all +password_required 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 trust
+`;
+
+interface Outcome {
+  readonly ok: boolean;
+  readonly output: string;
+}
+
+function run(command: string, args: readonly string[], options: { asServer?: boolean; timeout?: number } = {}): Outcome {
+  // PostgreSQL refuses to run as root; the package's own account takes its place.
+  const drop = isRoot && options.asServer === true;
+  const result = spawnSync(drop ? "runuser" : command, drop ? ["-u", "postgres", "--", command, ...args] : args, {
+    cwd: "/",
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: options.timeout ?? 120_000,
+  });
+  const output = `${result.stdout ?? ""}${result.stderr ?? ""}${result.error ? result.error.message : ""}`;
+  return { ok: result.status === 0, output };
+}
+
+function must(what: string, outcome: Outcome): void {
+  if (!outcome.ok) throw new PostgresUnavailable(`${what} failed:\n${outcome.output.slice(-2000)}`);
+}
+
+/** Runs one of the project's set-up scripts, which install Debian packages. */
+export function runSetupScript(name: string, ...args: string[]): void {
+  const script = fileURLToPath(new URL(`../../scripts/${name}`, import.meta.url));
+  must(`scripts/${name}`, run("sh", [script, ...args], { timeout: 900_000 }));
+}
+
+function findBinFolder(): string | undefined {
+  const debian = "/usr/lib/postgresql";
+  const majors = existsSync(debian) ? readdirSync(debian).filter((name) => /^\d+$/.test(name)) : [];
+  const newestFirst = majors.sort((a, b) => Number(b) - Number(a)).map((major) => join(debian, major, "bin"));
+  const configured = run("pg_config", ["--bindir"]);
+  const candidates = configured.ok ? [...newestFirst, configured.output.trim()] : newestFirst;
+  return candidates.find((folder) => existsSync(join(folder, "initdb")));
+}
+
+function findServer(): { bin: string; major: number } {
+  let bin = findBinFolder();
+  if (bin === undefined && isRoot) {
+    runSetupScript("install-postgresql.sh");
+    bin = findBinFolder();
+  }
+  if (bin === undefined) throw new PostgresUnavailable("no PostgreSQL server programs (initdb) found");
+  const version = run(join(bin, "postgres"), ["--version"], { asServer: true });
+  const major = Number(/(\d+)(?:\.|\s|$)/.exec(version.output)?.[1]);
+  if (!(major >= 15)) throw new PostgresUnavailable(`PostgreSQL 15 or newer is needed, found: ${version.output.trim()}`);
+  const share = run(join(bin, "pg_config"), ["--sharedir"], { asServer: true });
+  const control = join(share.ok ? share.output.trim() : `/usr/share/postgresql/${major}`, "extension", "vector.control");
+  if (!existsSync(control)) {
+    if (!isRoot) throw new PostgresUnavailable("the server lacks the pgvector extension; as root: scripts/install-pgvector.sh");
+    runSetupScript("install-pgvector.sh", String(major));
+  }
+  return { bin, major };
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** The temporary root: as root it must be open to the account `postgres`, which a private TMPDIR is not. */
+const temporaryRoot = isRoot ? "/tmp" : tmpdir();
+
+function stopAndRemove(bin: string, folder: string): void {
+  const data = join(folder, "data");
+  if (existsSync(join(data, "postmaster.pid"))) {
+    run(join(bin, "pg_ctl"), ["stop", "-D", data, "-m", "immediate", "-w", "-t", "20"], { asServer: true });
+  }
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Removes servers whose test run was killed outright: a folder's name carries the process id of its run. */
+function removeAbandoned(bin: string): void {
+  for (const name of readdirSync(temporaryRoot)) {
+    if (!name.startsWith(folderPrefix)) continue;
+    const pid = Number(name.slice(folderPrefix.length).split("-")[0]);
+    if (pid > 0 && !isAlive(pid)) stopAndRemove(bin, join(temporaryRoot, name));
+  }
+}
+
+function initialise(bin: string, data: string): void {
+  const common = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
+  // A linguistic collation, as production servers have: the tool's byte order must not lean on the server's.
+  const icu = run(join(bin, "initdb"), [...common, "--locale-provider=icu", "--icu-locale=en-US"], { asServer: true });
+  if (icu.ok) return;
+  rmSync(data, { recursive: true, force: true });
+  must("initdb", run(join(bin, "initdb"), common, { asServer: true }));
+}
+
+/**
+ * Starts a throwaway server, installing PostgreSQL and pgvector first where this is root on a Debian-like machine.
+ * @throws {PostgresUnavailable} where no server with pgvector can be had
+ */
+export async function startPostgresCluster(): Promise<PostgresCluster> {
+  const { bin } = findServer();
+  removeAbandoned(bin);
+
+  const folder = mkdtempSync(join(temporaryRoot, `${folderPrefix}${process.pid}-`));
+  let stopped = false;
+  const stop = (): void => {
+    if (stopped) return;
+    stopped = true;
+    stopAndRemove(bin, folder);
+  };
+
+  try {
+    if (isRoot) {
+      const id = run("id", ["-u", "postgres"]);
+      must("looking up the account postgres", id);
+      chownSync(folder, Number(id.output.trim()), -1);
+    }
+    chmodSync(folder, 0o700);
+    const data = join(folder, "data");
+    const log = join(folder, "server.log");
+    initialise(bin, data);
+    appendFileSync(join(data, "postgresql.conf"), `${settings}unix_socket_directories = '${folder}'\n`);
+    writeFileSync(join(data, "pg_hba.conf"), hostBasedAuthentication);
+
+    for (let attempt = 1; ; attempt += 1) {
+      const port = await freePort();
+      const start = ["start", "-D", data, "-l", log, "-w", "-t", "60", "-o", `-p ${port}`];
+      // pg_ctl's children inherit its output, so it must not be a pipe: the log file takes what the server says.
+      const outcome = run("sh", ["-c", '"$0" "$@" >/dev/null 2>&1', join(bin, "pg_ctl"), ...start], { asServer: true });
+      if (outcome.ok) {
+        const psql = ["-h", folder, "-p", String(port), "-U", "postgres", "-qc", "CREATE ROLE password_required NOLOGIN"];
+        must("psql", run(join(bin, "psql"), psql, { asServer: true }));
+        return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, stop };
+      }
+      if (attempt === 3) {
+        const reason = existsSync(log) ? readFileSync(log, "utf8").slice(-2000) : outcome.output;
+        throw new PostgresUnavailable(`the server did not start:\n${reason}`);
+      }
+    }
+  } catch (error) {
+    stop();
+    throw error;
+  }
+}
