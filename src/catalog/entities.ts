@@ -1,0 +1,30 @@
+import type { RecordKind } from "./types.js";
+
+/** Versions of the entities of the temporal knowledge graph. */
+export const entities: RecordKind = {
+  path: "knowledge_graph.entities",
+  label: "Entities",
+  noun: "entity",
+  since: "V4",
+  fields: [
+    { name: "entity_id", type: "uuid" },
+    { name: "tenant_id", type: "text", maxLength: 255 },
+    { name: "entity_type", type: "text", maxLength: 255 },
+    { name: "name", type: "text", maxLength: 500 },
+    { name: "properties", type: "json", legacyDefault: { json: "{}" } },
+    { name: "valid_time_start", type: "timestamp" },
+    { name: "valid_time_end", type: "timestamp" },
+    { name: "transaction_time_start", type: "timestamp" },
+    { name: "transaction_time_end", type: "timestamp" },
+    { name: "created_at", type: "timestamp" },
+  ],
+  key: ["entity_id", "transaction_time_start"],
+  uniqueKeys: [],
+  foreignKeys: [],
+  intervals: [
+    ["valid_time_start", "valid_time_end"],
+    ["transaction_time_start", "transaction_time_end"],
+  ],
+  postgres: { table: "entities" },
+  sqlite: { layout: "table", table: "entities" },
+};

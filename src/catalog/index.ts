@@ -1,0 +1,94 @@
+/**
+ * The catalog: every record kind, in the document's order. A new kind is one file here and its SQL in schema/
+ * (docs/adding-a-record-kind.md).
+ */
+import { agentState } from "./agent-state.js";
+import { artifactContent } from "./artifact-content.js";
+import { artifacts } from "./artifacts.js";
+import { entities } from "./entities.js";
+import { eventLog } from "./event-log.js";
+import { hookHistory } from "./hook-history.js";
+import { kvStore } from "./kv-store.js";
+import { proceduralMemory } from "./procedural-memory.js";
+import { relationships } from "./relationships.js";
+import { sessions } from "./sessions.js";
+import type { Field, RecordKind } from "./types.js";
+import { vectorEmbeddings } from "./vector-embeddings.js";
+import { workflowStates } from "./workflow-states.js";
+
+export * from "./types.js";
+
+/** A set of record kinds. Everything takes one, so that a test (or a fork) can add a kind. */
+export interface Catalog {
+  /** In the document's order. */
+  readonly kinds: readonly RecordKind[];
+  /** Parents before children: the order for a sink that checks foreign keys at once. */
+  readonly importOrder: readonly RecordKind[];
+  /** By path, e.g. `artifacts.content`. */
+  readonly byPath: ReadonlyMap<string, RecordKind>;
+}
+
+/** Builds a catalog; throws when two kinds share a path or the foreign keys form a cycle. */
+export function createCatalog(kinds: readonly RecordKind[]): Catalog {
+  const byPath = new Map<string, RecordKind>();
+  for (const kind of kinds) {
+    if (byPath.has(kind.path)) throw new Error(`two record kinds at ${kind.path}`);
+    byPath.set(kind.path, kind);
+  }
+  return { kinds, byPath, importOrder: orderByForeignKeys(kinds, byPath) };
+}
+
+function orderByForeignKeys(kinds: readonly RecordKind[], byPath: ReadonlyMap<string, RecordKind>): RecordKind[] {
+  const ordered = new Set<RecordKind>();
+  const visit = (kind: RecordKind, trail: readonly RecordKind[]): void => {
+    if (ordered.has(kind)) return;
+    if (trail.includes(kind)) throw new Error(`foreign keys form a cycle at ${kind.path}`);
+    for (const { references } of kind.foreignKeys) {
+      const parent = byPath.get(references);
+      if (parent === undefined) throw new Error(`${kind.path} refers to ${references}, which is no record kind`);
+      if (parent !== kind) visit(parent, [...trail, kind]);
+    }
+    ordered.add(kind);
+  };
+  for (const kind of kinds) visit(kind, []);
+  return [...ordered];
+}
+
+export const catalog: Catalog = createCatalog([
+  ...vectorEmbeddings,
+  entities,
+  relationships,
+  proceduralMemory,
+  agentState,
+  kvStore,
+  workflowStates,
+  sessions,
+  artifactContent,
+  artifacts,
+  eventLog,
+  hookHistory,
+]);
+
+/** The name of a field's column. */
+export function columnOf(field: Field): string {
+  return field.column ?? field.name;
+}
+
+/** The companion column in SQLite that holds a timestamp's exact value. */
+export function exactColumnOf(field: Field): string {
+  return `${columnOf(field)}_us`;
+}
+
+/** The fields that are columns in the backend, in the catalog's order. */
+export function storedFields(kind: RecordKind, backend: "postgresql" | "sqlite"): readonly Field[] {
+  return kind.fields.filter(
+    (field) => field.constant === undefined && !(backend === "sqlite" && field.sqlite === false),
+  );
+}
+
+/** The index of a field in `kind.fields` (and so in a RecordBatch); throws for a name that is not there. */
+export function fieldIndex(kind: RecordKind, name: string): number {
+  const index = kind.fields.findIndex((field) => field.name === name);
+  if (index < 0) throw new Error(`${kind.path} has no field ${name}`);
+  return index;
+}

@@ -1,0 +1,121 @@
+/**
+ * The vocabulary of the catalog: what a record kind is. Pure data, no driver.
+ *
+ * Canonical form of each field type, as bytes in a RecordBatch (records/record-batch.ts):
+ *
+ * | type        | canonical bytes                                                                        |
+ * |-------------|----------------------------------------------------------------------------------------|
+ * | text        | valid UTF-8 (may contain U+0000)                                                       |
+ * | uuid        | 16 bytes                                                                               |
+ * | int4        | 4 bytes, big-endian, signed                                                            |
+ * | int8        | 8 bytes, big-endian, signed                                                            |
+ * | bool        | 1 byte, 0 or 1                                                                         |
+ * | timestamp   | 8 bytes, big-endian, signed: microseconds since 2000-01-01 UTC; int64 max/min = ±infinity (PostgreSQL's own form) |
+ * | json        | valid JSON text in UTF-8, as it came, without line breaks between tokens               |
+ * | bytes       | the bytes                                                                              |
+ * | vector      | dimension × 4 bytes: little-endian IEEE-754 float32, any bits                          |
+ * | text_array  | compact JSON array of strings and nulls in UTF-8, as JSON.stringify writes it          |
+ */
+export type FieldType =
+  | "text"
+  | "uuid"
+  | "int4"
+  | "int8"
+  | "bool"
+  | "timestamp"
+  | "json"
+  | "bytes"
+  | "vector"
+  | "text_array";
+
+export interface Field {
+  /** The key in the document. */
+  readonly name: string;
+  readonly type: FieldType;
+  /** The column where its name differs from `name` (both backends). */
+  readonly column?: string;
+  /** May be SQL NULL. In a nullable json field SQL NULL is the key's absence in the document. */
+  readonly nullable?: true;
+  /** VARCHAR(n): code points. PostgreSQL enforces it; SQLite does not. */
+  readonly maxLength?: number;
+  /** Inclusive bounds of a CHECK constraint. */
+  readonly min?: number;
+  readonly max?: number;
+  /** The values a CHECK constraint permits. */
+  readonly oneOf?: readonly string[];
+  /** type vector: the dimension. */
+  readonly dimension?: number;
+  /** The same in every record of the kind, and no column in either backend (a vector's dimension). */
+  readonly constant?: number;
+  /** Not a column of SQLite (storage_type is derived from the content's length). */
+  readonly sqlite?: false;
+  /** The content may be streamed in chunks rather than held in a batch: see LargeValue. At most one per kind. */
+  readonly large?: true;
+  /** What a legacy document means when the key is missing (spec: docs/document-format.md). */
+  readonly legacyDefault?: LegacyDefault;
+}
+
+/** `json`: the value as a document token; `field`: a copy of another field; `length-of`: the decoded byte length of another field. */
+export type LegacyDefault = { readonly json: string } | { readonly field: string } | { readonly lengthOf: string };
+
+export interface ForeignKey {
+  readonly fields: readonly string[];
+  /** The referenced kind's path. */
+  readonly references: string;
+  readonly referencedFields: readonly string[];
+}
+
+/** How SQLite stores the kind. */
+export type SqliteMapping =
+  | {
+      readonly layout: "table";
+      readonly table: string;
+      /** A surrogate TEXT key with a random default that is not data. */
+      readonly surrogateKey?: "id";
+      /**
+       * `field` must be the hex SHA-256 of the text of `of` (llmspell's SQLite refuses the row otherwise). The exported
+       * value is kept in the column `companion` and counts while `field` still is that digest.
+       */
+      readonly textDigest?: { readonly field: string; readonly of: string; readonly companion: string };
+    }
+  | {
+      /** `vector_metadata` joined on rowid with `vec_embeddings_<dimension>` (ordinary table or sqlite-vec vec0). */
+      readonly layout: "vector";
+      readonly metadataTable: "vector_metadata";
+      readonly embeddingTable: string;
+      readonly dimension: number;
+    };
+
+export interface PostgresMapping {
+  /** In schema `llmspell`. */
+  readonly table: string;
+  /** Partitioned by month of this timestamp field. */
+  readonly partitionedBy?: string;
+  /** `storage_type`, `data`, `large_object_oid`: content from 1 MiB on lives in a large object. */
+  readonly largeObject?: { readonly field: string; readonly oidColumn: string; readonly typeField: string };
+}
+
+/** A record kind: one array of the export document and its table in each backend. */
+export interface RecordKind {
+  /** The array's path in the document's `data`, e.g. `artifacts.content`. Unique. */
+  readonly path: string;
+  /** The line of the statistics block that counts it. Several kinds may share one. */
+  readonly label: string;
+  /** Singular noun for messages, e.g. "artifact". */
+  readonly noun: string;
+  /** The schema version that brings the table, e.g. "V9". */
+  readonly since: string;
+  readonly fields: readonly Field[];
+  /** The primary key: the document's sort order, and how a record is named in messages. */
+  readonly key: readonly string[];
+  /** Further unique keys (a record is found by these too: "natural keys"). */
+  readonly uniqueKeys: readonly (readonly string[])[];
+  readonly foreignKeys: readonly ForeignKey[];
+  /** CHECK (start < end) pairs of timestamp fields. */
+  readonly intervals?: readonly (readonly [string, string])[];
+  readonly postgres: PostgresMapping;
+  readonly sqlite: SqliteMapping;
+}
+
+/** Content from this length on is a large object in PostgreSQL and travels in chunks. Bytes. */
+export const LARGE_VALUE_BYTES = 1048576;

@@ -1,0 +1,62 @@
+import { StorageError } from "../errors.js";
+import type { ByteWriter } from "./byte-writer.js";
+import { type Codec, fieldTypeError, parseStringToken, sqliteType, tokenType } from "./codec.js";
+import { findByte } from "./find-byte.js";
+
+function invalid(): StorageError {
+  return new StorageError("E_INVALID_BASE64", "the value is not base64 (RFC 4648, padded)");
+}
+
+/** Appends the bytes of the base64 text `source[start, end)` (padded, no line breaks). */
+export function decodeBase64(source: Buffer, start: number, end: number, out: ByteWriter): void {
+  const length = end - start;
+  if (length === 0) return;
+  if (length % 4 !== 0) throw invalid();
+  const padding = source[end - 1] !== 0x3d ? 0 : source[end - 2] !== 0x3d ? 1 : 2;
+  const expected = (length / 4) * 3 - padding;
+  // Node also takes the URL-safe alphabet, and stops at or skips whatever else it does not know.
+  if (findByte(source, 0x2d, start, end) !== -1 || findByte(source, 0x5f, start, end) !== -1) throw invalid();
+  out.ensure(expected + 3);
+  const written = out.bytes.write(source.toString("latin1", start, end), out.length, "base64");
+  if (written !== expected) throw invalid();
+  out.length += written;
+}
+
+/** Appends `source[start, end)` as base64, without quotation marks. */
+export function encodeBase64(source: Buffer, start: number, end: number, out: ByteWriter): void {
+  out.latin1(source.toString("base64", start, end));
+}
+
+/** The body of a string token as bytes: in place, or a new buffer where the token has escapes (`\/`). */
+export function stringBody(source: Buffer, start: number, end: number): { bytes: Buffer; start: number; end: number } {
+  if (source[start] !== 0x22) throw fieldTypeError("a string", tokenType(source, start));
+  if (findByte(source, 0x5c, start, end) === -1) return { bytes: source, start: start + 1, end: end - 1 };
+  const bytes = Buffer.from(parseStringToken(source, start, end), "utf8");
+  return { bytes, start: 0, end: bytes.length };
+}
+
+export const bytesCodec: Codec = {
+  fromToken(_field, source, start, end, out) {
+    const body = stringBody(source, start, end);
+    decodeBase64(body.bytes, body.start, body.end, out);
+  },
+  toToken(_field, source, start, length, out) {
+    out.byte(0x22);
+    encodeBase64(source, start, start + length, out);
+    out.byte(0x22);
+  },
+  fromWire(_field, source, start, length, out) {
+    out.copy(source, start, start + length);
+  },
+  toWire(_field, source, start, length, out) {
+    out.int32(length);
+    out.copy(source, start, start + length);
+  },
+  fromSqlite(_field, value, out) {
+    if (!Buffer.isBuffer(value)) throw fieldTypeError("BLOB", sqliteType(value));
+    out.copy(value, 0, value.length);
+  },
+  toSqlite(_field, source, start, length) {
+    return source.subarray(start, start + length);
+  },
+};

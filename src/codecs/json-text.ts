@@ -1,0 +1,82 @@
+/** json is carried as text: never parsed into JavaScript numbers and printed again. */
+import { StorageError } from "../errors.js";
+import type { ByteWriter } from "./byte-writer.js";
+import { type Codec, fieldTypeError, sqliteType } from "./codec.js";
+import { findByte } from "./find-byte.js";
+
+/** Appends valid JSON text without its line breaks: raw ones stand only between tokens. */
+function copyWithoutLineBreaks(source: Buffer, start: number, end: number, out: ByteWriter): void {
+  if (findByte(source, 0x0a, start, end) === -1 && findByte(source, 0x0d, start, end) === -1) {
+    out.copy(source, start, end);
+    return;
+  }
+  out.ensure(end - start);
+  let at = out.length;
+  for (let i = start; i < end; i++) {
+    const byte = source[i] as number;
+    if (byte !== 0x0a && byte !== 0x0d) out.bytes[at++] = byte;
+  }
+  out.length = at;
+}
+
+/**
+ * Throws E_NUL_CHARACTER or E_LONE_SURROGATE when a string in the valid JSON text escapes one: PostgreSQL's jsonb holds
+ * neither.
+ */
+export function refuseUnstorableEscapes(source: Buffer, start: number, end: number): void {
+  let high = -1; // end of a high surrogate's escape that still waits for its low one
+  for (let i = findByte(source, 0x5c, start, end); i !== -1; i = findByte(source, 0x5c, i, end)) {
+    if (source[i + 1] !== 0x75) {
+      i += 2;
+      continue;
+    }
+    if (high !== -1 && i !== high) throw loneSurrogate();
+    const unit = Number.parseInt(source.toString("latin1", i + 2, i + 6), 16);
+    i += 6;
+    const isLow = unit >= 0xdc00 && unit <= 0xdfff;
+    if (unit === 0) throw new StorageError("E_NUL_CHARACTER", "the json holds \\u0000");
+    if (isLow !== (high !== -1)) throw loneSurrogate();
+    high = unit >= 0xd800 && unit <= 0xdbff ? i : -1;
+  }
+  if (high !== -1) throw loneSurrogate();
+}
+
+function loneSurrogate(): StorageError {
+  return new StorageError("E_LONE_SURROGATE", "the json holds the escape of a lone surrogate");
+}
+
+/** The jsonb wire format's version byte. */
+const JSONB_VERSION = 1;
+
+export const jsonCodec: Codec = {
+  fromToken(_field, source, start, end, out) {
+    copyWithoutLineBreaks(source, start, end, out);
+  },
+  toToken(_field, source, start, length, out) {
+    copyWithoutLineBreaks(source, start, start + length, out);
+  },
+  fromWire(_field, source, start, length, out) {
+    if (source[start] !== JSONB_VERSION) throw fieldTypeError("jsonb of version 1", `version ${source[start]}`);
+    out.copy(source, start + 1, start + length);
+  },
+  toWire(_field, source, start, length, out) {
+    refuseUnstorableEscapes(source, start, start + length);
+    out.int32(length + 1);
+    out.byte(JSONB_VERSION);
+    out.copy(source, start, start + length);
+  },
+  fromSqlite(_field, value, out) {
+    if (typeof value !== "string") throw fieldTypeError("TEXT", sqliteType(value));
+    try {
+      JSON.parse(value);
+    } catch {
+      // The parser's own message quotes the value.
+      throw new StorageError("E_INVALID_JSON", "the text is not valid JSON");
+    }
+    if (!value.isWellFormed()) throw new StorageError("E_INVALID_UTF8", "the text is not valid UTF-8");
+    out.utf8(value);
+  },
+  toSqlite(_field, source, start, length) {
+    return source.toString("utf8", start, start + length);
+  },
+};

@@ -1,0 +1,77 @@
+import { StorageError } from "../errors.js";
+import type { ByteWriter } from "./byte-writer.js";
+import { type Codec, fieldTypeError, parseStringToken, sqliteType, tokenType } from "./codec.js";
+import { findByte } from "./find-byte.js";
+
+/** 1 for bytes that JSON escapes: controls, quotation mark, backslash. */
+const ESCAPED = new Uint8Array(256);
+ESCAPED.fill(1, 0, 0x20);
+ESCAPED[0x22] = 1;
+ESCAPED[0x5c] = 1;
+
+const SHORT_ESCAPE: Readonly<Record<number, string>> = {
+  8: "\\b",
+  9: "\\t",
+  10: "\\n",
+  12: "\\f",
+  13: "\\r",
+  34: '\\"',
+  92: "\\\\",
+};
+
+/** Appends `source[start, end)` (valid UTF-8) as a JSON string token. */
+export function writeStringToken(source: Buffer, start: number, end: number, out: ByteWriter): void {
+  out.ensure((end - start) * 6 + 2);
+  const target = out.bytes;
+  let at = out.length;
+  target[at++] = 0x22;
+  let from = start;
+  for (let i = start; i < end; i++) {
+    const byte = source[i] as number;
+    if (ESCAPED[byte] === 0) continue;
+    if (i > from) {
+      at += source.copy(target, at, from, i);
+    }
+    at += target.write(SHORT_ESCAPE[byte] ?? `\\u${byte.toString(16).padStart(4, "0")}`, at, "latin1");
+    from = i + 1;
+  }
+  if (end > from) at += source.copy(target, at, from, end);
+  target[at++] = 0x22;
+  out.length = at;
+}
+
+/** Code points in `source[start, end)`: bytes that do not continue a sequence. */
+export function codePoints(source: Buffer, start: number, end: number): number {
+  let count = 0;
+  for (let i = start; i < end; i++) if (((source[i] as number) & 0xc0) !== 0x80) count++;
+  return count;
+}
+
+export const textCodec: Codec = {
+  fromToken(_field, source, start, end, out) {
+    if (source[start] !== 0x22) throw fieldTypeError("a string", tokenType(source, start));
+    if (findByte(source, 0x5c, start, end) === -1) out.copy(source, start + 1, end - 1);
+    else out.utf8(parseStringToken(source, start, end));
+  },
+  toToken(_field, source, start, length, out) {
+    writeStringToken(source, start, start + length, out);
+  },
+  fromWire(_field, source, start, length, out) {
+    out.copy(source, start, start + length);
+  },
+  toWire(field, source, start, length, out) {
+    const end = start + length;
+    if (findByte(source, 0, start, end) !== -1) throw new StorageError("E_NUL_CHARACTER", "the text holds U+0000");
+    if (field.maxLength !== undefined && length > field.maxLength && codePoints(source, start, end) > field.maxLength)
+      throw new StorageError("E_TOO_LONG", `the text is longer than ${field.maxLength} characters`);
+    out.int32(length);
+    out.copy(source, start, end);
+  },
+  fromSqlite(_field, value, out) {
+    if (typeof value !== "string") throw fieldTypeError("TEXT", sqliteType(value));
+    out.utf8(value);
+  },
+  toSqlite(_field, source, start, length) {
+    return source.toString("utf8", start, start + length);
+  },
+};

@@ -1,0 +1,99 @@
+/** Timestamps: canonical is PostgreSQL's own form, microseconds since 2000-01-01 UTC. */
+import { StorageError } from "../errors.js";
+import { type Codec, fieldTypeError, parseStringToken, sqliteType } from "./codec.js";
+import { INT64_MAX, INT64_MIN, parseIntegerToken, readSafeInt64 } from "./int64.js";
+
+export const INFINITY = INT64_MAX;
+export const MINUS_INFINITY = INT64_MIN;
+/** llmspell's SQLite writes infinity as this many Unix seconds (2286-11-20T17:46:39Z). */
+export const SQLITE_INFINITY = 9999999999n;
+
+/** Microseconds from 1970-01-01 to 2000-01-01. */
+const EPOCH_MICROSECONDS = 946684800000000n;
+const EPOCH_SECONDS = 946684800n;
+/** PostgreSQL's range: 4713-11-24 BC to 294276-12-31 (src/include/datatype/timestamp.h), exclusive end. */
+const FIRST = -211813488000000000n;
+const END = 9223371331200000000n;
+
+/** Canonical microseconds of a count since the Unix epoch; E_OUT_OF_RANGE beyond PostgreSQL's range. */
+function inRange(canonical: bigint): bigint {
+  if (canonical < FIRST || canonical >= END)
+    throw new StorageError("E_OUT_OF_RANGE", "the time is outside 4713 BC to 294276 AD");
+  return canonical;
+}
+
+export function fromUnixMicroseconds(micros: bigint): bigint {
+  return inRange(micros - EPOCH_MICROSECONDS);
+}
+
+export function fromUnixSeconds(seconds: bigint): bigint {
+  return inRange((seconds - EPOCH_SECONDS) * 1000000n);
+}
+
+/** The Unix seconds, floored, that SQLite's own column holds for a canonical time. */
+export function toUnixSeconds(canonical: bigint): bigint {
+  if (canonical === INFINITY) return SQLITE_INFINITY;
+  if (canonical === MINUS_INFINITY) return -SQLITE_INFINITY;
+  const quotient = canonical / 1000000n;
+  return (canonical < 0n && quotient * 1000000n !== canonical ? quotient - 1n : quotient) + EPOCH_SECONDS;
+}
+
+/**
+ * The canonical time of SQLite's visible seconds and the exact companion (undefined where there is none). The
+ * companion counts while it still agrees with the seconds: an application's later edit wins.
+ */
+export function fromSqliteTime(seconds: bigint, exact: bigint | undefined): bigint {
+  if (exact !== undefined && toUnixSeconds(exact) === seconds) return exact;
+  if (seconds === SQLITE_INFINITY) return INFINITY;
+  if (seconds === -SQLITE_INFINITY) return MINUS_INFINITY;
+  return fromUnixSeconds(seconds);
+}
+
+/** A legacy document's seconds: two sentinels mean infinity. */
+function fromLegacySeconds(seconds: bigint): bigint {
+  return seconds === SQLITE_INFINITY || seconds === INT64_MAX ? INFINITY : fromUnixSeconds(seconds);
+}
+
+const SAFE_EPOCH = 946684800000000;
+
+export const timestampCodec: Codec = {
+  fromToken(_field, source, start, end, out, dialect) {
+    if (source[start] === 0x22) {
+      const word = parseStringToken(source, start, end);
+      if (word === "infinity") out.int64(INFINITY);
+      else if (word === "-infinity") out.int64(MINUS_INFINITY);
+      else throw fieldTypeError('an integer of microseconds, "infinity" or "-infinity"', "another string");
+      return;
+    }
+    const value = parseIntegerToken(source, start, end);
+    out.int64(dialect.legacy ? fromLegacySeconds(value) : fromUnixMicroseconds(value));
+  },
+  toToken(_field, source, start, _length, out) {
+    const small = readSafeInt64(source, start) + SAFE_EPOCH;
+    if (Number.isSafeInteger(small)) {
+      out.latin1(String(small));
+      return;
+    }
+    const canonical = source.readBigInt64BE(start);
+    if (canonical === INFINITY) out.latin1('"infinity"');
+    else if (canonical === MINUS_INFINITY) out.latin1('"-infinity"');
+    else out.latin1((canonical + EPOCH_MICROSECONDS).toString());
+  },
+  fromWire(_field, source, start, length, out) {
+    if (length !== 8) throw fieldTypeError("timestamptz", `a value of ${length} bytes`);
+    out.copy(source, start, start + 8);
+  },
+  toWire(_field, source, start, length, out) {
+    out.int32(length);
+    out.copy(source, start, start + length);
+  },
+  /** The seconds alone; with a companion see fromSqliteTime. */
+  fromSqlite(_field, value, out) {
+    if (typeof value !== "bigint") throw fieldTypeError("INTEGER", sqliteType(value));
+    out.int64(fromSqliteTime(value, undefined));
+  },
+  /** The seconds alone; the companion is the canonical int64 itself. */
+  toSqlite(_field, source, start) {
+    return toUnixSeconds(source.readBigInt64BE(start));
+  },
+};

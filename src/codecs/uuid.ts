@@ -1,0 +1,64 @@
+import { StorageError } from "../errors.js";
+import { type Codec, fieldTypeError, parseStringToken, sqliteType } from "./codec.js";
+
+const HYPHENATED = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const BARE = /^[0-9a-f]{32}$/i;
+
+/** The 32 hex digits of a UUID in one of the spellings that are read (hyphenated or bare, any case), else undefined. */
+export function uuidDigits(text: string): string | undefined {
+  if (text.length === 36 && HYPHENATED.test(text)) return text.replaceAll("-", "");
+  return text.length === 32 && BARE.test(text) ? text : undefined;
+}
+
+function requireUuid(text: string): string {
+  const digits = uuidDigits(text);
+  if (digits === undefined) throw new StorageError("E_INVALID_UUID", "the value is not a UUID");
+  return digits;
+}
+
+/** Lower-case and hyphenated, of the 16 bytes at `start`. */
+export function formatUuid(source: Buffer, start: number): string {
+  const hex = source.toString("hex", start, start + 16);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+const HEX = Buffer.from("0123456789abcdef", "latin1");
+
+export const uuidCodec: Codec = {
+  fromToken(_field, source, start, end, out) {
+    const digits = requireUuid(parseStringToken(source, start, end));
+    out.ensure(16);
+    out.length += out.bytes.write(digits, out.length, 16, "hex");
+  },
+  toToken(_field, source, start, _length, out) {
+    out.ensure(38);
+    const target = out.bytes;
+    let at = out.length;
+    target[at++] = 0x22;
+    for (let i = 0; i < 16; i++) {
+      if (i === 4 || i === 6 || i === 8 || i === 10) target[at++] = 0x2d;
+      const byte = source[start + i] as number;
+      target[at++] = HEX[byte >> 4] as number;
+      target[at++] = HEX[byte & 15] as number;
+    }
+    target[at++] = 0x22;
+    out.length = at;
+  },
+  fromWire(_field, source, start, length, out) {
+    if (length !== 16) throw fieldTypeError("uuid", `a value of ${length} bytes`);
+    out.copy(source, start, start + 16);
+  },
+  toWire(_field, source, start, length, out) {
+    out.int32(length);
+    out.copy(source, start, start + length);
+  },
+  fromSqlite(_field, value, out) {
+    if (typeof value !== "string") throw fieldTypeError("TEXT", sqliteType(value));
+    const digits = requireUuid(value);
+    out.ensure(16);
+    out.length += out.bytes.write(digits, out.length, 16, "hex");
+  },
+  toSqlite(_field, source, start) {
+    return formatUuid(source, start);
+  },
+};

@@ -1,0 +1,92 @@
+/** Runs source -> transforms -> sink. Knows the contracts only. */
+import { StorageError, toStorageError } from "./errors.js";
+import type { RecordBatch } from "./records/record-batch.js";
+import type { Rejection, RunContext, Selection } from "./records/run-context.js";
+import type { Sink, SinkReport } from "./sinks/sink.js";
+import type { Source, StoreHeader } from "./sources/source.js";
+import type { Transform } from "./transforms/transform.js";
+
+export interface Progress {
+  /** The kind that is being read. */
+  readonly path: string;
+  /** Records read so far, all kinds and this kind. */
+  readonly records: number;
+  readonly pathRecords: number;
+  /** Bytes of values read so far. */
+  readonly bytes: number;
+}
+
+export interface PipelineOptions {
+  readonly source: Source;
+  readonly sink: Sink;
+  readonly selection: Selection;
+  readonly transforms?: readonly Transform[];
+  readonly signal?: AbortSignal;
+  /** Called after each batch. */
+  readonly onProgress?: (progress: Progress) => void;
+  /** Called for each rejected record; throw (or reject) to stop the run. Default: stop at the first. */
+  readonly onReject?: (rejection: Rejection) => void | Promise<void>;
+  readonly onWarning?: (message: string) => void;
+}
+
+export interface PipelineResult {
+  readonly header: StoreHeader;
+  readonly report: SinkReport;
+  /** Records that reached the sink, by path. */
+  readonly read: ReadonlyMap<string, number>;
+  /** Rejected records, by path. */
+  readonly rejected: ReadonlyMap<string, number>;
+}
+
+/** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
+export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
+  const { source, sink, selection, transforms = [], onProgress } = options;
+  const signal = options.signal ?? new AbortController().signal;
+  const rejected = new Map<string, number>();
+  const warned = new Set<string>();
+  const context: RunContext = {
+    signal,
+    async reject(rejection) {
+      if (options.onReject === undefined) throw rejection.error;
+      await options.onReject(rejection);
+      rejected.set(rejection.kind.path, (rejected.get(rejection.kind.path) ?? 0) + 1);
+    },
+    warn(message) {
+      if (warned.has(message)) return;
+      warned.add(message);
+      options.onWarning?.(message);
+    },
+  };
+  try {
+    signal.throwIfAborted();
+    const header = await source.open(context);
+    await sink.open(header, context);
+    let batches: AsyncIterable<RecordBatch> = source.read(selection, context);
+    for (const transform of transforms) batches = transform.apply(batches, context);
+    const read = new Map<string, number>();
+    let records = 0;
+    let bytes = 0;
+    for await (const batch of batches) {
+      signal.throwIfAborted();
+      await sink.write(batch);
+      records += batch.rows;
+      bytes += batch.byteLength;
+      const pathRecords = (read.get(batch.kind.path) ?? 0) + batch.rows;
+      read.set(batch.kind.path, pathRecords);
+      onProgress?.({ path: batch.kind.path, records, pathRecords, bytes });
+    }
+    signal.throwIfAborted();
+    return { header, report: await sink.finish(), read, rejected };
+  } catch (error) {
+    throw signal.aborted ? interruption(signal) : toStorageError(error);
+  } finally {
+    await sink.abort();
+    await source.close();
+  }
+}
+
+/** The StorageError that an aborted signal stands for; `signal.reason` may be one already. */
+function interruption(signal: AbortSignal): StorageError {
+  if (signal.reason instanceof StorageError) return signal.reason;
+  return new StorageError("E_INTERRUPTED", "the run was interrupted", {}, signal.reason);
+}

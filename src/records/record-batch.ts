@@ -1,0 +1,178 @@
+/**
+ * Batches of canonical records: what flows from sources through transforms into sinks.
+ *
+ * A batch holds rows × fields of canonical values (catalog/types.ts) as slices of one byte arena, so that nothing is
+ * parsed that is only passed on, and no object is made per record or per value.
+ */
+import type { RecordKind } from "../catalog/index.js";
+import { ByteWriter } from "../codecs/byte-writer.js";
+
+/** In `lengths`: SQL NULL. */
+export const NULL_VALUE = -1;
+/** In `lengths`: the value is the batch's `large`. */
+export const LARGE_VALUE = -2;
+
+/** A value that travels beside its batch, in chunks of at most 1 MiB (an artifact's content of 1 MiB or more). */
+export interface LargeValue {
+  /** Index in `kind.fields`. */
+  readonly field: number;
+  /**
+   * The bytes, once. Whoever drops the batch without reading must call `discard()`. The next batch of the source is
+   * valid only after either.
+   */
+  chunks(): AsyncIterable<Buffer>;
+  discard(): Promise<void>;
+}
+
+export class RecordBatch {
+  /** A batch with `large` has exactly one row. Batches are valid until the source is asked for the next one. */
+  constructor(
+    readonly kind: RecordKind,
+    readonly rows: number,
+    readonly bytes: Buffer,
+    /** rows × fields offsets into `bytes`, row by row. */
+    readonly starts: Uint32Array,
+    /** rows × fields lengths in bytes, or NULL_VALUE, or LARGE_VALUE. */
+    readonly lengths: Int32Array,
+    readonly large?: LargeValue,
+  ) {}
+
+  get width(): number {
+    return this.kind.fields.length;
+  }
+
+  isNull(row: number, field: number): boolean {
+    return this.lengths[row * this.width + field] === NULL_VALUE;
+  }
+
+  /** The canonical bytes (shared memory); empty for NULL and for a large value. */
+  value(row: number, field: number): Buffer {
+    const at = row * this.width + field;
+    const start = this.starts[at] as number;
+    return this.bytes.subarray(start, start + Math.max(0, this.lengths[at] as number));
+  }
+
+  /** Bytes of all inline values. */
+  get byteLength(): number {
+    let total = 0;
+    for (const length of this.lengths.subarray(0, this.rows * this.width)) if (length > 0) total += length;
+    return total;
+  }
+}
+
+/** When a batch is full: whichever comes first. */
+export interface BatchLimits {
+  /** Records. Default 4096. */
+  readonly batchSize?: number;
+  /** Bytes of values. Default 256 KiB. A single record may exceed it. */
+  readonly batchBytes?: number;
+}
+
+/**
+ * Builds batches value by value. A record's fields may come in any order; those not set are NULL.
+ *
+ * ```
+ * builder.begin();
+ * const start = builder.arena.length; codec.fromToken(…, builder.arena); builder.set(index, start);
+ * builder.commit();            // or rollback(): the record never was
+ * if (builder.full) yield builder.take();
+ * ```
+ */
+export class BatchBuilder {
+  readonly arena: ByteWriter;
+  private readonly width: number;
+  private starts: Uint32Array;
+  private lengths: Int32Array;
+  private rows = 0;
+  private rowStart = 0;
+  private readonly batchSize: number;
+  private readonly batchBytes: number;
+  private large: LargeValue | undefined;
+
+  constructor(
+    readonly kind: RecordKind,
+    limits: BatchLimits = {},
+  ) {
+    this.batchSize = limits.batchSize ?? 4096;
+    this.batchBytes = limits.batchBytes ?? 262144;
+    this.width = kind.fields.length;
+    this.arena = new ByteWriter(this.batchBytes + (this.batchBytes >> 2));
+    this.starts = new Uint32Array(256 * this.width);
+    this.lengths = new Int32Array(256 * this.width);
+  }
+
+  /** Completed records since the last take(). */
+  get length(): number {
+    return this.rows;
+  }
+
+  get full(): boolean {
+    return this.rows >= this.batchSize || this.arena.length >= this.batchBytes || this.large !== undefined;
+  }
+
+  begin(): void {
+    this.rowStart = this.arena.length;
+    const from = this.rows * this.width;
+    if (from + this.width > this.starts.length) this.grow();
+    this.lengths.fill(NULL_VALUE, from, from + this.width);
+  }
+
+  /** The field's value is what was written to the arena from `start` on. */
+  set(field: number, start: number): void {
+    const at = this.rows * this.width + field;
+    this.starts[at] = start;
+    this.lengths[at] = this.arena.length - start;
+  }
+
+  /** Length of a value set in the current record, or NULL_VALUE / LARGE_VALUE. */
+  lengthOf(field: number): number {
+    return this.lengths[this.rows * this.width + field] as number;
+  }
+
+  /** Canonical bytes of a value set in the current record (shared memory, valid until the next write). */
+  valueOf(field: number): Buffer {
+    const start = this.starts[this.rows * this.width + field] as number;
+    return this.arena.bytes.subarray(start, start + Math.max(0, this.lengthOf(field)));
+  }
+
+  setNull(field: number): void {
+    this.lengths[this.rows * this.width + field] = NULL_VALUE;
+  }
+
+  /** Only as the first record of a batch (take() before); the batch is full then. */
+  setLarge(value: LargeValue): void {
+    if (this.rows > 0) throw new Error("a large value needs a batch of its own");
+    this.large = value;
+    this.lengths[value.field] = LARGE_VALUE;
+  }
+
+  commit(): void {
+    this.rows++;
+  }
+
+  rollback(): void {
+    this.arena.length = this.rowStart;
+    this.large = undefined;
+  }
+
+  /** The batch so far; the builder starts anew with fresh memory, so the batch stays valid. */
+  take(): RecordBatch {
+    const batch = new RecordBatch(this.kind, this.rows, this.arena.view(), this.starts, this.lengths, this.large);
+    this.arena.bytes = Buffer.allocUnsafeSlow(this.batchBytes + (this.batchBytes >> 2));
+    this.arena.length = 0;
+    this.starts = new Uint32Array(this.starts.length);
+    this.lengths = new Int32Array(this.lengths.length);
+    this.rows = 0;
+    this.large = undefined;
+    return batch;
+  }
+
+  private grow(): void {
+    const starts = new Uint32Array(this.starts.length * 2);
+    starts.set(this.starts);
+    this.starts = starts;
+    const lengths = new Int32Array(this.lengths.length * 2);
+    lengths.set(this.lengths);
+    this.lengths = lengths;
+  }
+}

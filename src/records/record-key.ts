@@ -1,0 +1,35 @@
+/** How a record is named in messages and rejects: its key fields as text. */
+import { type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
+import { ByteWriter } from "../codecs/byte-writer.js";
+import { codecs } from "../codecs/index.js";
+import type { RecordBatch } from "./record-batch.js";
+
+/** Longer key values are cut here, so that a message stays one line. */
+const KEY_CHARACTERS = 200;
+
+function valueText(field: Field, value: Buffer): string {
+  const token = new ByteWriter(value.length * 6 + 64);
+  codecs[field.type].toToken(field, value, 0, value.length, token);
+  const text = token.view().toString("utf8");
+  const bare = text.startsWith('"') ? text.slice(1, -1) : text;
+  return bare.length > KEY_CHARACTERS ? `${bare.slice(0, KEY_CHARACTERS)}…` : bare;
+}
+
+/**
+ * `tenant_id=acme, session_id=…` from the values at hand; a key field that has none yet is `?`.
+ * `canonicalOf` gives canonical bytes, or undefined.
+ */
+export function describeKey(kind: RecordKind, canonicalOf: (field: number) => Buffer | undefined): string {
+  return kind.key
+    .map((name) => {
+      const index = fieldIndex(kind, name);
+      const value = canonicalOf(index);
+      return `${name}=${value === undefined ? "?" : valueText(kind.fields[index] as Field, value)}`;
+    })
+    .join(", ");
+}
+
+/** The key of one record of a batch, e.g. `tenant_id=acme, session_id=…`. */
+export function recordKey(batch: RecordBatch, row: number): string {
+  return describeKey(batch.kind, (field) => (batch.isNull(row, field) ? undefined : batch.value(row, field)));
+}

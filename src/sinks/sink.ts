@@ -1,0 +1,36 @@
+import type { RecordBatch } from "../records/record-batch.js";
+import type { RunContext } from "../records/run-context.js";
+import type { StoreHeader } from "../sources/source.js";
+
+/** What became of one kind's records. */
+export interface SinkCounts {
+  readonly inserted: number;
+  readonly updated: number;
+  /** Left as they were in the target (`--on-conflict skip`). */
+  readonly skipped: number;
+  /** Orphans left out (`--on-orphan drop`). */
+  readonly dropped: number;
+}
+
+export interface SinkReport {
+  /** By path; kinds without records may be missing. */
+  readonly counts: ReadonlyMap<string, SinkCounts>;
+  /** Bytes written, for a document (before compression). */
+  readonly bytes?: number;
+  /** Lines for the user, e.g. how many reference counts were raised. */
+  readonly notes: readonly string[];
+}
+
+/** A store to write to. One use: open, write…, then finish or abort. All or nothing. */
+export interface Sink {
+  /** For messages; never holds a password. */
+  readonly name: string;
+  /** Connects, checks the schema, begins the transaction. */
+  open(header: StoreHeader, context: RunContext): Promise<void>;
+  /** Takes one batch; the caller waits (back-pressure). Kinds may come in any order and interleaved, unless the sink is a document. */
+  write(batch: RecordBatch): Promise<void>;
+  /** Checks what needs all records (foreign keys, merges) and commits. After a throw the caller calls abort. */
+  finish(): Promise<SinkReport>;
+  /** Undoes everything and releases all; idempotent; never throws. Also called after finish (then only releases). */
+  abort(): Promise<void>;
+}

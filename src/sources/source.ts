@@ -1,0 +1,30 @@
+import type { RecordBatch } from "../records/record-batch.js";
+import type { RunContext, Selection } from "../records/run-context.js";
+
+export type BackendName = "sqlite" | "postgresql";
+
+/** What a store says of itself: the document's header. */
+export interface StoreHeader {
+  /** The backend that the records come from; a document names its own source. */
+  readonly backend: BackendName;
+  /** Versions applied, ascending, e.g. ["V1", "V3"]. */
+  readonly migrations: readonly string[];
+}
+
+/** A store to read from. One use: open, read once, close. */
+export interface Source {
+  /** For messages, e.g. `sqlite:/data/llmspell.db`; never holds a password. */
+  readonly name: string;
+  /** Connects, begins the snapshot (or reads the document's head). E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, … */
+  open(context: RunContext): Promise<StoreHeader>;
+  /** Estimated records per path, for progress only; undefined where it would cost a scan. */
+  estimate(selection: Selection): Promise<ReadonlyMap<string, number> | undefined>;
+  /**
+   * All records of the selection, each kind's in the order of its key where the source is a database. Kinds come in the
+   * catalog's order from a database and in any order (also interleaved) from a document. Bad records go to
+   * `context.reject`. A batch is never empty.
+   */
+  read(selection: Selection, context: RunContext): AsyncIterable<RecordBatch>;
+  /** Releases everything; idempotent; never throws. */
+  close(): Promise<void>;
+}
