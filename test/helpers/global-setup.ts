@@ -50,7 +50,11 @@ export default async function setup(project: TestProject): Promise<(() => void) 
   try {
     const cluster = await startPostgresCluster();
     process.once("exit", cluster.stop);
-    for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
+    for (const [signal, status] of [
+      ["SIGINT", 130],
+      ["SIGTERM", 143],
+      ["SIGHUP", 129],
+    ] as const) {
       process.once(signal, () => {
         cluster.stop();
         process.exit(status);

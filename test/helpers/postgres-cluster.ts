@@ -1,5 +1,15 @@
 import { spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -45,7 +55,11 @@ interface Outcome {
   readonly output: string;
 }
 
-function run(command: string, args: readonly string[], options: { asServer?: boolean; timeout?: number } = {}): Outcome {
+function run(
+  command: string,
+  args: readonly string[],
+  options: { asServer?: boolean; timeout?: number } = {},
+): Outcome {
   // PostgreSQL refuses to run as root; the package's own account takes its place.
   const drop = isRoot && options.asServer === true;
   const result = spawnSync(drop ? "runuser" : command, drop ? ["-u", "postgres", "--", command, ...args] : args, {
@@ -86,11 +100,17 @@ function findServer(): { bin: string; major: number } {
   if (bin === undefined) throw new PostgresUnavailable("no PostgreSQL server programs (initdb) found");
   const version = run(join(bin, "postgres"), ["--version"], { asServer: true });
   const major = Number(/(\d+)(?:\.|\s|$)/.exec(version.output)?.[1]);
-  if (!(major >= 15)) throw new PostgresUnavailable(`PostgreSQL 15 or newer is needed, found: ${version.output.trim()}`);
+  if (!(major >= 15))
+    throw new PostgresUnavailable(`PostgreSQL 15 or newer is needed, found: ${version.output.trim()}`);
   const share = run(join(bin, "pg_config"), ["--sharedir"], { asServer: true });
-  const control = join(share.ok ? share.output.trim() : `/usr/share/postgresql/${major}`, "extension", "vector.control");
+  const control = join(
+    share.ok ? share.output.trim() : `/usr/share/postgresql/${major}`,
+    "extension",
+    "vector.control",
+  );
   if (!existsSync(control)) {
-    if (!isRoot) throw new PostgresUnavailable("the server lacks the pgvector extension; as root: scripts/install-pgvector.sh");
+    if (!isRoot)
+      throw new PostgresUnavailable("the server lacks the pgvector extension; as root: scripts/install-pgvector.sh");
     runSetupScript("install-pgvector.sh", String(major));
   }
   return { bin, major };
@@ -180,7 +200,16 @@ export async function startPostgresCluster(): Promise<PostgresCluster> {
       // pg_ctl's children inherit its output, so it must not be a pipe: the log file takes what the server says.
       const outcome = run("sh", ["-c", '"$0" "$@" >/dev/null 2>&1', join(bin, "pg_ctl"), ...start], { asServer: true });
       if (outcome.ok) {
-        const psql = ["-h", folder, "-p", String(port), "-U", "postgres", "-qc", "CREATE ROLE password_required NOLOGIN"];
+        const psql = [
+          "-h",
+          folder,
+          "-p",
+          String(port),
+          "-U",
+          "postgres",
+          "-qc",
+          "CREATE ROLE password_required NOLOGIN",
+        ];
         must("psql", run(join(bin, "psql"), psql, { asServer: true }));
         return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, stop };
       }

@@ -1,0 +1,95 @@
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+interface Case {
+  readonly file: string;
+  readonly imports: string;
+}
+
+const forbidden: readonly Case[] = [
+  { file: "src/commands/a.ts", imports: "../cli.js" },
+  { file: "src/pipeline.ts", imports: "./commands/export.js" },
+  { file: "src/pipeline.ts", imports: "./backends/postgres/connection.js" },
+  { file: "src/verify/a.ts", imports: "../commands/export.js" },
+  { file: "src/schema/a.ts", imports: "../config.js" },
+  { file: "src/sources/a.ts", imports: "../sinks/sink.js" },
+  { file: "src/sources/nested/a.ts", imports: "../../sinks/sink.js" },
+  { file: "src/sources/a.ts", imports: "pg" },
+  { file: "src/sinks/a.ts", imports: "../pipeline.js" },
+  { file: "src/transforms/a.ts", imports: "../schema/migrator.js" },
+  { file: "src/backends/postgres/a.ts", imports: "../sqlite/connection.js" },
+  { file: "src/backends/postgres/a.ts", imports: "../../sources/source.js" },
+  { file: "src/backends/postgres/a.ts", imports: "better-sqlite3" },
+  { file: "src/backends/sqlite/a.ts", imports: "../postgres/connection.js" },
+  { file: "src/backends/sqlite/a.ts", imports: "pg-copy-streams" },
+  { file: "src/document/a.ts", imports: "../backends/sqlite/connection.js" },
+  { file: "src/codecs/a.ts", imports: "../document/scanner.js" },
+  { file: "src/records/a.ts", imports: "../sources/source.js" },
+  { file: "src/catalog/a.ts", imports: "../codecs/index.js" },
+  { file: "src/errors.ts", imports: "./catalog/index.js" },
+  { file: "src/stores.ts", imports: "@electric-sql/pglite/vector" },
+];
+
+const allowed: readonly Case[] = [
+  { file: "src/cli.ts", imports: "./commands/export.js" },
+  { file: "src/commands/b.ts", imports: "../sources/postgres.js" },
+  { file: "src/pipeline.ts", imports: "./sinks/sink.js" },
+  { file: "src/sources/b.ts", imports: "../backends/postgres/connection.js" },
+  { file: "src/sinks/b.ts", imports: "../sources/source.js" },
+  { file: "src/backends/postgres/b.ts", imports: "pg" },
+  { file: "src/backends/sqlite/b.ts", imports: "better-sqlite3" },
+  { file: "src/backends/pglite/b.ts", imports: "@electric-sql/pglite-pgvector" },
+  { file: "src/document/b.ts", imports: "../codecs/index.js" },
+  { file: "src/codecs/b.ts", imports: "../records/byte-writer.js" },
+  { file: "src/catalog/b.ts", imports: "./index.js" },
+  { file: "src/sources/b.ts", imports: "../errors.js" },
+];
+
+describe("the layers", () => {
+  let folder: string;
+  /** "file -> import" of every import that the lint rule refuses. */
+  let refused: Set<string>;
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "llmspell-layers-"));
+    cpSync(join(root, "biome.json"), join(folder, "biome.json"));
+    const init = spawnSync("git", ["init", "-q", folder], { encoding: "utf8" });
+    expect(init.stderr).toBe("");
+    const lines = new Map<string, string[]>();
+    for (const { file, imports } of [...forbidden, ...allowed]) {
+      lines.set(file, [...(lines.get(file) ?? []), imports]);
+    }
+    for (const [file, imports] of lines) {
+      mkdirSync(dirname(join(folder, file)), { recursive: true });
+      writeFileSync(join(folder, file), imports.map((specifier) => `export type * from "${specifier}";\n`).join(""));
+    }
+    const biome = join(root, "node_modules/.bin/biome");
+    const only = ["--only=style/noRestrictedImports", "--reporter=json", "--max-diagnostics=none"];
+    const lint = spawnSync(biome, ["lint", ...only, "."], { cwd: folder, encoding: "utf8" });
+    expect(lint.stdout, lint.stderr).toContain("diagnostics");
+    const report = JSON.parse(lint.stdout) as {
+      diagnostics: { location: { path: string; start: { line: number } } }[];
+    };
+    refused = new Set(
+      report.diagnostics.map(
+        ({ location }) => `${location.path} -> ${lines.get(location.path)?.[location.start.line - 1]}`,
+      ),
+    );
+  });
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it.each(forbidden)("$file may not import $imports", ({ file, imports }) => {
+    expect(refused).toContain(`${file} -> ${imports}`);
+  });
+
+  it.each(allowed)("$file may import $imports", ({ file, imports }) => {
+    expect(refused).not.toContain(`${file} -> ${imports}`);
+  });
+});
