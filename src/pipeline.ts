@@ -43,6 +43,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const { source, sink, selection, transforms = [], onProgress } = options;
   const signal = options.signal ?? new AbortController().signal;
   const rejected = new Map<string, number>();
+  const rejectedKeys = new Set<string>();
   const warned = new Set<string>();
   const context: RunContext = {
     signal,
@@ -50,7 +51,9 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       if (options.onReject === undefined) throw rejection.error;
       await options.onReject(rejection);
       rejected.set(rejection.kind.path, (rejected.get(rejection.kind.path) ?? 0) + 1);
+      rejectedKeys.add(`${rejection.kind.path}\n${rejection.error.context.key}`);
     },
+    isRejected: (path, key) => rejectedKeys.has(`${path}\n${key}`),
     warn(message) {
       if (warned.has(message)) return;
       warned.add(message);

@@ -19,6 +19,8 @@ export interface RunContext {
    * with the next record.
    */
   reject(rejection: Rejection): Promise<void>;
+  /** Whether a record of the kind was rejected in this run, by its key as `describeKey` gives it (kept for parent kinds). */
+  isRejected(path: string, key: string): boolean;
   /** One line for the user, on stderr; the same line is shown once. */
   warn(message: string): void;
 }
