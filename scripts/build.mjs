@@ -23,10 +23,7 @@ function compile() {
   const tsc = join(root, "node_modules/.bin/tsc");
   const result = spawnSync(tsc, ["-p", "tsconfig.build.json", "--outDir", output], { cwd: root, stdio: "inherit" });
   if (result.error) throw result.error;
-  if (result.status !== 0) {
-    rmSync(output, { recursive: true, force: true });
-    process.exit(result.status ?? 1);
-  }
+  return result.status === 0;
 }
 
 function swapIn() {
@@ -36,18 +33,26 @@ function swapIn() {
   } catch (error) {
     // A build that ran beside this one was first, from the same sources.
     if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
-    rmSync(output, { recursive: true, force: true });
   }
   rmSync(previous, { recursive: true, force: true });
 }
 
-if (!process.argv.includes("--if-stale") || isStale()) {
+function build() {
   mkdirSync(output, { recursive: true });
-  compile();
-  cpSync(join(root, "src/schema"), join(output, "schema"), {
-    recursive: true,
-    filter: (path) => statSync(path).isDirectory() || path.endsWith(".sql"),
-  });
-  chmodSync(join(output, "cli.js"), 0o755);
-  swapIn();
+  try {
+    if (!compile()) return false;
+    cpSync(join(root, "src/schema"), join(output, "schema"), {
+      recursive: true,
+      filter: (path) => statSync(path).isDirectory() || path.endsWith(".sql"),
+    });
+    chmodSync(join(output, "cli.js"), 0o755);
+    swapIn();
+    return true;
+  } finally {
+    rmSync(output, { recursive: true, force: true });
+  }
+}
+
+if (!process.argv.includes("--if-stale") || isStale()) {
+  process.exitCode = build() ? 0 : 1;
 }
