@@ -14,12 +14,23 @@ const EPOCH_SECONDS = 946684800n;
 /** PostgreSQL's range: 4713-11-24 BC to 294276-12-31 (src/include/datatype/timestamp.h), exclusive end. */
 const FIRST = -211813488000000000n;
 const END = 9223371331200000000n;
+const FIRST_HIGH = Number(FIRST >> 32n);
+const END_HIGH = Number(END >> 32n);
 
 /** Canonical microseconds of a count since the Unix epoch; E_OUT_OF_RANGE beyond PostgreSQL's range. */
 function inRange(canonical: bigint): bigint {
   if (canonical < FIRST || canonical >= END)
     throw new StorageError("E_OUT_OF_RANGE", "the time is outside 4713 BC to 294276 AD");
   return canonical;
+}
+
+/** Whether the canonical int64 at `start` is a time that PostgreSQL holds: in its range, or an infinity. */
+export function isTimestamp(source: Buffer, start: number): boolean {
+  const high = source.readInt32BE(start);
+  // The range's ends lie in these two words; all between is inside.
+  if (high > FIRST_HIGH && high < END_HIGH) return true;
+  const canonical = source.readBigInt64BE(start);
+  return (canonical >= FIRST && canonical < END) || canonical === INFINITY || canonical === MINUS_INFINITY;
 }
 
 export function fromUnixMicroseconds(micros: bigint): bigint {
