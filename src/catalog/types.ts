@@ -63,6 +63,11 @@ export interface ForeignKey {
   /** The referenced kind's path. */
   readonly references: string;
   readonly referencedFields: readonly string[];
+  /**
+   * The int4 field of the referenced kind that counts its children of this kind. The applications' triggers keep it; a
+   * merge into a target with children of its own must raise it.
+   */
+  readonly counter?: string;
 }
 
 /** How SQLite stores the kind. */
