@@ -1,0 +1,107 @@
+/**
+ * Which migrations a PostgreSQL database has. Only reads, raises no error at any level (an error would abort the
+ * caller's snapshot), and needs no privilege beyond connecting: what it may not read it finds from the tables.
+ */
+
+/** What it needs of a connection: a pg.Client, or our own wrapper of one. */
+export interface PostgresQueryable {
+  query(text: string): Promise<{ readonly rows: readonly unknown[] }>;
+}
+
+/** One row of llmspell.refinery_schema_history or of llmspell.storage_migrations. */
+export interface RecordedMigration {
+  readonly version: number;
+  readonly name: string;
+  /** As the table has it: refinery keeps RFC 3339 text. */
+  readonly appliedAt: string;
+}
+
+export interface PostgresMigrations {
+  /** llmspell's own record, ascending; never written by us. */
+  readonly llmspell: readonly RecordedMigration[];
+  /** Ours, ascending. */
+  readonly ours: readonly RecordedMigration[];
+  /** llmspell's versions whose tables are there, whoever made them. */
+  readonly present: ReadonlySet<number>;
+}
+
+/** The tables of each of llmspell's versions: V1 and V15 have none, V12 is known by what it does to them. */
+const TABLES: readonly (readonly [version: number, tables: readonly string[]])[] = [
+  [2, ["test_data"]],
+  [3, ["vector_embeddings_384", "vector_embeddings_768", "vector_embeddings_1536", "vector_embeddings_3072"]],
+  [4, ["entities", "relationships"]],
+  [5, ["procedural_patterns"]],
+  [6, ["agent_states"]],
+  [7, ["kv_store"]],
+  [8, ["workflow_states"]],
+  [9, ["sessions"]],
+  [10, ["artifact_content", "artifacts"]],
+  [11, ["event_log"]],
+  [13, ["hook_history"]],
+  [14, ["api_keys"]],
+];
+
+interface Relation {
+  readonly name: string;
+  readonly forced: boolean;
+  readonly readable: boolean;
+  /** Number of columns of the primary key; 0 where there is none. */
+  readonly keyWidth: number;
+}
+
+const RELATIONS = `
+SELECT c.relname::text AS name, c.relforcerowsecurity AS forced,
+       has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
+       coalesce((SELECT cardinality(k.conkey) FROM pg_catalog.pg_constraint k
+                 WHERE k.conrelid = c.oid AND k.contype = 'p'), 0) AS "keyWidth"
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'llmspell' AND c.relkind IN ('r', 'p') AND NOT c.relispartition`;
+
+const EXTENSIONS = `
+SELECT (SELECT count(*) FROM pg_catalog.pg_extension WHERE extname IN ('vector', 'uuid-ossp'))::int AS extensions,
+       (SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'llmspell')::int AS schemas,
+       (SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = 'llmspell_app')::int AS roles`;
+
+function presentVersions(
+  relations: ReadonlyMap<string, Relation>,
+  server: { extensions: number; schemas: number; roles: number },
+): Set<number> {
+  const present = new Set<number>();
+  if (server.extensions === 2 && server.schemas === 1) present.add(1);
+  for (const [version, tables] of TABLES) {
+    if (tables.every((table) => relations.has(table))) present.add(version);
+  }
+  if (server.roles === 1 && relations.get("entities")?.forced && relations.get("event_log")?.forced) present.add(12);
+  if (relations.get("entities")?.keyWidth === 2 && relations.get("relationships")?.keyWidth === 2) present.add(15);
+  return present;
+}
+
+/** Reads both records and what the tables themselves say. One or a few small queries. */
+export async function readPostgresMigrations(connection: PostgresQueryable): Promise<PostgresMigrations> {
+  const relations = new Map<string, Relation>();
+  for (const row of (await connection.query(RELATIONS)).rows as Relation[]) relations.set(row.name, row);
+  const server = (await connection.query(EXTENSIONS)).rows[0] as { extensions: number; schemas: number; roles: number };
+  const recorded = async (table: string, time: string): Promise<RecordedMigration[]> => {
+    if (!relations.get(table)?.readable) return [];
+    const sql = `SELECT version, name::text AS name, ${time}::text AS "appliedAt" FROM llmspell.${table} ORDER BY version`;
+    return (await connection.query(sql)).rows as RecordedMigration[];
+  };
+  return {
+    llmspell: await recorded("refinery_schema_history", "applied_on"),
+    ours: await recorded("storage_migrations", "applied_at"),
+    present: presentVersions(relations, server),
+  };
+}
+
+/** llmspell's versions for a document's header, ascending, e.g. ["V1", "V3"]; always begins with "V1". */
+export async function readPostgresVersions(connection: PostgresQueryable): Promise<string[]> {
+  const { llmspell, ours, present } = await readPostgresMigrations(connection);
+  const versions = new Set([1, ...present]);
+  for (const { version } of [...llmspell, ...ours]) {
+    if (version < FIRST_STORAGE_MIGRATION) versions.add(version);
+  }
+  return [...versions].sort((a, b) => a - b).map((version) => `V${version}`);
+}
+
+/** Our own migrations count from here; below are llmspell's versions. */
+export const FIRST_STORAGE_MIGRATION = 101;
