@@ -1,0 +1,151 @@
+/**
+ * PostgreSQL's errors as StorageErrors, by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+ * The server's DETAIL and CONTEXT hold values of the data, and in the classes 22 and 42 so may its message: they are left out.
+ */
+import { type ErrorCode, type ErrorContext, StorageError } from "../../errors.js";
+
+/** What is kept of a server's error: the `cause` of the StorageError. Holds no data values. */
+export class PostgresErrorCause extends Error {
+  override readonly name = "PostgresError";
+  constructor(
+    message: string,
+    /** Five characters, e.g. "23505". */
+    readonly sqlState: string,
+    readonly table: string | undefined,
+    readonly column: string | undefined,
+    readonly constraint: string | undefined,
+  ) {
+    super(message);
+  }
+}
+
+/** The members of pg's DatabaseError that are used. */
+interface ServerError {
+  readonly message: string;
+  readonly severity: string;
+  readonly code: string;
+  readonly table?: string;
+  readonly column?: string;
+  readonly constraint?: string;
+}
+
+interface Meaning {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+const MIGRATE = "Run `llmspell database migrate --backend postgres`.";
+
+const MEANINGS: Readonly<Record<string, Meaning>> = {
+  "28000": { code: "E_AUTHENTICATION", message: "the server refused the user" },
+  "28P01": { code: "E_AUTHENTICATION", message: "the server refused the user or the password" },
+  "3D000": { code: "E_STORE_NOT_FOUND", message: "the database does not exist", hint: "Create it with `createdb`." },
+  "42501": { code: "E_PERMISSION", message: "permission denied" },
+  "25006": { code: "E_READ_ONLY", message: "the database is read-only" },
+  "53100": { code: "E_DISK_FULL", message: "the server's disk is full" },
+  "53300": { code: "E_CONNECT", message: "the server has no connection left" },
+  "55P03": { code: "E_LOCKED", message: "another session holds a lock" },
+  "40P01": { code: "E_LOCKED", message: "deadlock with another session", hint: "Run it again." },
+  "40001": { code: "E_LOCKED", message: "another session changed the same rows", hint: "Run it again." },
+  "57P01": { code: "E_CONNECTION_LOST", message: "the server ended the connection" },
+  "57P02": { code: "E_CONNECTION_LOST", message: "the server crashed" },
+  "57P03": { code: "E_CONNECT", message: "the server is starting up or shutting down" },
+  "57P05": { code: "E_CONNECTION_LOST", message: "the server ended the idle connection" },
+  "42P01": { code: "E_NOT_MIGRATED", message: "a table is missing", hint: MIGRATE },
+  "42703": { code: "E_NOT_MIGRATED", message: "a column is missing", hint: MIGRATE },
+  "42704": { code: "E_NOT_MIGRATED", message: "a type or another object is missing", hint: MIGRATE },
+  "42883": { code: "E_NOT_MIGRATED", message: "a function is missing", hint: MIGRATE },
+  "3F000": { code: "E_NOT_MIGRATED", message: "the schema is missing", hint: MIGRATE },
+  "23502": { code: "E_MISSING_FIELD", message: "a value is missing" },
+  "23503": { code: "E_ORPHAN", message: "the record refers to a record that is not there" },
+  "23505": { code: "E_KEY_CONFLICT", message: "the unique key is taken" },
+  "23514": { code: "E_CHECK", message: "a CHECK constraint is broken" },
+  "22001": { code: "E_TOO_LONG", message: "the text is too long for its column" },
+  "22003": { code: "E_OUT_OF_RANGE", message: "the number is out of range" },
+  "22008": { code: "E_OUT_OF_RANGE", message: "the time is out of range" },
+  "22021": { code: "E_INVALID_UTF8", message: "the text cannot be held in the database's encoding" },
+  "22P02": { code: "E_FIELD_TYPE", message: "the value is not of its column's type" },
+  "22P03": { code: "E_FIELD_TYPE", message: "the value is not of its column's type" },
+  "22P05": { code: "E_NUL_CHARACTER", message: "the value holds a character that PostgreSQL cannot hold" },
+  "54000": { code: "E_TARGET_LIMIT", message: "a limit of PostgreSQL is exceeded" },
+  "54001": { code: "E_TARGET_LIMIT", message: "the value is nested too deep for PostgreSQL" },
+};
+
+/** By the first two characters, where the whole SQLSTATE has no entry. */
+const CLASSES: Readonly<Record<string, Meaning>> = {
+  "08": { code: "E_CONNECTION_LOST", message: "the connection broke" },
+  "22": { code: "E_CONSTRAINT", message: "the server refused a value" },
+  "23": { code: "E_CONSTRAINT", message: "the server refused a record" },
+  "28": { code: "E_AUTHENTICATION", message: "the server refused the user or the password" },
+  "53": { code: "E_TARGET_LIMIT", message: "the server lacks resources" },
+  "54": { code: "E_TARGET_LIMIT", message: "a limit of PostgreSQL is exceeded" },
+  "58": { code: "E_IO", message: "the server failed to read or write" },
+};
+
+/** What pg and node:net say when the connection is gone; pg has no codes for its own. */
+const LOST =
+  /^Connection terminated|^Client (was closed|has encountered a connection error)|socket (hang up|has been ended)/;
+const LOST_CODES: ReadonlySet<string> = new Set([
+  "ECONNRESET",
+  "EPIPE",
+  "ECONNABORTED",
+  "ETIMEDOUT",
+  "ERR_STREAM_DESTROYED",
+]);
+
+function isServerError(error: Error): error is Error & ServerError {
+  const { code, severity } = error as Partial<ServerError>;
+  return typeof code === "string" && code.length === 5 && typeof severity === "string";
+}
+
+function meaningOf({ code, message }: ServerError): Meaning {
+  if (code === "42501" && message.includes("row-level security"))
+    return { code: "E_ROW_SECURITY", message: "row-level security would hide rows from this role" };
+  if (code === "22000" || code === "22003") {
+    const dimensions = /^expected (\d+) dimensions, not (\d+)$/.exec(message);
+    if (dimensions !== null)
+      return {
+        code: "E_DIMENSION_MISMATCH",
+        message: `Dimension mismatch: expected ${dimensions[1]}, got ${dimensions[2]}`,
+      };
+    if (/not allowed in vector$/.test(message))
+      return { code: "E_NOT_FINITE", message: "the vector holds NaN or Infinity" };
+  }
+  if (code === "22021" && message.includes("0x00"))
+    return { code: "E_NUL_CHARACTER", message: "PostgreSQL cannot hold U+0000" };
+  return (
+    MEANINGS[code] ?? CLASSES[code.slice(0, 2)] ?? { code: "E_UNEXPECTED", message: "PostgreSQL reported an error" }
+  );
+}
+
+/** The server's own message where it holds names only. */
+function serverMessage({ code, message }: ServerError): string {
+  const mayQuoteData = code.startsWith("22") || code === "42601";
+  return `${mayQuoteData ? "PostgreSQL refused the value" : message.split("\n", 1)[0]} (SQLSTATE ${code})`;
+}
+
+/** `error` as a StorageError with `context`; a StorageError is given back as it is. */
+export function fromPostgresError(error: unknown, context: ErrorContext = {}): StorageError {
+  if (error instanceof StorageError) return error;
+  if (!(error instanceof Error)) return new StorageError("E_UNEXPECTED", String(error), context);
+  if (isServerError(error)) {
+    const meaning = meaningOf(error);
+    const detail = serverMessage(error);
+    const cause = new PostgresErrorCause(detail, error.code, error.table, error.column, error.constraint);
+    const more: ErrorContext = { detail };
+    if (meaning.hint !== undefined) more.hint = meaning.hint;
+    return new StorageError(meaning.code, meaning.message, { ...more, ...context }, cause);
+  }
+  const { code } = error as { code?: unknown };
+  if (LOST.test(error.message) || (typeof code === "string" && LOST_CODES.has(code))) {
+    return new StorageError("E_CONNECTION_LOST", "the connection to the server broke", context, error);
+  }
+  return new StorageError("E_UNEXPECTED", error.message, context, error);
+}
+
+/** The SQLSTATE and names of a StorageError that came from a server; undefined for any other error. */
+export function postgresCause(error: unknown): PostgresErrorCause | undefined {
+  const cause = error instanceof StorageError ? error.cause : undefined;
+  return cause instanceof PostgresErrorCause ? cause : undefined;
+}
