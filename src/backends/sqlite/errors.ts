@@ -1,0 +1,68 @@
+/** SQLite's result codes (https://sqlite.org/rescode.html) as coded errors. */
+import { type ErrorCode, type ErrorContext, StorageError } from "../../errors.js";
+
+/** Primary result codes by name, for node:sqlite, which gives only the number. */
+const PRIMARY: Readonly<Record<number, string>> = {
+  5: "SQLITE_BUSY",
+  6: "SQLITE_LOCKED",
+  8: "SQLITE_READONLY",
+  10: "SQLITE_IOERR",
+  11: "SQLITE_CORRUPT",
+  13: "SQLITE_FULL",
+  14: "SQLITE_CANTOPEN",
+  18: "SQLITE_TOOBIG",
+  19: "SQLITE_CONSTRAINT",
+  26: "SQLITE_NOTADB",
+};
+
+/** Longest prefix first. */
+const CODES: readonly (readonly [prefix: string, code: ErrorCode, message: string, hint?: string])[] = [
+  ["SQLITE_READONLY_ROLLBACK", "E_HOT_JOURNAL", "the database needs a recovery, and its medium cannot be written"],
+  ["SQLITE_READONLY_RECOVERY", "E_HOT_JOURNAL", "the database needs a recovery, and its medium cannot be written"],
+  ["SQLITE_READONLY_CANTINIT", "E_HOT_JOURNAL", "the database needs a recovery, and its medium cannot be written"],
+  ["SQLITE_READONLY", "E_READ_ONLY", "the database cannot be written"],
+  ["SQLITE_NOTADB", "E_NOT_A_DATABASE", "the file is not an SQLite database"],
+  ["SQLITE_CORRUPT", "E_NOT_A_DATABASE", "the SQLite database is damaged", "`PRAGMA integrity_check` says more."],
+  ["SQLITE_FULL", "E_DISK_FULL", "no space is left for the SQLite database"],
+  ["SQLITE_BUSY", "E_LOCKED", "another process holds the SQLite database", "Close the other program and try again."],
+  ["SQLITE_LOCKED", "E_LOCKED", "another process holds the SQLite database", "Close the other program and try again."],
+  ["SQLITE_CANTOPEN", "E_PERMISSION", "the SQLite database cannot be opened"],
+  ["SQLITE_PERM", "E_PERMISSION", "the SQLite database cannot be opened"],
+  ["SQLITE_AUTH", "E_PERMISSION", "the SQLite database cannot be opened"],
+  ["SQLITE_TOOBIG", "E_TARGET_LIMIT", "the value is larger than SQLite holds (1,000,000,000 bytes)"],
+  ["SQLITE_CONSTRAINT_CHECK", "E_CHECK", "the record breaks a CHECK constraint of the table"],
+  ["SQLITE_CONSTRAINT_NOTNULL", "E_MISSING_FIELD", "the table demands a value where the record has none"],
+  ["SQLITE_CONSTRAINT", "E_CONSTRAINT", "the table refused the record"],
+  ["SQLITE_IOERR", "E_IO", "reading or writing the SQLite database failed"],
+];
+
+/** SQLite's name of the result code, e.g. `SQLITE_CONSTRAINT_UNIQUE`; undefined for any other error. */
+export function sqliteCode(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code, errcode } = error as { code?: unknown; errcode?: unknown };
+  if (typeof code === "string" && code.startsWith("SQLITE_")) return code;
+  if (code === "ERR_SQLITE_ERROR" && typeof errcode === "number") return PRIMARY[errcode & 0xff] ?? "SQLITE_ERROR";
+  return undefined;
+}
+
+/** The error as a StorageError: itself, or by SQLite's result code, or E_UNEXPECTED. */
+export function fromSqliteError(error: unknown, context: ErrorContext = {}): StorageError {
+  if (error instanceof StorageError) return error;
+  const name = sqliteCode(error);
+  const known = name === undefined ? undefined : CODES.find(([prefix]) => name.startsWith(prefix));
+  if (known !== undefined) {
+    const [, code, message, hint] = known;
+    return new StorageError(code, message, { ...(hint === undefined ? {} : { hint }), ...context }, error);
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return new StorageError("E_UNEXPECTED", message, context, error);
+}
+
+/** Runs `work`; an error of the driver leaves it as a StorageError. */
+export function mapped<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw fromSqliteError(error);
+  }
+}

@@ -1,0 +1,144 @@
+/** Opening SQLite files: for reading without a trace, for writing with the settings of a bulk load. */
+import { accessSync, closeSync, constants, existsSync, openSync, readSync, realpathSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import Database from "better-sqlite3";
+import * as sqliteVec from "sqlite-vec";
+import { StorageError } from "../../errors.js";
+import { fromSqliteError, mapped } from "./errors.js";
+import { openImmutable } from "./immutable.js";
+
+export type { Database } from "better-sqlite3";
+
+/** Waits this long for another process's lock. Milliseconds. */
+const BUSY_TIMEOUT = 5000;
+/** Page cache, and what a sort holds before it spills to a file: KiB. */
+const CACHE_KIB = 16384;
+
+function may(path: string, mode: number): boolean {
+  try {
+    accessSync(path, mode);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The file behind symbolic links, beside which SQLite looks for -wal and -shm. E_STORE_NOT_FOUND, E_PERMISSION, E_NOT_A_DATABASE. */
+function locate(path: string): string {
+  let real: string;
+  try {
+    real = realpathSync(resolve(path));
+    if (!statSync(real).isFile()) throw new StorageError("E_NOT_A_DATABASE", `${path} is not a file`);
+  } catch (error) {
+    if (error instanceof StorageError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EACCES") throw new StorageError("E_PERMISSION", `no permission to read ${path}`, {}, error);
+    throw new StorageError("E_STORE_NOT_FOUND", `the database ${path} does not exist`, {}, error);
+  }
+  if (!may(real, constants.R_OK)) throw new StorageError("E_PERMISSION", `no permission to read ${path}`);
+  return real;
+}
+
+/** Whether the header's read version says WAL (https://sqlite.org/fileformat2.html, offset 19). */
+function isWal(path: string): boolean {
+  const header = Buffer.alloc(20);
+  const descriptor = openSync(path, "r");
+  try {
+    return readSync(descriptor, header, 0, 20, 0) === 20 && header[19] === 2;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
+ * A read-only open makes -wal and -shm of a WAL database and cannot remove them, so where there are none the file is
+ * opened for writing, under query_only. Where there are some, closing a writable connection would checkpoint them into
+ * the file, so it is opened read-only. On a read-only medium a WAL database without them can only be read as immutable;
+ * beside a -wal that would silently miss its rows.
+ */
+function openReader(path: string): Database.Database {
+  const wal = existsSync(`${path}-wal`);
+  const shm = existsSync(`${path}-shm`);
+  const folderWritable = may(dirname(path), constants.W_OK);
+  if (!folderWritable && wal !== shm)
+    throw new StorageError(
+      "E_HOT_JOURNAL",
+      `${path} has a ${wal ? "-wal without its -shm" : "-shm without its -wal"}`,
+      {
+        hint: "Copy the database with its -wal to a folder that can be written, and read it there.",
+      },
+    );
+  if (wal || shm) return new Database(path, { readonly: true, timeout: BUSY_TIMEOUT });
+  if (!folderWritable && isWal(path)) return openImmutable(path);
+  const writable = folderWritable && may(path, constants.W_OK);
+  return new Database(path, { readonly: !writable, fileMustExist: true, timeout: BUSY_TIMEOUT });
+}
+
+/**
+ * Opens a database to read it: the file stays byte-identical, and no -wal or -shm is left where none was. sqlite-vec is
+ * loaded where a vec0 table is. E_STORE_NOT_FOUND, E_PERMISSION, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_LOCKED.
+ */
+export function openSqliteForReading(path: string): Database.Database {
+  const real = locate(path);
+  let database: Database.Database | undefined;
+  try {
+    database = openReader(real);
+    database.pragma("query_only = 1");
+    configure(database);
+    loadVectorExtension(database);
+    return database;
+  } catch (error) {
+    database?.close();
+    throw located(fromSqliteError(error), path);
+  }
+}
+
+/**
+ * Opens a database to write it; foreign keys are not enforced on this connection (the sinks check them themselves).
+ * E_STORE_NOT_FOUND (unless `create`), E_PERMISSION, E_READ_ONLY, E_NOT_A_DATABASE, E_LOCKED.
+ */
+export function openSqliteForWriting(path: string, options: { create?: boolean } = {}): Database.Database {
+  const real = options.create && !existsSync(path) ? resolve(path) : locate(path);
+  const target = existsSync(real) ? real : dirname(real);
+  if (!may(target, constants.W_OK) || !may(dirname(real), constants.W_OK))
+    throw new StorageError("E_READ_ONLY", `${path} cannot be written`);
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(real, { fileMustExist: options.create !== true, timeout: BUSY_TIMEOUT });
+    configure(database);
+    database.pragma("foreign_keys = OFF");
+    database.pragma("synchronous = NORMAL");
+    loadVectorExtension(database);
+    return database;
+  } catch (error) {
+    database?.close();
+    throw located(fromSqliteError(error), path);
+  }
+}
+
+function located(error: StorageError, path: string): StorageError {
+  const message = error.message.includes(path) ? error.message : `${path}: ${error.message}`;
+  return new StorageError(error.code, message, error.context, error.cause);
+}
+
+function configure(database: Database.Database): void {
+  database.pragma("temp_store = FILE");
+  database.pragma(`cache_size = -${CACHE_KIB}`);
+  database.pragma("mmap_size = 0");
+  // The first read of the file: finds out whether it is a database.
+  database.prepare("SELECT count(*) FROM sqlite_master").get();
+}
+
+/** Whether the table is a sqlite-vec virtual table; undefined when there is no such table. */
+export function isVec0(database: Database.Database, table: string): boolean | undefined {
+  const row = database.prepare("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?").raw().get(table) as
+    | [string | null]
+    | undefined;
+  return row === undefined ? undefined : /^\s*CREATE\s+VIRTUAL\s+TABLE\b[\s\S]*\bUSING\s+vec0\b/i.test(row[0] ?? "");
+}
+
+/** Loads sqlite-vec when the database has a vec0 table, or when one is to be made (`always`). */
+export function loadVectorExtension(database: Database.Database, always = false): void {
+  const query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND sql LIKE '%CREATE VIRTUAL TABLE%vec0%' LIMIT 1";
+  if (always || database.prepare(query).get() !== undefined) mapped(() => sqliteVec.load(database));
+}
