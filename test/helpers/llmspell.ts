@@ -1,0 +1,100 @@
+/** Runs the built `llmspell` as a user does: its own process, a folder and a home of its own. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const cli = join(root, "dist/cli.js");
+
+export interface Outcome {
+  /** The exit status; null when a signal ended it. */
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string | Buffer;
+}
+
+/** A folder to run `llmspell` in. `using` removes it. */
+export interface Workspace extends Disposable {
+  readonly folder: string;
+  /** A path in the folder. */
+  path(name: string): string;
+  /** Runs `llmspell` with the arguments. */
+  run(args: readonly string[], options?: RunOptions): Promise<Outcome>;
+  /** Runs it and expects status 0. */
+  must(args: readonly string[], options?: RunOptions): Promise<Outcome>;
+  /** Starts it; the caller waits or kills. */
+  start(args: readonly string[], options?: RunOptions): ChildProcess;
+  /** Runs a bash script with `llmspell` on its PATH, and expects status 0 of every command. */
+  bash(script: string, options?: RunOptions): Promise<Outcome>;
+}
+
+/** Builds dist/ where it is missing or older than the sources, and makes an empty workspace. */
+export function createWorkspace(env: Readonly<Record<string, string>> = {}): Workspace {
+  const build = spawnSync(process.execPath, [join(root, "scripts/build.mjs"), "--if-stale"], { encoding: "utf8" });
+  if (build.status !== 0) throw new Error(`the build failed:\n${build.stdout}${build.stderr}`);
+  const folder = mkdtempSync(join(tmpdir(), "llmspell-workspace-"));
+  mkdirSync(join(folder, "bin"));
+  writeFileSync(join(folder, "bin/llmspell"), `#!/bin/sh\nexec "${process.execPath}" "${cli}" "$@"\n`);
+  chmodSync(join(folder, "bin/llmspell"), 0o755);
+  // Nothing of the machine's own configuration may reach the tool.
+  const environment = {
+    PATH: `${join(folder, "bin")}:${process.env["PATH"] ?? ""}`,
+    HOME: folder,
+    TMPDIR: process.env["TMPDIR"] ?? tmpdir(),
+    LANG: "C.UTF-8",
+    ...env,
+  };
+
+  const launch = (command: string, args: readonly string[], options: RunOptions): ChildProcess =>
+    spawn(command, args, {
+      cwd: folder,
+      env: { ...environment, ...options.env },
+      stdio: [options.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    });
+  const start = (args: readonly string[], options: RunOptions = {}): ChildProcess =>
+    launch(process.execPath, [cli, ...args], options);
+  const run = (args: readonly string[], options: RunOptions = {}): Promise<Outcome> =>
+    outcomeOf(start(args, options), options.stdin);
+  const succeed = async (what: string, outcome: Promise<Outcome>): Promise<Outcome> => {
+    const { status, stdout, stderr } = await outcome;
+    if (status !== 0)
+      throw new Error(`${what} ended with status ${status}:\n${stdout.slice(-4000)}${stderr.slice(-4000)}`);
+    return { status, stdout, stderr };
+  };
+  return {
+    folder,
+    path: (name) => join(folder, name),
+    run,
+    must: (args, options) => succeed(`llmspell ${args.join(" ")}`, run(args, options)),
+    start,
+    bash: (script, options = {}) =>
+      succeed("the script", outcomeOf(launch("bash", ["-euo", "pipefail", "-c", script], options), options.stdin)),
+    [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
+  };
+}
+
+/** Waits for the process, feeding `stdin` to it. */
+export async function outcomeOf(child: ChildProcess, stdin?: string | Buffer): Promise<Outcome> {
+  const output = { stdout: "", stderr: "" };
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    output.stdout += text;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    output.stderr += text;
+  });
+  // A process that stops early closes its input; that is its outcome's business, not an error of the test.
+  child.stdin?.on("error", () => {});
+  child.stdin?.end(stdin);
+  const status = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  return { status, ...output };
+}
