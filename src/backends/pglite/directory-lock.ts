@@ -69,11 +69,11 @@ async function removeStale(path: string, stale: string): Promise<void> {
 }
 
 /**
- * Locks the folder by a file beside it, `<directory>.lock`. A lock whose process is gone is taken over. Gives the release.
+ * Locks the folder by a file beside it, `<directory>.llmspell-lock`. A lock whose process is gone is taken over. Gives the release.
  * @throws {StorageError} E_LOCKED
  */
 export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
-  const path = `${directory}.lock`;
+  const path = `${directory}.llmspell-lock`;
   const own: Holder = { pid: process.pid, host: hostname(), started: await startOf(process.pid) };
   // The token tells our own lock from a later one of the same process.
   const content = JSON.stringify({ ...own, token: randomUUID() });
@@ -86,9 +86,9 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
     const found = await readFile(path, "utf8").catch(() => undefined);
     if (found === undefined) continue;
     const holder = parseHolder(found);
-    if (holder !== undefined && (await isAlive(holder)))
+    if (holder === undefined || (await isAlive(holder)))
       throw new StorageError("E_LOCKED", "another process holds the embedded database", {
-        detail: `process ${holder.pid} on ${holder.host}`,
+        detail: holder === undefined ? `${path} is not ours` : `process ${holder.pid} on ${holder.host}`,
         hint: `Wait for it to end. If it is not there any more, remove ${path}`,
       });
     await removeStale(path, found);
