@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { StorageError } from "../errors.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType } from "./codec.js";
 
@@ -20,6 +21,20 @@ function requireUuid(text: string): string {
 export function formatUuid(source: Buffer, start: number): string {
   const hex = source.toString("hex", start, start + 16);
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** The namespace of derived UUIDs: 8c6a2b1e-5d3f-4a7c-9e10-6b5f0d2c4a38. Fixed for ever. */
+const DERIVED_NAMESPACE = Buffer.from("8c6a2b1e5d3f4a7c9e106b5f0d2c4a38", "hex");
+
+/**
+ * The 16 bytes that stand for free text in a UUID field (`--invalid-uuid derive`): UUIDv5 (RFC 9562, section 5.5) of the
+ * text's UTF-8 bytes in a namespace of our own, so the same text gives the same UUID wherever it stands.
+ */
+export function deriveUuid(text: string): Buffer {
+  const bytes = createHash("sha1").update(DERIVED_NAMESPACE).update(text, "utf8").digest().subarray(0, 16);
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x50;
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
+  return bytes;
 }
 
 const HEX = Buffer.from("0123456789abcdef", "latin1");
