@@ -1,0 +1,1 @@
+-- Only settings: WAL, foreign_keys, synchronous NORMAL. They cannot change inside a transaction, so the migrator sets them.
