@@ -1,0 +1,157 @@
+/** Reading a kind's rows in the order of its key with bounded memory. */
+import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { deriveUuid, formatUuid, uuidDigits } from "../../codecs/uuid.js";
+import type { Database } from "./open.js";
+import type { RowReader } from "./row-reader.js";
+import {
+  columnsOf,
+  exactTimeSql,
+  kindCondition,
+  mainTable,
+  quoted,
+  type SqlRow,
+  secondsOfSql,
+  uuidDigitsSql,
+} from "./table.js";
+
+/** SQL functions of ours: `llmspell_utf8`, `llmspell_uuid` (canonical, derived where it is free text), `llmspell_is_uuid`. */
+function defineFunctions(database: Database): void {
+  const options = { deterministic: true };
+  database.function("llmspell_utf8", options, (text: unknown) =>
+    typeof text === "string" ? Buffer.from(text, "utf8") : text,
+  );
+  database.function("llmspell_uuid", options, (text: unknown) => {
+    if (typeof text !== "string") return text;
+    return uuidDigits(text)?.toLowerCase() ?? formatUuid(deriveUuid(text), 0).replaceAll("-", "");
+  });
+  database.function("llmspell_is_uuid", options, (text: unknown) =>
+    typeof text === "string" && uuidDigits(text) === undefined ? 0 : 1,
+  );
+}
+
+/**
+ * Sort terms over the main table whose order is the canonical one: plain columns, so that an index can serve, where all
+ * values are spelled alike, expressions otherwise.
+ */
+function orderTerms(database: Database, kind: RecordKind, deriveUuids: boolean): string[] {
+  const table = mainTable(kind);
+  const present = columnsOf(database, table) ?? new Set();
+  const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
+  return kind.key.flatMap((name) => {
+    const field = kind.fields[fieldIndex(kind, name)] as Field;
+    const column = quoted(columnOf(field));
+    if (field.type === "uuid") {
+      if (deriveUuids) return [`llmspell_uuid(${column})`];
+      return [isUniformlySpelled(database, table, column) ? column : uuidDigitsSql(column)];
+    }
+    if (field.type === "timestamp") {
+      const exact = present.has(exactColumnOf(field)) ? quoted(exactColumnOf(field)) : undefined;
+      return timeTerms(database, table, column, exact);
+    }
+    return [field.type === "text" && encoding !== "UTF-8" ? `llmspell_utf8(${column})` : column];
+  });
+}
+
+/** All lower case and of one length: then the texts sort as the UUIDs do. */
+function isUniformlySpelled(database: Database, table: string, column: string): boolean {
+  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} GLOB '*[A-Z]*') FROM ${quoted(table)}`;
+  const [shortest, longest, capitals] = database.prepare(query).raw().get() as (number | null)[];
+  return shortest === longest && capitals !== 1;
+}
+
+/** Seconds and companion sort as the exact times do when the companions are all there and agree, or none is there. */
+function timeTerms(database: Database, table: string, column: string, exact: string | undefined): string[] {
+  const companion = exact ?? "NULL";
+  const agrees = exact === undefined ? "0" : `${secondsOfSql(exact)} = ${column}`;
+  const [without, agreeing, all, least, most] = database
+    .prepare(
+      `SELECT sum(${companion} IS NULL), sum(${agrees}), count(*), min(${column}), max(${column}) FROM ${quoted(table)}`,
+    )
+    .raw()
+    .get() as (number | null)[];
+  const inside = (least ?? 0) >= -9999999999 && (most ?? 0) <= 9999999999;
+  if (inside && (without ?? 0) === all) return [column];
+  if (inside && exact !== undefined && agreeing === all) return [column, exact];
+  return [exactTimeSql(column, exact)];
+}
+
+export interface RowSelection {
+  readonly tenants?: readonly string[] | undefined;
+  /** Free text in UUID fields is replaced by derived UUIDs, and sorts as they do. */
+  readonly deriveUuids: boolean;
+}
+
+/**
+ * The kind's rows, ordered by its key. Keys and rowids are sorted (or an index is walked), and the rows fetched by rowid:
+ * a sort of wide rows would cost more than the reading.
+ */
+export function orderedRows(
+  database: Database,
+  kind: RecordKind,
+  reader: RowReader,
+  selection: RowSelection,
+): IterableIterator<SqlRow> {
+  defineFunctions(database);
+  const table = quoted(mainTable(kind));
+  const { tenants } = selection;
+  const conditions: string[] = [];
+  const condition = kindCondition(kind);
+  if (condition !== undefined) conditions.push(condition);
+  if (tenants !== undefined) conditions.push("tenant_id IN (SELECT value FROM json_each(?))");
+  const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+  const order = orderTerms(database, kind, selection.deriveUuids).join(", ");
+  const embeddings =
+    kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
+      ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = s.r`
+      : "";
+  // LIMIT keeps SQLite from dropping the inner ORDER BY, CROSS JOIN from turning the join around.
+  const sql = `SELECT ${reader.select} FROM (SELECT rowid AS r FROM ${table} ${where} ORDER BY ${order} LIMIT -1) AS s CROSS JOIN ${table} AS t ON t.rowid = s.r ${embeddings}`;
+  const statement = database.prepare(sql).raw().safeIntegers();
+  const values = tenants === undefined ? [] : [JSON.stringify(tenants)];
+  return statement.iterate(...values) as IterableIterator<SqlRow>;
+}
+
+/** How many values of the kind's UUID columns are texts that are no UUIDs. */
+export function countInvalidUuids(database: Database, kind: RecordKind): number {
+  defineFunctions(database);
+  const sums = kind.fields
+    .filter(({ type }) => type === "uuid")
+    .map((field) => `total(NOT llmspell_is_uuid(${quoted(columnOf(field))}))`);
+  const condition = kindCondition(kind);
+  const where = condition === undefined ? "" : `WHERE ${condition}`;
+  const query = `SELECT ${sums.join(" + ")} FROM ${quoted(mainTable(kind))} ${where}`;
+  return (database.prepare(query).raw().get() as [number])[0];
+}
+
+/** Embeddings of the kind's table that no metadata row refers to. */
+export function countStrayEmbeddings(database: Database, kind: RecordKind): number {
+  if (kind.sqlite.layout !== "vector") return 0;
+  const { embeddingTable, metadataTable, dimension } = kind.sqlite;
+  if (columnsOf(database, embeddingTable) === undefined || columnsOf(database, metadataTable) === undefined) return 0;
+  const query = `SELECT count(*) FROM ${quoted(embeddingTable)} WHERE rowid NOT IN (SELECT rowid FROM ${quoted(metadataTable)} WHERE dimension = ${dimension})`;
+  return (database.prepare(query).raw().get() as [number])[0];
+}
+
+/** Metadata rows of dimensions that no kind of the catalog has. */
+export function countStrayMetadata(database: Database, kinds: readonly RecordKind[]): number {
+  const vectors = kinds.flatMap(({ sqlite }) => (sqlite.layout === "vector" ? [sqlite] : []));
+  const table = vectors[0]?.metadataTable;
+  if (table === undefined || columnsOf(database, table) === undefined) return 0;
+  const dimensions = vectors.map(({ dimension }) => dimension).join(", ");
+  const query = `SELECT count(*) FROM ${quoted(table)} WHERE dimension NOT IN (${dimensions}) OR dimension IS NULL`;
+  return (database.prepare(query).raw().get() as [number])[0];
+}
+
+/** About how many rows the kind has, from the ends of its rowids: no scan. */
+export function estimateRows(database: Database, kind: RecordKind): number {
+  const table = mainTable(kind);
+  if (columnsOf(database, table) === undefined) return 0;
+  const condition = kindCondition(kind);
+  const where = condition === undefined ? "" : `WHERE ${condition}`;
+  const end = (name: string): string => `(SELECT ${name}(rowid) FROM ${quoted(table)} ${where})`;
+  const [rows] = database
+    .prepare(`SELECT ${end("max")} - ${end("min")} + 1`)
+    .raw()
+    .get() as [number | null];
+  return rows ?? 0;
+}

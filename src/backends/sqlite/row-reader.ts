@@ -1,0 +1,295 @@
+/** Rows of SQLite into canonical records: storage classes checked, companions and both embedding shapes understood. */
+
+import { isUtf8 } from "node:buffer";
+import { hash } from "node:crypto";
+import {
+  columnOf,
+  exactColumnOf,
+  type Field,
+  fieldIndex,
+  LARGE_VALUE_BYTES,
+  type RecordKind,
+} from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { type Codec, fieldTypeError, sqliteType } from "../../codecs/codec.js";
+import { codecs } from "../../codecs/index.js";
+import { writeSafeInt64 } from "../../codecs/int64.js";
+import { fromSqliteTime } from "../../codecs/timestamp.js";
+import { deriveUuid, uuidDigits } from "../../codecs/uuid.js";
+import { StorageError } from "../../errors.js";
+import type { BatchBuilder, LargeValue } from "../../records/record-batch.js";
+import { describeKey } from "../../records/record-key.js";
+import type { Database } from "./open.js";
+import { columnsOf, mainTable, neededColumns, quoted, type SqlRow, type SqlValue } from "./table.js";
+
+/** What a UUID field that holds free text becomes. */
+export interface UuidDerivation {
+  /** Values that were replaced. */
+  count: number;
+  first?: { readonly text: string; readonly uuid: string };
+}
+
+export interface RowReader {
+  /** The select list over the alias `t` (the main table) and `e` (embeddings). The first value is the rowid. */
+  readonly select: string;
+  /** Whether the row's content travels beside its batch: it must be the first of one. */
+  hasLargeValue(row: SqlRow): boolean;
+  /** Between begin() and commit() of the builder. Throws a StorageError with section, key and field. */
+  read(row: SqlRow, builder: BatchBuilder): void;
+  /** The row's values under their field names, as far as they are known, for a reject. */
+  fields(row: SqlRow): Iterable<readonly [Field, SqlValue]>;
+  /** Names the record, also where its key is not valid. */
+  keyOf(row: SqlRow): string;
+}
+
+interface Column {
+  readonly field: Field;
+  readonly index: number;
+  readonly codec: Codec;
+  readonly at: number;
+  /** Where the companion is. */
+  readonly exactAt?: number;
+}
+
+const SAFE = 2n ** 53n;
+const EPOCH_SECONDS = 946684800;
+
+function writeTime(seconds: bigint, exact: bigint | undefined, out: ByteWriter): void {
+  if (exact !== undefined && exact < SAFE && exact > -SAFE) {
+    const micros = Number(exact);
+    if (Math.floor(micros / 1e6) + EPOCH_SECONDS === Number(seconds)) {
+      writeSafeInt64(micros, out);
+      return;
+    }
+  }
+  out.int64(fromSqliteTime(seconds, exact));
+}
+
+const HAS_TEXT: ReadonlySet<string> = new Set(["text", "json", "text_array", "uuid"]);
+
+/**
+ * The reader of a kind's rows; undefined when its table is not there. Companion columns may be missing (a database
+ * without our migrations). E_SCHEMA when another column is.
+ */
+export function createRowReader(
+  database: Database,
+  kind: RecordKind,
+  options: { derivation?: UuidDerivation | undefined } = {},
+): RowReader | undefined {
+  const table = mainTable(kind);
+  const present = columnsOf(database, table);
+  if (present === undefined) return undefined;
+  for (const column of neededColumns(kind).plain)
+    if (!present.has(column)) throw new StorageError("E_SCHEMA", `the table ${table} has no column ${column}`);
+
+  const embeddingTable = kind.sqlite.layout === "vector" ? kind.sqlite.embeddingTable : undefined;
+  const hasEmbeddings = embeddingTable !== undefined && columnsOf(database, embeddingTable) !== undefined;
+  const expressions = ["t.rowid"];
+  const add = (expression: string): number => expressions.push(expression) - 1;
+  const columns: Column[] = [];
+  const constants: { index: number; value: number }[] = [];
+  let large: { index: number; at: number; lengthAt: number; field: Field } | undefined;
+  let typeIndex: number | undefined;
+  for (const [index, field] of kind.fields.entries()) {
+    const name = `t.${quoted(columnOf(field))}`;
+    if (field.constant !== undefined) constants.push({ index, value: field.constant });
+    else if (field.sqlite === false) typeIndex = index;
+    else if (field.large) {
+      const isLarge = `typeof(${name}) = 'blob' AND length(${name}) >= ${LARGE_VALUE_BYTES}`;
+      const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`);
+      large = { index, at, lengthAt: add(`CASE WHEN ${isLarge} THEN length(${name}) END`), field };
+      columns.push({ field, index, codec: codecs[field.type], at });
+    } else if (field.type === "vector") {
+      columns.push({ field, index, codec: codecs.vector, at: add(hasEmbeddings ? "e.embedding" : "NULL") });
+    } else {
+      const at = add(name);
+      const exact = exactColumnOf(field);
+      const hasExact = field.type === "timestamp" && present.has(exact);
+      columns.push({
+        field,
+        index,
+        codec: codecs[field.type],
+        at,
+        ...(hasExact ? { exactAt: add(`t.${quoted(exact)}`) } : {}),
+      });
+    }
+  }
+  const digest = digestColumns(kind, present, columns, add);
+  const storedType = kind.postgres.largeObject?.typeField;
+  if (typeIndex !== undefined && kind.fields[typeIndex]?.name !== storedType)
+    throw new Error(`${kind.path}: a field that is not in SQLite and not derived`);
+  const select = expressions.map((expression, i) => `${expression} AS c${i}`).join(", ");
+  const strictBytes = strictReader(database, table);
+  const { derivation } = options;
+
+  const writeValue = ({ field, codec, exactAt }: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
+    if (value === null) throw missing(field);
+    if (typeof value === "string" && HAS_TEXT.has(field.type)) {
+      if (value.includes("\uFFFD")) strictBytes(row[0] as bigint, columnOf(field));
+      if (field.type === "uuid" && derivation !== undefined && uuidDigits(value) === undefined) {
+        derive(value, derivation, out);
+        return;
+      }
+    }
+    if (exactAt === undefined || typeof value !== "bigint") {
+      codec.fromSqlite(field, value, out);
+      return;
+    }
+    const exact = row[exactAt] ?? undefined;
+    if (exact !== undefined && typeof exact !== "bigint")
+      throw fieldTypeError(`INTEGER in ${exactColumnOf(field)}`, sqliteType(exact));
+    writeTime(value, exact, out);
+  };
+
+  const canonicalOf = (column: Column, row: SqlRow): Buffer | undefined => {
+    const out = new ByteWriter(256);
+    try {
+      writeValue(column, row, row[column.at] as SqlValue, out);
+      return out.view();
+    } catch {
+      return undefined;
+    }
+  };
+
+  const keyOf = (row: SqlRow): string =>
+    kind.key
+      .map((name) => {
+        const column = columns.find(({ field }) => field.name === name) as Column;
+        const value = row[column.at];
+        const canonical = canonicalOf(column, row);
+        if (canonical === undefined && typeof value === "string") return `${name}=${shortened(value)}`;
+        return describeKey({ ...kind, key: [name] }, () => canonical);
+      })
+      .join(", ");
+
+  return {
+    select,
+    hasLargeValue: (row) => large !== undefined && row[large.lengthAt] !== null,
+    keyOf,
+    read(row, builder) {
+      const out = builder.arena;
+      const isLarge = large !== undefined && row[large.lengthAt] !== null;
+      for (const { index, value } of constants) {
+        const start = out.length;
+        out.int32(value);
+        builder.set(index, start);
+      }
+      for (const column of columns) {
+        const { field, index, at } = column;
+        const value = row[at] as SqlValue;
+        if (value === null && (field.nullable || (isLarge && field.large))) continue;
+        const start = out.length;
+        try {
+          if (column === digest?.column) writeDigest(digest, row, value, out);
+          else writeValue(column, row, value, out);
+        } catch (error) {
+          if (!(error instanceof StorageError)) throw error;
+          const context = { section: kind.path, key: keyOf(row), field: field.name };
+          throw new StorageError(error.code, error.message, { ...error.context, ...context }, error.cause);
+        }
+        builder.set(index, start);
+      }
+      if (typeIndex !== undefined) {
+        const start = out.length;
+        out.latin1(isLarge ? "large_object" : "bytea");
+        builder.set(typeIndex, start);
+      }
+      if (isLarge && large !== undefined)
+        builder.setLarge(storedLargeValue(database, table, large.field, large.index, row[0] as bigint));
+    },
+    *fields(row) {
+      for (const { field, at } of columns) {
+        if (field === large?.field && row[large.lengthAt] !== null)
+          yield [field, readWhole(database, table, field, row[0] as bigint)];
+        else yield [field, row[at] as SqlValue];
+      }
+    },
+  };
+
+  function writeDigest(found: DigestColumns, row: SqlRow, value: SqlValue, out: ByteWriter): void {
+    const exported = found.companionAt === undefined ? null : row[found.companionAt];
+    const text = row[found.textAt];
+    const counts =
+      typeof exported === "string" && exported !== value && typeof text === "string" && hash("sha256", text) === value;
+    writeValue(found.column, row, counts ? exported : value, out);
+  }
+}
+
+interface DigestColumns {
+  readonly column: Column;
+  readonly textAt: number;
+  readonly companionAt: number | undefined;
+}
+
+function digestColumns(
+  kind: RecordKind,
+  present: ReadonlySet<string>,
+  columns: readonly Column[],
+  add: (expression: string) => number,
+): DigestColumns | undefined {
+  const digest = kind.sqlite.layout === "table" ? kind.sqlite.textDigest : undefined;
+  if (digest === undefined) return undefined;
+  const find = (name: string): Column => columns.find(({ index }) => index === fieldIndex(kind, name)) as Column;
+  const companionAt = present.has(digest.companion) ? add(`t.${quoted(digest.companion)}`) : undefined;
+  return { column: find(digest.field), textAt: find(digest.of).at, companionAt };
+}
+
+function missing(field: Field): StorageError {
+  if (field.type === "vector") return new StorageError("E_INVALID_EMBEDDING", "the record has no embedding");
+  return new StorageError("E_MISSING_FIELD", `${field.name} is NULL`);
+}
+
+/** Longer texts are cut here in messages. */
+const SHOWN_CHARACTERS = 200;
+
+function shortened(text: string): string {
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+}
+
+function derive(text: string, derivation: UuidDerivation, out: ByteWriter): void {
+  const bytes = deriveUuid(text);
+  derivation.count++;
+  if (derivation.first === undefined) {
+    const hex = bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+    derivation.first = { text: shortened(text), uuid: hex };
+  }
+  out.copy(bytes, 0, 16);
+}
+
+/**
+ * The driver makes U+FFFD of bytes that are no UTF-8: reads a text that has one again as bytes, and throws
+ * E_INVALID_UTF8 when they are not valid.
+ */
+function strictReader(database: Database, table: string): (rowid: bigint, column: string) => void {
+  const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
+  return (rowid, column) => {
+    const query = `SELECT CAST(${quoted(column)} AS BLOB) FROM ${quoted(table)} WHERE rowid = ?`;
+    const [bytes] = database.prepare(query).raw().get(rowid) as [Buffer];
+    if (!(encoding === "UTF-8" ? isUtf8(bytes) : isUtf16(bytes, encoding)))
+      throw new StorageError("E_INVALID_UTF8", `the text is not valid ${encoding}`);
+  };
+}
+
+function isUtf16(bytes: Buffer, encoding: string): boolean {
+  if (bytes.length % 2 !== 0) return false;
+  const little = encoding === "UTF-16le" ? bytes : Buffer.from(bytes).swap16();
+  return little.toString("utf16le").isWellFormed();
+}
+
+function readWhole(database: Database, table: string, field: Field, rowid: bigint): Buffer {
+  const query = `SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE rowid = ?`;
+  const [bytes] = database.prepare(query).raw().get(rowid) as [Buffer];
+  return bytes;
+}
+
+/** The driver reads a BLOB whole; it is released with the last chunk. */
+function storedLargeValue(database: Database, table: string, field: Field, index: number, rowid: bigint): LargeValue {
+  return {
+    field: index,
+    async *chunks() {
+      const bytes = readWhole(database, table, field, rowid);
+      for (let at = 0; at < bytes.length; at += LARGE_VALUE_BYTES) yield bytes.subarray(at, at + LARGE_VALUE_BYTES);
+    },
+    async discard() {},
+  };
+}

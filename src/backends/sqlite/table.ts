@@ -1,0 +1,69 @@
+/** What an SQLite table is, by introspection: the catalog's mapping held against the file. */
+import { columnOf, exactColumnOf, type RecordKind, storedFields } from "../../catalog/index.js";
+import type { Database } from "./open.js";
+
+/** A value of a row, read with safe integers: INTEGER is bigint, REAL number, TEXT string, BLOB Buffer. */
+export type SqlValue = bigint | number | string | Buffer | null;
+export type SqlRow = readonly SqlValue[];
+
+/** An SQL identifier, quoted. */
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** The table that holds the kind's key: for vectors the metadata. */
+export function mainTable(kind: RecordKind): string {
+  return kind.sqlite.layout === "vector" ? kind.sqlite.metadataTable : kind.sqlite.table;
+}
+
+/** The SQL condition that picks the kind's rows of its main table; undefined where all of them are. */
+export function kindCondition(kind: RecordKind, alias = ""): string | undefined {
+  return kind.sqlite.layout === "vector" ? `${alias}dimension = ${kind.sqlite.dimension}` : undefined;
+}
+
+/** The table's column names, or undefined when there is no such table. */
+export function columnsOf(database: Database, table: string): ReadonlySet<string> | undefined {
+  const rows = database.prepare("SELECT name FROM pragma_table_info(?)").raw().all(table) as [string][];
+  return rows.length === 0 ? undefined : new Set(rows.map(([name]) => name));
+}
+
+/** The columns that the kind needs in its main table: `exact` those of our own migrations (companions). */
+export function neededColumns(kind: RecordKind): { readonly plain: string[]; readonly exact: string[] } {
+  const plain: string[] = [];
+  const exact: string[] = [];
+  for (const field of storedFields(kind, "sqlite")) {
+    if (field.type === "vector") continue;
+    plain.push(columnOf(field));
+    if (field.type === "timestamp") exact.push(exactColumnOf(field));
+  }
+  if (kind.sqlite.layout === "vector") plain.push("dimension");
+  else if (kind.sqlite.textDigest !== undefined) exact.push(kind.sqlite.textDigest.companion);
+  return { plain, exact };
+}
+
+/** The columns of each unique index of the table that covers all its rows (expressions are left out). */
+export function uniqueIndexes(database: Database, table: string): readonly ReadonlySet<string>[] {
+  const indexes = database
+    .prepare('SELECT name FROM pragma_index_list(?) WHERE "unique" = 1 AND partial = 0')
+    .raw()
+    .all(table) as [string][];
+  const columns = database.prepare("SELECT name FROM pragma_index_info(?)").raw();
+  return indexes.map(([name]) => new Set((columns.all(name) as [string | null][]).map(([column]) => column ?? "")));
+}
+
+/** The canonical time of the seconds and the companion, in SQL (codecs/timestamp.ts, fromSqliteTime). */
+export function exactTimeSql(seconds: string, exact: string | undefined): string {
+  const plain = `WHEN ${seconds} = 9999999999 THEN 9223372036854775807 WHEN ${seconds} = -9999999999 THEN -9223372036854775807 - 1 ELSE (${seconds} - 946684800) * 1000000 END`;
+  if (exact === undefined) return `CASE ${plain}`;
+  return `CASE WHEN ${exact} IS NOT NULL AND ${secondsOfSql(exact)} = ${seconds} THEN ${exact} ${plain}`;
+}
+
+/** The Unix seconds, floored, of a canonical time, in SQL (codecs/timestamp.ts, toUnixSeconds). */
+export function secondsOfSql(exact: string): string {
+  return `CASE ${exact} WHEN 9223372036854775807 THEN 9999999999 WHEN -9223372036854775807 - 1 THEN -9999999999 ELSE ${exact} / 1000000 - (${exact} % 1000000 < 0) + 946684800 END`;
+}
+
+/** The 32 lower-case hex digits of a UUID in any spelling, in SQL. */
+export function uuidDigitsSql(column: string): string {
+  return `lower(replace(${column}, '-', ''))`;
+}

@@ -1,0 +1,131 @@
+/** Reads an SQLite database: one read transaction, ordered by key, never a write. */
+import { setImmediate as nextTick } from "node:timers/promises";
+import { fromSqliteError } from "../backends/sqlite/errors.js";
+import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
+import { type Database, openSqliteForReading } from "../backends/sqlite/open.js";
+import {
+  countInvalidUuids,
+  countStrayEmbeddings,
+  countStrayMetadata,
+  estimateRows,
+  orderedRows,
+} from "../backends/sqlite/ordered-rows.js";
+import { rawRecord } from "../backends/sqlite/raw-record.js";
+import { createRowReader, type UuidDerivation } from "../backends/sqlite/row-reader.js";
+import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
+import type { RunContext, Selection } from "../records/run-context.js";
+import type { Source } from "./source.js";
+
+export interface SqliteSourceOptions extends BatchLimits {
+  readonly path: string;
+  readonly catalog?: Catalog | undefined;
+  /** Free text in UUID fields: each such record is bad (default), or a UUIDv5 is derived from it. */
+  readonly invalidUuid?: "error" | "derive" | undefined;
+}
+
+/**
+ * The records of an SQLite database at any schema level from V3 on; a table that is not there is an empty section.
+ * open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_PERMISSION, E_LOCKED. read: E_SCHEMA; bad records go to
+ * `context.reject` with E_FIELD_TYPE, E_INVALID_*, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
+ */
+export function createSqliteSource(options: SqliteSourceOptions): Source {
+  const catalog = options.catalog ?? defaultCatalog;
+  const derivation: UuidDerivation | undefined = options.invalidUuid === "derive" ? { count: 0 } : undefined;
+  let database: Database | undefined;
+
+  const opened = (): Database => {
+    if (database === undefined) throw new Error("the source is not open");
+    return database;
+  };
+
+  async function* readKind(kind: RecordKind, selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
+    const reader = createRowReader(opened(), kind, { derivation });
+    if (reader === undefined) return;
+    const { tenants } = selection;
+    const rows = orderedRows(opened(), kind, reader, { tenants, deriveUuids: derivation !== undefined });
+    const builder = new BatchBuilder(kind, options);
+    let invalidUuids: number | undefined;
+    for (const row of rows) {
+      if (builder.length > 0 && (builder.full || reader.hasLargeValue(row))) {
+        yield builder.take();
+        // The driver is synchronous: let signals and timers in.
+        await nextTick();
+        context.signal.throwIfAborted();
+      }
+      builder.begin();
+      try {
+        reader.read(row, builder);
+        builder.commit();
+      } catch (error) {
+        builder.rollback();
+        if (!(error instanceof StorageError)) throw error;
+        if (error.code === "E_INVALID_UUID") invalidUuids ??= countInvalidUuids(opened(), kind);
+        const located = error.code === "E_INVALID_UUID" ? withCount(error, invalidUuids ?? 1) : error;
+        await context.reject({ kind, error: located, record: rawRecord(reader.fields(row)) });
+      }
+    }
+    if (builder.length > 0) yield builder.take();
+    if (tenants === undefined) warnOfStrayEmbeddings(kind, context);
+  }
+
+  function warnOfStrayEmbeddings(kind: RecordKind, context: RunContext): void {
+    const strays = countStrayEmbeddings(opened(), kind);
+    if (strays > 0 && kind.sqlite.layout === "vector")
+      context.warn(`${strays} embeddings in ${kind.sqlite.embeddingTable} have no metadata; they are no records`);
+  }
+
+  return {
+    name: `sqlite:${options.path}`,
+    async open() {
+      try {
+        database = openSqliteForReading(options.path);
+        database.exec("BEGIN");
+        return { backend: "sqlite", migrations: readSqliteVersions(database) };
+      } catch (error) {
+        throw fromSqliteError(error);
+      }
+    },
+    async estimate(selection) {
+      const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
+      return new Map(kinds.map((kind) => [kind.path, estimateRows(opened(), kind)]));
+    },
+    async *read(selection, context) {
+      try {
+        const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
+        for (const kind of kinds) yield* readKind(kind, selection, context);
+        if (selection.tenants === undefined && kinds.some(({ sqlite }) => sqlite.layout === "vector")) {
+          const strays = countStrayMetadata(opened(), catalog.kinds);
+          if (strays > 0) context.warn(`${strays} rows of vector_metadata have a dimension that no section has`);
+        }
+      } catch (error) {
+        throw context.signal.aborted ? error : fromSqliteError(error);
+      }
+      if (derivation?.first !== undefined) {
+        const { text, uuid } = derivation.first;
+        context.warn(
+          `${derivation.count} values that are no UUIDs were given derived ones, the first: ${text} -> ${uuid}`,
+        );
+      }
+    },
+    async close() {
+      try {
+        database?.close();
+      } catch {
+        // Nothing was written, so nothing is lost.
+      }
+      database = undefined;
+    },
+  };
+}
+
+function withCount(error: StorageError, count: number): StorageError {
+  const noun = count === 1 ? "value is" : "values are";
+  return new StorageError(
+    error.code,
+    `${error.message} (in this section ${count} ${noun} not)`,
+    { hint: "--invalid-uuid derive makes UUIDs from such values.", ...error.context },
+    error.cause,
+  );
+}
