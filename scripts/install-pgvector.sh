@@ -3,11 +3,7 @@
 # Usage: install-pgvector.sh [MAJOR]     MAJOR: the server's major version (default: the newest one installed)
 # Where the distribution has a binary package, that is taken; otherwise (Debian 12) the Debian source package is built.
 set -eu
-
-fail() {
-  echo "install-pgvector: $*" >&2
-  exit 1
-}
+. "$(dirname -- "$0")/apt.sh"
 
 major=${1:-$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sed 's|/usr/lib/postgresql/||; s|/bin/initdb||' | sort -n | tail -n 1)}
 [ -n "$major" ] || fail "no PostgreSQL server under /usr/lib/postgresql"
@@ -19,17 +15,10 @@ installed() {
 }
 
 if installed; then exit 0; fi
-[ "$(id -u)" -eq 0 ] || fail "needs root"
-command -v apt-get >/dev/null || fail "needs apt-get; install pgvector by hand"
-
-exec 9>/run/lock/llmspell-storage-apt.lock
-flock 9
+begin_install pgvector
 if installed; then exit 0; fi # another run did it while this one waited
 
-export DEBIAN_FRONTEND=noninteractive
-apt() { apt-get -q -o DPkg::Lock::Timeout=600 "$@"; }
-
-apt update
+refresh_lists
 if apt-cache show "postgresql-$major-pgvector" >/dev/null 2>&1; then
   apt -y install --no-install-recommends "postgresql-$major-pgvector"
   installed || fail "the package postgresql-$major-pgvector left no extension behind"
@@ -46,12 +35,13 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work" # apt downloads as its own unprivileged user
 
 # The mirror this machine already uses, from one-line (.list) or deb822 (.sources) entries; security mirrors hold no source of ours.
+# Cloud images name a list of mirrors (mirror+file:/etc/apt/mirrors/debian.list), which serves as well.
 mirror=$(
   {
     sed -n 's/^deb[[:space:]]\{1,\}\(\[[^]]*\][[:space:]]*\)\{0,1\}\([^[:space:]]*\).*/\2/p' \
       /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true
     sed -n 's/^URIs:[[:space:]]*\([^[:space:]]*\).*/\1/p' /etc/apt/sources.list.d/*.sources 2>/dev/null || true
-  } | grep -E '/debian/?$' | head -n 1
+  } | grep -E '/debian(\.list)?(/|$)' | head -n 1
 )
 [ -n "$mirror" ] || fail "no Debian mirror in this machine's apt sources"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg

@@ -1,17 +1,20 @@
 #!/bin/sh
 # Installs the distribution's PostgreSQL server on a Debian-like machine. Needs root. Does nothing when a server is there.
 set -eu
+. "$(dirname -- "$0")/apt.sh"
 
-[ -z "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || exit 0
-if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-  echo "install-postgresql: needs root and apt-get; install a PostgreSQL server (15 or newer) by hand" >&2
-  exit 1
-fi
+installed() { [ -n "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]; }
 
-exec 9>/run/lock/llmspell-storage-apt.lock
-flock 9
-[ -z "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || exit 0
+if installed; then exit 0; fi
+begin_install "a PostgreSQL server (15 or newer)"
+if installed; then exit 0; fi # another run did it while this one waited
 
-export DEBIAN_FRONTEND=noninteractive
-apt-get -q -o DPkg::Lock::Timeout=600 update
-apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends postgresql
+# Only the programs are wanted: no cluster is created and no server left running on port 5432.
+settings=/etc/postgresql-common/createcluster.d
+mkdir -p "$settings"
+trap 'rm -f "$settings/llmspell-storage.conf"; rmdir "$settings" 2>/dev/null || true' EXIT
+echo "create_main_cluster = false" >"$settings/llmspell-storage.conf"
+
+refresh_lists
+apt -y install --no-install-recommends postgresql
+installed || fail "the package postgresql left no server behind"

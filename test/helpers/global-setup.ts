@@ -1,6 +1,7 @@
 import pg from "pg";
 import type { TestProject } from "vitest/node";
-import { PostgresUnavailable, runSetupScript, startPostgresCluster } from "./postgres-cluster.js";
+import { PostgresUnavailable, startPostgresCluster } from "./postgres-cluster.js";
+import { installMissingTools, runInstallScript, type SystemTool } from "./system-packages.js";
 
 /** What the test files are told about the PostgreSQL server of this run. */
 export type PostgresService =
@@ -10,6 +11,8 @@ export type PostgresService =
 declare module "vitest" {
   export interface ProvidedContext {
     postgres: PostgresService;
+    /** Programs that tests want and this machine has not got. */
+    missingTools: readonly SystemTool[];
   }
 }
 
@@ -28,7 +31,7 @@ async function useGivenServer(url: string): Promise<PostgresService> {
       const { rows } = await client.query<{ major: string }>(
         "SELECT current_setting('server_version_num')::int / 10000 AS major",
       );
-      runSetupScript("install-pgvector.sh", String(rows[0]?.major));
+      runInstallScript("install-pgvector.sh", String(rows[0]?.major));
       if (!(await hasVector())) throw new PostgresUnavailable("pgvector was installed, but the server does not see it");
     }
     await client.query(
@@ -40,8 +43,12 @@ async function useGivenServer(url: string): Promise<PostgresService> {
   return { available: true, url };
 }
 
-/** Gives every test run a PostgreSQL server with pgvector, and takes it away again however the run ends. */
+/**
+ * Gives every test run the programs it wants, and a PostgreSQL server with pgvector, which is taken away again however the
+ * run ends.
+ */
 export default async function setup(project: TestProject): Promise<(() => void) | undefined> {
+  project.provide("missingTools", installMissingTools());
   const given = process.env["TEST_DATABASE_URL"];
   if (given) {
     project.provide("postgres", await useGivenServer(given));

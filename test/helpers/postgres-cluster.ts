@@ -13,7 +13,7 @@ import {
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { runInstallScript } from "./system-packages.js";
 
 /** A PostgreSQL server that lives as long as one test run, in a temporary folder, listening on 127.0.0.1 only. */
 export interface PostgresCluster {
@@ -38,6 +38,8 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 jit = off
+# Containers often have a /dev/shm of 64 MB, or none: too little for a parallel index build.
+dynamic_shared_memory_type = mmap
 # Unusual on purpose: the tool must not depend on the server's own time zone or date style.
 timezone = 'Asia/Kathmandu'
 datestyle = 'SQL, DMY'
@@ -76,10 +78,12 @@ function must(what: string, outcome: Outcome): void {
   if (!outcome.ok) throw new PostgresUnavailable(`${what} failed:\n${outcome.output.slice(-2000)}`);
 }
 
-/** Runs one of the project's set-up scripts, which install Debian packages. */
-export function runSetupScript(name: string, ...args: string[]): void {
-  const script = fileURLToPath(new URL(`../../scripts/${name}`, import.meta.url));
-  must(`scripts/${name}`, run("sh", [script, ...args], { timeout: 900_000 }));
+function install(script: string, ...args: string[]): void {
+  try {
+    runInstallScript(script, ...args);
+  } catch (error) {
+    throw new PostgresUnavailable((error as Error).message);
+  }
 }
 
 function findBinFolder(): string | undefined {
@@ -94,7 +98,7 @@ function findBinFolder(): string | undefined {
 function findServer(): { bin: string; major: number } {
   let bin = findBinFolder();
   if (bin === undefined && isRoot) {
-    runSetupScript("install-postgresql.sh");
+    install("install-postgresql.sh");
     bin = findBinFolder();
   }
   if (bin === undefined) throw new PostgresUnavailable("no PostgreSQL server programs (initdb) found");
@@ -111,7 +115,7 @@ function findServer(): { bin: string; major: number } {
   if (!existsSync(control)) {
     if (!isRoot)
       throw new PostgresUnavailable("the server lacks the pgvector extension; as root: scripts/install-pgvector.sh");
-    runSetupScript("install-pgvector.sh", String(major));
+    install("install-pgvector.sh", String(major));
   }
   return { bin, major };
 }

@@ -1,0 +1,45 @@
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Programs that tests run beside the tool, as users do; each is also the name of its Debian package. */
+export const systemTools = ["jq", "gzip", "zstd", "sqlite3", "time"] as const;
+
+export type SystemTool = (typeof systemTools)[number];
+
+/**
+ * Runs one of the project's install scripts, which install Debian packages.
+ * @throws {Error} with the end of the script's output
+ */
+export function runInstallScript(name: string, ...args: string[]): void {
+  const script = fileURLToPath(new URL(`../../scripts/${name}`, import.meta.url));
+  process.stderr.write(`test set-up: scripts/${[name, ...args].join(" ")}\n`);
+  const result = spawnSync("sh", [script, ...args], {
+    cwd: "/",
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 900_000,
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  if (result.status === 0) return;
+  const output = `${result.stdout ?? ""}${result.stderr ?? ""}${result.error?.message ?? ""}`;
+  throw new Error(`scripts/${name} failed:\n${output.slice(-2000)}`);
+}
+
+function findMissingTools(): SystemTool[] {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  return systemTools.filter((tool) => !folders.some((folder) => existsSync(join(folder, tool))));
+}
+
+/** Installs the missing tools where this is root on a Debian-like machine; returns those that are missing all the same. */
+export function installMissingTools(): SystemTool[] {
+  const missing = findMissingTools();
+  if (missing.length === 0 || process.getuid?.() !== 0) return missing;
+  try {
+    runInstallScript("install-test-tools.sh", ...missing);
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+  }
+  return findMissingTools();
+}
