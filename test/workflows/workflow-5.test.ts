@@ -1,0 +1,136 @@
+/**
+ * The guide's Workflow 5, "Backend Testing & Validation", as it is written there: real databases, the real binary, the
+ * real jq. 2,000 records of every kind and dimension, one artifact of 100 MiB.
+ */
+import { expect, it } from "vitest";
+import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
+import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { DEFAULT_CONTENT_SIZES, fillPostgres, fillSqlite } from "../helpers/sample-data.js";
+import { describeWithTools } from "../helpers/system-tools.js";
+import { dataDigest, fileDigest, manifestCounts } from "./documents.js";
+
+const RECORDS = 2000;
+const CONTENT_SIZES = [...DEFAULT_CONTENT_SIZES, 100 * 1048576];
+const MINUTES = 60_000;
+
+/** What the guide prints with every comparison: empty output and status 0 mean equal. */
+async function expectEqualByJq(workspace: Workspace, a: string, b: string): Promise<void> {
+  const { stdout } = await workspace.bash(`diff <(jq -S .data ${a}) <(jq -S .data ${b})`);
+  expect(stdout).toBe("");
+}
+
+function defineServerTests(): void {
+  it(
+    "takes a SQLite database through PostgreSQL and back without a difference",
+    async () => {
+      await using database = await createTestDatabase();
+      using workspace = createWorkspace();
+      const sqlite = workspace.path("llmspell.db");
+      createLlmspellSqlite(sqlite);
+      fillSqlite(sqlite, { records: RECORDS, contentSizes: CONTENT_SIZES });
+      const before = await fileDigest(sqlite);
+      const env = { LLMSPELL_SQLITE_PATH: sqlite, TARGET_URL: database.url };
+
+      await workspace.bash(`llmspell storage export --backend sqlite --output round1-export.json`, { env });
+      expect(await fileDigest(sqlite)).toBe(before);
+      const counts = manifestCounts(workspace.path("round1-export.json"));
+      expect(Object.keys(counts)).toHaveLength(15);
+      for (const [array, records] of Object.entries(counts)) expect([array, records]).toEqual([array, RECORDS]);
+
+      await workspace.bash(
+        `export DATABASE_URL="$TARGET_URL"
+         llmspell database migrate
+         # Round 1: SQLite → JSON → PostgreSQL
+         llmspell storage import --backend postgres --input round1-export.json
+
+         # Round 2: PostgreSQL → JSON → SQLite
+         llmspell storage export --backend postgres --output round2-export.json
+         llmspell storage import --backend sqlite --input round2-export.json
+
+         # Round 3: SQLite → JSON (verify consistency)
+         llmspell storage export --backend sqlite --output round3-export.json`,
+        { env },
+      );
+      await expectEqualByJq(workspace, "round1-export.json", "round2-export.json");
+      await expectEqualByJq(workspace, "round2-export.json", "round3-export.json");
+      const data = dataDigest(workspace.path("round2-export.json"));
+      expect(dataDigest(workspace.path("round3-export.json"))).toBe(data);
+
+      // A pipe both ways, into databases that were empty: the same data, to the byte.
+      await using second = await createTestDatabase();
+      await workspace.bash(
+        `export DATABASE_URL="$SECOND_URL"
+         llmspell storage export --backend sqlite --output - | gzip -1 > piped.json.gz
+         llmspell database migrate --backend postgres
+         gunzip -c piped.json.gz | llmspell storage import --backend postgres --input -
+         llmspell storage export --backend postgres --output round4-export.json`,
+        { env: { ...env, SECOND_URL: second.url } },
+      );
+      expect(dataDigest(workspace.path("round4-export.json"))).toBe(data);
+    },
+    4 * MINUTES,
+  );
+
+  it(
+    "takes a PostgreSQL database through SQLite and back without a difference",
+    async () => {
+      await using database = await createTestDatabase();
+      await using target = await createTestDatabase();
+      using workspace = createWorkspace();
+      await createLlmspellPostgres(database.url);
+      await fillPostgres(database.url, { records: RECORDS, json: "free" });
+
+      await workspace.bash(
+        `DATABASE_URL="$SOURCE_URL" llmspell storage export --backend postgres --output first.json
+         llmspell storage import --backend sqlite --input first.json
+         llmspell storage export --backend sqlite --output second.json
+         DATABASE_URL="$TARGET_URL" llmspell database migrate --backend postgres
+         DATABASE_URL="$TARGET_URL" llmspell storage import --backend postgres --input second.json
+         DATABASE_URL="$TARGET_URL" llmspell storage export --backend postgres --output third.json`,
+        {
+          env: { LLMSPELL_SQLITE_PATH: workspace.path("new.db"), SOURCE_URL: database.url, TARGET_URL: target.url },
+        },
+      );
+      const counts = manifestCounts(workspace.path("first.json"));
+      for (const [array, records] of Object.entries(counts)) expect([array, records]).toEqual([array, RECORDS]);
+      await expectEqualByJq(workspace, "first.json", "third.json");
+      const data = dataDigest(workspace.path("first.json"));
+      expect(dataDigest(workspace.path("second.json"))).toBe(data);
+      expect(dataDigest(workspace.path("third.json"))).toBe(data);
+    },
+    3 * MINUTES,
+  );
+}
+
+function defineEmbeddedTest(): void {
+  it(
+    "takes a SQLite database through embedded PostgreSQL and back without a difference",
+    async () => {
+      using workspace = createWorkspace();
+      const sqlite = workspace.path("llmspell.db");
+      createLlmspellSqlite(sqlite);
+      fillSqlite(sqlite, { records: RECORDS });
+      await workspace.bash(
+        `llmspell storage export --backend sqlite --output round1.json
+       llmspell database migrate --database pglite:embedded
+       llmspell storage import --database pglite:embedded --input round1.json
+       llmspell storage export --database pglite:embedded --output round2.json
+       LLMSPELL_SQLITE_PATH=new.db llmspell storage import --backend sqlite --input round2.json
+       LLMSPELL_SQLITE_PATH=new.db llmspell storage export --backend sqlite --output round3.json`,
+        { env: { LLMSPELL_SQLITE_PATH: sqlite } },
+      );
+      const counts = manifestCounts(workspace.path("round1.json"));
+      for (const [array, records] of Object.entries(counts)) expect([array, records]).toEqual([array, RECORDS]);
+      await expectEqualByJq(workspace, "round1.json", "round2.json");
+      await expectEqualByJq(workspace, "round2.json", "round3.json");
+      expect(dataDigest(workspace.path("round3.json"))).toBe(dataDigest(workspace.path("round2.json")));
+    },
+    4 * MINUTES,
+  );
+}
+
+describeWithTools(["jq", "gzip"], "the guide's Workflow 5", () => {
+  describePostgres("with a server", defineServerTests);
+  defineEmbeddedTest();
+});
