@@ -16,7 +16,7 @@ import {
 } from "./sample-records.js";
 import { postgresTime, type SampleTime, sqliteTime } from "./sample-values.js";
 
-export type { SampleOptions, SampleTable } from "./sample-records.js";
+export { DEFAULT_CONTENT_SIZES, type SampleOptions, type SampleTable } from "./sample-records.js";
 
 /** How SQLite keeps the embeddings of one dimension. "mixed" is an ordinary table: raw float32, every third as JSON text. */
 export type VectorShape = "mixed" | "raw" | "vec0";
@@ -152,6 +152,7 @@ export async function fillPostgres(url: string, options: SampleOptions = {}): Pr
     await client.query("SET TimeZone = 'UTC'");
     await client.query("SET session_replication_role = replica");
     await client.query("BEGIN");
+    const indexes = await dropVectorIndexes(client);
     for (const table of SAMPLE_TABLES) {
       let batch: SampleRow[] = [];
       let bytes = 0;
@@ -170,10 +171,21 @@ export async function fillPostgres(url: string, options: SampleOptions = {}): Pr
       }
       await flush();
     }
+    for (const definition of indexes) await client.query(definition);
     await client.query("COMMIT");
   } finally {
     await client.end();
   }
+}
+
+/** HNSW indexes cost far more row by row than when they are built afterwards. Gives their definitions. */
+async function dropVectorIndexes(client: pg.Client): Promise<string[]> {
+  const { rows } = await client.query<{ name: string; definition: string }>(
+    `SELECT format('llmspell.%I', indexname) AS name, indexdef AS definition FROM pg_indexes
+     WHERE schemaname = 'llmspell' AND indexdef LIKE '%USING hnsw%'`,
+  );
+  for (const { name } of rows) await client.query(`DROP INDEX ${name}`);
+  return rows.map(({ definition }) => definition);
 }
 
 async function insertRows(client: pg.Client, table: string, rows: readonly SampleRow[]): Promise<void> {
