@@ -1,0 +1,117 @@
+/** Compressing outputs. */
+import { promisify } from "node:util";
+import { constants, createZstdCompress, gzip } from "node:zlib";
+import { type ByteOutput, writeError } from "./output.js";
+
+export type Compression = "gzip" | "zstd" | "none";
+
+/** By the name's ending: .gz and .zst. */
+export function compressionOfName(path: string): Compression {
+  if (/\.gz$/i.test(path)) return "gzip";
+  return /\.zst$/i.test(path) ? "zstd" : "none";
+}
+
+export function compressed(output: ByteOutput, compression: Compression): ByteOutput {
+  if (compression === "gzip") return new GzipOutput(output);
+  return compression === "zstd" ? new ZstdOutput(output) : output;
+}
+
+const compressMember = promisify(gzip) as (
+  bytes: Buffer,
+  options: { level: number; chunkSize: number },
+) => Promise<Buffer>;
+
+const MEMBER_BYTES = 1048576;
+const MEMBERS_AT_ONCE = 4;
+const GZIP_LEVEL = 3;
+
+/** Members of 1 MiB, compressed side by side on the thread pool: concatenated, they are one valid .gz (RFC 1952, 2.2). */
+class GzipOutput implements ByteOutput {
+  private member = Buffer.allocUnsafeSlow(MEMBER_BYTES);
+  private length = 0;
+  private readonly queue: Promise<Buffer>[] = [];
+
+  constructor(private readonly output: ByteOutput) {}
+
+  async write(bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length; ) {
+      const count = bytes.copy(this.member, this.length, at);
+      at += count;
+      this.length += count;
+      if (this.length === MEMBER_BYTES) await this.startMember();
+    }
+  }
+
+  async finish(): Promise<void> {
+    if (this.length > 0) await this.startMember();
+    while (this.queue.length > 0) await this.writeMember();
+    await this.output.finish();
+  }
+
+  async abort(): Promise<void> {
+    await Promise.allSettled(this.queue);
+    await this.output.abort();
+  }
+
+  private async startMember(): Promise<void> {
+    const member = compressMember(this.member.subarray(0, this.length), { level: GZIP_LEVEL, chunkSize: MEMBER_BYTES });
+    // Its failure is thrown when its turn comes; until then it must not count as unhandled.
+    member.catch(() => undefined);
+    this.queue.push(member);
+    this.member = Buffer.allocUnsafeSlow(MEMBER_BYTES);
+    this.length = 0;
+    if (this.queue.length >= MEMBERS_AT_ONCE) await this.writeMember();
+  }
+
+  private async writeMember(): Promise<void> {
+    const member = await this.queue.shift();
+    if (member !== undefined) await this.output.write(member);
+  }
+}
+
+/** One frame: node:zlib itself, and so older readers of ours, read no more than the first frame of a chunk. */
+class ZstdOutput implements ByteOutput {
+  private readonly stream = createZstdCompress({
+    chunkSize: 262144,
+    params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 },
+  });
+  private failure: unknown;
+  private readonly pump: Promise<void>;
+
+  constructor(private readonly output: ByteOutput) {
+    this.stream.on("error", (error) => {
+      this.failure ??= error;
+    });
+    this.pump = this.run();
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    await new Promise<void>((done, failed) => {
+      this.stream.write(bytes, (error) => {
+        if (error) failed(writeError(this.failure ?? error));
+        else done();
+      });
+    });
+  }
+
+  async finish(): Promise<void> {
+    this.stream.end();
+    await this.pump;
+    if (this.failure !== undefined) throw writeError(this.failure);
+    await this.output.finish();
+  }
+
+  async abort(): Promise<void> {
+    this.stream.destroy();
+    await this.output.abort();
+  }
+
+  private async run(): Promise<void> {
+    try {
+      for await (const chunk of this.stream) await this.output.write(chunk as Buffer);
+    } catch (error) {
+      this.failure ??= error;
+      this.stream.destroy();
+    }
+  }
+}

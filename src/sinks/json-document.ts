@@ -1,0 +1,76 @@
+/** The export document as a sink. */
+import type { Writable } from "node:stream";
+import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
+import { type Compression, compressed, compressionOfName } from "../document/compression.js";
+import { DocumentWriter } from "../document/document-writer.js";
+import { DOCUMENT_VERSION } from "../document/header.js";
+import { type ByteOutput, openFileOutput, StreamOutput } from "../document/output.js";
+import { StorageError } from "../errors.js";
+import type { Sink, SinkCounts } from "./sink.js";
+
+export interface DocumentSinkOptions {
+  /**
+   * A file: written beside its name and renamed when complete; `force` replaces a file that is no export document. Or a
+   * stream: ended with the document, unless it is process.stdout.
+   */
+  readonly output: { readonly path: string; readonly force?: boolean } | { readonly stream: Writable };
+  /** `auto` (the default) goes by the name: .gz, .zst; a stream is not compressed. */
+  readonly compress?: "auto" | Compression;
+  readonly catalog?: Catalog;
+  /** Program and version, e.g. `llmspell-storage/0.1.0`. */
+  readonly producer: string;
+  /** Default: now. */
+  readonly exportedAt?: Date;
+}
+
+/** E_OUTPUT_EXISTS, E_READ_ONLY, E_DISK_FULL, E_CLOSED_PIPE, E_IO; E_USAGE when kinds come out of the catalog's order. */
+export function createDocumentSink(options: DocumentSinkOptions): Sink {
+  const { output: target, compress = "auto", catalog = defaultCatalog } = options;
+  let output: ByteOutput | undefined;
+  let writer: DocumentWriter | undefined;
+
+  return {
+    name: "path" in target ? target.path : "-",
+
+    async open(header, context) {
+      context.signal.throwIfAborted();
+      const plain =
+        "path" in target
+          ? await openFileOutput(target.path, target.force ?? false)
+          : new StreamOutput(target.stream, context.signal);
+      const byName = "path" in target ? compressionOfName(target.path) : "none";
+      output = compressed(plain, compress === "auto" ? byName : compress);
+      writer = new DocumentWriter(output, catalog, {
+        version: DOCUMENT_VERSION,
+        // JavaScript's clock gives milliseconds; the document's form has microseconds.
+        exportedAt: (options.exportedAt ?? new Date()).toISOString().replace("Z", "000Z"),
+        sourceBackend: header.backend,
+        producer: options.producer,
+        migrations: withFirst(header.migrations),
+      });
+    },
+
+    async write(batch) {
+      if (writer === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
+      await writer.write(batch);
+    },
+
+    async finish() {
+      if (writer === undefined || output === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
+      await writer.end();
+      await output.finish();
+      const counts = new Map<string, SinkCounts>();
+      for (const [path, inserted] of writer.records) counts.set(path, { inserted, updated: 0, skipped: 0, dropped: 0 });
+      return { counts, bytes: writer.bytes, notes: [] };
+    },
+
+    async abort() {
+      await output?.abort();
+    },
+  };
+}
+
+/** Our documents begin with V1: without a producer that tells them from llmspell's own. */
+function withFirst(migrations: readonly string[]): readonly string[] {
+  return migrations.includes("V1") ? migrations : ["V1", ...migrations];
+}
