@@ -1,0 +1,267 @@
+/** The library's entry points: whole exports and imports, without console output. */
+import type { Readable, Writable } from "node:stream";
+import { type Catalog, catalog as standardCatalog } from "./catalog/index.js";
+import { type Config, loadConfig } from "./config.js";
+import { StorageError } from "./errors.js";
+import { type Progress, runPipeline } from "./pipeline.js";
+import type { Rejection, Selection } from "./records/run-context.js";
+import type { Sink } from "./sinks/sink.js";
+import type { Source, StoreHeader } from "./sources/source.js";
+import { createSink, createSource, parseStore, type SourceOptions, type StoreLocation, sameStore } from "./stores.js";
+import type { Transform } from "./transforms/transform.js";
+import { PRODUCER } from "./version.js";
+
+/** What both directions take. */
+export interface TransferOptions {
+  /** Sections to take: paths of record kinds or what they begin with (`artifacts`, `vector_embeddings.768`). Default: all. */
+  readonly include?: readonly string[];
+  /** Sections to leave out; stronger than `include`. */
+  readonly exclude?: readonly string[];
+  /** Only these tenants' records. */
+  readonly tenants?: readonly string[];
+  /** Applied in this order. */
+  readonly transforms?: readonly Transform[];
+  /** Aborting undoes everything: E_INTERRUPTED, or `signal.reason` where that is a StorageError. */
+  readonly signal?: AbortSignal;
+  /** Called once, when the source is open. `estimate`: records per path, where the source can tell cheaply. */
+  readonly onStart?: (header: StoreHeader, estimate: ReadonlyMap<string, number> | undefined) => void;
+  /** Called after each batch. */
+  readonly onProgress?: (progress: Progress) => void;
+  /** Called for each record that cannot go on, and the run goes on without it. Without it the first one ends the run. */
+  readonly onReject?: (rejection: Rejection) => void | Promise<void>;
+  readonly onWarning?: (message: string) => void;
+  /** What a UUID field that holds free text becomes: an error (default), or a UUIDv5 of the text, the same everywhere. */
+  readonly invalidUuid?: "error" | "derive";
+  /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
+  readonly connectionTimeoutSeconds?: number;
+  /** The record kinds. Default: llmspell's. */
+  readonly catalog?: Catalog;
+  /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
+  readonly config?: Config;
+}
+
+export interface ExportOptions extends TransferOptions {
+  /** A STORE (docs/command-line.md), its location, or a source of your own. */
+  readonly from: string | StoreLocation | Source;
+  /** The document: a file's name (any, if given as a location), a stream, or a sink of your own. */
+  readonly to: string | StoreLocation | Writable | Sink;
+  /** Default "auto": by the file's name. */
+  readonly compress?: "auto" | "gzip" | "zstd" | "none";
+  /** Replace an existing file that is no export document. */
+  readonly force?: boolean;
+  /** How PostgreSQL is read; default "auto": COPY where it can be had. */
+  readonly sourceMode?: "auto" | "copy" | "cursor";
+}
+
+export interface ImportOptions extends TransferOptions {
+  /** A document: a STORE, its location, or a stream; or another database, which is then copied directly; or a source. */
+  readonly from: string | StoreLocation | Readable | Source;
+  /** A STORE, its location, or a sink of your own. An SQLite file is created and migrated first when need be. */
+  readonly to: string | StoreLocation | Sink;
+  /** A record that is in the target already: replaced in place (default), left as it is, or E_CONFLICT. */
+  readonly onConflict?: "update" | "skip" | "error";
+  /** An artifact without its session or content: E_ORPHAN (default), or left out and counted. */
+  readonly onOrphan?: "error" | "drop";
+  /** The shape of new SQLite embedding tables. Default "blob", or as configured. */
+  readonly vectorsAs?: "blob" | "vec0";
+  /** Do everything but the commit. */
+  readonly dryRun?: boolean;
+  /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
+  readonly verifyManifest?: boolean;
+  /** How PostgreSQL is read; default "auto": COPY where it can be had. */
+  readonly sourceMode?: "auto" | "copy" | "cursor";
+}
+
+/** What became of one kind's records. */
+export interface KindResult {
+  readonly path: string;
+  /** The statistics line that counts it, e.g. "Vectors". */
+  readonly label: string;
+  /** Records that reached the sink. */
+  readonly read: number;
+  readonly inserted: number;
+  readonly updated: number;
+  /** Left as they were in the target. */
+  readonly skipped: number;
+  /** Orphans left out. */
+  readonly dropped: number;
+  readonly rejected: number;
+}
+
+export type TransferTotals = Omit<KindResult, "path" | "label">;
+
+export interface TransferResult {
+  /** Names for messages; never with a password. */
+  readonly source: string;
+  readonly target: string;
+  readonly header: StoreHeader;
+  /** In the catalog's order; kinds of which no record came are left out. */
+  readonly kinds: readonly KindResult[];
+  readonly totals: TransferTotals;
+  /** Bytes of the document written, before compression. */
+  readonly bytes?: number;
+  /** Lines for the user, e.g. how many reference counts were raised. */
+  readonly notes: readonly string[];
+  readonly dryRun: boolean;
+  readonly seconds: number;
+}
+
+/**
+ * Writes a store's records as an export document. Nothing is left under the document's name unless the whole run succeeded.
+ * Throws StorageError (docs/errors.md).
+ */
+export async function exportStore(options: ExportOptions): Promise<TransferResult> {
+  const { from, to, compress, force } = options;
+  const config = lazyConfig(options.config);
+  const source = await sourceFor(from, options, config);
+  if (isSink(to)) return transfer(source, to, options, false);
+  const output = locate(to, config);
+  if (output.type !== "document" && output.type !== "stream") {
+    throw new StorageError("E_USAGE", "an export writes a document", { hint: "importStore copies into a database." });
+  }
+  const sink = await createSink(output, { ...common(options, output, config), compress, force, producer: PRODUCER });
+  return transfer(source, sink, options, false);
+}
+
+/**
+ * Loads a document, or another store's records, into a store: one transaction, all or nothing.
+ * Throws StorageError (docs/errors.md).
+ */
+export async function importStore(options: ImportOptions): Promise<TransferResult> {
+  const { from, to, dryRun = false, onConflict, onOrphan } = options;
+  const config = lazyConfig(options.config);
+  const source = await sourceFor(from, options, config);
+  if (isSink(to)) return transfer(source, to, options, dryRun);
+  const target = locate(to, config);
+  if (target.type === "document" || target.type === "stream") {
+    throw new StorageError("E_USAGE", "the target is no database", { hint: "exportStore writes documents." });
+  }
+  if (!isSource(from) && sameStore(locate(from, config), target)) {
+    throw new StorageError("E_USAGE", "source and target are the same store");
+  }
+  const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
+  const shared = common(options, target, config);
+  const sink = await createSink(target, { ...shared, onConflict, onOrphan, vectorsAs, dryRun, producer: PRODUCER });
+  return transfer(source, sink, options, dryRun);
+}
+
+async function sourceFor(
+  from: ExportOptions["from"] | ImportOptions["from"],
+  options: TransferOptions & { readonly sourceMode?: SourceOptions["sourceMode"]; readonly verifyManifest?: boolean },
+  config: () => Config,
+): Promise<Source> {
+  if (isSource(from)) return from;
+  const location = locate(from, config);
+  const { sourceMode, verifyManifest } = options;
+  return createSource(location, { ...common(options, location, config), sourceMode, verifyManifest });
+}
+
+function isSource(value: object | string): value is Source {
+  return typeof value === "object" && "open" in value && "estimate" in value;
+}
+
+function isSink(value: object | string): value is Sink {
+  return typeof value === "object" && "finish" in value && "abort" in value;
+}
+
+/** The configuration is read when something depends on it, and once. */
+function lazyConfig(given: Config | undefined): () => Config {
+  let config = given;
+  return () => (config ??= loadConfig());
+}
+
+function locate(store: string | StoreLocation | Readable | Writable, config: () => Config): StoreLocation {
+  if (typeof store === "string") return parseStore(store, config);
+  return "type" in store ? store : { type: "stream", stream: store };
+}
+
+function common(options: TransferOptions, location: StoreLocation, config: () => Config): SourceOptions {
+  const { catalog, signal, invalidUuid } = options;
+  const configured = location.type === "postgres" ? config().postgresql.connectionTimeoutSeconds : undefined;
+  return { catalog, signal, invalidUuid, connectionTimeoutSeconds: options.connectionTimeoutSeconds ?? configured };
+}
+
+/** The paths that `include` and `exclude` leave. E_USAGE for a section that no record kind has. */
+export function selectPaths(
+  catalog: Catalog,
+  include: readonly string[] = [],
+  exclude: readonly string[] = [],
+): ReadonlySet<string> {
+  const matches = (path: string, section: string): boolean => path === section || path.startsWith(`${section}.`);
+  const paths = catalog.kinds.map(({ path }) => path);
+  for (const section of [...include, ...exclude]) {
+    if (!paths.some((path) => matches(path, section))) {
+      throw new StorageError("E_USAGE", `unknown section: ${section}`, {
+        hint: `The sections are ${paths.join(", ")}.`,
+      });
+    }
+  }
+  return new Set(
+    paths.filter(
+      (path) =>
+        (include.length === 0 || include.some((section) => matches(path, section))) &&
+        !exclude.some((section) => matches(path, section)),
+    ),
+  );
+}
+
+async function transfer(
+  source: Source,
+  sink: Sink,
+  options: TransferOptions,
+  dryRun: boolean,
+): Promise<TransferResult> {
+  const catalog = options.catalog ?? standardCatalog;
+  const { tenants, onStart } = options;
+  const paths = selectPaths(catalog, options.include, options.exclude);
+  const selection: Selection = tenants === undefined || tenants.length === 0 ? { paths } : { paths, tenants };
+  const started = performance.now();
+  const { header, report, read, rejected } = await runPipeline({
+    ...options,
+    source: onStart === undefined ? source : announced(source, selection, onStart),
+    sink,
+    selection,
+  });
+  const kinds: KindResult[] = [];
+  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0 };
+  for (const { path, label } of catalog.kinds) {
+    const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
+    const counts = {
+      read: read.get(path) ?? 0,
+      inserted,
+      updated,
+      skipped,
+      dropped,
+      rejected: rejected.get(path) ?? 0,
+    };
+    if (Object.values(counts).every((count) => count === 0)) continue;
+    kinds.push({ path, label, ...counts });
+    for (const name of Object.keys(totals) as (keyof TransferTotals)[]) totals[name] += counts[name];
+  }
+  return {
+    source: source.name,
+    target: sink.name,
+    header,
+    kinds,
+    totals,
+    ...(report.bytes === undefined ? {} : { bytes: report.bytes }),
+    notes: report.notes,
+    dryRun,
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+/** The source, telling `onStart` when it is open. */
+function announced(source: Source, selection: Selection, onStart: NonNullable<TransferOptions["onStart"]>): Source {
+  return {
+    name: source.name,
+    async open(context) {
+      const header = await source.open(context);
+      onStart(header, await source.estimate(selection));
+      return header;
+    },
+    estimate: (wanted) => source.estimate(wanted),
+    read: (wanted, context) => source.read(wanted, context),
+    close: () => source.close(),
+  };
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+/** The `llmspell` binary: versions, signals, and the only place that ends the process. */
+import { EXIT, StorageError } from "./errors.js";
+
+/** The oldest Node that has what we use (zstd in node:zlib). */
+const NEEDED_NODE = [22, 15] as const;
+
+async function main(): Promise<number> {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  // Before anything else is loaded: an addon that does not fit ends the process without a word.
+  if (major < NEEDED_NODE[0] || (major === NEEDED_NODE[0] && minor < NEEDED_NODE[1])) {
+    process.stderr.write(
+      `Error: llmspell-storage needs Node ${NEEDED_NODE.join(".")} or newer; this is ${process.versions.node} [E_USAGE]\n` +
+        "Hint: Install a current Node from https://nodejs.org, or put it first on the PATH.\n",
+    );
+    return EXIT.usage;
+  }
+  const argv = process.argv.slice(2);
+  if (argv.length === 1 && argv[0] === "--version") {
+    const { VERSION } = await import("./version.js");
+    process.stdout.write(`llmspell-storage ${VERSION}\n`);
+    return EXIT.done;
+  }
+  const controller = new AbortController();
+  const interrupt = (error: StorageError): void => {
+    // The first signal rolls back; whoever sends a second one does not want to wait for it.
+    if (controller.signal.aborted) process.exit(error.exitStatus);
+    controller.abort(error);
+  };
+  process.on("SIGINT", () => interrupt(new StorageError("E_INTERRUPTED", "interrupted")));
+  for (const name of ["SIGTERM", "SIGHUP"] as const) {
+    process.on(name, () => interrupt(new StorageError("E_TERMINATED", "terminated")));
+  }
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE")
+      controller.abort(new StorageError("E_CLOSED_PIPE", "the reader of the output went away"));
+    else controller.abort(new StorageError("E_IO", "standard output cannot be written", {}, error));
+  });
+  process.stderr.on("error", () => {});
+  const { runCommandLine } = await import("./commands/program.js");
+  const status = await runCommandLine(argv, controller.signal);
+  const { reason } = controller.signal;
+  return status === EXIT.done && reason instanceof StorageError && reason.code === "E_CLOSED_PIPE"
+    ? reason.exitStatus
+    : status;
+}
+
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((done) => (stream.destroyed ? done() : stream.write("", () => done())));
+}
+
+const status = await main();
+await Promise.all([written(process.stdout), written(process.stderr)]);
+process.exit(status);

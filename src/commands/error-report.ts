@@ -1,0 +1,66 @@
+/** How an error is shown: its first line, where it happened, what caused it, what to do. */
+import type { StorageError } from "../errors.js";
+import { redact } from "../redaction.js";
+
+export interface ErrorReport {
+  readonly code: string;
+  readonly exitStatus: number;
+  readonly message: string;
+  readonly section?: string;
+  readonly key?: string;
+  readonly field?: string;
+  readonly causes: readonly string[];
+  readonly hint?: string;
+}
+
+/** `error` without secrets. A foreign key that does not hold is reported by its section, as the migration guide has it. */
+export function reportError(error: StorageError): ErrorReport {
+  const { section, key, field, hint, detail } = error.context;
+  const isOrphan = error.code === "E_ORPHAN" && section !== undefined;
+  const message = isOrphan ? `Failed to import ${section.split(".").at(-1)}` : error.message;
+  const causes = [
+    ...(isOrphan ? [`Foreign key constraint violation: ${error.message}`] : []),
+    ...(detail === undefined ? [] : [detail]),
+    ...causeMessages(error.cause),
+  ];
+  return {
+    code: error.code,
+    exitStatus: error.exitStatus,
+    message: redact(message),
+    ...(section === undefined ? {} : { section }),
+    ...(key === undefined ? {} : { key }),
+    ...(field === undefined ? {} : { field }),
+    causes: [...new Set(causes.map(redact))].filter((cause) => cause !== "" && cause !== redact(message)),
+    ...(hint === undefined ? {} : { hint: redact(hint) }),
+  };
+}
+
+function causeMessages(cause: unknown): string[] {
+  const messages: string[] = [];
+  for (let at = cause; at instanceof Error && messages.length < 10; at = at.cause) {
+    messages.push(at.message.split("\n", 1)[0] as string);
+  }
+  return messages;
+}
+
+/** The lines for a terminal. */
+export function errorLines(report: ErrorReport): string[] {
+  const place = [
+    report.section === undefined ? "" : `section ${report.section}`,
+    report.key === undefined ? "" : `record ${report.key}`,
+    report.field === undefined ? "" : `field ${report.field}`,
+  ].filter((part) => part !== "");
+  return [
+    `Error: ${report.message} [${report.code}]`,
+    ...(place.length === 0 ? [] : [`  at ${place.join(", ")}`]),
+    ...report.causes.map((cause) => `Caused by: ${cause}`),
+    ...(report.hint === undefined ? [] : [`Hint: ${report.hint}`]),
+  ];
+}
+
+/** The stacks of the error and its causes, for --verbose. */
+export function errorStack(error: Error): string {
+  const stacks: string[] = [];
+  for (let at: unknown = error; at instanceof Error && stacks.length < 10; at = at.cause) stacks.push(at.stack ?? "");
+  return redact(stacks.join("\ncaused by: "));
+}

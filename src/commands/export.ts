@@ -1,0 +1,37 @@
+/** `llmspell storage export` */
+import { exportStore } from "../api.js";
+import { loadConfig } from "../config.js";
+import { chooseStore, documentLocation } from "../stores.js";
+import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+
+export interface ExportFlags extends TransferFlags, StoreFlags {
+  readonly output: string;
+  readonly compress?: "auto" | "gzip" | "zstd" | "none";
+  readonly force?: boolean;
+}
+
+/** Gives the exit status. */
+export async function runExport(flags: ExportFlags, signal: AbortSignal): Promise<number> {
+  const toStdout = flags.output === "-";
+  const output = outputFor(flags, toStdout);
+  const config = loadConfig();
+  const { location: from } = chooseStore(flags, config);
+  const to = documentLocation(flags.output);
+  const { compress, force, sourceMode } = flags;
+  output.line(
+    `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
+  );
+  const files = from.type === "sqlite" ? [from.path] : [];
+  if (to.type === "document" && !toStdout) files.push(to.path);
+  return runTransfer({ flags, output, signal, done: "Exported", files }, (options) =>
+    exportStore({
+      ...options,
+      config,
+      from,
+      to,
+      ...(compress === undefined ? {} : { compress }),
+      ...(force === undefined ? {} : { force }),
+      ...(sourceMode === undefined ? {} : { sourceMode }),
+    }),
+  );
+}

@@ -1,0 +1,46 @@
+/** `llmspell storage import` */
+import { importStore } from "../api.js";
+import { loadConfig } from "../config.js";
+import { chooseStore, documentLocation } from "../stores.js";
+import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+
+export interface LoadFlags extends TransferFlags {
+  readonly onConflict?: "update" | "skip" | "error";
+  readonly onOrphan?: "error" | "drop";
+  readonly vectorsAs?: "blob" | "vec0";
+  readonly dryRun?: boolean;
+  readonly verifyManifest?: boolean;
+}
+
+export interface ImportFlags extends LoadFlags, StoreFlags {
+  readonly input: string;
+}
+
+/** The load options that were given. */
+export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
+  const { onConflict, onOrphan, vectorsAs, dryRun, verifyManifest } = flags;
+  return {
+    ...(onConflict === undefined ? {} : { onConflict }),
+    ...(onOrphan === undefined ? {} : { onOrphan }),
+    ...(vectorsAs === undefined ? {} : { vectorsAs }),
+    ...(dryRun === undefined ? {} : { dryRun }),
+    ...(verifyManifest === undefined ? {} : { verifyManifest }),
+  };
+}
+
+/** Gives the exit status. */
+export async function runImport(flags: ImportFlags, signal: AbortSignal): Promise<number> {
+  const output = outputFor(flags);
+  const config = loadConfig();
+  const { location: to } = chooseStore(flags, config);
+  const from = documentLocation(flags.input);
+  const fromStdin = flags.input === "-";
+  const backend = to.type === "sqlite" ? "sqlite" : "postgres";
+  output.line(`Importing data into ${backend} backend from ${fromStdin ? "standard input" : flags.input}...`);
+  output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
+  const files = to.type === "sqlite" ? [to.path] : [];
+  if (from.type === "document" && !fromStdin) files.push(from.path);
+  return runTransfer({ flags, output, signal, done: "Imported", files }, (options) =>
+    importStore({ ...options, ...loadOptions(flags), config, from, to }),
+  );
+}

@@ -1,0 +1,32 @@
+/** `llmspell storage migrate`: from database to database, with no file between. */
+import { importStore } from "../api.js";
+import { loadConfig } from "../config.js";
+import { parseStore, storeName } from "../stores.js";
+import { type LoadFlags, loadOptions } from "./import.js";
+import { outputFor, runTransfer } from "./transfer.js";
+
+export interface MigrateFlags extends LoadFlags {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** Gives the exit status. */
+export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Promise<number> {
+  const output = outputFor(flags);
+  const config = loadConfig();
+  const from = parseStore(flags.from, () => config);
+  const to = parseStore(flags.to, () => config);
+  const { sourceMode } = flags;
+  output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
+  const files = [from, to].flatMap((store) => ("path" in store ? [store.path] : []));
+  return runTransfer({ flags, output, signal, done: "Migrated", files }, (options) =>
+    importStore({
+      ...options,
+      ...loadOptions(flags),
+      config,
+      from,
+      to,
+      ...(sourceMode === undefined ? {} : { sourceMode }),
+    }),
+  );
+}

@@ -1,0 +1,110 @@
+/** What export, import and migrate share: options, progress, rejects, the exit status. */
+import { resolve } from "node:path";
+import type { TransferOptions, TransferResult } from "../api.js";
+import { expandPath } from "../config.js";
+import { EXIT, StorageError } from "../errors.js";
+import type { Rejection } from "../records/run-context.js";
+import { createOutput, type Output } from "./output.js";
+import { createProgressDisplay, formatCount } from "./progress.js";
+import { openRejectsFile } from "./rejects.js";
+import { resultObject, statisticsLines } from "./statistics.js";
+
+/** Flags of every command. */
+export interface CommonFlags {
+  readonly quiet?: boolean;
+  readonly verbose?: boolean;
+  readonly json?: boolean;
+  readonly logFormat?: "text" | "json";
+  readonly progress?: boolean;
+}
+
+/** Flags that choose the store of a command. */
+export interface StoreFlags {
+  readonly backend?: string;
+  readonly database?: string;
+}
+
+/** Flags of every command that moves records. */
+export interface TransferFlags extends CommonFlags {
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly tenant?: readonly string[];
+  readonly onError?: "stop" | "skip";
+  readonly rejects?: string;
+  readonly invalidUuid?: "error" | "derive";
+  readonly sourceMode?: "auto" | "copy" | "cursor";
+}
+
+export interface TransferRun {
+  readonly flags: TransferFlags;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  readonly done: "Exported" | "Imported" | "Migrated";
+  /** Files that the rejects must not overwrite. */
+  readonly files: readonly string[];
+}
+
+/** Runs a transfer with progress and rejects, and says what came of it. Gives the exit status. */
+export async function runTransfer(
+  { flags, output, signal, done, files }: TransferRun,
+  transfer: (options: TransferOptions) => Promise<TransferResult>,
+): Promise<number> {
+  const { onError = "stop", rejects: rejectsPath } = flags;
+  if (rejectsPath !== undefined && onError !== "skip") {
+    throw new StorageError("E_USAGE", "--rejects needs --on-error skip");
+  }
+  if (rejectsPath !== undefined && files.some((file) => resolve(file) === expandPath(rejectsPath))) {
+    throw new StorageError("E_USAGE", "--rejects names a file that the run reads or writes");
+  }
+  const progress = await createProgressDisplay(output, flags);
+  const rejects = rejectsPath === undefined ? undefined : await openRejectsFile(expandPath(rejectsPath));
+  let first: Rejection | undefined;
+  let result: TransferResult;
+  try {
+    result = await transfer({
+      signal,
+      ...(flags.include === undefined ? {} : { include: flags.include }),
+      ...(flags.exclude === undefined ? {} : { exclude: flags.exclude }),
+      ...(flags.tenant === undefined ? {} : { tenants: flags.tenant }),
+      ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
+      onStart: (_header, estimate) => progress.start(estimate),
+      onProgress: (one) => progress.update(one),
+      onWarning: (message) => output.warn(message),
+      ...(onError === "stop"
+        ? {}
+        : {
+            onReject: async (rejection) => {
+              first ??= rejection;
+              await rejects?.write(rejection);
+            },
+          }),
+    });
+  } finally {
+    progress.stop();
+    await rejects?.close();
+  }
+  for (const line of statisticsLines(done, result)) output.line(line);
+  output.result(resultObject(result));
+  if (result.totals.rejected === 0) return EXIT.done;
+  output.error(rejectedError(result.totals.rejected, first, rejectsPath));
+  return EXIT.rejected;
+}
+
+function rejectedError(count: number, first: Rejection | undefined, rejectsPath: string | undefined): StorageError {
+  const what = count === 1 ? "1 record was rejected" : `${formatCount(count)} records were rejected`;
+  const { section, key, field } = first?.error.context ?? {};
+  return new StorageError("E_REJECTED", what, {
+    ...(section === undefined ? {} : { section }),
+    ...(key === undefined ? {} : { key }),
+    ...(field === undefined ? {} : { field }),
+    ...(first === undefined ? {} : { detail: `${first.error.message} [${first.error.code}]` }),
+    hint:
+      rejectsPath === undefined
+        ? "With --rejects FILE each of them is written with its reason."
+        : `They are in ${rejectsPath}, one per line, with their reasons.`,
+  });
+}
+
+export function outputFor(flags: CommonFlags, documentOnStdout = false): Output {
+  return createOutput({ ...flags, documentOnStdout });
+}

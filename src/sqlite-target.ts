@@ -1,0 +1,94 @@
+/**
+ * The SQLite target of an import: its schema is created or completed first (llmspell does so at its first connection).
+ *
+ * - A file that is not there yet is made beside its name and renamed when complete, so that a run that fails leaves none.
+ * - A dry run changes nothing: where it would have to create or migrate, it works on a temporary copy.
+ */
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { openSqliteForReading } from "./backends/sqlite/open.js";
+import { StorageError } from "./errors.js";
+import type { RunContext } from "./records/run-context.js";
+import { migrateSqlite, sqliteNeedsMigration } from "./schema/migrator.js";
+import type { Sink } from "./sinks/sink.js";
+import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
+import type { StoreHeader } from "./sources/source.js";
+
+export function createSqliteTarget(options: SqliteSinkOptions): Sink {
+  const { path, dryRun = false } = options;
+  let inner: Sink | undefined;
+  /** Where the records go; other than `path` until the end where the file is new. */
+  let working = path;
+  let temporaryFolder: string | undefined;
+
+  const place = async (): Promise<string> => {
+    if (existsSync(path)) {
+      if (!dryRun || !needsMigration(path)) return path;
+      temporaryFolder = mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
+      const copy = join(temporaryFolder, "copy.db");
+      await copyDatabase(path, copy);
+      return copy;
+    }
+    if (dryRun) {
+      temporaryFolder = mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
+      return join(temporaryFolder, "new.db");
+    }
+    mkdirSync(dirname(path), { recursive: true });
+    return `${path}.${process.pid}.importing`;
+  };
+
+  return {
+    name: `sqlite:${path}`,
+    async open(header: StoreHeader, context: RunContext) {
+      working = await place();
+      await migrateSqlite(working);
+      const sink = createSqliteSink({ ...options, path: working });
+      inner = sink;
+      await sink.open(header, context);
+    },
+    async write(batch) {
+      await inner?.write(batch);
+    },
+    async finish() {
+      if (inner === undefined) throw new Error("the sink is not open");
+      const report = await inner.finish();
+      if (working === path || dryRun) return report;
+      // Closed, so that the write-ahead log is in the file.
+      await inner.abort();
+      if (existsSync(path)) {
+        throw new StorageError("E_LOCKED", `another process created ${path} during the import`, {
+          hint: "Import again.",
+        });
+      }
+      renameSync(working, path);
+      working = path;
+      return report;
+    },
+    async abort() {
+      await inner?.abort();
+      if (temporaryFolder !== undefined) rmSync(temporaryFolder, { recursive: true, force: true });
+      else if (working !== path)
+        for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(working + suffix, { force: true });
+    },
+  };
+}
+
+function needsMigration(path: string): boolean {
+  const database = openSqliteForReading(path);
+  try {
+    return sqliteNeedsMigration(database);
+  } finally {
+    database.close();
+  }
+}
+
+/** A consistent copy, also of a database that is being written. */
+async function copyDatabase(path: string, copy: string): Promise<void> {
+  const database = openSqliteForReading(path);
+  try {
+    await database.backup(copy);
+  } finally {
+    database.close();
+  }
+}

@@ -1,0 +1,245 @@
+/** STORE texts, and the concrete source and sink behind each. With src/commands the only place that picks them. */
+import type { Readable, Writable } from "node:stream";
+import type { PostgresConnector } from "./backends/postgres/connection.js";
+import type { Catalog } from "./catalog/index.js";
+import type { Config } from "./config.js";
+import { expandPath, isPostgresUrl, parseBackendName } from "./config.js";
+import { StorageError } from "./errors.js";
+import { redact } from "./redaction.js";
+import type { Sink } from "./sinks/sink.js";
+import type { Source } from "./sources/source.js";
+
+/** Where a store is. */
+export type StoreLocation =
+  | { readonly type: "postgres" /** Holds the password. */; readonly url: string }
+  | { readonly type: "pglite"; readonly directory: string }
+  | { readonly type: "sqlite"; readonly path: string }
+  | { readonly type: "document" /** `-` is standard input or output. */; readonly path: string }
+  | { readonly type: "stream"; readonly stream: Readable | Writable };
+
+/** A store that a command acts on, and what chose it when no flag did. */
+export interface StoreChoice {
+  readonly location: StoreLocation;
+  readonly chosenBecause: string | undefined;
+}
+
+const STORE_FORMS =
+  "A store is a postgresql:// URL, pglite:DIR, sqlite:PATH, a file that ends in .db, .sqlite or .sqlite3, " +
+  "a document (.json, .json.gz, .json.zst, -), or `sqlite` or `postgres` as configured.";
+
+function postgresLocation(url: string, origin: string, code: "E_USAGE" | "E_CONFIG"): StoreLocation {
+  if (isPostgresUrl(url)) return { type: "postgres", url };
+  throw new StorageError(code, `${origin} is no PostgreSQL URL`, {
+    hint: "It has the form postgresql://user:password@host:5432/database; percent-encode the password's special characters.",
+  });
+}
+
+/** The store of a backend as configured. E_CONFIG when PostgreSQL is meant and not configured. */
+export function configuredStore(backend: "sqlite" | "postgresql", config: Config): StoreLocation {
+  if (backend === "sqlite") return { type: "sqlite", path: config.sqlite.path };
+  if (config.postgresql.url === undefined) {
+    throw new StorageError("E_CONFIG", "no PostgreSQL connection is configured", {
+      hint: "Set DATABASE_URL, or [storage.postgresql] in config.toml, or give --database postgresql://…",
+    });
+  }
+  return postgresLocation(config.postgresql.url, "the configured connection (DATABASE_URL)", "E_CONFIG");
+}
+
+/** Reads a STORE text. `config` is asked for the bare words only. E_USAGE, E_CONFIG. */
+export function parseStore(text: string, config: () => Config): StoreLocation {
+  const backend = parseBackendName(text);
+  if (backend !== undefined) return configuredStore(backend, config());
+  if (/^postgres(ql)?:/i.test(text)) return postgresLocation(text, "the store", "E_USAGE");
+  if (text.startsWith("pglite:") && text.length > 7) return { type: "pglite", directory: expandPath(text.slice(7)) };
+  if (text.startsWith("sqlite:") && text.length > 7) return { type: "sqlite", path: expandPath(text.slice(7)) };
+  if (text === "-") return { type: "document", path: "-" };
+  if (!text.includes("://")) {
+    if (/\.(db|sqlite|sqlite3)$/i.test(text)) return { type: "sqlite", path: expandPath(text) };
+    if (/\.json(\.gz|\.zst)?$/i.test(text)) return documentLocation(text);
+  }
+  throw new StorageError("E_USAGE", `not a store: ${redact(text)}`, { hint: STORE_FORMS });
+}
+
+/** A document by its path, whatever it is called; `-` is standard input or output. */
+export function documentLocation(path: string): StoreLocation {
+  return { type: "document", path: path === "-" ? "-" : expandPath(path) };
+}
+
+/** The store that `--backend` and `--database` name; without either, the configured or the default one. */
+export function chooseStore(
+  flags: { readonly backend?: string | undefined; readonly database?: string | undefined },
+  config: Config,
+): StoreChoice {
+  const backend = flags.backend === undefined ? undefined : parseBackendName(flags.backend);
+  if (flags.backend !== undefined && backend === undefined) {
+    throw new StorageError("E_USAGE", `unknown backend: ${redact(flags.backend)}`, {
+      hint: "The backends are sqlite and postgres (or postgresql).",
+    });
+  }
+  if (flags.database !== undefined) {
+    const location = parseStore(flags.database, () => config);
+    if (location.type === "document" || location.type === "stream") {
+      throw new StorageError("E_USAGE", "--database names a document, not a database", { hint: STORE_FORMS });
+    }
+    if (backend !== undefined && backend !== backendOf(location)) {
+      throw new StorageError("E_USAGE", `--backend ${flags.backend} and --database name different backends`);
+    }
+    return { location, chosenBecause: undefined };
+  }
+  if (backend !== undefined) return { location: configuredStore(backend, config), chosenBecause: undefined };
+  if (config.backend !== undefined) {
+    return { location: configuredStore(config.backend.name, config), chosenBecause: config.backend.reason };
+  }
+  return {
+    location: configuredStore("sqlite", config),
+    chosenBecause: "the default, since neither DATABASE_URL nor [storage] backend is set",
+  };
+}
+
+function backendOf(location: StoreLocation): "sqlite" | "postgresql" | undefined {
+  if (location.type === "sqlite") return "sqlite";
+  return location.type === "postgres" || location.type === "pglite" ? "postgresql" : undefined;
+}
+
+/** The store for messages: never with a password. */
+export function storeName(location: StoreLocation): string {
+  switch (location.type) {
+    case "postgres":
+      return redact(location.url);
+    case "pglite":
+      return `pglite:${location.directory}`;
+    case "sqlite":
+      return `sqlite:${location.path}`;
+    case "document":
+      return location.path;
+    case "stream":
+      return "a stream";
+  }
+}
+
+/** Whether both are the same store. Two URLs that spell one server differently are not recognised. */
+export function sameStore(one: StoreLocation, other: StoreLocation): boolean {
+  if (one.type === "stream" || other.type === "stream" || (one.type === "document" && one.path === "-")) return false;
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+export interface SourceOptions {
+  readonly catalog?: Catalog | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly connectionTimeoutSeconds?: number | undefined;
+  readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
+  readonly invalidUuid?: "error" | "derive" | undefined;
+  readonly verifyManifest?: boolean | undefined;
+}
+
+export interface SinkOptions {
+  readonly catalog?: Catalog | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly connectionTimeoutSeconds?: number | undefined;
+  readonly onConflict?: "update" | "skip" | "error" | undefined;
+  readonly onOrphan?: "error" | "drop" | undefined;
+  readonly vectorsAs?: "blob" | "vec0" | undefined;
+  readonly dryRun?: boolean | undefined;
+  readonly compress?: "auto" | "gzip" | "zstd" | "none" | undefined;
+  readonly force?: boolean | undefined;
+  /** What a document names as its producer. */
+  readonly producer: string;
+}
+
+/** Factories load what they need only: a document is read without either driver. */
+export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
+  const { catalog, invalidUuid, verifyManifest, sourceMode } = options;
+  const shared = catalog === undefined ? {} : { catalog };
+  switch (location.type) {
+    case "postgres":
+    case "pglite": {
+      const { createPostgresSource } = await import("./sources/postgres.js");
+      const connect = await postgresConnector(location, options);
+      return createPostgresSource({
+        ...shared,
+        connect,
+        name: storeName(location),
+        ...(sourceMode === undefined ? {} : { mode: sourceMode }),
+      });
+    }
+    case "sqlite": {
+      const { createSqliteSource } = await import("./sources/sqlite.js");
+      return createSqliteSource({
+        ...shared,
+        path: location.path,
+        ...(invalidUuid === undefined ? {} : { invalidUuid }),
+      });
+    }
+    case "document":
+    case "stream": {
+      const { createDocumentSource } = await import("./sources/json-document.js");
+      return createDocumentSource({
+        ...shared,
+        input:
+          location.type === "stream"
+            ? { stream: location.stream as Readable }
+            : location.path === "-"
+              ? { stream: process.stdin }
+              : { path: location.path },
+        name: storeName(location),
+        ...(verifyManifest === undefined ? {} : { verifyManifest }),
+        ...(invalidUuid === undefined ? {} : { invalidUuid }),
+      });
+    }
+  }
+}
+
+/** An SQLite target is created and migrated when the run begins to write. */
+export async function createSink(location: StoreLocation, options: SinkOptions): Promise<Sink> {
+  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, compress, force, producer } = options;
+  const shared = catalog === undefined ? {} : { catalog };
+  const load = {
+    ...shared,
+    ...(onConflict === undefined ? {} : { onConflict }),
+    ...(onOrphan === undefined ? {} : { onOrphan }),
+    ...(dryRun === undefined ? {} : { dryRun }),
+  };
+  switch (location.type) {
+    case "postgres":
+    case "pglite": {
+      const { createPostgresSink } = await import("./sinks/postgres.js");
+      const connect = await postgresConnector(location, options);
+      return createPostgresSink({ ...load, connect, name: storeName(location) });
+    }
+    case "sqlite": {
+      const { createSqliteTarget } = await import("./sqlite-target.js");
+      return createSqliteTarget({ ...load, path: location.path, ...(vectorsAs === undefined ? {} : { vectorsAs }) });
+    }
+    case "document":
+    case "stream": {
+      const { createDocumentSink } = await import("./sinks/json-document.js");
+      return createDocumentSink({
+        ...shared,
+        producer,
+        output:
+          location.type === "stream"
+            ? { stream: location.stream as Writable }
+            : location.path === "-"
+              ? { stream: process.stdout }
+              : { path: location.path, ...(force === undefined ? {} : { force }) },
+        ...(compress === undefined ? {} : { compress }),
+      });
+    }
+  }
+}
+
+/** Opens sessions with the store; `create` makes the folder of an embedded database that is not there. */
+export async function postgresConnector(
+  location: StoreLocation & { readonly type: "postgres" | "pglite" },
+  options: Pick<SourceOptions, "connectionTimeoutSeconds" | "signal"> & { readonly create?: boolean },
+): Promise<PostgresConnector> {
+  const { connectPostgres } = await import("./backends/postgres/connection.js");
+  const target = location.type === "postgres" ? { url: location.url } : { pglite: location.directory };
+  const { connectionTimeoutSeconds, signal, create } = options;
+  return () =>
+    connectPostgres(target, {
+      ...(connectionTimeoutSeconds === undefined ? {} : { connectionTimeoutSeconds }),
+      ...(signal === undefined ? {} : { signal }),
+      ...(create === undefined ? {} : { create }),
+    });
+}

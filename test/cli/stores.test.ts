@@ -1,0 +1,118 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { describe, expect, it } from "vitest";
+import type { Config } from "../../src/config.js";
+import { StorageError } from "../../src/errors.js";
+import { redact } from "../../src/redaction.js";
+import { chooseStore, parseStore, type StoreLocation, sameStore, storeName } from "../../src/stores.js";
+
+const config: Config = {
+  backend: undefined,
+  sqlite: { path: "/default.db", vectors: "blob" },
+  postgresql: { url: "postgresql://u:secret@h/d", connectionTimeoutSeconds: 30 },
+};
+
+describe("a STORE", () => {
+  it.each<[string, StoreLocation]>([
+    ["postgresql://u:p@h:1/d", { type: "postgres", url: "postgresql://u:p@h:1/d" }],
+    ["postgres://h/d", { type: "postgres", url: "postgres://h/d" }],
+    ["pglite:some/dir", { type: "pglite", directory: resolve("some/dir") }],
+    ["pglite:~/dir", { type: "pglite", directory: join(homedir(), "dir") }],
+    ["sqlite:odd name", { type: "sqlite", path: resolve("odd name") }],
+    ["~/a.db", { type: "sqlite", path: join(homedir(), "a.db") }],
+    ["a.sqlite", { type: "sqlite", path: resolve("a.sqlite") }],
+    ["a.SQLITE3", { type: "sqlite", path: resolve("a.SQLITE3") }],
+    ["b.json", { type: "document", path: resolve("b.json") }],
+    ["b.json.gz", { type: "document", path: resolve("b.json.gz") }],
+    ["~/b.json.zst", { type: "document", path: join(homedir(), "b.json.zst") }],
+    ["-", { type: "document", path: "-" }],
+    ["sqlite", { type: "sqlite", path: "/default.db" }],
+    ["postgres", { type: "postgres", url: "postgresql://u:secret@h/d" }],
+    ["postgresql", { type: "postgres", url: "postgresql://u:secret@h/d" }],
+  ])("%s", (text, location) => {
+    expect(parseStore(text, () => config)).toEqual(location);
+  });
+
+  it.each([
+    "",
+    "data",
+    "data.txt",
+    "mysql://u:secret@h/a.db",
+    "postgresql://u:sec#ret@h:x/d",
+    "pglite:",
+    "sqlite:",
+    "file.gz",
+  ])("%j is none", (text) => {
+    expect(() => parseStore(text, () => config)).toThrowError(expect.objectContaining({ code: "E_USAGE" }));
+    try {
+      parseStore(text, () => config);
+    } catch (error) {
+      expect((error as Error).message).not.toContain("secret");
+    }
+  });
+
+  it("has a name without its password", () => {
+    expect(storeName(parseStore("postgres", () => config))).toBe("postgresql://u@h/d");
+  });
+
+  it("is recognised when it is named twice", () => {
+    const at = (text: string): StoreLocation => parseStore(text, () => config);
+    expect(sameStore(at("a.db"), at("sqlite:./a.db"))).toBe(true);
+    expect(sameStore(at("a.db"), at("b.db"))).toBe(false);
+    expect(sameStore(at("-"), at("-"))).toBe(false);
+  });
+});
+
+describe("the choice of a store", () => {
+  it("takes --database before everything, and says why it took another", () => {
+    const chosen = { ...config, backend: { name: "postgresql", reason: "DATABASE_URL is set" } } as const;
+    expect(chooseStore({ database: "x.db" }, chosen)).toEqual({
+      location: { type: "sqlite", path: resolve("x.db") },
+      chosenBecause: undefined,
+    });
+    expect(chooseStore({ backend: "sqlite" }, chosen).location).toEqual({ type: "sqlite", path: "/default.db" });
+    expect(chooseStore({}, chosen)).toMatchObject({
+      location: { type: "postgres" },
+      chosenBecause: "DATABASE_URL is set",
+    });
+    expect(chooseStore({}, config)).toMatchObject({ location: { type: "sqlite" }, chosenBecause: /^the default/ });
+  });
+
+  it.each([
+    [{ backend: "mysql" }, "E_USAGE"],
+    [{ backend: "postgres", database: "x.db" }, "E_USAGE"],
+    [{ database: "x.json" }, "E_USAGE"],
+  ])("refuses %j", (flags, code) => {
+    expect(() => chooseStore(flags, config)).toThrowError(expect.objectContaining({ code }));
+  });
+
+  it("says what to set when no server is configured", () => {
+    const none = { ...config, postgresql: { ...config.postgresql, url: undefined } };
+    try {
+      chooseStore({ backend: "postgres" }, none);
+      expect.unreachable();
+    } catch (error) {
+      expect((error as StorageError).code).toBe("E_CONFIG");
+      expect((error as StorageError).context.hint).toContain("DATABASE_URL");
+    }
+    expect(() =>
+      chooseStore({ backend: "postgres" }, { ...config, postgresql: { ...config.postgresql, url: "mysql://h" } }),
+    ).toThrow(StorageError);
+  });
+});
+
+describe("redaction", () => {
+  it.each([
+    ["postgresql://user:secret@host/db", "postgresql://user@host/db"],
+    [
+      "at postgres://user:se@cr/et:x@host:1/db, twice postgres://u:secret@h",
+      "at postgres://user@host:1/db, twice postgres://u@h",
+    ],
+    ["postgresql://:secret@host", "postgresql://@host"],
+    ["postgresql://host/db?user=u&password=secret&x=1", "postgresql://host/db?user=u&password=***&x=1"],
+    ["nothing: here@all", "nothing: here@all"],
+    ["https://host:8080/path", "https://host:8080/path"],
+  ])("%s", (text, shown) => {
+    expect(redact(text)).toBe(shown);
+  });
+});
