@@ -2,7 +2,7 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
-import { type Database, openSqliteForReading } from "../backends/sqlite/open.js";
+import { type Database, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import {
   countInvalidUuids,
   countStrayEmbeddings,
@@ -12,6 +12,7 @@ import {
 } from "../backends/sqlite/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/raw-record.js";
 import { createRowReader, type UuidDerivation } from "../backends/sqlite/row-reader.js";
+import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vec0-embeddings.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
@@ -41,7 +42,25 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   };
 
   async function* readKind(kind: RecordKind, selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
-    const reader = createRowReader(opened(), kind, { derivation });
+    const { sqlite } = kind;
+    const stage =
+      sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable)
+        ? await stageEmbeddings(opened(), sqlite.embeddingTable, context.signal)
+        : undefined;
+    try {
+      yield* readRows(kind, selection, context, stage);
+    } finally {
+      stage?.close();
+    }
+  }
+
+  async function* readRows(
+    kind: RecordKind,
+    selection: Selection,
+    context: RunContext,
+    stage: EmbeddingStage | undefined,
+  ): AsyncGenerator<RecordBatch> {
+    const reader = createRowReader(opened(), kind, { derivation, embeddings: stage?.get });
     if (reader === undefined) return;
     const { tenants } = selection;
     const rows = orderedRows(opened(), kind, reader, { tenants, deriveUuids: derivation !== undefined });

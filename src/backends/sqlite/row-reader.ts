@@ -74,7 +74,11 @@ const HAS_TEXT: ReadonlySet<string> = new Set(["text", "json", "text_array", "uu
 export function createRowReader(
   database: Database,
   kind: RecordKind,
-  options: { derivation?: UuidDerivation | undefined } = {},
+  options: {
+    derivation?: UuidDerivation | undefined;
+    /** Embeddings by rowid, where they are not to be joined. */
+    embeddings?: ((rowid: bigint) => SqlValue) | undefined;
+  } = {},
 ): RowReader | undefined {
   const table = mainTable(kind);
   const present = columnsOf(database, table);
@@ -83,7 +87,10 @@ export function createRowReader(
     if (!present.has(column)) throw new StorageError("E_SCHEMA", `the table ${table} has no column ${column}`);
 
   const embeddingTable = kind.sqlite.layout === "vector" ? kind.sqlite.embeddingTable : undefined;
-  const hasEmbeddings = embeddingTable !== undefined && columnsOf(database, embeddingTable) !== undefined;
+  const joined =
+    embeddingTable !== undefined &&
+    options.embeddings === undefined &&
+    columnsOf(database, embeddingTable) !== undefined;
   const expressions = ["t.rowid"];
   const add = (expression: string): number => expressions.push(expression) - 1;
   const columns: Column[] = [];
@@ -100,7 +107,7 @@ export function createRowReader(
       large = { index, at, lengthAt: add(`CASE WHEN ${isLarge} THEN length(${name}) END`), field };
       columns.push({ field, index, codec: codecs[field.type], at });
     } else if (field.type === "vector") {
-      columns.push({ field, index, codec: codecs.vector, at: add(hasEmbeddings ? "e.embedding" : "NULL") });
+      columns.push({ field, index, codec: codecs.vector, at: add(joined ? "e.embedding" : "NULL") });
     } else {
       const at = add(name);
       const exact = exactColumnOf(field);
@@ -120,7 +127,9 @@ export function createRowReader(
     throw new Error(`${kind.path}: a field that is not in SQLite and not derived`);
   const select = expressions.map((expression, i) => `${expression} AS c${i}`).join(", ");
   const strictBytes = strictReader(database, table);
-  const { derivation } = options;
+  const { derivation, embeddings } = options;
+  const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue =>
+    field.type === "vector" && embeddings !== undefined ? embeddings(row[0] as bigint) : (row[at] as SqlValue);
 
   const writeValue = ({ field, codec, exactAt }: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
     if (value === null) throw missing(field);
@@ -175,8 +184,8 @@ export function createRowReader(
         builder.set(index, start);
       }
       for (const column of columns) {
-        const { field, index, at } = column;
-        const value = row[at] as SqlValue;
+        const { field, index } = column;
+        const value = valueAt(column, row);
         if (value === null && (field.nullable || (isLarge && field.large))) continue;
         const start = out.length;
         try {
@@ -198,10 +207,11 @@ export function createRowReader(
         builder.setLarge(storedLargeValue(database, table, large.field, large.index, row[0] as bigint));
     },
     *fields(row) {
-      for (const { field, at } of columns) {
+      for (const column of columns) {
+        const { field } = column;
         if (field === large?.field && row[large.lengthAt] !== null)
           yield [field, readWhole(database, table, field, row[0] as bigint)];
-        else yield [field, row[at] as SqlValue];
+        else yield [field, valueAt(column, row)];
       }
     },
   };
