@@ -1,0 +1,179 @@
+/** Migrations of PostgreSQL: one transaction, one at a time. */
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
+import type { PostgresConnection } from "../backends/postgres/connection.js";
+import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../backends/postgres/migrations-table.js";
+import { StorageError, toStorageError } from "../errors.js";
+import {
+  loadMigrations,
+  type Migration,
+  type MigrationReport,
+  type MigrationState,
+  migrationError,
+  migrationStates,
+  refuseNewer,
+} from "./migration.js";
+
+export interface MigratePostgresOptions {
+  /** The password of llmspell_app where the role is created here. Default: LLMSPELL_APP_PASSWORD; else it gets none. */
+  readonly appPassword?: string;
+  /** How long a lock of another session is waited for. Seconds, default 300. */
+  readonly lockTimeoutSeconds?: number;
+}
+
+/** Any number, but always this one: two migrations of a database exclude each other. */
+const ADVISORY_LOCK = "7311930224851402";
+
+/** Whether llmspell_app still needs what V12 gives: it is missing and may be made, or may not use the schema. */
+const ROLE_PENDING = `
+SELECT CASE WHEN to_regrole('llmspell_app') IS NULL
+  THEN (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
+  ELSE NOT coalesce(has_schema_privilege(to_regrole('llmspell_app')::oid, to_regnamespace('llmspell')::oid, 'USAGE'), true)
+END AS pending`;
+
+interface Plan {
+  readonly pending: readonly Migration[];
+  readonly states: MigrationState[];
+}
+
+async function plan(connection: PostgresConnection, migrations: readonly Migration[]): Promise<Plan> {
+  const { llmspell, ours, present } = await readPostgresMigrations(connection);
+  refuseNewer(migrations, ours);
+  const rolePending = (await connection.query<{ pending: boolean }>(ROLE_PENDING)).rows[0]?.pending === true;
+  const isApplied = ({ version }: Migration): boolean => {
+    if (version >= FIRST_STORAGE_MIGRATION) return ours.some((row) => row.version === version);
+    // The tables count, not the record: a table that is gone is made again.
+    return present.has(version) && !(version === 12 && rolePending);
+  };
+  const pending = migrations.filter((migration) => !isApplied(migration));
+  const states = migrationStates(migrations, new Set(pending.map(({ version }) => version)), llmspell, ours);
+  return { pending, states };
+}
+
+/** Every migration of the database and of this release. Reads only. */
+export async function listPostgresMigrations(connection: PostgresConnection): Promise<MigrationState[]> {
+  return (await plan(connection, loadMigrations("postgres"))).states;
+}
+
+/**
+ * Applies what is missing: llmspell's V1 to V15, in which it continues a database that llmspell migrated itself, and ours.
+ * All or nothing; writes nothing when nothing is missing; never writes llmspell's own record.
+ * @throws {StorageError} E_PERMISSION, E_SCHEMA (no pgvector, a newer database), E_LOCKED
+ */
+export async function migratePostgres(
+  connection: PostgresConnection,
+  options: MigratePostgresOptions = {},
+): Promise<MigrationReport> {
+  const migrations = loadMigrations("postgres");
+  if ((await plan(connection, migrations)).pending.length === 0) return { applied: [], warnings: [] };
+
+  const warnings: string[] = [];
+  const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }): void => {
+    if (notice.severity === "WARNING") warnings.push(notice.message ?? "");
+  };
+  connection.client.on("notice", onNotice);
+  try {
+    await connection.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+    await prepare(connection, options);
+    // Read again: another migration may have been first.
+    const { pending } = await plan(connection, migrations);
+    for (const migration of pending) await apply(connection, migration);
+    await finish(connection);
+    await connection.query("COMMIT");
+    const applied = migrationStates(pending, new Set(), [], []);
+    return { applied, warnings };
+  } catch (error) {
+    await connection.query("ROLLBACK").catch(() => {});
+    throw error;
+  } finally {
+    connection.client.removeListener("notice", onNotice);
+  }
+}
+
+async function prepare(connection: PostgresConnection, options: MigratePostgresOptions): Promise<void> {
+  const settings: Record<string, string> = {
+    lock_timeout: `${options.lockTimeoutSeconds ?? 300}s`,
+    client_min_messages: "warning",
+    check_function_bodies: "on",
+  };
+  const password = options.appPassword ?? process.env["LLMSPELL_APP_PASSWORD"];
+  if (password) settings["llmspell_storage.app_password"] = scramVerifier(password);
+  for (const [name, value] of Object.entries(settings)) {
+    await connection.query("SELECT set_config($1, $2, true)", [name, value]);
+  }
+  await connection.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`);
+  await useExtensionSchemas(connection);
+  await requireExtensions(connection);
+}
+
+/** New extensions go to public, and the schemas of those that are there are searched; llmspell's are always spelled out. */
+async function useExtensionSchemas(connection: PostgresConnection): Promise<void> {
+  await connection.query(`
+    SELECT set_config('search_path', string_agg(quote_ident(name), ', '), true)
+    FROM (SELECT nspname AS name FROM pg_namespace WHERE nspname = 'public'
+          UNION SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+          ORDER BY 1 DESC) AS schemas
+    WHERE name <> 'pg_catalog'
+    HAVING count(*) > 0`);
+}
+
+async function requireExtensions(connection: PostgresConnection): Promise<void> {
+  const { rows } = await connection.query<{ name: string }>(`
+    SELECT name FROM unnest(ARRAY['vector', 'uuid-ossp']) AS name
+    WHERE name NOT IN (SELECT name FROM pg_available_extensions) AND name NOT IN (SELECT extname FROM pg_extension)`);
+  if (rows.length === 0) return;
+  const names = rows.map(({ name }) => name).join(" and ");
+  throw new StorageError("E_SCHEMA", `the server does not offer the extension ${names}`, {
+    hint: "Install pgvector (package postgresql-<version>-pgvector) and postgresql-contrib on the server's machine.",
+  });
+}
+
+async function apply(connection: PostgresConnection, migration: Migration): Promise<void> {
+  try {
+    await connection.query(migration.sql);
+    if (migration.version === 1) await useExtensionSchemas(connection);
+    await record(connection, migration);
+  } catch (error) {
+    const mapped = toStorageError(error);
+    const hint =
+      mapped.code !== "E_PERMISSION"
+        ? undefined
+        : migration.version === 1
+          ? 'Have an administrator run CREATE EXTENSION vector; CREATE EXTENSION "uuid-ossp"; and grant CREATE on the database.'
+          : "Migrate as the owner of the tables in schema llmspell, or as a superuser.";
+    throw migrationError(migration, mapped, hint);
+  }
+}
+
+async function record(connection: PostgresConnection, { version, name }: Migration): Promise<void> {
+  await connection.query(`
+    CREATE TABLE IF NOT EXISTS llmspell.storage_migrations (
+      version INTEGER PRIMARY KEY,
+      name TEXT NOT NULL,
+      applied_at TIMESTAMPTZ NOT NULL DEFAULT now()
+    )`);
+  await connection.query(
+    "INSERT INTO llmspell.storage_migrations (version, name) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    [version, name],
+  );
+}
+
+/** Default privileges gave the application's role rights that it must not have. */
+async function finish(connection: PostgresConnection): Promise<void> {
+  await connection.query(`
+    DO $$
+    BEGIN
+      IF to_regrole('llmspell_app') IS NOT NULL AND to_regclass('llmspell.storage_migrations') IS NOT NULL THEN
+        REVOKE INSERT, UPDATE, DELETE ON llmspell.storage_migrations FROM llmspell_app;
+      END IF;
+    END $$`);
+}
+
+/** What PostgreSQL stores of a password (RFC 5803), so that the password itself is in no statement and no server log. */
+function scramVerifier(password: string): string {
+  const iterations = 4096;
+  const salt = randomBytes(16);
+  const salted = pbkdf2Sync(password.normalize("NFKC"), salt, iterations, 32, "sha256");
+  const mac = (text: string): Buffer => createHmac("sha256", salted).update(text).digest();
+  const storedKey = createHash("sha256").update(mac("Client Key")).digest("base64");
+  return `SCRAM-SHA-256$${iterations}:${salt.toString("base64")}$${storedKey}:${mac("Server Key").toString("base64")}`;
+}
