@@ -1,0 +1,85 @@
+/** Large objects of a load: made inside its transaction, so that they go with it. */
+import { LARGE_VALUE_BYTES } from "../../catalog/index.js";
+import type { PostgresConnection } from "./connection.js";
+import { quote, type TargetTable } from "./target-table.js";
+
+/** Bytes of one lo_put or lo_get. */
+const CHUNK_BYTES = LARGE_VALUE_BYTES;
+
+interface Grantee {
+  /** NULL is PUBLIC. */
+  grantee: string | null;
+  rights: string;
+}
+
+export class LargeObjectWriter {
+  private rights: Promise<(oid: number) => string> | undefined;
+
+  constructor(
+    private readonly connection: PostgresConnection,
+    private readonly table: TargetTable,
+  ) {}
+
+  /** Makes a large object of the chunks, with the owner and the grants of the table. Gives its oid. */
+  async create(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<number> {
+    const { rows } = await this.connection.query<{ oid: number }>("SELECT pg_catalog.lo_create(0) AS oid");
+    const oid = (rows[0] as { oid: number }).oid;
+    let offset = 0;
+    for await (const chunk of chunks) {
+      for (let at = 0; at < chunk.length; at += CHUNK_BYTES) {
+        const piece = chunk.subarray(at, at + CHUNK_BYTES);
+        await this.connection.query("SELECT pg_catalog.lo_put($1, $2, $3)", [oid, offset, piece]);
+        offset += piece.length;
+      }
+    }
+    this.rights ??= this.readRights();
+    const grants = (await this.rights)(oid);
+    if (grants !== "") await this.connection.query(grants);
+    return oid;
+  }
+
+  async unlink(oid: number): Promise<void> {
+    await this.connection.query("SELECT pg_catalog.lo_unlink($1)", [oid]);
+  }
+
+  /** llmspell's role must read what an administrator imports: the rights on the table, and its owner, are the object's too. */
+  private async readRights(): Promise<(oid: number) => string> {
+    const { table, connection } = this;
+    const { rows } = await connection.query<Grantee>(
+      `SELECT grantee_name AS grantee, string_agg(privilege_type, ', ' ORDER BY privilege_type) AS rights
+       FROM (
+         SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS grantee_name, a.privilege_type
+         FROM pg_class c, aclexplode(c.relacl) a
+         WHERE c.oid = $1 AND a.grantee <> c.relowner AND a.privilege_type IN ('SELECT', 'UPDATE')
+       ) granted GROUP BY grantee_name`,
+      [table.oid],
+    );
+    const { rows: owners } = await connection.query<{ changes: boolean }>(
+      "SELECT $1::name <> current_user AND pg_has_role($1::name, 'MEMBER') AS changes",
+      [table.owner],
+    );
+    const changesOwner = owners[0]?.changes === true;
+    return (oid) =>
+      [
+        ...rows.map(({ grantee, rights }) => {
+          const role = grantee === null ? "PUBLIC" : quote(grantee);
+          return `GRANT ${rights} ON LARGE OBJECT ${oid} TO ${role}`;
+        }),
+        ...(changesOwner ? [`ALTER LARGE OBJECT ${oid} OWNER TO ${quote(table.owner)}`] : []),
+      ].join("; ");
+  }
+}
+
+/** The content of a large object in chunks of 1 MiB. */
+export async function* readLargeObject(connection: PostgresConnection, oid: number): AsyncGenerator<Buffer> {
+  for (let offset = 0; ; offset += CHUNK_BYTES) {
+    const { rows } = await connection.query<{ chunk: Buffer }>("SELECT pg_catalog.lo_get($1, $2, $3) AS chunk", [
+      oid,
+      offset,
+      CHUNK_BYTES,
+    ]);
+    const chunk = (rows[0] as { chunk: Buffer }).chunk;
+    if (chunk.length > 0) yield chunk;
+    if (chunk.length < CHUNK_BYTES) return;
+  }
+}

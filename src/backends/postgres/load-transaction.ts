@@ -1,0 +1,55 @@
+/** The one transaction of a load, and what it survives: a statement that the server refuses because of a record. */
+import { StorageError } from "../../errors.js";
+import type { PostgresConnection } from "./connection.js";
+import { postgresCause } from "./errors.js";
+
+/** Data exceptions, integrity violations, program limits: a record's fault, whichever it is. */
+const RECORD_CLASSES: ReadonlySet<string> = new Set(["22", "23", "54"]);
+
+/** Whether an error of the server is about the data of a statement rather than about the statement or the server. */
+export function isRecordError(error: unknown): error is StorageError {
+  const state = postgresCause(error)?.sqlState;
+  if (state === undefined) return false;
+  // A row that the role's policies refuse has the SQLSTATE of a missing right.
+  return RECORD_CLASSES.has(state.slice(0, 2)) || (error as StorageError).code === "E_ROW_SECURITY";
+}
+
+export class LoadTransaction {
+  private ended = false;
+
+  constructor(readonly connection: PostgresConnection) {}
+
+  async begin(): Promise<void> {
+    await this.connection.query("BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE");
+    await this.connection.query("SET LOCAL client_min_messages = 'warning'; SAVEPOINT attempt");
+  }
+
+  /**
+   * Runs statements that a record may make fail: then their effect, and nothing else, is undone, and the error is given.
+   * Not to be nested.
+   */
+  async attempt<Result>(work: () => Promise<Result>): Promise<{ value: Result } | { error: StorageError }> {
+    await this.connection.query("RELEASE SAVEPOINT attempt; SAVEPOINT attempt");
+    try {
+      return { value: await work() };
+    } catch (error) {
+      if (!isRecordError(error)) throw error;
+      await this.connection.query("ROLLBACK TO SAVEPOINT attempt");
+      return { error };
+    }
+  }
+
+  async commit(): Promise<void> {
+    const { command } = await this.connection.query("COMMIT");
+    this.ended = true;
+    // The server answers a COMMIT of a failed transaction with ROLLBACK, and no error.
+    if (command !== "COMMIT") throw new StorageError("E_UNEXPECTED", "the server rolled the transaction back");
+  }
+
+  /** Repeatable. */
+  async rollback(): Promise<void> {
+    if (this.ended) return;
+    this.ended = true;
+    await this.connection.query("ROLLBACK");
+  }
+}

@@ -1,0 +1,103 @@
+/** The records of one kind that wait in a staging table, and the rows of the target that they match. */
+import type { RecordKind } from "../../catalog/index.js";
+import { located } from "../../codecs/index.js";
+import { recordChunks } from "../../document/record-writer.js";
+import type { StorageError } from "../../errors.js";
+import { recordKey } from "../../records/record-key.js";
+import type { RunContext } from "../../records/run-context.js";
+import type { PostgresConnection } from "./connection.js";
+import { readRecords } from "./stored-records.js";
+import { columnNamed, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
+
+/** A staged record, by its number, and why it cannot go on. */
+export interface Refused {
+  readonly ordinal: bigint;
+  readonly error: StorageError;
+}
+
+/** What is done at a time with refused records. */
+export const PAGE = 500;
+
+export class StagedRecords {
+  readonly kind: RecordKind;
+  /** Temporary table (ordinal, tab, tid, tenant): which row (tab.tid) of the target which record matches. */
+  readonly matches: string;
+
+  constructor(
+    readonly connection: PostgresConnection,
+    readonly table: TargetTable,
+    /** Temporary table: ordinal, then the columns of the load. */
+    readonly staging: string,
+    readonly context: RunContext,
+  ) {
+    this.kind = table.kind;
+    this.matches = `${staging}_matches`;
+  }
+
+  /** Finds the rows that were there before the run and have the key or a natural key of a record. */
+  async match(): Promise<void> {
+    const { connection, staging, matches, table, kind } = this;
+    const tenant = kind.fields.some(({ name }) => name === "tenant_id") ? "t.tenant_id" : "NULL::text";
+    const joins = uniqueKeysOf(kind).map((key) => {
+      const columns = key.map((name) => columnNamed(kind, name));
+      const condition = columns.map((column) => `t.${column} = s.${column}`).join(" AND ");
+      return `SELECT s.ordinal, t.tableoid AS tab, t.ctid AS tid, ${tenant} AS tenant
+        FROM ${staging} s JOIN ${table.name} t ON ${condition}`;
+    });
+    await connection.query(`CREATE UNIQUE INDEX ON ${staging} (ordinal)`);
+    await connection.query(`ANALYZE ${staging}`);
+    // UNION: one row may be met by several keys.
+    await connection.query(
+      `CREATE TEMPORARY TABLE ${matches.replace("pg_temp.", "")} ON COMMIT DROP AS ${joins.join(" UNION ")}`,
+    );
+    await connection.query(`CREATE INDEX ON ${matches} (ordinal)`);
+    await connection.query(`ANALYZE ${matches}`);
+  }
+
+  /** Rejects the records that `page` gives and takes them out, until it gives none. */
+  async refuse(page: () => Promise<readonly Refused[]>): Promise<void> {
+    for (let refused = await page(); refused.length > 0; refused = await page()) {
+      for (const { ordinal, error } of refused) await this.reject(ordinal, error);
+      await this.discard(refused.map(({ ordinal }) => ordinal));
+    }
+  }
+
+  private async reject(ordinal: bigint, error: StorageError): Promise<void> {
+    const { connection, kind, staging } = this;
+    const [record] = await readRecords(connection, kind, "s", `FROM ${staging} s WHERE s.ordinal = $1`, [ordinal]);
+    if (record === undefined) throw error;
+    await this.context.reject({
+      kind,
+      error: located(error, { section: kind.path, key: recordKey(record.batch, 0) }) as StorageError,
+      record: recordChunks(record.batch, 0),
+    });
+  }
+
+  /** Takes records out, with their large objects. */
+  async discard(ordinals: readonly bigint[]): Promise<void> {
+    const { connection, staging, matches } = this;
+    await this.unlinkStaged("s.ordinal = ANY ($1)", [ordinals]);
+    await connection.query(`DELETE FROM ${matches} WHERE ordinal = ANY ($1)`, [ordinals]);
+    await connection.query(`DELETE FROM ${staging} WHERE ordinal = ANY ($1)`, [ordinals]);
+  }
+
+  /** Unlinks the large objects of the staged records `s` for which the condition holds. */
+  async unlinkStaged(condition: string, values: readonly unknown[]): Promise<void> {
+    const { largeObject } = this.kind.postgres;
+    if (largeObject === undefined) return;
+    const oid = `s.${quote(largeObject.oidColumn)}`;
+    await this.connection.query(
+      `SELECT count(pg_catalog.lo_unlink(${oid})) FROM ${this.staging} s WHERE ${oid} IS NOT NULL AND (${condition})`,
+      values,
+    );
+  }
+
+  /** The number of the first and of the last record; undefined when there is none. */
+  async bounds(): Promise<readonly [bigint, bigint] | undefined> {
+    const { rows } = await this.connection.query<{ first: bigint | null; last: bigint | null }>(
+      `SELECT min(ordinal) AS first, max(ordinal) AS last FROM ${this.staging}`,
+    );
+    const { first, last } = rows[0] as { first: bigint | null; last: bigint | null };
+    return first === null || last === null ? undefined : [first, last];
+  }
+}

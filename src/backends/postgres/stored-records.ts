@@ -1,0 +1,124 @@
+/** Records read back from a table of the load, for rejects and for messages. */
+import { columnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { codecs } from "../../codecs/index.js";
+import { BatchBuilder, type LargeValue, type RecordBatch } from "../../records/record-batch.js";
+import { describeKey } from "../../records/record-key.js";
+import type { PostgresConnection } from "./connection.js";
+import { fromPostgresError } from "./errors.js";
+import { readLargeObject } from "./large-objects.js";
+import { quote } from "./target-table.js";
+
+type BinaryRow = readonly (Buffer | null)[];
+
+const RAW = { getTypeParser: () => (value: unknown) => value };
+
+/** Rows with each value in PostgreSQL's binary form. Buffers as parameters are binary too. */
+export async function queryBinary(
+  connection: PostgresConnection,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<readonly BinaryRow[]> {
+  try {
+    const query = { text, values: [...values], binary: true, rowMode: "array" as const, types: RAW };
+    return (await connection.client.query(query)).rows as BinaryRow[];
+  } catch (error) {
+    throw fromPostgresError(error);
+  }
+}
+
+/** `alias."a", alias."b"`: the columns that `readStored` and `readKeys` take, the key's or all of the record's. */
+function columnList(fields: readonly Field[], alias: string): string {
+  return fields.map((field) => `${alias}.${quote(columnOf(field))}`).join(", ");
+}
+
+function keyFields(kind: RecordKind): readonly Field[] {
+  return kind.key.map((name) => kind.fields[fieldIndex(kind, name)] as Field);
+}
+
+/** The keys of rows, as describeKey gives them. `from`: everything of the query after its select list. */
+export async function readKeys(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  alias: string,
+  from: string,
+  values: readonly unknown[] = [],
+): Promise<string[]> {
+  const rows = await queryBinary(connection, `SELECT ${columnList(keyFields(kind), alias)} ${from}`, values);
+  return rows.map((row) => keyOf(kind, row));
+}
+
+/** The key of a row of the key's columns. */
+export function keyOf(kind: RecordKind, row: BinaryRow): string {
+  const canonical = new Map<number, Buffer>();
+  keyFields(kind).forEach((field, at) => {
+    const value = row[at];
+    if (!value) return;
+    const out = new ByteWriter(value.length + 16);
+    codecs[field.type].fromWire(field, value, 0, value.length, out);
+    canonical.set(fieldIndex(kind, field.name), out.view());
+  });
+  return describeKey(kind, (field) => canonical.get(field));
+}
+
+/** One stored record with the values of further columns that the query was asked for. */
+export interface StoredRecord {
+  /** One row. */
+  readonly batch: RecordBatch;
+  readonly extras: BinaryRow;
+}
+
+/** Records of `from` (everything of the query after its select list), with the expressions `extras` before them. */
+export async function readRecords(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  alias: string,
+  from: string,
+  values: readonly unknown[] = [],
+  extras: readonly string[] = [],
+): Promise<StoredRecord[]> {
+  const fields = kind.fields.filter((field) => field.constant === undefined);
+  const { largeObject } = kind.postgres;
+  const columns = [...extras, columnList(fields, alias)];
+  if (largeObject !== undefined) columns.push(`${alias}.${quote(largeObject.oidColumn)}`);
+  const rows = await queryBinary(connection, `SELECT ${columns.join(", ")} ${from}`, values);
+  return rows.map((row) => {
+    const oid = largeObject === undefined ? undefined : row[row.length - 1]?.readUInt32BE();
+    const batch = buildBatch(connection, kind, fields, row.slice(extras.length), oid);
+    return { batch, extras: row.slice(0, extras.length) };
+  });
+}
+
+function buildBatch(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  fields: readonly Field[],
+  row: BinaryRow,
+  oid: number | undefined,
+): RecordBatch {
+  const builder = new BatchBuilder(kind, { batchBytes: 4096 });
+  builder.begin();
+  fields.forEach((field, at) => {
+    const value = row[at];
+    if (!value) return;
+    const start = builder.arena.length;
+    codecs[field.type].fromWire(field, value, 0, value.length, builder.arena);
+    builder.set(kind.fields.indexOf(field), start);
+  });
+  for (const field of kind.fields) {
+    if (field.constant === undefined) continue;
+    const start = builder.arena.length;
+    builder.arena.int32(field.constant);
+    builder.set(kind.fields.indexOf(field), start);
+  }
+  const { largeObject } = kind.postgres;
+  if (oid !== undefined && largeObject !== undefined)
+    builder.setLarge(largeValue(connection, fieldIndex(kind, largeObject.field), oid));
+  builder.commit();
+  return builder.take();
+}
+
+/** The content of a large object, readable as often as it is asked for. */
+export function largeValue(connection: PostgresConnection, field: number, oid: number): LargeValue {
+  return { field, chunks: () => readLargeObject(connection, oid), discard: async () => {} };
+}

@@ -1,0 +1,252 @@
+/**
+ * Loads the records of one kind: straight into its table where that is empty, otherwise into a staging table from which
+ * they are merged at the end (merge.ts).
+ */
+import type { RecordKind } from "../../catalog/index.js";
+import { located } from "../../codecs/index.js";
+import { recordChunks } from "../../document/record-writer.js";
+import { StorageError } from "../../errors.js";
+import { LARGE_VALUE, NULL_VALUE, RecordBatch } from "../../records/record-batch.js";
+import { recordKey } from "../../records/record-key.js";
+import type { RunContext } from "../../records/run-context.js";
+import type { PostgresConnection } from "./connection.js";
+import { CopyEncoder, needsLargeObject, type TupleExtras } from "./copy-encoder.js";
+import { postgresCause } from "./errors.js";
+import { LargeObjectWriter } from "./large-objects.js";
+import type { LoadTransaction } from "./load-transaction.js";
+import { MonthPartitions } from "./partitions.js";
+import { largeValue, readKeys } from "./stored-records.js";
+import { columnNamed, loadColumns, type TargetTable, uniqueKeysOf } from "./target-table.js";
+
+/** `copy` is the fast way; `insert` is for what speaks PostgreSQL's protocol but has no COPY. */
+export type LoadMethod = "copy" | "insert";
+
+export interface LoaderOptions {
+  readonly transaction: LoadTransaction;
+  readonly context: RunContext;
+  readonly method: LoadMethod;
+  /** COPY or INSERT may go to the target table itself. */
+  readonly direct: boolean;
+  /** For the staging table's name: unique in the run. */
+  readonly number: number;
+}
+
+/** Parameters of one statement (the protocol's limit is 65535). */
+const MAX_PARAMETERS = 32767;
+
+/** One tuple that waits to be sent. */
+interface Pending {
+  readonly batch: RecordBatch;
+  readonly row: number;
+  readonly largeObject: number | undefined;
+}
+
+export class TableLoader {
+  /** Quoted name of the staging table; undefined where the records went straight into the target. */
+  staging: string | undefined;
+  /** Records in the target (direct) or in the staging table. */
+  loaded = 0;
+  readonly kind: RecordKind;
+  readonly largeObjects: LargeObjectWriter;
+  readonly partitions: MonthPartitions | undefined;
+  private readonly connection: PostgresConnection;
+  private readonly encoder: CopyEncoder;
+  private readonly columns: string;
+  private ordinal = 0n;
+  private pending: Pending[] = [];
+
+  private constructor(
+    readonly table: TargetTable,
+    private readonly options: LoaderOptions,
+  ) {
+    this.kind = table.kind;
+    this.connection = options.transaction.connection;
+    this.encoder = new CopyEncoder(this.kind);
+    this.columns = loadColumns(this.kind).join(", ");
+    this.largeObjects = new LargeObjectWriter(this.connection, table);
+    this.partitions = MonthPartitions.of(this.connection, table);
+  }
+
+  /** Decides which way the records go, and makes the staging table where it takes one. */
+  static async open(table: TargetTable, options: LoaderOptions): Promise<TableLoader> {
+    const loader = new TableLoader(table, options);
+    if (!(options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))) await loader.createStaging();
+    return loader;
+  }
+
+  /** Where records of this run are before the merge. */
+  get relation(): string {
+    return this.staging ?? this.table.name;
+  }
+
+  /** True when the table is empty: then nobody else can write to it until the end. */
+  private async holdEmptyTable(): Promise<boolean> {
+    const { connection, table } = this;
+    await connection.query("SAVEPOINT empty_table");
+    await connection.query(`LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
+    const { rows } = await connection.query<{ filled: boolean }>(`SELECT EXISTS (SELECT FROM ${table.name}) AS filled`);
+    const empty = rows[0]?.filled === false;
+    // Rolling back frees the lock: a merge takes it again, at the end.
+    await connection.query(empty ? "RELEASE SAVEPOINT empty_table" : "ROLLBACK TO SAVEPOINT empty_table");
+    return empty;
+  }
+
+  private async createStaging(): Promise<void> {
+    const name = `llmspell_staging_${this.options.number}`;
+    await this.connection.query(
+      `CREATE TEMPORARY TABLE ${name} ON COMMIT DROP AS
+       SELECT 0::int8 AS ordinal, ${this.columns} FROM ${this.table.name} WITH NO DATA`,
+    );
+    this.staging = `pg_temp.${name}`;
+  }
+
+  async write(batch: RecordBatch): Promise<void> {
+    try {
+      for (let row = 0; row < batch.rows; row++) await this.push(batch, row);
+      if (this.staging === undefined) await this.partitions?.create();
+      await this.send(0, this.pending.length);
+    } finally {
+      this.encoder.reset();
+      this.pending = [];
+      await batch.large?.discard();
+    }
+  }
+
+  private async push(batch: RecordBatch, row: number): Promise<void> {
+    const numbered: TupleExtras = this.staging === undefined ? {} : { ordinal: this.ordinal };
+    const isLarge = needsLargeObject(this.kind, batch, row);
+    let largeObject: number | undefined;
+    try {
+      // The other fields are checked before a large object is made.
+      this.encoder.push(batch, row, isLarge ? { ...numbered, largeObject: 0 } : numbered);
+      if (isLarge) {
+        this.encoder.pop();
+        largeObject = await this.largeObjects.create(this.contentOf(batch, row));
+        this.encoder.push(batch, row, { ...numbered, largeObject });
+      }
+    } catch (error) {
+      if (!(error instanceof StorageError) || postgresCause(error) !== undefined) throw error;
+      await this.reject(batch, row, error);
+      return;
+    }
+    this.ordinal++;
+    this.partitions?.note(batch, row);
+    this.pending.push({ batch, row, largeObject });
+  }
+
+  private contentOf(batch: RecordBatch, row: number): AsyncIterable<Buffer> | Iterable<Buffer> {
+    const { largeObject } = this.kind.postgres;
+    const field = this.kind.fields.findIndex(({ name }) => name === largeObject?.field);
+    return batch.large?.field === field ? batch.large.chunks() : [batch.value(row, field)];
+  }
+
+  /** Sends the tuples `[from, to)`; where the server refuses them, halves of them, down to the record at fault. */
+  private async send(from: number, to: number): Promise<void> {
+    if (from === to) return;
+    const { method, transaction } = this.options;
+    const outcome = await transaction.attempt(() => (method === "copy" ? this.copy(from, to) : this.insert(from, to)));
+    if (!("error" in outcome)) {
+      this.loaded += to - from;
+      return;
+    }
+    if (to - from > 1) {
+      const middle = (from + to) >> 1;
+      await this.send(from, middle);
+      await this.send(middle, to);
+      return;
+    }
+    const { batch, row, largeObject } = this.pending[from] as Pending;
+    await this.reject(this.readable(batch, row, largeObject), row, await this.explain(from, outcome.error));
+    if (largeObject !== undefined) await this.largeObjects.unlink(largeObject);
+  }
+
+  private async copy(from: number, to: number): Promise<void> {
+    const columns = this.staging === undefined ? this.columns : `ordinal, ${this.columns}`;
+    await this.connection.copyFrom(
+      `COPY ${this.relation} (${columns}) FROM STDIN (FORMAT binary)`,
+      this.encoder.data(from, to),
+    );
+  }
+
+  private async insert(from: number, to: number): Promise<void> {
+    const columns = this.staging === undefined ? this.columns : `ordinal, ${this.columns}`;
+    let tuples: (Buffer | null)[][] = [];
+    const flush = async (): Promise<void> => {
+      if (tuples.length === 0) return;
+      let parameter = 0;
+      const rows = tuples.map((tuple) => `(${tuple.map(() => `$${++parameter}`).join(", ")})`);
+      await this.connection.query(`INSERT INTO ${this.relation} (${columns}) VALUES ${rows.join(", ")}`, tuples.flat());
+      tuples = [];
+    };
+    for (let tuple = from; tuple < to; tuple++) {
+      const values = this.encoder.values(tuple);
+      if ((tuples.length + 1) * values.length > MAX_PARAMETERS) await flush();
+      tuples.push(values);
+    }
+    await flush();
+  }
+
+  /** The record with its content to be read from the large object, where that has taken it. */
+  private readable(batch: RecordBatch, row: number, oid: number | undefined): RecordBatch {
+    if (oid === undefined || batch.large === undefined) return batch;
+    const lengths = batch.lengths.slice(row * batch.width, (row + 1) * batch.width);
+    lengths[batch.large.field] = LARGE_VALUE;
+    const large = largeValue(this.connection, batch.large.field, oid);
+    return new RecordBatch(batch.kind, 1, batch.bytes, batch.starts, lengths, large);
+  }
+
+  private async reject(batch: RecordBatch, row: number, error: StorageError): Promise<void> {
+    const context = { section: this.kind.path, key: recordKey(batch, row) };
+    await this.options.context.reject({
+      kind: this.kind,
+      error: located(error, context) as StorageError,
+      record: recordChunks(batch, row),
+    });
+  }
+
+  /** What the server's refusal of one tuple means. */
+  private async explain(tuple: number, error: StorageError): Promise<StorageError> {
+    const cause = postgresCause(error);
+    if (cause?.sqlState === "23505") {
+      const met = await this.findHolder(tuple);
+      if (met === undefined)
+        return new StorageError(
+          "E_CONSTRAINT",
+          "a unique index of the target refuses the record",
+          error.context,
+          cause,
+        );
+      const message = `two records of the run have the same (${met.fields.join(", ")})`;
+      return new StorageError("E_KEY_CONFLICT", message, { detail: `the other record is ${met.key}` }, cause);
+    }
+    const field = this.encoder.fieldOf(cause?.column);
+    return field === undefined ? error : (located(error, { field }) as StorageError);
+  }
+
+  /** The record that came earlier and has a key of the pending tuple. */
+  private async findHolder(tuple: number): Promise<{ key: string; fields: readonly string[] } | undefined> {
+    const { batch, row } = this.pending[tuple] as Pending;
+    const values = this.encoder.values(tuple);
+    const columns = loadColumns(this.kind);
+    for (const fields of uniqueKeysOf(this.kind)) {
+      if (
+        fields.some(
+          (name) =>
+            batch.lengths[row * batch.width + this.kind.fields.findIndex((f) => f.name === name)] === NULL_VALUE,
+        )
+      )
+        continue;
+      const names = fields.map((name) => columnNamed(this.kind, name));
+      const condition = names.map((name, at) => `t.${name} = $${at + 1}`).join(" AND ");
+      const keys = await readKeys(
+        this.connection,
+        this.kind,
+        "t",
+        `FROM ${this.table.name} t WHERE ${condition}`,
+        names.map((name) => values[columns.indexOf(name)]),
+      );
+      if (keys[0] !== undefined) return { key: keys[0], fields };
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,122 @@
+/** What a load has to know of the tables that it writes to. */
+import { type Catalog, columnOf, fieldIndex, type RecordKind, storedFields } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
+import type { PostgresConnection } from "./connection.js";
+
+/** The schema that all of llmspell's tables live in. */
+export const SCHEMA = "llmspell";
+
+export interface TargetTable {
+  readonly kind: RecordKind;
+  readonly oid: number;
+  /** Qualified and quoted. */
+  readonly name: string;
+  readonly owner: string;
+  /** The session's role has the owner's rights. */
+  readonly owned: boolean;
+  /** Row-level security is enabled and forced on the table; whether it binds this role. */
+  readonly rowSecurity: { readonly enabled: boolean; readonly forced: boolean; readonly binding: boolean };
+  /** Each of the kind's keys has a unique index, so that the server itself refuses two records of one run. */
+  readonly uniquelyIndexed: boolean;
+}
+
+/** A quoted SQL identifier. */
+export function quote(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** The quoted column of a field given by its name. */
+export function columnNamed(kind: RecordKind, name: string): string {
+  return quote(columnOf(kind.fields[fieldIndex(kind, name)] as (typeof kind.fields)[number]));
+}
+
+/** The key and the natural keys, as field names. */
+export function uniqueKeysOf(kind: RecordKind): readonly (readonly string[])[] {
+  return [kind.key, ...kind.uniqueKeys];
+}
+
+/** The quoted columns of a load, in order: the stored fields', then the large object's oid where the kind has one. */
+export function loadColumns(kind: RecordKind): readonly string[] {
+  const { largeObject } = kind.postgres;
+  const columns = storedFields(kind, "postgresql").map((field) => quote(columnOf(field)));
+  return largeObject === undefined ? columns : [...columns, quote(largeObject.oidColumn)];
+}
+
+interface TableRow {
+  relname: string;
+  oid: number;
+  owner: string;
+  owned: boolean;
+  enabled: boolean;
+  forced: boolean;
+  binding: boolean;
+  columns: string[];
+  unique_keys: string[];
+}
+
+const TABLES = `
+  SELECT c.relname, c.oid, pg_get_userbyid(c.relowner) AS owner,
+    pg_has_role(c.relowner, 'USAGE') AS owned, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced,
+    row_security_active(c.oid) AS binding,
+    ARRAY(SELECT attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
+    ARRAY(
+      SELECT (SELECT string_agg(a.attname, ',' ORDER BY a.attname COLLATE "C")
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
+      FROM pg_index i
+      WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+        AND i.indpred IS NULL AND i.indexprs IS NULL
+    ) AS unique_keys
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = '${SCHEMA}' AND c.relkind IN ('r', 'p') AND c.relname = ANY ($1)`;
+
+/**
+ * Reads the tables of all kinds, by path.
+ * @throws {StorageError} E_NOT_MIGRATED when a table, a column or the key that a kind needs is not there
+ */
+export async function readTargetTables(
+  connection: PostgresConnection,
+  catalog: Catalog,
+): Promise<ReadonlyMap<string, TargetTable>> {
+  const { rows } = await connection.query<TableRow>(TABLES, [catalog.kinds.map((kind) => kind.postgres.table)]);
+  const found = new Map(rows.map((row) => [row.relname, row]));
+  const tables = new Map<string, TargetTable>();
+  for (const kind of catalog.kinds) {
+    const row = found.get(kind.postgres.table);
+    if (row === undefined) throw notMigrated(`${SCHEMA}.${kind.postgres.table} is missing`, kind);
+    tables.set(kind.path, createTable(kind, row));
+  }
+  return tables;
+}
+
+function createTable(kind: RecordKind, row: TableRow): TargetTable {
+  const { table } = kind.postgres;
+  for (const column of loadColumns(kind))
+    if (!row.columns.some((name) => quote(name) === column))
+      throw notMigrated(`${SCHEMA}.${table} has no column ${column}`, kind);
+  const indexed = new Set(row.unique_keys);
+  const indexKey = (fields: readonly string[]): string =>
+    fields
+      .map((name) => columnOf(kind.fields[fieldIndex(kind, name)] as (typeof kind.fields)[number]))
+      .sort()
+      .join(",");
+  // Before V15 entities and relationships have one row each, whatever their versions.
+  if (!indexed.has(indexKey(kind.key)))
+    throw notMigrated(`${SCHEMA}.${table} has not the key ${kind.key.join(", ")}`, kind);
+  return {
+    kind,
+    oid: row.oid,
+    name: `${SCHEMA}.${quote(table)}`,
+    owner: row.owner,
+    owned: row.owned,
+    rowSecurity: { enabled: row.enabled, forced: row.forced, binding: row.binding },
+    uniquelyIndexed: uniqueKeysOf(kind).every((key) => indexed.has(indexKey(key))),
+  };
+}
+
+function notMigrated(detail: string, kind: RecordKind): StorageError {
+  return new StorageError("E_NOT_MIGRATED", "the target's schema is not migrated", {
+    section: kind.path,
+    detail,
+    hint: "Run `llmspell database migrate`.",
+  });
+}
