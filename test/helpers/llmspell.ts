@@ -80,7 +80,7 @@ export function createWorkspace(env: Readonly<Record<string, string>> = {}): Wor
   };
 }
 
-/** Waits for the process, feeding `stdin` to it. */
+/** Waits for the process, giving it all of `stdin`; without that, an input that is open stays so. */
 export async function outcomeOf(child: ChildProcess, stdin?: string | Buffer): Promise<Outcome> {
   const output = { stdout: "", stderr: "" };
   child.stdout?.setEncoding("utf8").on("data", (text: string) => {
@@ -91,7 +91,7 @@ export async function outcomeOf(child: ChildProcess, stdin?: string | Buffer): P
   });
   // A process that stops early closes its input; that is its outcome's business, not an error of the test.
   child.stdin?.on("error", () => {});
-  child.stdin?.end(stdin);
+  if (stdin !== undefined) child.stdin?.end(stdin);
   const status = await new Promise<number | null>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", resolve);

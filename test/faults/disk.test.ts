@@ -1,0 +1,175 @@
+/** A full disk, a read-only target: a coded error, the right exit status, and nothing changed or left behind. */
+import { spawnSync } from "node:child_process";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLlmspellSqlite } from "../fixtures/index.js";
+import { postgresDigest, sqliteDigest, withClient } from "../helpers/content-digest.js";
+import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createTestDatabase, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { fillSqlite } from "../helpers/sample-data.js";
+
+function command(...words: string[]): boolean {
+  return spawnSync(words[0] as string, words.slice(1), { stdio: "ignore", timeout: 20_000 }).status === 0;
+}
+
+/** Mounts a small file system; undefined where this machine does not permit it (no root, a container without the right). */
+function mountSmall(megabytes: number): { folder: string; readOnly(): void; [Symbol.dispose](): void } | undefined {
+  const folder = mkdtempSync(join("/tmp", "llmspell-small-"));
+  if (!command("mount", "-t", "tmpfs", "-o", `size=${megabytes}m,mode=0755`, "tmpfs", folder)) {
+    rmSync(folder, { recursive: true, force: true });
+    return undefined;
+  }
+  return {
+    folder,
+    readOnly: () => void command("mount", "-o", "remount,ro", folder),
+    [Symbol.dispose]: () => {
+      command("umount", "-l", folder);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+const probe = mountSmall(1);
+const canMount = probe !== undefined;
+probe?.[Symbol.dispose]();
+if (!canMount)
+  process.stderr.write("\u001b[31mSKIPPED: full and read-only file systems (mounting one needs root)\u001b[0m\n");
+
+describe("disks", () => {
+  let workspace: Workspace;
+  let document: string;
+
+  beforeAll(async () => {
+    workspace = createWorkspace();
+    const sqlite = workspace.path("source.db");
+    document = workspace.path("source.json");
+    createLlmspellSqlite(sqlite);
+    fillSqlite(sqlite, { records: 300, contentSizes: [3 * 1048576, 5] });
+    await workspace.must(["storage", "export", "--database", sqlite, "--output", document]);
+  });
+
+  afterAll(() => workspace[Symbol.dispose]());
+
+  it("ends an export to a full device with its code", async () => {
+    const source = workspace.path("source.db");
+    const { status, stderr } = await workspace.run([
+      "storage",
+      "export",
+      "--database",
+      source,
+      "--output",
+      "/dev/full",
+    ]);
+    expect(stderr).toContain("Error: Ran out of disk space writing export file [E_DISK_FULL]");
+    expect(status).toBe(1);
+  });
+
+  it.runIf(canMount)("leaves no half file of an export that filled the disk", async () => {
+    using small = mountSmall(2) as NonNullable<ReturnType<typeof mountSmall>>;
+    for (const name of ["export.json", "export.json.gz"]) {
+      const output = join(small.folder, name);
+      const source = workspace.path("source.db");
+      const { status, stderr } = await workspace.run(["storage", "export", "--database", source, "--output", output]);
+      expect(stderr).toContain("Error: Ran out of disk space writing export file [E_DISK_FULL]");
+      expect(status).toBe(1);
+      expect(readdirSync(small.folder)).toEqual([]);
+    }
+  });
+
+  it.runIf(canMount)("rolls back an import into SQLite that filled the disk", async () => {
+    using small = mountSmall(10) as NonNullable<ReturnType<typeof mountSmall>>;
+    const target = join(small.folder, "target.db");
+    createLlmspellSqlite(target);
+    fillSqlite(target, { records: 20, seed: "own", contentSizes: [] });
+    await workspace.must(["database", "migrate", "--database", target]);
+    const before = sqliteDigest(target);
+    const { status, stderr } = await workspace.run(["storage", "import", "--database", target, "--input", document]);
+    expect(stderr).toContain("[E_DISK_FULL]");
+    expect(status).toBe(1);
+    expect(sqliteDigest(target)).toBe(before);
+  });
+
+  it.runIf(canMount)("refuses a SQLite target on a read-only file system", async () => {
+    using small = mountSmall(20) as NonNullable<ReturnType<typeof mountSmall>>;
+    const target = join(small.folder, "target.db");
+    createLlmspellSqlite(target);
+    small.readOnly();
+    const { status, stderr } = await workspace.run(["storage", "import", "--database", target, "--input", document]);
+    expect(stderr).toContain("[E_READ_ONLY]");
+    expect(status).toBe(3);
+  });
+
+  it.runIf(process.getuid?.() !== 0)("refuses a SQLite target without write permission", async () => {
+    const target = workspace.path("read-only.db");
+    copyFileSync(workspace.path("source.db"), target);
+    chmodSync(target, 0o444);
+    const { status, stderr } = await workspace.run(["storage", "import", "--database", target, "--input", document]);
+    expect(stderr).toContain("[E_READ_ONLY]");
+    expect(status).toBe(3);
+  });
+
+  it("refuses a SQLite target that is no database, and leaves it as it is", async () => {
+    const target = workspace.path("text.db");
+    writeFileSync(target, "this is no database, but a text that somebody needs\n".repeat(100));
+    const { status, stderr } = await workspace.run(["storage", "import", "--database", target, "--input", document]);
+    expect(stderr).toContain("[E_NOT_A_DATABASE]");
+    expect(status).toBe(3);
+  });
+
+  describePostgres("of a PostgreSQL server", () => {
+    it("refuses a database that is read-only", async () => {
+      await using database = await createTestDatabase();
+      await workspace.must(["database", "migrate", "--database", database.url]);
+      const before = await postgresDigest(database.url);
+      await withClient(postgresAdminUrl(), (client) =>
+        client.query(`ALTER DATABASE ${database.name} SET default_transaction_read_only = on`),
+      );
+      const { status, stderr } = await workspace.run([
+        "storage",
+        "import",
+        "--database",
+        database.url,
+        "--input",
+        document,
+      ]);
+      expect(stderr).toContain("[E_READ_ONLY]");
+      expect(status).toBe(3);
+      expect(await postgresDigest(database.url)).toBe(before);
+    });
+
+    it.runIf(canMount)("rolls back an import that filled the disk", async () => {
+      using small = mountSmall(40) as NonNullable<ReturnType<typeof mountSmall>>;
+      const folder = join(small.folder, "tablespace");
+      mkdirSync(folder);
+      if (!command("chown", "-R", "postgres", small.folder)) return;
+      await withClient(postgresAdminUrl(), (client) => client.query(`CREATE TABLESPACE small LOCATION '${folder}'`));
+      try {
+        await using database = await createTestDatabase();
+        await withClient(postgresAdminUrl(), (client) =>
+          client.query(`ALTER DATABASE ${database.name} SET TABLESPACE small`),
+        );
+        await workspace.must(["database", "migrate", "--database", database.url]);
+        const before = await postgresDigest(database.url);
+        // Leave too little for the document, whatever the empty schema takes.
+        const free = Number(
+          spawnSync("df", ["--output=avail", "-k", folder], { encoding: "utf8" }).stdout.trim().split("\n").at(-1),
+        );
+        writeFileSync(join(small.folder, "ballast"), Buffer.alloc(Math.max(0, free - 2048) * 1024));
+        const { status, stderr } = await workspace.run([
+          "storage",
+          "import",
+          "--database",
+          database.url,
+          "--input",
+          document,
+        ]);
+        expect(stderr).toContain("[E_DISK_FULL]");
+        expect(status).toBe(1);
+        expect(await postgresDigest(database.url)).toBe(before);
+      } finally {
+        await withClient(postgresAdminUrl(), (client) => client.query("DROP TABLESPACE small"));
+      }
+    });
+  });
+});

@@ -1,0 +1,116 @@
+/** SIGKILL in the middle of an import: the target is as it was, nothing is left behind, and the next import succeeds. */
+import { randomInt } from "node:crypto";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { describePostgres } from "../helpers/postgres-server.js";
+import { fillSqlite } from "../helpers/sample-data.js";
+import { dataDigest } from "../workflows/documents.js";
+import { pgliteTarget, postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
+
+const KILLS = 10;
+const MINUTES = 60_000;
+
+/** A document of some megabytes, large objects in its middle. */
+async function createDocument(workspace: Workspace): Promise<string> {
+  const sqlite = workspace.path("source.db");
+  const document = workspace.path("source.json");
+  createLlmspellSqlite(sqlite);
+  fillSqlite(sqlite, { records: 150, seed: "imported", contentSizes: [1048576, 9, 4 * 1048576, 1048577] });
+  await workspace.must(["storage", "export", "--database", sqlite, "--output", document]);
+  return document;
+}
+
+/**
+ * Starts an import from its standard input, gives it the document's first bytes, and kills it. As the document never
+ * ends, no import could have been complete: the target must be unchanged whenever the kill comes.
+ */
+async function killImport(workspace: Workspace, store: string, document: Buffer, bytes: number): Promise<void> {
+  const child = workspace.start(["storage", "import", "--database", store, "--input", "-"], { stdin: "" });
+  const closed = once(child, "close");
+  child.stdin?.on("error", () => {});
+  child.stdout?.resume();
+  child.stderr?.resume();
+  // The callback comes when the process has taken all but the pipe's last 64 KiB.
+  const taken = new Promise<void>((resolve) => child.stdin?.write(document.subarray(0, bytes), () => resolve()));
+  await Promise.race([taken, closed]);
+  await sleep(randomInt(0, 200));
+  child.kill("SIGKILL");
+  const [, signal] = (await closed) as [number | null, string | null];
+  expect(signal).toBe("SIGKILL");
+}
+
+function registerKillTests(factory: TargetFactory): void {
+  describe(`SIGKILL of an import into ${factory.name}`, () => {
+    it(
+      `leaves the target unchanged, ${KILLS} times, and the next import succeeds at once`,
+      async () => {
+        using workspace = createWorkspace();
+        const target = await factory.open(workspace);
+        try {
+          const path = await createDocument(workspace);
+          const document = readFileSync(path);
+          const before = await target.digest();
+          const { largeObjects } = await target.leftovers();
+          for (let kill = 0; kill < KILLS; kill++) {
+            const bytes = randomInt(1000, document.length - 100);
+            await killImport(workspace, target.store, document, bytes);
+            expect(await target.leftovers(), `after ${bytes} bytes`).toEqual({ locks: 0, largeObjects });
+            expect(await target.digest(), `after ${bytes} bytes`).toBe(before);
+          }
+          await killImport(workspace, target.store, document, document.length - 2);
+          await workspace.must(["storage", "import", "--database", target.store, "--input", path]);
+          expect(await target.digest()).not.toBe(before);
+          const again = workspace.path("again.json");
+          await workspace.must(["storage", "export", "--database", target.store, "--output", again]);
+        } finally {
+          await target.close();
+        }
+      },
+      4 * MINUTES,
+    );
+
+    it(
+      "is all or nothing also when the kill comes at the end",
+      async () => {
+        using workspace = createWorkspace();
+        const target = await factory.open(workspace);
+        try {
+          const path = await createDocument(workspace);
+          const exported = async (): Promise<string> => {
+            const output = workspace.path("exported.json");
+            await workspace.must(["storage", "export", "--database", target.store, "--output", output]);
+            return dataDigest(output);
+          };
+          const before = await exported();
+          const seen: string[] = [];
+          for (let kill = 0; kill < 3; kill++) {
+            // With the whole document given, the process may be killed anywhere up to its commit, or just after.
+            const child = workspace.start(["storage", "import", "--database", target.store, "--input", path]);
+            const closed = once(child, "close");
+            child.stdout?.resume();
+            child.stderr?.resume();
+            await sleep(randomInt(500, 2000));
+            child.kill("SIGKILL");
+            await closed;
+            expect((await target.leftovers()).locks).toBe(0);
+            seen.push(await exported());
+          }
+          await workspace.must(["storage", "import", "--database", target.store, "--input", path]);
+          const complete = await exported();
+          for (const each of seen) expect([before, complete]).toContain(each);
+        } finally {
+          await target.close();
+        }
+      },
+      2 * MINUTES,
+    );
+  });
+}
+
+registerKillTests(sqliteTarget);
+registerKillTests(pgliteTarget);
+describePostgres("on a server", () => registerKillTests(postgresTarget));

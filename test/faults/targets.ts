@@ -1,0 +1,107 @@
+/** Targets for imports that go wrong: filled with records of their own, and able to say whether they are untouched. */
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
+import { postgresDigest, postgresLeftovers, sqliteDigest } from "../helpers/content-digest.js";
+import type { Workspace } from "../helpers/llmspell.js";
+import { createTestDatabase } from "../helpers/postgres-server.js";
+import { fillPostgres, fillSqlite, type SampleOptions } from "../helpers/sample-data.js";
+import { dataDigest } from "../workflows/documents.js";
+
+const OWN_RECORDS: SampleOptions = { seed: "the target's own", records: 20, contentSizes: [1048576, 2097152, 7] };
+
+export interface Target {
+  readonly name: string;
+  /** The STORE text for --database. */
+  readonly store: string;
+  /** Of everything the target holds. */
+  digest(): Promise<string>;
+  /** Locks of others and large objects; waits until the server has noticed that a client is gone. */
+  leftovers(): Promise<{ locks: number; largeObjects: number }>;
+  close(): Promise<void>;
+}
+
+export interface TargetFactory {
+  readonly name: string;
+  open(workspace: Workspace): Promise<Target>;
+}
+
+export const sqliteTarget: TargetFactory = {
+  name: "sqlite",
+  async open(workspace) {
+    const path = workspace.path("target.db");
+    createLlmspellSqlite(path);
+    fillSqlite(path, OWN_RECORDS);
+    await workspace.must(["database", "migrate", "--database", path]);
+    return {
+      name: "sqlite",
+      store: path,
+      digest: async () => sqliteDigest(path),
+      leftovers: async () => ({ locks: canBeWritten(path) ? 0 : 1, largeObjects: 0 }),
+      close: async () => {},
+    };
+  },
+};
+
+function canBeWritten(path: string): boolean {
+  const database = new Database(path, { timeout: 0 });
+  try {
+    database.exec("BEGIN IMMEDIATE; ROLLBACK");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    database.close();
+  }
+}
+
+export const postgresTarget: TargetFactory = {
+  name: "postgres",
+  async open(workspace) {
+    const database = await createTestDatabase();
+    await createLlmspellPostgres(database.url);
+    await fillPostgres(database.url, OWN_RECORDS);
+    await workspace.must(["database", "migrate", "--database", database.url]);
+    return {
+      name: "postgres",
+      store: database.url,
+      digest: () => postgresDigest(database.url),
+      leftovers: async () => {
+        // The server learns within half a second that its client is gone; ten seconds are a deadline, not a measure.
+        const deadline = Date.now() + 10_000;
+        for (;;) {
+          const found = await postgresLeftovers(database.url);
+          if (found.locks === 0 || Date.now() > deadline) return found;
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      },
+      close: database.drop,
+    };
+  },
+};
+
+export const pgliteTarget: TargetFactory = {
+  name: "pglite",
+  async open(workspace) {
+    const store = `pglite:${workspace.path("embedded")}`;
+    const sqlite = workspace.path("own.db");
+    const own = workspace.path("own.json");
+    createLlmspellSqlite(sqlite);
+    fillSqlite(sqlite, OWN_RECORDS);
+    await workspace.must(["storage", "export", "--database", sqlite, "--output", own]);
+    await workspace.must(["database", "migrate", "--database", store]);
+    await workspace.must(["storage", "import", "--database", store, "--input", own]);
+    return {
+      name: "pglite",
+      store,
+      digest: async () => {
+        const output = join(workspace.folder, "digest.json");
+        await workspace.must(["storage", "export", "--database", store, "--output", output]);
+        return dataDigest(output);
+      },
+      // It lives in the killed process: its locks went with it.
+      leftovers: async () => ({ locks: 0, largeObjects: 0 }),
+      close: async () => {},
+    };
+  },
+};
