@@ -4,13 +4,13 @@
  * - A file that is not there yet is made beside its name and renamed when complete, so that a run that fails leaves none.
  * - A dry run changes nothing: where it would have to create or migrate, it works on a temporary copy.
  */
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
 import { StorageError } from "./errors.js";
 import type { RunContext } from "./records/run-context.js";
-import { migrateSqlite, sqliteNeedsMigration } from "./schema/migrator.js";
+import { listSqliteMigrations, migrateSqlite } from "./schema/migrator.js";
 import type { Sink } from "./sinks/sink.js";
 import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
 import type { StoreHeader } from "./sources/source.js";
@@ -34,7 +34,6 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
       temporaryFolder = mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
       return join(temporaryFolder, "new.db");
     }
-    mkdirSync(dirname(path), { recursive: true });
     return `${path}.${process.pid}.importing`;
   };
 
@@ -42,7 +41,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     name: `sqlite:${path}`,
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
-      await migrateSqlite(working);
+      await migrateSqlite(working, { signal: context.signal });
       const sink = createSqliteSink({ ...options, path: working });
       inner = sink;
       await sink.open(header, context);
@@ -77,7 +76,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
 function needsMigration(path: string): boolean {
   const database = openSqliteForReading(path);
   try {
-    return sqliteNeedsMigration(database);
+    return listSqliteMigrations(database).some(({ applied }) => !applied);
   } finally {
     database.close();
   }

@@ -1,8 +1,17 @@
 /** The command line: argv -> command -> exit status. Each command's code is loaded when it is run. */
-import { Command, CommanderError, InvalidArgumentError, Option, type OptionValues } from "commander";
+import { Command, CommanderError, type Option } from "commander";
 import { EXIT, StorageError, toStorageError } from "../errors.js";
 import { redact } from "../redaction.js";
 import { VERSION } from "../version.js";
+import {
+  commonOptions,
+  documentOptions,
+  loadOptions,
+  required,
+  sourceOptions,
+  storeOptions,
+  transferOptions,
+} from "./options.js";
 import type { CommonFlags } from "./transfer.js";
 
 /** Runs one command line. Never throws, never ends the process. */
@@ -18,7 +27,7 @@ export async function runCommandLine(argv: readonly string[], signal: AbortSigna
     return status;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
-    const failure = failureOf(error, signal);
+    const failure = failureOf(error, signal, program);
     // A reader that went away wants to hear nothing more.
     if (failure.code === "E_CLOSED_PIPE") return failure.exitStatus;
     const { createOutput } = await import("./output.js");
@@ -28,9 +37,9 @@ export async function runCommandLine(argv: readonly string[], signal: AbortSigna
 }
 
 /** A signal's error counts more than what ending the run early led to. */
-function failureOf(error: unknown, signal: AbortSignal): StorageError {
+function failureOf(error: unknown, signal: AbortSignal, program: Command): StorageError {
   if (signal.aborted && signal.reason instanceof StorageError) return signal.reason;
-  return error instanceof CommanderError ? usageError(error) : toStorageError(error);
+  return error instanceof CommanderError ? usageError(error, program) : toStorageError(error);
 }
 
 /** What an error that comes before any command is parsed has to know. */
@@ -47,233 +56,151 @@ function commonFlagsOf(argv: readonly string[]): CommonFlags & { readonly output
   };
 }
 
-function usageError(error: CommanderError): StorageError {
-  const [message = "", ...suggestion] = redact(error.message.replace(/^error: /, "")).split("\n");
+function usageError(error: CommanderError, program: Command): StorageError {
   if (error.code === "commander.help") {
-    return new StorageError("E_USAGE", "no command is given", { hint: "See the commands above, or --help." });
+    return new StorageError("E_USAGE", "no command is given", {
+      hint: `The commands are ${commandNames(program).join(", ")}.`,
+    });
   }
-  const hint = suggestion.join(" ").replace(/^\((.*)\)$/, "$1") || "See --help.";
-  return new StorageError("E_USAGE", message, { hint });
+  const [message = "", ...suggestion] = redact(error.message.replace(/^error: /, "")).split("\n");
+  const suggested = suggestion.join(" ").replace(/^\((.*)\)$/, "$1");
+  const known =
+    error.code === "commander.unknownCommand" ? `The commands are ${commandNames(program).join(", ")}.` : "See --help.";
+  return new StorageError("E_USAGE", message, { hint: `${suggested} ${known}`.trim() });
+}
+
+/** `storage export`, `database migrations list`, … */
+export function commandNames(parent: Command, prefix = ""): string[] {
+  return parent.commands.flatMap((command) => {
+    const name = `${prefix}${command.name()}`;
+    return command.commands.length === 0 ? [name] : commandNames(command, `${name} `);
+  });
 }
 
 type Dispatch = (command: Command, run: () => Promise<number>) => Promise<void>;
 
-function createProgram(dispatch: Dispatch, signal: AbortSignal): Command {
-  const program = new Command("llmspell")
+interface Leaf {
+  readonly name: string;
+  readonly description: string;
+  readonly examples: readonly string[];
+  readonly options: readonly Option[];
+  readonly argument?: readonly [name: string, description: string];
+  /** Loads the command's code and runs it; gives the exit status. */
+  // biome-ignore lint/suspicious/noExplicitAny: commander hands over the flags that `options` declares
+  readonly run: (flags: any, signal: AbortSignal, ...words: string[]) => Promise<number>;
+}
+
+/** The commands; `dispatch` runs the one that the command line names. */
+export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command {
+  const program = prepare(new Command("llmspell"))
     .description("Lossless export, import and migration of llmspell storage between SQLite and PostgreSQL.")
     .version(`llmspell-storage ${VERSION}`, "--version", "print the version")
-    .helpOption("-h, --help", "show help")
     .addHelpText("after", "\nDocumentation: docs/command-line.md");
-  prepare(program);
-  const action =
-    <Flags extends OptionValues>(run: (flags: Flags, signal: AbortSignal, ...words: string[]) => Promise<number>) =>
-    async (...parsed: unknown[]): Promise<void> => {
-      const command = parsed.at(-1) as Command;
-      await dispatch(command, () => run(command.opts<Flags>(), signal, ...(command.args as string[])));
-    };
+  const group = (parent: Command, name: string, description: string): Command =>
+    prepare(parent.command(name).description(description));
+  const leaf = (parent: Command, { name, description, examples, options, argument, run }: Leaf): void => {
+    const command = group(parent, name, description);
+    for (const option of [...options, ...commonOptions()]) command.addOption(option);
+    if (argument !== undefined) command.argument(...argument);
+    command
+      .addHelpText("after", `\nExamples:\n${examples.map((example) => `  ${example}`).join("\n")}`)
+      .action(() => dispatch(command, () => run(command.opts(), signal, ...command.args)));
+  };
 
   const storage = group(program, "storage", "move records between databases and export documents");
-  leaf(storage, "export", "write a database's records as one export document", [
-    "llmspell storage export --backend sqlite --output dev-data.json",
-    "llmspell storage export --backend postgres --output - | gzip > export.json.gz",
-    "llmspell storage export --backend postgres --tenant acme --include sessions --include artifacts --output acme.json.zst",
-  ])
-    .addOption(backendOption())
-    .addOption(databaseOption())
-    .requiredOption("--output <FILE>", "the document: a file, or - for standard output")
-    .addOption(
-      new Option("--compress <FORMAT>", "default: by the file's name").choices(["auto", "gzip", "zstd", "none"]),
-    )
-    .option("--force", "replace a file that is no export document")
-    .addOption(sourceModeOption())
-    .action(
-      action(async (flags: import("./export.js").ExportFlags, abort) =>
-        (await import("./export.js")).runExport(flags, abort),
-      ),
-    );
-  addTransferOptions(lastOf(storage));
-
-  leaf(storage, "import", "load an export document into a database: one transaction, all or nothing", [
-    "llmspell storage import --backend postgres --input dev-data.json",
-    "gunzip -c export.json.gz | llmspell storage import --backend sqlite --input -",
-    "llmspell storage import --backend postgres --input data.json --dry-run",
-    "llmspell storage import --backend postgres --input data.json --on-error skip --rejects rejects.ndjson",
-  ])
-    .addOption(backendOption())
-    .addOption(databaseOption())
-    .requiredOption("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised")
-    .action(
-      action(async (flags: import("./import.js").ImportFlags, abort) =>
-        (await import("./import.js")).runImport(flags, abort),
-      ),
-    );
-  addTransferOptions(lastOf(storage));
-  addLoadOptions(lastOf(storage));
-
-  leaf(storage, "migrate", "copy from database to database, with no file between", [
-    "llmspell storage migrate --from ~/.local/share/llmspell/llmspell.db --to postgres",
-    "llmspell storage migrate --from postgresql://llmspell@localhost/llmspell --to copy.db",
-  ])
-    .requiredOption("--from <STORE>", "the store to read")
-    .requiredOption("--to <STORE>", "the database to write")
-    .addOption(sourceModeOption())
-    .action(
-      action(async (flags: import("./migrate.js").MigrateFlags, abort) =>
-        (await import("./migrate.js")).runMigrate(flags, abort),
-      ),
-    );
-  addTransferOptions(lastOf(storage));
-  addLoadOptions(lastOf(storage));
-
-  leaf(storage, "info", "what a store holds and what an export of it would meet: versions, counts, sizes, shapes", [
-    "llmspell storage info --backend postgres",
-    "llmspell storage info backup.json.gz",
-  ])
-    .argument("[STORE]", "a database or a document; default: as --backend says")
-    .addOption(backendOption())
-    .addOption(databaseOption())
-    .action(
-      action(async (flags: import("./info.js").InfoFlags, abort, store?: string) =>
-        (await import("./info.js")).runInfo(flags, abort, store),
-      ),
-    );
+  leaf(storage, {
+    name: "export",
+    description: "write a database's records as one export document",
+    examples: [
+      "llmspell storage export --backend sqlite --output dev-data.json",
+      "llmspell storage export --backend postgres --output - | gzip > export.json.gz",
+      "llmspell storage export --backend postgres --tenant acme --include sessions --output acme.json.zst",
+    ],
+    options: [
+      required("--output <FILE>", "the document: a file, or - for standard output"),
+      ...storeOptions(),
+      ...documentOptions(),
+      ...transferOptions(),
+      ...sourceOptions(),
+    ],
+    run: async (flags, abort) => (await import("./export.js")).runExport(flags, abort),
+  });
+  leaf(storage, {
+    name: "import",
+    description: "load an export document into a database: one transaction, all or nothing",
+    examples: [
+      "llmspell storage import --backend postgres --input dev-data.json",
+      "gunzip -c export.json.gz | llmspell storage import --backend sqlite --input -",
+      "llmspell storage import --backend postgres --input data.json --dry-run",
+      "llmspell storage import --backend postgres --input data.json --on-error skip --rejects rejects.ndjson",
+    ],
+    options: [
+      required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
+      ...storeOptions(),
+      ...transferOptions(),
+      ...loadOptions(),
+    ],
+    run: async (flags, abort) => (await import("./import.js")).runImport(flags, abort),
+  });
+  leaf(storage, {
+    name: "migrate",
+    description: "copy from database to database, with no file between",
+    examples: [
+      "llmspell storage migrate --from ~/.local/share/llmspell/llmspell.db --to postgres",
+      "llmspell storage migrate --from postgresql://llmspell@localhost/llmspell --to copy.db",
+    ],
+    options: [
+      required("--from <STORE>", "the store to read"),
+      required("--to <STORE>", "the database to write"),
+      ...transferOptions(),
+      ...loadOptions(),
+      ...sourceOptions(),
+    ],
+    run: async (flags, abort) => (await import("./migrate.js")).runMigrate(flags, abort),
+  });
+  leaf(storage, {
+    name: "info",
+    description: "what a store holds, and what an export of it would meet: versions, counts, sizes, shapes",
+    examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
+    argument: ["[STORE]", "a database or a document; default: as --backend says"],
+    options: storeOptions(),
+    run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
+  });
 
   const database = group(program, "database", "the schema and the health of a database");
-  leaf(database, "migrate", "create or complete the schema", [
-    "llmspell database migrate",
-    "llmspell database migrate --backend postgres",
-    "llmspell database migrate --database pglite:./embedded",
-  ])
-    .addOption(backendOption())
-    .addOption(databaseOption())
-    .action(
-      action(async (flags: import("./database.js").DatabaseFlags, abort) =>
-        (await import("./database.js")).runDatabaseMigrate(flags, abort),
-      ),
-    );
-  leaf(
-    database,
-    "health",
-    "whether it can be reached, its versions, migrations, row-level security and the role's rights",
-    ["llmspell database health --backend postgres"],
-  )
-    .addOption(backendOption())
-    .addOption(databaseOption())
-    .action(
-      action(async (flags: import("./database.js").DatabaseFlags, abort) =>
-        (await import("./database.js")).runDatabaseHealth(flags, abort),
-      ),
-    );
-  const migrations = group(database, "migrations", "the schema's migrations");
-  leaf(migrations, "list", "which migrations are applied", ["llmspell database migrations list"])
-    .addOption(backendOption())
-    .addOption(databaseOption())
-    .action(
-      action(async (flags: import("./database.js").DatabaseFlags, abort) =>
-        (await import("./database.js")).runMigrationsList(flags, abort),
-      ),
-    );
+  leaf(database, {
+    name: "migrate",
+    description: "create or complete the schema",
+    examples: ["llmspell database migrate", "llmspell database migrate --database pglite:./embedded"],
+    options: storeOptions(),
+    run: async (flags, abort) => (await import("./database.js")).runDatabaseMigrate(flags, abort),
+  });
+  leaf(database, {
+    name: "health",
+    description: "versions, migrations, row-level security, and what the role may do",
+    examples: ["llmspell database health --backend postgres"],
+    options: storeOptions(),
+    run: async (flags, abort) => (await import("./database.js")).runDatabaseHealth(flags, abort),
+  });
+  leaf(group(database, "migrations", "the schema's migrations"), {
+    name: "list",
+    description: "which migrations are applied, and which are not",
+    examples: ["llmspell database migrations list --backend postgres"],
+    options: storeOptions(),
+    run: async (flags, abort) => (await import("./database.js")).runMigrationsList(flags, abort),
+  });
   return program;
 }
 
-function prepare(command: Command): void {
-  command
-    .exitOverride()
-    // Errors are shown in one form, by runCommandLine.
-    .configureOutput({ outputError: () => {} })
-    .configureHelp({ helpWidth: 100 })
-    .allowExcessArguments(false);
-}
-
-function group(parent: Command, name: string, description: string): Command {
-  const command = parent.command(name).description(description);
-  prepare(command);
-  return command;
-}
-
-function lastOf(parent: Command): Command {
-  return parent.commands.at(-1) as Command;
-}
-
-function leaf(parent: Command, name: string, description: string, examples: readonly string[]): Command {
-  const command = group(parent, name, description);
-  command
-    .option("--quiet", "nothing but errors")
-    .option("--verbose", "more, and the stack of an error")
-    .option("--json", "the result as one JSON object")
-    .addOption(new Option("--log-format <FORMAT>", "of what goes to stderr").choices(["text", "json"]))
-    .option("--no-progress", "no progress")
-    .helpOption("-h, --help", "show help")
-    .addHelpText("after", `\nExamples:\n${examples.map((example) => `  ${example}`).join("\n")}`);
-  return command;
-}
-
-const STORE_HELP = "postgresql:// URL, pglite:DIR, sqlite:PATH or a file (.db, .sqlite, .sqlite3)";
-
-function backendOption(): Option {
-  return new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser((value: string) => {
-    if (["sqlite", "postgres", "postgresql"].includes(value)) return value;
-    throw new InvalidArgumentError("The backends are sqlite and postgres (or postgresql).");
-  });
-}
-
-function databaseOption(): Option {
-  return new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`);
-}
-
-function sourceModeOption(): Option {
-  return new Option("--source-mode <MODE>", "how PostgreSQL is read; auto takes COPY where it can be had").choices([
-    "auto",
-    "copy",
-    "cursor",
-  ]);
-}
-
-function collect(value: string, previous: readonly string[] = []): string[] {
-  return [...previous, value];
-}
-
-function addTransferOptions(command: Command): void {
-  command
-    .option("--include <SECTION>", "only this section, e.g. artifacts or vector_embeddings.768 (repeatable)", collect)
-    .option("--exclude <SECTION>", "all but this section (repeatable)", collect)
-    .option("--tenant <ID>", "only this tenant's records (repeatable)", collect)
-    .addOption(
-      new Option("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on").choices([
-        "stop",
-        "skip",
-      ]),
-    )
-    .option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON")
-    .addOption(
-      new Option(
-        "--invalid-uuid <WHAT>",
-        "free text in a UUID field: error (default), or derive a UUIDv5 from it",
-      ).choices(["error", "derive"]),
-    );
-}
-
-function addLoadOptions(command: Command): void {
-  command
-    .addOption(
-      new Option("--on-conflict <WHAT>", "a record that is there already: update (default), skip or error").choices([
-        "update",
-        "skip",
-        "error",
-      ]),
-    )
-    .addOption(
-      new Option("--on-orphan <WHAT>", "an artifact without session or content: error (default) or drop").choices([
-        "error",
-        "drop",
-      ]),
-    )
-    .addOption(
-      new Option("--vectors-as <SHAPE>", "new SQLite embedding tables: blob (default) or vec0").choices([
-        "blob",
-        "vec0",
-      ]),
-    )
-    .option("--dry-run", "everything but the commit")
-    .option("--no-verify-manifest", "import although the document does not agree with its manifest");
+function prepare(command: Command): Command {
+  return (
+    command
+      .exitOverride()
+      // Errors are shown in one form, by runCommandLine.
+      .configureOutput({ outputError: () => {} })
+      .configureHelp({ helpWidth: 100 })
+      .helpOption("-h, --help", "show help")
+      .helpCommand(false)
+      .allowExcessArguments(false)
+  );
 }

@@ -1,0 +1,64 @@
+/** The options of the command line, each said once. */
+import { InvalidArgumentError, Option } from "commander";
+
+function choice(flags: string, description: string, ...choices: string[]): Option {
+  return new Option(flags, description).choices(choices);
+}
+
+function repeatable(flags: string, description: string): Option {
+  return new Option(flags, `${description} (repeatable)`).argParser(
+    (value: string, previous: readonly string[] | undefined) => [...(previous ?? []), value],
+  );
+}
+
+const STORE_HELP = "postgresql:// URL, pglite:DIR, sqlite:PATH or a file (.db, .sqlite, .sqlite3)";
+
+/** Which database a command acts on. */
+export const storeOptions = (): Option[] => [
+  new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser((value: string) => {
+    if (["sqlite", "postgres", "postgresql"].includes(value)) return value;
+    throw new InvalidArgumentError("The backends are sqlite and postgres (or postgresql).");
+  }),
+  new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
+];
+
+export const required = (flags: string, description: string): Option =>
+  new Option(flags, description).makeOptionMandatory();
+
+export const documentOptions = (): Option[] => [
+  choice("--compress <FORMAT>", "default: by the file's name", "auto", "gzip", "zstd", "none"),
+  new Option("--force", "replace a file that is no export document"),
+];
+
+/** Of every command that reads a database. */
+export const sourceOptions = (): Option[] => [
+  choice("--source-mode <MODE>", "how PostgreSQL is read: COPY where it can be had (auto)", "auto", "copy", "cursor"),
+];
+
+/** Of every command that moves records. */
+export const transferOptions = (): Option[] => [
+  repeatable("--include <SECTION>", "only this section, e.g. artifacts or vector_embeddings.768"),
+  repeatable("--exclude <SECTION>", "all but this section"),
+  repeatable("--tenant <ID>", "only this tenant's records"),
+  choice("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on", "stop", "skip"),
+  new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
+  choice("--invalid-uuid <WHAT>", "free text in a UUID field: error (default), or derive a UUIDv5", "error", "derive"),
+];
+
+/** Of every command that writes a database. */
+export const loadOptions = (): Option[] => [
+  choice("--on-conflict <WHAT>", "a record that is there already: update (default)", "update", "skip", "error"),
+  choice("--on-orphan <WHAT>", "an artifact without session or content: error (default)", "error", "drop"),
+  choice("--vectors-as <SHAPE>", "new SQLite embedding tables: blob (default)", "blob", "vec0"),
+  new Option("--dry-run", "everything but the commit"),
+  new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
+];
+
+/** Of every command. */
+export const commonOptions = (): Option[] => [
+  new Option("--quiet", "nothing but errors"),
+  new Option("--verbose", "more, and the stack of an error"),
+  new Option("--json", "the result as one JSON object"),
+  choice("--log-format <FORMAT>", "of what goes to stderr", "text", "json"),
+  new Option("--no-progress", "no progress"),
+];
