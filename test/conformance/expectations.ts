@@ -6,7 +6,7 @@ import type { BatchLimits } from "../../src/records/record-batch.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import type { Source } from "../../src/sources/source.js";
 import { createMemorySink, createMemorySource, everything, type MemoryRecord, tokensOf } from "./memory-store.js";
-import type { LoadOptions, TestStore } from "./stores.js";
+import type { LoadOptions, TestStore } from "./store.js";
 
 /** What a store holds, in the order in which its source gives it. */
 export async function contentOf(store: TestStore, limits?: BatchLimits): Promise<MemoryRecord[]> {

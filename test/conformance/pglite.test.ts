@@ -1,8 +1,6 @@
-import { registerRoundTripTests } from "./round-trip-tests.js";
+import { pgliteStore } from "./postgres-store.js";
 import { registerSinkTests } from "./sink-tests.js";
 import { registerSourceTests } from "./source-tests.js";
-import { pgliteStore, sqliteStore } from "./stores.js";
 
 registerSourceTests(pgliteStore);
 registerSinkTests(pgliteStore);
-registerRoundTripTests(sqliteStore, pgliteStore);

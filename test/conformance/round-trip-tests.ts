@@ -4,7 +4,7 @@ import { runPipeline } from "../../src/pipeline.js";
 import { contentOf, expectSameRecords, load } from "./expectations.js";
 import { everything } from "./memory-store.js";
 import { sampleMemoryRecords } from "./sample-memory.js";
-import type { StoreFactory, TestStore } from "./stores.js";
+import type { StoreFactory, TestStore } from "./store.js";
 
 /** Moves everything from one store to another. */
 export async function move(from: TestStore, to: TestStore): Promise<void> {

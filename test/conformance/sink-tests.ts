@@ -8,7 +8,7 @@ import type { Source } from "../../src/sources/source.js";
 import { contentOf, expectSameRecords, failureOf, load } from "./expectations.js";
 import { createMemorySource, everything, type MemoryRecord } from "./memory-store.js";
 import { sampleMemoryRecords } from "./sample-memory.js";
-import type { StoreFactory, TestStore } from "./stores.js";
+import type { StoreFactory, TestStore } from "./store.js";
 
 const MIB = 1048576;
 

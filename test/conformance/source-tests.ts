@@ -6,7 +6,7 @@ import type { RunContext } from "../../src/records/run-context.js";
 import { contentOf, expectSameRecords, lines, load, read } from "./expectations.js";
 import { everything, type MemoryRecord, recordsOf } from "./memory-store.js";
 import { sampleMemoryRecords } from "./sample-memory.js";
-import type { StoreFactory, TestStore } from "./stores.js";
+import type { StoreFactory, TestStore } from "./store.js";
 
 function createContext(): RunContext {
   return {

@@ -1,8 +1,6 @@
-import { registerRoundTripTests } from "./round-trip-tests.js";
 import { registerSinkTests } from "./sink-tests.js";
 import { registerSourceTests } from "./source-tests.js";
-import { documentStore, sqliteStore } from "./stores.js";
+import { sqliteStore } from "./sqlite-store.js";
 
 registerSourceTests(sqliteStore);
 registerSinkTests(sqliteStore);
-registerRoundTripTests(sqliteStore, documentStore);

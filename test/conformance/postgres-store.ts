@@ -1,0 +1,87 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import {
+  connectPostgres,
+  type PostgresConnector,
+  type PostgresTarget,
+} from "../../src/backends/postgres/connection.js";
+import { migratePostgres } from "../../src/schema/migrator.js";
+import { createPostgresSink } from "../../src/sinks/postgres.js";
+import { createPostgresSource } from "../../src/sources/postgres.js";
+import { withClient } from "../helpers/content-digest.js";
+import { createTestDatabase } from "../helpers/postgres-server.js";
+import { type StoreFactory, type TestStore, temporaryFolder } from "./store.js";
+
+/** Empties every table of schema llmspell that holds records, and drops all large objects. */
+const CLEAR_POSTGRES = `
+  DO $$
+  DECLARE tables text;
+  BEGIN
+    SELECT string_agg(c.oid::regclass::text, ', ') INTO tables FROM pg_class c
+    WHERE c.relnamespace = 'llmspell'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+      AND c.relname NOT IN ('storage_migrations', 'refinery_schema_history');
+    EXECUTE 'TRUNCATE ' || tables;
+    PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+  END $$`;
+
+function postgresBackedStore(
+  target: PostgresTarget,
+  mode: "auto" | "copy" | "cursor",
+  close: () => Promise<void>,
+): TestStore {
+  const connect: PostgresConnector = () => connectPostgres(target);
+  return {
+    source: (limits = {}) => createPostgresSource({ connect, name: "postgres", mode, ...limits }),
+    sink: (options = {}) => createPostgresSink({ connect, name: "postgres", ...options }),
+    clear: async () => {
+      if ("url" in target) {
+        await withClient(target.url, (client) => client.query(CLEAR_POSTGRES));
+        return;
+      }
+      const connection = await connect();
+      try {
+        await connection.query(CLEAR_POSTGRES);
+      } finally {
+        await connection.close();
+      }
+    },
+    close,
+  };
+}
+
+function serverStore(mode: "copy" | "cursor"): StoreFactory {
+  return {
+    name: `postgres, read by ${mode}`,
+    database: true,
+    async open() {
+      const database = await createTestDatabase();
+      const target = { url: database.url };
+      const connection = await connectPostgres(target);
+      try {
+        await migratePostgres(connection);
+      } finally {
+        await connection.close();
+      }
+      return postgresBackedStore(target, mode, database.drop);
+    },
+  };
+}
+
+export const postgresStore = serverStore("copy");
+export const postgresCursorStore = serverStore("cursor");
+
+export const pgliteStore: StoreFactory = {
+  name: "pglite",
+  database: true,
+  async open() {
+    const folder = temporaryFolder();
+    const target = { pglite: join(folder, "database") };
+    const connection = await connectPostgres(target, { create: true });
+    try {
+      await migratePostgres(connection);
+    } finally {
+      await connection.close();
+    }
+    return postgresBackedStore(target, "auto", async () => rmSync(folder, { recursive: true, force: true }));
+  },
+};

@@ -1,0 +1,33 @@
+/** The stores that the conformance suites run against: real files, a real server. */
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { BatchLimits } from "../../src/records/record-batch.js";
+import type { Sink } from "../../src/sinks/sink.js";
+import type { Source } from "../../src/sources/source.js";
+
+export interface LoadOptions {
+  readonly onConflict?: "update" | "skip" | "error";
+  readonly onOrphan?: "error" | "drop";
+  readonly dryRun?: boolean;
+}
+
+/** One store of a test's own. */
+export interface TestStore {
+  source(limits?: BatchLimits): Source;
+  sink(options?: LoadOptions): Sink;
+  /** Removes every record; the schema stays. */
+  clear(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface StoreFactory {
+  readonly name: string;
+  /** Keeps records from one run to the next, orders them, knows keys: everything but a document. */
+  readonly database: boolean;
+  open(): Promise<TestStore>;
+}
+
+export function temporaryFolder(): string {
+  return mkdtempSync(join(tmpdir(), "llmspell-store-"));
+}
