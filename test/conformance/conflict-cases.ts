@@ -370,7 +370,7 @@ export const conflictCases: readonly ConflictCase[] = [
     },
     incoming: {
       sessions: [session(1, 7)],
-      "artifacts.content": [content("h", 9, "/////")],
+      "artifacts.content": [content("h", 9, "////")],
       event_log: [event(1, DAY, "new")],
     },
     onConflict: "skip",

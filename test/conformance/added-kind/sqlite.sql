@@ -1,0 +1,20 @@
+CREATE TABLE IF NOT EXISTS reminders (
+  reminder_id TEXT PRIMARY KEY NOT NULL,
+  tenant_id TEXT NOT NULL,
+  session_id TEXT NOT NULL,
+  title TEXT NOT NULL,
+  urgency INTEGER NOT NULL CHECK (urgency >= 0),
+  sequence INTEGER NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('open', 'done')),
+  repeats INTEGER NOT NULL,
+  due_at INTEGER NOT NULL,
+  due_at_us INTEGER,
+  snoozed_until INTEGER,
+  snoozed_until_us INTEGER,
+  attachment BLOB NOT NULL,
+  details TEXT NOT NULL,
+  notes TEXT,
+  tags TEXT,
+  UNIQUE (tenant_id, title),
+  FOREIGN KEY (tenant_id, session_id) REFERENCES sessions (tenant_id, session_id) ON DELETE CASCADE
+);
