@@ -5,31 +5,38 @@ import { codecs } from "../../codecs/index.js";
 import { BatchBuilder, type LargeValue, type RecordBatch } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
 import type { PostgresConnection } from "./connection.js";
-import { fromPostgresError } from "./errors.js";
 import { readLargeObject } from "./large-objects.js";
 import { quote } from "./target-table.js";
 
 type BinaryRow = readonly (Buffer | null)[];
 
-const RAW = { getTypeParser: () => (value: unknown) => value };
-
-/** Rows with each value in PostgreSQL's binary form. Buffers as parameters are binary too. */
-export async function queryBinary(
+/**
+ * Rows of the expressions, each value in PostgreSQL's binary form. pg reads rows as text only, so a row comes as one
+ * bytea: int32 columns, then of each its type's oid, int32 length (-1 is NULL) and bytes. `from`: everything after the
+ * select list.
+ */
+async function queryBinary(
   connection: PostgresConnection,
-  text: string,
-  values: readonly unknown[] = [],
-): Promise<readonly BinaryRow[]> {
-  try {
-    const query = { text, values: [...values], binary: true, rowMode: "array" as const, types: RAW };
-    return (await connection.client.query(query)).rows as BinaryRow[];
-  } catch (error) {
-    throw fromPostgresError(error);
-  }
+  expressions: readonly string[],
+  from: string,
+  values: readonly unknown[],
+): Promise<BinaryRow[]> {
+  const text = `SELECT record_send(ROW(${expressions.join(", ")})) AS row ${from}`;
+  const { rows } = await connection.query<{ row: Buffer }>(text, values);
+  return rows.map(({ row }) => {
+    const columns: (Buffer | null)[] = [];
+    for (let at = 4; at < row.length; ) {
+      const length = row.readInt32BE(at + 4);
+      at += 8;
+      columns.push(length === -1 ? null : row.subarray(at, at + length));
+      if (length > 0) at += length;
+    }
+    return columns;
+  });
 }
 
-/** `alias."a", alias."b"`: the columns that `readStored` and `readKeys` take, the key's or all of the record's. */
-function columnList(fields: readonly Field[], alias: string): string {
-  return fields.map((field) => `${alias}.${quote(columnOf(field))}`).join(", ");
+function columnsOf(fields: readonly Field[], alias: string): string[] {
+  return fields.map((field) => `${alias}.${quote(columnOf(field))}`);
 }
 
 function keyFields(kind: RecordKind): readonly Field[] {
@@ -44,12 +51,12 @@ export async function readKeys(
   from: string,
   values: readonly unknown[] = [],
 ): Promise<string[]> {
-  const rows = await queryBinary(connection, `SELECT ${columnList(keyFields(kind), alias)} ${from}`, values);
+  const rows = await queryBinary(connection, columnsOf(keyFields(kind), alias), from, values);
   return rows.map((row) => keyOf(kind, row));
 }
 
 /** The key of a row of the key's columns. */
-export function keyOf(kind: RecordKind, row: BinaryRow): string {
+function keyOf(kind: RecordKind, row: BinaryRow): string {
   const canonical = new Map<number, Buffer>();
   keyFields(kind).forEach((field, at) => {
     const value = row[at];
@@ -79,9 +86,9 @@ export async function readRecords(
 ): Promise<StoredRecord[]> {
   const fields = kind.fields.filter((field) => field.constant === undefined);
   const { largeObject } = kind.postgres;
-  const columns = [...extras, columnList(fields, alias)];
+  const columns = [...extras, ...columnsOf(fields, alias)];
   if (largeObject !== undefined) columns.push(`${alias}.${quote(largeObject.oidColumn)}`);
-  const rows = await queryBinary(connection, `SELECT ${columns.join(", ")} ${from}`, values);
+  const rows = await queryBinary(connection, columns, from, values);
   return rows.map((row) => {
     const oid = largeObject === undefined ? undefined : row[row.length - 1]?.readUInt32BE();
     const batch = buildBatch(connection, kind, fields, row.slice(extras.length), oid);
