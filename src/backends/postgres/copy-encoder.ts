@@ -1,12 +1,5 @@
 /** Records as tuples of PostgreSQL's binary COPY format. */
-import {
-  columnOf,
-  type Field,
-  fieldIndex,
-  LARGE_VALUE_BYTES,
-  type RecordKind,
-  storedFields,
-} from "../../catalog/index.js";
+import { type Field, fieldIndex, LARGE_VALUE_BYTES, type RecordKind, storedFields } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { type Codec, codecs, located } from "../../codecs/index.js";
 import { createConstraintCheck } from "../../records/constraints.js";
@@ -48,7 +41,7 @@ export class CopyEncoder {
   /** Where each tuple begins, and where the last one ends. */
   private readonly offsets: number[] = [];
 
-  constructor(private readonly kind: RecordKind) {
+  constructor(kind: RecordKind) {
     const { largeObject } = kind.postgres;
     this.columns = storedFields(kind, "postgresql").map((field) => ({
       index: kind.fields.indexOf(field),
@@ -156,11 +149,6 @@ export class CopyEncoder {
       if (length > 0) at += length;
     }
     return values;
-  }
-
-  /** The field that a column of the target stores, for messages. */
-  fieldOf(column: string | undefined): string | undefined {
-    return this.kind.fields.find((field) => columnOf(field) === column)?.name;
   }
 }
 

@@ -6,6 +6,8 @@ import type { StorageError } from "../../errors.js";
 import { recordKey } from "../../records/record-key.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { PostgresConnection } from "./connection.js";
+import { postgresCause } from "./errors.js";
+import { withNamedField } from "./refused-field.js";
 import { readRecords } from "./stored-records.js";
 import { columnNamed, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
@@ -66,9 +68,10 @@ export class StagedRecords {
     const { connection, kind, staging } = this;
     const [record] = await readRecords(connection, kind, "s", `FROM ${staging} s WHERE s.ordinal = $1`, [ordinal]);
     if (record === undefined) throw error;
+    const named = postgresCause(error) === undefined ? error : await withNamedField(connection, record.batch, 0, error);
     await this.context.reject({
       kind,
-      error: located(error, { section: kind.path, key: recordKey(record.batch, 0) }) as StorageError,
+      error: located(named, { section: kind.path, key: recordKey(record.batch, 0) }) as StorageError,
       record: recordChunks(record.batch, 0),
     });
   }

@@ -15,6 +15,7 @@ import { postgresCause } from "./errors.js";
 import { LargeObjectWriter } from "./large-objects.js";
 import type { LoadTransaction } from "./load-transaction.js";
 import { MonthPartitions } from "./partitions.js";
+import { withNamedField, withTriedField } from "./refused-field.js";
 import { largeValue, readKeys } from "./stored-records.js";
 import { columnNamed, loadColumns, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
@@ -219,8 +220,9 @@ export class TableLoader {
       const message = `two records of the run have the same (${met.fields.join(", ")})`;
       return new StorageError("E_KEY_CONFLICT", message, { detail: `the other record is ${met.key}` }, cause);
     }
-    const field = this.encoder.fieldOf(cause?.column);
-    return field === undefined ? error : (located(error, { field }) as StorageError);
+    const { batch, row } = this.pending[tuple] as Pending;
+    const named = await withNamedField(this.connection, batch, row, error);
+    return named.context.field === undefined ? withTriedField(this.options.transaction, batch, row, error) : named;
   }
 
   /** The record that came earlier and has a key of the pending tuple. */
