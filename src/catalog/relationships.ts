@@ -9,8 +9,18 @@ export const relationships: RecordKind = {
   fields: [
     { name: "relationship_id", type: "uuid" },
     { name: "tenant_id", type: "text", maxLength: 255 },
-    { name: "source_entity_id", type: "uuid", column: "from_entity" },
-    { name: "target_entity_id", type: "uuid", column: "to_entity" },
+    {
+      name: "source_entity_id",
+      type: "uuid",
+      column: "from_entity",
+      refersTo: { kind: "knowledge_graph.entities", field: "entity_id" },
+    },
+    {
+      name: "target_entity_id",
+      type: "uuid",
+      column: "to_entity",
+      refersTo: { kind: "knowledge_graph.entities", field: "entity_id" },
+    },
     { name: "relationship_type", type: "text", maxLength: 255 },
     { name: "properties", type: "json", legacyDefault: { json: "{}" } },
     { name: "valid_time_start", type: "timestamp" },

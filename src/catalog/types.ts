@@ -51,6 +51,8 @@ export interface Field {
   readonly sqlite?: false;
   /** The content may be streamed in chunks rather than held in a batch: see LargeValue. At most one per kind. */
   readonly large?: true;
+  /** type uuid: names records of another kind by one of their fields, without a foreign key. */
+  readonly refersTo?: { readonly kind: string; readonly field: string };
   /** What a legacy document means when the key is missing (spec: docs/document-format.md). */
   readonly legacyDefault?: LegacyDefault;
 }

@@ -54,8 +54,8 @@ export function uniqueIndexes(database: Database, table: string): readonly Reado
 /** The canonical time of the seconds and the companion, in SQL (codecs/timestamp.ts, fromSqliteTime). */
 export function exactTimeSql(seconds: string, exact: string | undefined): string {
   const plain = `WHEN ${seconds} = 9999999999 THEN 9223372036854775807 WHEN ${seconds} = -9999999999 THEN -9223372036854775807 - 1 ELSE (${seconds} - 946684800) * 1000000 END`;
-  if (exact === undefined) return `CASE ${plain}`;
-  return `CASE WHEN ${exact} IS NOT NULL AND ${secondsOfSql(exact)} = ${seconds} THEN ${exact} ${plain}`;
+  if (exact === undefined) return `CASE ${plain} END`;
+  return `CASE WHEN ${exact} IS NOT NULL AND ${secondsOfSql(exact)} = ${seconds} THEN ${exact} ${plain} END`;
 }
 
 /** The Unix seconds, floored, of a canonical time, in SQL (codecs/timestamp.ts, toUnixSeconds). */

@@ -1,0 +1,144 @@
+/** What can be checked only when all records are there: orphans, and the counters that parents keep of their children. */
+import { setImmediate as nextTick } from "node:timers/promises";
+import { columnOf, type Field, type ForeignKey, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { recordChunks } from "../../document/record-writer.js";
+import { StorageError } from "../../errors.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { describeKey } from "../../records/record-key.js";
+import type { Load } from "./load.js";
+import { mainTable, quoted } from "./table.js";
+import type { TableWriter } from "./table-writer.js";
+
+export type Writers = ReadonlyMap<string, TableWriter>;
+
+/** Orphans that are settled between two visits of the event loop. */
+const PAGE = 256;
+
+function column(kind: RecordKind, name: string): string {
+  return quoted(columnOf(kind.fields[fieldIndex(kind, name)] as Field));
+}
+
+function parentOf(load: Load, key: ForeignKey): RecordKind {
+  return load.catalog.byPath.get(key.references) as RecordKind;
+}
+
+/** Rows that the run inserted or replaced. */
+function writtenRows(writer: TableWriter, alias: string): string {
+  return `(${alias}.rowid > ${writer.lastRowid} OR ${alias}.rowid IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
+}
+
+/** The child's row has a parent, or NULL where it would name one. */
+function hasParent(load: Load, kind: RecordKind, key: ForeignKey): string {
+  const parent = parentOf(load, key);
+  const pairs = key.fields.map((name, i) => {
+    const theirs = column(parent, key.referencedFields[i] as string);
+    return `p.${theirs} = c.${column(kind, name)}`;
+  });
+  const nulls = key.fields.map((name) => `c.${column(kind, name)} IS NULL`);
+  return `(${nulls.join(" OR ")} OR EXISTS (SELECT 1 FROM ${quoted(mainTable(parent))} p WHERE ${pairs.join(" AND ")}))`;
+}
+
+/** Refuses, drops or rejects the records whose parents are not there; parents' kinds before their children's. */
+export async function settleOrphans(load: Load, writers: Writers): Promise<void> {
+  for (const kind of load.catalog.importOrder) {
+    const writer = writers.get(kind.path);
+    if (writer !== undefined && kind.foreignKeys.length > 0) await settleKind(load, writer);
+  }
+}
+
+async function settleKind(load: Load, writer: TableWriter): Promise<void> {
+  const { kind, table } = writer;
+  const { database, context } = load;
+  const orphaned = `FROM ${quoted(table)} c WHERE ${writtenRows(writer, "c")} AND NOT (${kind.foreignKeys.map((key) => hasParent(load, kind, key)).join(" AND ")})`;
+  const page = database.prepare(`SELECT c.rowid ${orphaned} AND c.rowid > ? ORDER BY c.rowid LIMIT ${PAGE}`);
+  page.safeIntegers().pluck();
+  let total: number | undefined;
+  for (let after = -(2n ** 63n); ; ) {
+    const rowids = page.all(after) as bigint[];
+    if (rowids.length === 0) return;
+    total ??= database.prepare(`SELECT count(*) ${orphaned}`).pluck().get() as number;
+    for (const rowid of rowids) {
+      after = rowid;
+      const record = writer.stored.read(rowid) as RecordBatch;
+      const rejectedParent = kind.foreignKeys.some((key) => isParentRejected(load, key, record));
+      if (!rejectedParent && load.options.onOrphan === "drop") {
+        writer.undo(rowid, "dropped");
+        continue;
+      }
+      const missing = kind.foreignKeys.find((key) => !isThere(load, kind, key, rowid));
+      const located = {
+        section: kind.path,
+        key: writer.stored.keyOf(rowid),
+        field: missing?.fields.at(-1) as string,
+      };
+      const parent = missing === undefined ? "parent" : parentOf(load, missing).noun;
+      const error = rejectedParent
+        ? new StorageError("E_PARENT_REJECTED", `the ${parent} that the ${kind.noun} belongs to was rejected`, located)
+        : new StorageError("E_ORPHAN", `the ${kind.noun} refers to a ${parent} that is not there`, {
+            ...located,
+            detail: `records of ${kind.path} without their parents: ${total}`,
+            hint: "--on-orphan drop leaves them out.",
+          });
+      await context.reject({ kind, error, record: recordChunks(record, 0) });
+      writer.undo(rowid, "rejected");
+    }
+    await nextTick();
+    context.signal.throwIfAborted();
+  }
+}
+
+function isThere(load: Load, kind: RecordKind, key: ForeignKey, rowid: bigint): boolean {
+  const query = `SELECT ${hasParent(load, kind, key)} FROM ${quoted(mainTable(kind))} c WHERE c.rowid = ?`;
+  return load.database.prepare(query).pluck().get(rowid) === 1;
+}
+
+function isParentRejected(load: Load, key: ForeignKey, record: RecordBatch): boolean {
+  const parent = parentOf(load, key);
+  const name = describeKey(parent, (field) => {
+    const at = key.referencedFields.indexOf((parent.fields[field] as Field).name);
+    return at === -1 ? undefined : record.value(0, fieldIndex(record.kind, key.fields[at] as string));
+  });
+  return load.context.isRejected(key.references, name);
+}
+
+/**
+ * Raises the counters of parents (ForeignKey.counter): of those that the run wrote by the target's children that the run
+ * did not bring, of the others by the children that the run added. Returns notes for the user.
+ */
+export function raiseCounters(load: Load, writers: Writers): string[] {
+  const notes: string[] = [];
+  for (const child of writers.values())
+    for (const key of child.kind.foreignKeys)
+      if (key.counter !== undefined) notes.push(...raiseCounter(load, child, key, key.counter, writers));
+  return notes;
+}
+
+function raiseCounter(load: Load, child: TableWriter, key: ForeignKey, counter: string, writers: Writers): string[] {
+  const parent = parentOf(load, key);
+  const table = quoted(mainTable(parent));
+  const writer = writers.get(parent.path);
+  const written = writer === undefined ? "0" : writtenRows(writer, "p");
+  const raise = (rows: string, children: string): number => {
+    const own = key.fields.map((name) => `c.${column(child.kind, name)}`).join(", ");
+    const pairs = key.fields.map((name, i) => {
+      const theirs = column(parent, key.referencedFields[i] as string);
+      return `p.${theirs} = counted.${column(child.kind, name)}`;
+    });
+    const name = column(parent, counter);
+    return load.database
+      .prepare(
+        `UPDATE ${table} AS p SET ${name} = p.${name} + counted.n
+         FROM (SELECT ${own}, count(*) AS n FROM ${quoted(child.table)} c WHERE ${children} GROUP BY ${own}) AS counted
+         WHERE ${pairs.join(" AND ")} AND ${rows}`,
+      )
+      .run().changes;
+  };
+  const lacking = `c.rowid <= ${child.lastRowid} AND c.rowid NOT IN (SELECT r FROM ${child.met})`;
+  const raised = raise(written, lacking);
+  const added = raise(`NOT ${written}`, `c.rowid > ${child.lastRowid}`);
+  const notes: string[] = [];
+  if (raised > 0)
+    notes.push(`${counter} of ${raised} records of ${parent.path} was raised by what the target had besides`);
+  if (added > 0) notes.push(`${counter} of ${added} rows of ${parent.path} in the target was raised by what came new`);
+  return notes;
+}

@@ -1,0 +1,167 @@
+/** Finding the rows that a record meets: by its key and its natural keys, whatever the stored spelling. */
+import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { toUnixSeconds } from "../../codecs/timestamp.js";
+import { formatUuid } from "../../codecs/uuid.js";
+import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
+import type { Database } from "./open.js";
+import { type SqlParam, sqlValue } from "./row-encoder.js";
+import { exactTimeSql, kindCondition, mainTable, quoted, secondsOfSql, uniqueIndexes, uuidDigitsSql } from "./table.js";
+
+/** UUID columns of the kind's table that hold other spellings than lower-case and hyphenated; field indexes. */
+export function spelledFields(database: Database, kind: RecordKind): ReadonlySet<number> {
+  const uuids = [...kind.fields.entries()].filter(([, { type }]) => type === "uuid");
+  if (uuids.length === 0) return new Set();
+  const others = uuids.map(([, field]) => {
+    const column = quoted(columnOf(field));
+    return `max(length(${column}) <> 36 OR ${column} GLOB '*[A-Z]*')`;
+  });
+  const condition = kindCondition(kind);
+  const where = condition === undefined ? "" : `WHERE ${condition}`;
+  const query = `SELECT ${others.join(", ")} FROM ${quoted(mainTable(kind))} ${where}`;
+  const row = database.prepare(query).raw().get() as (number | null)[];
+  return new Set(uuids.filter((_, i) => row[i] === 1).map(([index]) => index));
+}
+
+/** Fields of a unique key, by index; the kind's key first. */
+export function keySets(kind: RecordKind): readonly (readonly number[])[] {
+  return [kind.key, ...kind.uniqueKeys].map((names) => names.map((name) => fieldIndex(kind, name)));
+}
+
+/** The canonical bytes of the fields, told apart by their lengths; undefined when one is NULL (it matches nothing). */
+export function canonicalKey(batch: RecordBatch, row: number, fields: readonly number[]): Buffer | undefined {
+  const parts: Buffer[] = [];
+  for (const field of fields) {
+    if (batch.lengths[row * batch.width + field] === NULL_VALUE) return undefined;
+    const value = batch.value(row, field);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(value.length);
+    parts.push(length, value);
+  }
+  return Buffer.concat(parts);
+}
+
+/** How a table's key columns are compared. */
+export interface KeyLookup {
+  /** Rowids of the rows that have the record's value of key set `set`. */
+  find(set: number, batch: RecordBatch, row: number): bigint[];
+}
+
+interface Comparison {
+  /** Conjunctions, of which one must hold: each a condition per field. */
+  readonly alternatives: readonly string[][];
+  /** What an index must begin with to serve the lookup. */
+  readonly indexed: readonly string[];
+  bind(batch: RecordBatch, row: number): SqlParam[];
+}
+
+function compareField(
+  database: Database,
+  kind: RecordKind,
+  index: number,
+  spelled: ReadonlySet<number>,
+): { alternatives: readonly string[]; indexed: readonly string[]; bind(batch: RecordBatch, row: number): SqlParam[] } {
+  const field = kind.fields[index] as Field;
+  const column = quoted(columnOf(field));
+  const start = (batch: RecordBatch, row: number): number => batch.starts[row * batch.width + index] as number;
+  if (field.type === "uuid" && spelled.has(index)) {
+    const digits = uuidDigitsSql(column);
+    const bind = (batch: RecordBatch, row: number): SqlParam[] => [
+      formatUuid(batch.bytes, start(batch, row)).replaceAll("-", ""),
+    ];
+    return { alternatives: [`${digits} = ?`], indexed: [digits], bind };
+  }
+  if (field.type !== "timestamp") {
+    const bind = (batch: RecordBatch, row: number): SqlParam[] => [
+      sqlValue(field, batch.bytes, start(batch, row), batch.lengths[row * batch.width + index] as number),
+    ];
+    return { alternatives: [`${column} = ?`], indexed: [column], bind };
+  }
+  const exact = quoted(exactColumnOf(field));
+  const bind = (batch: RecordBatch, row: number): SqlParam[] => {
+    const value = batch.bytes.readBigInt64BE(start(batch, row));
+    return [toUnixSeconds(value), value];
+  };
+  const query = `SELECT max(${exact} IS NULL), max(${secondsOfSql(exact)} <> ${column}) FROM ${quoted(mainTable(kind))}`;
+  const [without, edited] = database.prepare(query).raw().get() as (number | null)[];
+  const seconds = `${column} = ?`;
+  if (edited === 1)
+    return { alternatives: [`${seconds} AND ${exactTimeSql(column, exact)} = ?`], indexed: [column], bind };
+  const alternatives = [`${seconds} AND ${exact} = ?`];
+  if (without === 1) alternatives.push(`${seconds} AND ${exact} IS NULL AND ${exactTimeSql(column, undefined)} = ?`);
+  return { alternatives, indexed: [column, exact], bind };
+}
+
+function compareSet(
+  database: Database,
+  kind: RecordKind,
+  fields: readonly number[],
+  spelled: ReadonlySet<number>,
+): Comparison {
+  const parts = fields.map((index) => compareField(database, kind, index, spelled));
+  const combinations = parts.reduce<string[][]>(
+    (sets, part) => sets.flatMap((set) => part.alternatives.map((alternative) => [...set, alternative])),
+    [[]],
+  );
+  return {
+    alternatives: combinations,
+    indexed: parts.flatMap((part) => part.indexed),
+    bind: (batch, row) => {
+      const once = parts.flatMap((part) => part.bind(batch, row));
+      return combinations.flatMap(() => once);
+    },
+  };
+}
+
+/** The leading columns of each index that covers all rows. */
+function leadingColumns(database: Database, table: string): string[][] {
+  const names = database.prepare("SELECT name FROM pragma_index_list(?) WHERE partial = 0").raw().all(table) as [
+    string,
+  ][];
+  const columns = database.prepare("SELECT name FROM pragma_index_info(?) ORDER BY seqno").raw();
+  return names.map(([name]) => (columns.all(name) as [string | null][]).map(([column]) => quoted(column ?? "")));
+}
+
+/**
+ * Prepares the lookups. Where no index serves one, `createIndex` is asked for it, with the columns (or expressions) it
+ * must have; `unique` when the table is empty and nothing else would keep two records of the run from having one key.
+ */
+export function createKeyLookup(
+  database: Database,
+  kind: RecordKind,
+  spelled: ReadonlySet<number>,
+  empty: boolean,
+  createIndex: (expressions: readonly string[], unique: boolean) => void,
+): KeyLookup {
+  const table = mainTable(kind);
+  const condition = kindCondition(kind);
+  const extra = condition === undefined ? [] : ["dimension"];
+  const lookups = keySets(kind).map((fields) => {
+    const comparison = compareSet(database, kind, fields, spelled);
+    const wanted = new Set([...comparison.indexed]);
+    const served = leadingColumns(database, table).some((columns) => {
+      const leading = new Set(columns.slice(0, wanted.size));
+      return leading.size === wanted.size && [...wanted].every((column) => leading.has(column));
+    });
+    const enforced = uniqueIndexes(database, table).some(
+      (columns) =>
+        columns.size === wanted.size + extra.length &&
+        [...columns].every((column) => wanted.has(quoted(column)) || extra.includes(column)),
+    );
+    if (empty && !enforced) createIndex([...wanted, ...extra], true);
+    else if (!served) createIndex([...wanted, ...extra], false);
+    const sql = comparison.alternatives
+      .map((conditions) => [...conditions, ...(condition === undefined ? [] : [condition])].join(" AND "))
+      .map((where) => `SELECT rowid FROM ${quoted(table)} WHERE ${where}`)
+      .join(" UNION ");
+    const statement = database.prepare(sql).safeIntegers().pluck();
+    return { fields, statement, bind: comparison.bind };
+  });
+  return {
+    find(set, batch, row) {
+      const { fields, statement, bind } = lookups[set] as (typeof lookups)[number];
+      const base = row * batch.width;
+      for (const field of fields) if (batch.lengths[base + field] === NULL_VALUE) return [];
+      return statement.all(bind(batch, row)) as bigint[];
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/** What one import into an SQLite database shares: the transaction, triggers set aside, indexes of its own, rowids. */
+import type { Catalog, RecordKind } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
+import type { RunContext } from "../../records/run-context.js";
+import { type Database, isVec0, loadVectorExtension } from "./open.js";
+import { columnsOf, mainTable, neededColumns, quoted } from "./table.js";
+
+export interface LoadOptions {
+  readonly onConflict: "update" | "skip" | "error";
+  readonly onOrphan: "error" | "drop";
+  /** The shape of embedding tables that are not there yet. */
+  readonly vectorsAs: "blob" | "vec0";
+}
+
+/** The name that our indexes and temporary tables begin with. */
+const PREFIX = "llmspell_load_";
+
+export class Load {
+  readonly database: Database;
+  readonly catalog: Catalog;
+  readonly context: RunContext;
+  readonly options: LoadOptions;
+  private readonly indexes: string[] = [];
+  private triggers: string[] = [];
+  private names = 0;
+  private lastVectorRowid: bigint | undefined;
+
+  /** Begins the transaction. E_NOT_MIGRATED, E_LOCKED, E_READ_ONLY. */
+  constructor(database: Database, catalog: Catalog, context: RunContext, options: LoadOptions) {
+    this.database = database;
+    this.catalog = catalog;
+    this.context = context;
+    this.options = options;
+    database.exec("BEGIN IMMEDIATE");
+    for (const kind of catalog.kinds) requireMigrated(database, kind);
+    this.dropTriggers();
+  }
+
+  /** A name that nothing else in the database has. */
+  name(what: string): string {
+    return `${PREFIX}${what}_${++this.names}`;
+  }
+
+  /** An index for the time of the load. */
+  createIndex(table: string, expressions: readonly string[], unique: boolean): void {
+    const name = this.name("index");
+    this.database.exec(`CREATE ${unique ? "UNIQUE " : ""}INDEX ${name} ON ${quoted(table)}(${expressions.join(", ")})`);
+    this.indexes.push(name);
+  }
+
+  /** The applications' triggers must not fire on an import. */
+  private dropTriggers(): void {
+    const tables = new Set(this.catalog.kinds.map(mainTable));
+    const rows = this.database
+      .prepare("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid")
+      .raw()
+      .all() as [string, string, string][];
+    const ours = rows.filter(([, table]) => tables.has(table));
+    for (const [name] of ours) this.database.exec(`DROP TRIGGER ${quoted(name)}`);
+    this.triggers = ours.map(([, , sql]) => sql);
+  }
+
+  /** Everything that is not the records is as it was: triggers back, our indexes gone. */
+  restore(): void {
+    for (const name of this.indexes) this.database.exec(`DROP INDEX ${name}`);
+    for (const sql of this.triggers) this.database.exec(sql);
+    this.indexes.length = 0;
+    this.triggers = [];
+  }
+
+  /** A rowid that neither vector_metadata nor any embedding table has: they are shared by all dimensions. */
+  nextVectorRowid(): bigint {
+    this.lastVectorRowid ??= this.greatestVectorRowid();
+    return ++this.lastVectorRowid;
+  }
+
+  private greatestVectorRowid(): bigint {
+    const tables = new Set<string>();
+    for (const { sqlite } of this.catalog.kinds) {
+      if (sqlite.layout !== "vector") continue;
+      tables.add(sqlite.metadataTable);
+      const shape = isVec0(this.database, sqlite.embeddingTable);
+      if (shape === undefined) continue;
+      // The greatest rowid of a vec0 table is found at once in its shadow table, else by a scan.
+      const shadow = `${sqlite.embeddingTable}_rowids`;
+      tables.add(shape && columnsOf(this.database, shadow) !== undefined ? shadow : sqlite.embeddingTable);
+    }
+    let greatest = 0n;
+    for (const table of tables) {
+      const query = `SELECT max(rowid) FROM ${quoted(table)}`;
+      const found = this.database.prepare(query).safeIntegers().pluck().get() as bigint | null;
+      if (found !== null && found > greatest) greatest = found;
+    }
+    return greatest;
+  }
+
+  /** Whether the kind's embedding table is vec0; makes the table when it is not there. */
+  embeddingShape(table: string, dimension: number): boolean {
+    const shape = isVec0(this.database, table);
+    if (shape !== undefined) {
+      if (shape) loadVectorExtension(this.database);
+      return shape;
+    }
+    const vec0 = this.options.vectorsAs === "vec0";
+    if (vec0) loadVectorExtension(this.database, true);
+    this.database.exec(
+      vec0
+        ? `CREATE VIRTUAL TABLE ${quoted(table)} USING vec0(embedding float[${dimension}])`
+        : `CREATE TABLE ${quoted(table)} (rowid INTEGER PRIMARY KEY, embedding BLOB)`,
+    );
+    return vec0;
+  }
+}
+
+function requireMigrated(database: Database, kind: RecordKind): void {
+  const table = mainTable(kind);
+  const present = columnsOf(database, table);
+  const { plain, exact } = neededColumns(kind);
+  const lacking = [...plain, ...exact].find((column) => present?.has(column) !== true);
+  if (lacking === undefined) return;
+  const detail = present === undefined ? `the table ${table} is missing` : `${table} has no column ${lacking}`;
+  throw new StorageError("E_NOT_MIGRATED", "the target's schema is not migrated", {
+    section: kind.path,
+    detail,
+    hint: "Run `llmspell database migrate --backend sqlite`.",
+  });
+}

@@ -1,0 +1,168 @@
+/** The statements that write a kind's rows: the table, and for vectors the metadata with the embedding beside it. */
+import { columnOf, type Field, type RecordKind } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
+import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
+import type { Load } from "./load.js";
+import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
+import { mainTable, quoted, uuidDigitsSql } from "./table.js";
+
+/** Rows of one multi-row INSERT. */
+export const ROWS_PER_INSERT = 64;
+
+/** Pieces of the content that is being written; group_concat joins them without holding it twice in JavaScript. */
+const CHUNKS = "temp.llmspell_large_chunks";
+const JOINED = `(SELECT CAST(coalesce(group_concat(CAST(b AS TEXT), ''), '') AS BLOB) FROM (SELECT b FROM ${CHUNKS} ORDER BY n))`;
+
+export interface RowStore {
+  /** Inserts up to ROWS_PER_INSERT rows at once. The batch has no LargeValue. */
+  insertMany(batch: RecordBatch, rows: readonly number[]): void;
+  /** `large`: the content is what stageLarge() has set aside. Returns the rowid. */
+  insert(batch: RecordBatch, row: number, large: boolean): bigint;
+  /** Replaces every column but the surrogate key; UUIDs keep the spelling they are stored in. */
+  update(rowid: bigint, batch: RecordBatch, row: number, large: boolean): void;
+  delete(rowid: bigint): void;
+}
+
+/** `keepSpelling`: fields whose stored spelling may be another than the canonical one. */
+export function createRowStore(
+  load: Load,
+  kind: RecordKind,
+  spellings: ReadonlyMap<number, UuidSpelling>,
+  keepSpelling: ReadonlySet<number>,
+): RowStore {
+  const { database } = load;
+  const { sqlite } = kind;
+  const encoder = createRowEncoder(kind, spellings);
+  const table = quoted(mainTable(kind));
+  const vector = sqlite.layout === "vector" ? createEmbeddingStore(load, kind) : undefined;
+  const columns = vector === undefined ? encoder.columns : ["rowid", ...encoder.columns];
+  const list = columns.map(quoted).join(", ");
+  const tuple = `(${columns.map(() => "?").join(", ")})`;
+  const kept = new Set([...keepSpelling].map((index) => columnOf(kind.fields[index] as Field)));
+  const single = database.prepare(`INSERT INTO ${table} (${list}) VALUES ${tuple}`);
+  const multiple = database.prepare(
+    `INSERT INTO ${table} (${list}) VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => tuple).join(", ")}`,
+  );
+  const assignments = (large: boolean): string =>
+    encoder.columns
+      .map((name, at) => {
+        const column = quoted(name);
+        if (large && at === encoder.largeAt) return `${column} = coalesce(?, ${JOINED})`;
+        if (!kept.has(name)) return `${column} = ?`;
+        const same = `${uuidDigitsSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
+        return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
+      })
+      .join(", ");
+  const update = database.prepare(`UPDATE ${table} SET ${assignments(false)} WHERE rowid = ?`);
+  const remove = database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
+  const { largeAt } = encoder;
+  const hasLarge = largeAt !== undefined;
+  if (hasLarge) {
+    database.pragma("temp_store = FILE");
+    database.exec(`CREATE TABLE IF NOT EXISTS ${CHUNKS} (n INTEGER PRIMARY KEY, b BLOB)`);
+  }
+  const insertLarge = hasLarge
+    ? database.prepare(
+        `INSERT INTO ${table} (${list}) VALUES (${columns.map((_, at) => (at === largeAt ? `coalesce(?, ${JOINED})` : "?")).join(", ")})`,
+      )
+    : single;
+  const updateLarge = hasLarge ? database.prepare(`UPDATE ${table} SET ${assignments(true)} WHERE rowid = ?`) : update;
+
+  const encode = (batch: RecordBatch, row: number, values: SqlParam[]): bigint | undefined => {
+    const rowid = vector === undefined ? undefined : load.nextVectorRowid();
+    if (rowid !== undefined) values.push(rowid);
+    encoder.encode(batch, row, values);
+    return rowid;
+  };
+
+  return {
+    insertMany(batch, rows) {
+      const whole = rows.length === ROWS_PER_INSERT;
+      let values: SqlParam[] = [];
+      for (const row of rows) {
+        const rowid = encode(batch, row, values);
+        if (rowid !== undefined) vector?.insert(rowid, batch, row);
+        if (whole) continue;
+        single.run(values);
+        values = [];
+      }
+      if (whole) multiple.run(values);
+    },
+    insert(batch, row, large) {
+      const values: SqlParam[] = [];
+      const rowid = encode(batch, row, values);
+      const result = (large ? insertLarge : single).run(values);
+      if (rowid !== undefined) vector?.insert(rowid, batch, row);
+      return rowid ?? BigInt(result.lastInsertRowid);
+    },
+    update(rowid, batch, row, large) {
+      const values: SqlParam[] = [];
+      encoder.encode(batch, row, values);
+      values.push(rowid);
+      (large ? updateLarge : update).run(values);
+      vector?.replace(rowid, batch, row);
+    },
+    delete(rowid) {
+      remove.run(rowid);
+      vector?.delete(rowid);
+    },
+  };
+}
+
+interface EmbeddingStore {
+  insert(rowid: bigint, batch: RecordBatch, row: number): void;
+  replace(rowid: bigint, batch: RecordBatch, row: number): void;
+  delete(rowid: bigint): void;
+}
+
+/** vec0 takes rowids as integers only (BigInt), and knows no upsert. */
+function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
+  if (kind.sqlite.layout !== "vector") throw new Error(`${kind.path} has no embeddings`);
+  const { embeddingTable, dimension } = kind.sqlite;
+  load.embeddingShape(embeddingTable, dimension);
+  const field = kind.fields.findIndex(({ type }) => type === "vector");
+  const table = quoted(embeddingTable);
+  const insert = load.database.prepare(`INSERT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
+  const remove = load.database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
+  return {
+    insert: (rowid, batch, row) => void insert.run(rowid, batch.value(row, field)),
+    replace(rowid, batch, row) {
+      remove.run(rowid);
+      insert.run(rowid, batch.value(row, field));
+    },
+    delete: (rowid) => void remove.run(rowid),
+  };
+}
+
+/** Sets a large content aside for the statement that writes it. */
+export async function stageLarge(load: Load, large: LargeValue): Promise<void> {
+  const { database } = load;
+  const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
+  if (encoding !== "UTF-8")
+    throw new StorageError("E_SCHEMA", `content of 1 MiB and more needs a UTF-8 database, this one is ${encoding}`);
+  database.exec(`DELETE FROM ${CHUNKS}`);
+  const insert = database.prepare(`INSERT INTO ${CHUNKS} (b) VALUES (?)`);
+  for await (const chunk of large.chunks()) insert.run(chunk);
+}
+
+export function clearLarge(load: Load): void {
+  load.database.exec(`DELETE FROM ${CHUNKS}`);
+}
+
+/** The same record, its content read from what stageLarge() has set aside: the source's chunks can be read only once. */
+export function withStagedContent(load: Load, batch: RecordBatch, large: LargeValue): RecordBatch {
+  const staged: LargeValue = {
+    field: large.field,
+    async *chunks() {
+      const select = load.database.prepare(`SELECT n, b FROM ${CHUNKS} WHERE n > ? ORDER BY n LIMIT 1`).raw();
+      for (let after = 0; ; ) {
+        const found = select.get(after) as [number, Buffer] | undefined;
+        if (found === undefined) return;
+        after = found[0];
+        yield found[1];
+      }
+    },
+    async discard() {},
+  };
+  return new RecordBatch(batch.kind, batch.rows, batch.bytes, batch.starts, batch.lengths, staged);
+}

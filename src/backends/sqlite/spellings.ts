@@ -1,0 +1,70 @@
+/** References to rows that were there before the run use the spelling in which their UUIDs are stored. */
+import { columnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { formatUuid } from "../../codecs/uuid.js";
+import { NULL_VALUE } from "../../records/record-batch.js";
+import { spelledFields } from "./key-lookup.js";
+import type { Load } from "./load.js";
+import { type SqlParam, sqlValue, type UuidSpelling } from "./row-encoder.js";
+import { mainTable, quoted, uuidDigitsSql } from "./table.js";
+
+interface Reference {
+  readonly parent: RecordKind;
+  /** [own field, the parent's field] as indexes. */
+  readonly pairs: readonly (readonly [own: number, parent: number])[];
+}
+
+function referencesOf(load: Load, kind: RecordKind): Reference[] {
+  const keys = kind.foreignKeys.map(({ references, fields, referencedFields }) => {
+    const parent = load.catalog.byPath.get(references) as RecordKind;
+    const pairs = fields.map(
+      (name, i) => [fieldIndex(kind, name), fieldIndex(parent, referencedFields[i] as string)] as const,
+    );
+    return { parent, pairs };
+  });
+  const loose = kind.fields.flatMap(({ refersTo }, own) => {
+    const parent = refersTo === undefined ? undefined : load.catalog.byPath.get(refersTo.kind);
+    if (refersTo === undefined || parent === undefined) return [];
+    return [{ parent, pairs: [[own, fieldIndex(parent, refersTo.field)] as const] }];
+  });
+  return [...keys, ...loose];
+}
+
+/** For each UUID field that refers to rows of which some are spelled otherwise: how to find their spelling. */
+export function referenceSpellings(load: Load, kind: RecordKind): ReadonlyMap<number, UuidSpelling> {
+  const spellings = new Map<number, UuidSpelling>();
+  for (const { parent, pairs } of referencesOf(load, kind)) {
+    const spelled = spelledFields(load.database, parent);
+    for (const [own, theirs] of pairs)
+      if (spelled.has(theirs)) spellings.set(own, createSpelling(load, kind, parent, pairs, theirs));
+  }
+  return spellings;
+}
+
+function createSpelling(
+  load: Load,
+  kind: RecordKind,
+  parent: RecordKind,
+  pairs: Reference["pairs"],
+  wanted: number,
+): UuidSpelling {
+  const columnAt = (index: number): string => quoted(columnOf(parent.fields[index] as Field));
+  const isUuid = (index: number): boolean => parent.fields[index]?.type === "uuid";
+  const compared = pairs.map(([, theirs]) => (isUuid(theirs) ? uuidDigitsSql(columnAt(theirs)) : columnAt(theirs)));
+  load.createIndex(mainTable(parent), compared, false);
+  const where = compared.map((expression) => `${expression} = ?`).join(" AND ");
+  const select = load.database
+    .prepare(`SELECT ${columnAt(wanted)} FROM ${quoted(mainTable(parent))} WHERE ${where} LIMIT 1`)
+    .pluck();
+  return (batch, row) => {
+    const values: SqlParam[] = [];
+    for (const [own, theirs] of pairs) {
+      const at = row * batch.width + own;
+      const length = batch.lengths[at] as number;
+      if (length === NULL_VALUE) return undefined;
+      const start = batch.starts[at] as number;
+      if (isUuid(theirs)) values.push(formatUuid(batch.bytes, start).replaceAll("-", ""));
+      else values.push(sqlValue(kind.fields[own] as Field, batch.bytes, start, length));
+    }
+    return select.get(values) as string | undefined;
+  };
+}

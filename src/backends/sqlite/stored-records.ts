@@ -1,0 +1,62 @@
+/** Rows of the target as records: to name them, to compare their keys, to reject them, to put them back. */
+import type { RecordKind } from "../../catalog/index.js";
+import { BatchBuilder, type RecordBatch } from "../../records/record-batch.js";
+import type { Load } from "./load.js";
+import { createRowReader, type RowReader } from "./row-reader.js";
+import { columnsOf, mainTable, quoted, type SqlRow } from "./table.js";
+
+export interface StoredRecords {
+  /** The record's key as `describeKey` gives it. */
+  keyOf(rowid: bigint): string;
+  /** A batch of the one record; undefined when the row does not hold a valid one. */
+  read(rowid: bigint): RecordBatch | undefined;
+  /** Remembers the row as it is now, once. */
+  keep(rowid: bigint): void;
+  /** Makes the row what it was when it was kept. */
+  restore(rowid: bigint): void;
+}
+
+export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords {
+  const { database } = load;
+  const table = quoted(mainTable(kind));
+  // Embeddings are not needed to name a record: they stay unread.
+  const reader = createRowReader(database, kind, { embeddings: () => null }) as RowReader;
+  const select = database.prepare(`SELECT ${reader.select} FROM ${table} AS t WHERE t.rowid = ?`).raw().safeIntegers();
+  const rowAt = (rowid: bigint): SqlRow => select.get(rowid) as SqlRow;
+  let kept: string | undefined;
+
+  const makeKept = (): string => {
+    const name = `temp.${load.name("kept")}`;
+    database.exec(`CREATE TABLE ${name} AS SELECT rowid AS llmspell_rowid, * FROM ${table} WHERE 0`);
+    database.exec(`CREATE UNIQUE INDEX ${name}_rows ON ${name.slice("temp.".length)}(llmspell_rowid)`);
+    return name;
+  };
+
+  return {
+    keyOf: (rowid) => reader.keyOf(rowAt(rowid)),
+    read(rowid) {
+      const builder = new BatchBuilder(kind, { batchSize: 1, batchBytes: 4096 });
+      builder.begin();
+      try {
+        reader.read(rowAt(rowid), builder);
+      } catch {
+        return undefined;
+      }
+      builder.commit();
+      return builder.take();
+    },
+    keep(rowid) {
+      kept ??= makeKept();
+      database.prepare(`INSERT OR IGNORE INTO ${kept} SELECT rowid, * FROM ${table} WHERE rowid = ?`).run(rowid);
+    },
+    restore(rowid) {
+      const columns = [...(columnsOf(database, mainTable(kind)) ?? [])].map(quoted).join(", ");
+      database.prepare(`DELETE FROM ${table} WHERE rowid = ?`).run(rowid);
+      database
+        .prepare(
+          `INSERT INTO ${table} (rowid, ${columns}) SELECT llmspell_rowid, ${columns} FROM ${kept} WHERE llmspell_rowid = ?`,
+        )
+        .run(rowid);
+    },
+  };
+}

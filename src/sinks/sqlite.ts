@@ -1,0 +1,99 @@
+/** Writes an SQLite database: one transaction, all or nothing. */
+import { setImmediate as nextTick } from "node:timers/promises";
+import { fromSqliteError } from "../backends/sqlite/errors.js";
+import { raiseCounters, settleOrphans } from "../backends/sqlite/foreign-keys.js";
+import { Load } from "../backends/sqlite/load.js";
+import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { TableWriter } from "../backends/sqlite/table-writer.js";
+import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
+import type { Sink } from "./sink.js";
+
+export interface SqliteSinkOptions {
+  readonly path: string;
+  readonly catalog?: Catalog | undefined;
+  /** A record that the target has: replaced in place (default), left, or refused with E_CONFLICT. */
+  readonly onConflict?: "update" | "skip" | "error" | undefined;
+  /** A record whose parent is nowhere: E_ORPHAN (default), or left out and counted. */
+  readonly onOrphan?: "error" | "drop" | undefined;
+  /** Everything but the commit. */
+  readonly dryRun?: boolean | undefined;
+  /** The shape of embedding tables that are not there yet. Default "blob". */
+  readonly vectorsAs?: "blob" | "vec0" | undefined;
+}
+
+/**
+ * The database must be there and migrated. open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_NOT_MIGRATED, E_READ_ONLY,
+ * E_LOCKED. write, finish: E_DISK_FULL, E_IO; what one record causes goes to `context.reject`: E_MISSING_FIELD, E_CHECK,
+ * E_OUT_OF_RANGE, E_TARGET_LIMIT, E_CONSTRAINT, E_CONFLICT, E_KEY_CONFLICT, E_TENANT_CONFLICT, E_ORPHAN, E_PARENT_REJECTED.
+ */
+export function createSqliteSink(options: SqliteSinkOptions): Sink {
+  const catalog = options.catalog ?? defaultCatalog;
+  const writers = new Map<string, TableWriter>();
+  let database: Database | undefined;
+  let load: Load | undefined;
+
+  const running = (): Load => {
+    if (load === undefined) throw new Error("the sink is not open");
+    return load;
+  };
+
+  const writerOf = (kind: RecordKind): TableWriter => {
+    let writer = writers.get(kind.path);
+    if (writer === undefined) {
+      writer = new TableWriter(running(), kind);
+      writers.set(kind.path, writer);
+    }
+    return writer;
+  };
+
+  /** Errors of the driver as coded ones; a run that was aborted keeps its reason. */
+  const coded = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw load?.context.signal.aborted ? error : fromSqliteError(error);
+    }
+  };
+
+  return {
+    name: `sqlite:${options.path}`,
+    open: (_header, context) =>
+      coded(async () => {
+        database = openSqliteForWriting(options.path);
+        load = new Load(database, catalog, context, {
+          onConflict: options.onConflict ?? "update",
+          onOrphan: options.onOrphan ?? "error",
+          vectorsAs: options.vectorsAs ?? "blob",
+        });
+      }),
+    write: (batch) =>
+      coded(async () => {
+        await writerOf(batch.kind).write(batch);
+        // The driver is synchronous: let signals and timers in.
+        await nextTick();
+      }),
+    finish: () =>
+      coded(async () => {
+        const current = running();
+        await settleOrphans(current, writers);
+        const notes = raiseCounters(current, writers);
+        current.restore();
+        current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
+        return { counts: new Map([...writers].map(([path, { counts }]) => [path, counts])), notes };
+      }),
+    async abort() {
+      try {
+        if (database?.inTransaction) database.exec("ROLLBACK");
+      } catch {
+        // Closing rolls back as well.
+      }
+      try {
+        database?.close();
+      } catch {
+        // Nothing more can be done.
+      }
+      database = undefined;
+      load = undefined;
+    },
+  };
+}
