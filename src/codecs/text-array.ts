@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { StorageError } from "../errors.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType, tokenType } from "./codec.js";
@@ -47,7 +48,11 @@ export const textArrayCodec: Codec = {
     for (let left = source.readInt32BE(start + 12); left > 0; left--) {
       const length = source.readInt32BE(at);
       at += 4;
-      elements.push(length === -1 ? null : source.toString("utf8", at, at + length));
+      const element = length === -1 ? null : source.toString("utf8", at, at + length);
+      // A server whose encoding is SQL_ASCII does not know what it holds.
+      if (element?.includes("\ufffd") === true && !isUtf8(source.subarray(at, at + length)))
+        throw new StorageError("E_INVALID_UTF8", "an element is not valid UTF-8");
+      elements.push(element);
       if (length > 0) at += length;
     }
     out.utf8(JSON.stringify(elements));

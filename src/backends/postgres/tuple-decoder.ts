@@ -1,0 +1,150 @@
+/**
+ * Rows in PostgreSQL's binary forms, as positions in the bytes that came: nothing is copied that need not be.
+ * COPY: https://www.postgresql.org/docs/current/sql-copy.html ("Binary Format"); record_send: src/backend/utils/adt/rowtypes.c.
+ */
+import { StorageError } from "../../errors.js";
+
+/** Steps through rows. `bytes`, `starts` and `lengths` describe the row at hand until the next `push` or `next`. */
+export interface TupleDecoder {
+  readonly bytes: Buffer;
+  /** Per column: where its value begins in `bytes`. */
+  readonly starts: Uint32Array;
+  /** Per column: the value's length, or -1 for NULL. */
+  readonly lengths: Int32Array;
+  /** Takes more input; only after `next` gave false. */
+  push(chunk: Buffer): void;
+  /** Goes to the next row; false when more input is needed (or none will come). */
+  next(): boolean;
+  /** To be called after the last input. Throws E_CONNECTION_LOST when it stopped before its end. */
+  end(): void;
+}
+
+const SIGNATURE = Buffer.from("PGCOPY\n\xff\r\n\0", "latin1");
+/** Signature, int32 flags, int32 length of the extension that follows. */
+const HEADER_BYTES = 19;
+const LEAST_CAPACITY = 65536;
+
+function malformed(what: string): StorageError {
+  return new StorageError("E_UNEXPECTED", `the server's data is malformed: ${what}`);
+}
+
+/** Decodes the output of `COPY … TO STDOUT (FORMAT binary)`, cut anywhere. */
+export class CopyDecoder implements TupleDecoder {
+  bytes: Buffer = Buffer.alloc(0);
+  readonly starts: Uint32Array;
+  readonly lengths: Int32Array;
+  private start = 0;
+  private stop = 0;
+  /** Whether `bytes` is ours to write into, not a chunk that was given. */
+  private owned = false;
+  private headerRead = false;
+  private trailerRead = false;
+
+  constructor(private readonly columns: number) {
+    this.starts = new Uint32Array(columns);
+    this.lengths = new Int32Array(columns);
+  }
+
+  push(chunk: Buffer): void {
+    const left = this.stop - this.start;
+    if (left === 0) {
+      this.bytes = chunk;
+      this.owned = false;
+      this.start = 0;
+      this.stop = chunk.length;
+      return;
+    }
+    if (!this.owned || this.stop + chunk.length > this.bytes.length) {
+      // Twice what is there, so that a row of many chunks is not copied once per chunk.
+      const grown = Buffer.allocUnsafeSlow(Math.max(LEAST_CAPACITY, left * 2, left + chunk.length));
+      this.bytes.copy(grown, 0, this.start, this.stop);
+      this.bytes = grown;
+      this.owned = true;
+      this.start = 0;
+      this.stop = left;
+    }
+    chunk.copy(this.bytes, this.stop);
+    this.stop += chunk.length;
+  }
+
+  next(): boolean {
+    if (!this.headerRead && !this.readHeader()) return false;
+    const { bytes, starts, lengths, columns, stop } = this;
+    let at = this.start;
+    if (stop - at < 2) return false;
+    if (this.trailerRead) throw malformed("it goes on after the trailer");
+    const count = bytes.readInt16BE(at);
+    at += 2;
+    if (count === -1) {
+      this.trailerRead = true;
+      this.start = at;
+      if (at < stop) throw malformed("it goes on after the trailer");
+      return false;
+    }
+    if (count !== columns) throw malformed(`a row of ${count} columns instead of ${columns}`);
+    for (let column = 0; column < columns; column++) {
+      if (stop - at < 4) return false;
+      const length = bytes.readInt32BE(at);
+      at += 4;
+      starts[column] = at;
+      lengths[column] = length;
+      if (length > 0) at += length;
+      if (at > stop) return false;
+    }
+    this.start = at;
+    return true;
+  }
+
+  end(): void {
+    if (!this.trailerRead) throw new StorageError("E_CONNECTION_LOST", "the server's data stopped before its end");
+  }
+
+  private readHeader(): boolean {
+    if (this.stop - this.start < HEADER_BYTES) return false;
+    const header = this.bytes.subarray(this.start, this.start + HEADER_BYTES);
+    if (!header.subarray(0, SIGNATURE.length).equals(SIGNATURE)) throw malformed("no COPY signature");
+    const length = HEADER_BYTES + header.readInt32BE(HEADER_BYTES - 4);
+    if (this.stop - this.start < length) return false;
+    this.start += length;
+    this.headerRead = true;
+    return true;
+  }
+}
+
+/** Decodes the output of `record_send(ROW(…))`, one row per chunk. */
+export class RecordDecoder implements TupleDecoder {
+  bytes: Buffer = Buffer.alloc(0);
+  readonly starts: Uint32Array;
+  readonly lengths: Int32Array;
+  private pending = false;
+
+  constructor(private readonly columns: number) {
+    this.starts = new Uint32Array(columns);
+    this.lengths = new Int32Array(columns);
+  }
+
+  push(chunk: Buffer): void {
+    this.bytes = chunk;
+    this.pending = true;
+  }
+
+  next(): boolean {
+    if (!this.pending) return false;
+    this.pending = false;
+    const { bytes, starts, lengths, columns } = this;
+    const count = bytes.readInt32BE(0);
+    if (count !== columns) throw malformed(`a row of ${count} columns instead of ${columns}`);
+    let at = 4;
+    for (let column = 0; column < columns; column++) {
+      const length = bytes.readInt32BE(at + 4); // before it stands the column's type
+      at += 8;
+      starts[column] = at;
+      lengths[column] = length;
+      if (length > 0) at += length;
+    }
+    if (at !== bytes.length) throw malformed("a row has another length than its columns");
+    return true;
+  }
+
+  end(): void {}
+}

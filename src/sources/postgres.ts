@@ -1,0 +1,230 @@
+/** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
+import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
+import { readPostgresVersions } from "../backends/postgres/migrations-table.js";
+import { RecordReader } from "../backends/postgres/record-reader.js";
+import { allowsCopy, openRows, type RowMode } from "../backends/postgres/row-stream.js";
+import {
+  columnsOf,
+  followsIndex,
+  isKeyedByTenant,
+  type SelectOptions,
+  selectRecords,
+  selectTenants,
+} from "../backends/postgres/select.js";
+import { type PostgresTable, readTables, requireReadable } from "../backends/postgres/tables.js";
+import { type Catalog, LARGE_VALUE_BYTES, type RecordKind, catalog as standardCatalog } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
+import type { RunContext, Selection } from "../records/run-context.js";
+import type { Source, StoreHeader } from "./source.js";
+
+export interface PostgresSourceOptions extends BatchLimits {
+  /** Opens the source's own connection; the source closes it. */
+  readonly connect: PostgresConnector;
+  /** For messages; never holds a password. */
+  readonly name: string;
+  readonly catalog?: Catalog;
+  /** "auto" (default): COPY, or a cursor where the server refuses COPY or is embedded. Both give the same batches. */
+  readonly mode?: "auto" | RowMode;
+}
+
+/** Tables that are never exported, and why their rows stay behind. */
+const LEFT_BEHIND: ReadonlyMap<string, string> = new Map([
+  ["api_keys", "api_keys has rows: encrypted provider keys are never exported"],
+  ["test_data", "test_data has rows: llmspell's test table is not exported"],
+]);
+
+/** More tenants than this are read in one sorted statement rather than one statement each. */
+const MOST_TENANT_STATEMENTS = 1000;
+/** The encoding of a database that does not look at its text. */
+const UNKNOWN_ENCODING = "SQL_ASCII";
+/** What a row is taken for where the table was never analyzed. Bytes. */
+const UNKNOWN_ROW_BYTES = 16384;
+
+/** @returns a source for one run; it opens its connection in `open` */
+export function createPostgresSource(options: PostgresSourceOptions): Source {
+  return new PostgresSource(options);
+}
+
+class PostgresSource implements Source {
+  readonly name: string;
+  private readonly catalog: Catalog;
+  private connection: PostgresConnection | undefined;
+  private tables: ReadonlyMap<string, PostgresTable> = new Map();
+  private selectOptions: SelectOptions = { serverEncoding: "UTF8", serverVersion: 0 };
+  private mode: RowMode = "copy";
+  private user = "";
+  private detach: () => void = () => {};
+
+  constructor(private readonly options: PostgresSourceOptions) {
+    this.name = options.name;
+    this.catalog = options.catalog ?? standardCatalog;
+  }
+
+  async open(context: RunContext): Promise<StoreHeader> {
+    context.signal.throwIfAborted();
+    const connection = await this.options.connect();
+    this.connection = connection;
+    const onAbort = (): void => void connection.close();
+    context.signal.addEventListener("abort", onAbort, { once: true });
+    this.detach = () => context.signal.removeEventListener("abort", onAbort);
+    context.signal.throwIfAborted();
+    await connection.query(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+      SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0`);
+    const { rows } = await connection.query<{ encoding: string; version: number; user: string; migrated: boolean }>(
+      `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
+              current_user::text AS user, to_regnamespace('llmspell') IS NOT NULL AS migrated`,
+    );
+    const [server] = rows;
+    if (server?.migrated !== true)
+      throw new StorageError("E_NOT_MIGRATED", "the database has no schema llmspell", {
+        hint: "Check that the URL names the right database; `llmspell database migrate` would make an empty schema.",
+      });
+    this.selectOptions = { serverEncoding: server.encoding, serverVersion: server.version };
+    this.user = server.user;
+    // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
+    if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
+    const names = this.catalog.kinds.map((kind) => kind.postgres.table);
+    this.tables = await readTables(connection, [...names, ...LEFT_BEHIND.keys()]);
+    this.mode = await this.chooseMode(connection);
+    return { backend: "postgresql", migrations: await readPostgresVersions(connection) };
+  }
+
+  private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
+    const { mode = "auto" } = this.options;
+    if (mode === "cursor" || connection.embedded) return "cursor";
+    return mode === "copy" || (await allowsCopy(connection)) ? "copy" : "cursor";
+  }
+
+  async estimate(selection: Selection): Promise<ReadonlyMap<string, number> | undefined> {
+    if (selection.tenants !== undefined) return undefined;
+    const estimates = new Map<string, number>();
+    for (const kind of this.selectedKinds(selection)) {
+      const rows = this.tables.get(kind.postgres.table)?.estimatedRows;
+      if (rows !== undefined) estimates.set(kind.path, rows);
+    }
+    return estimates;
+  }
+
+  async *read(selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
+    const connection = this.connection;
+    if (connection === undefined) throw new Error("the source is not open");
+    const kinds = this.selectedKinds(selection).filter((kind) => this.tables.has(kind.postgres.table));
+    for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
+    const literals = tenantLiterals(connection, selection);
+    await this.bindToTenant(connection, kinds, selection, literals);
+    await this.warnOfRowsLeftBehind(connection, context);
+    for (const kind of kinds) {
+      // A tenant that no text of PostgreSQL can be has no records.
+      if (literals?.length === 0) continue;
+      for (const tenants of await this.statementsOf(connection, kind, literals))
+        yield* this.readStatement(connection, kind, tenants, context);
+    }
+  }
+
+  private selectedKinds(selection: Selection): RecordKind[] {
+    return this.catalog.kinds.filter((kind) => selection.paths.has(kind.path));
+  }
+
+  private tableOf(kind: RecordKind): PostgresTable {
+    return this.tables.get(kind.postgres.table) as PostgresTable;
+  }
+
+  /** Row-level security: never an export that lacks rows. One tenant can be read under llmspell's own policies. */
+  private async bindToTenant(
+    connection: PostgresConnection,
+    kinds: readonly RecordKind[],
+    selection: Selection,
+    literals: readonly string[] | undefined,
+  ): Promise<void> {
+    const bound = kinds.find((kind) => this.tableOf(kind).rowSecurity);
+    if (bound === undefined) return;
+    const { tenants } = selection;
+    if (tenants?.length !== 1)
+      throw rowSecurityError(bound, this.user, "row-level security would hide rows from this role");
+    const foreign = kinds.find((kind) => this.tableOf(kind).rowSecurity && !this.tableOf(kind).tenantPolicies);
+    if (foreign !== undefined)
+      throw rowSecurityError(foreign, this.user, "the table's row-level security has other policies than llmspell's");
+    if (literals?.length === 0) return;
+    await connection.query(
+      "SELECT set_config('row_security', 'on', true), set_config('app.current_tenant_id', $1, true)",
+      [tenants[0]],
+    );
+  }
+
+  private async warnOfRowsLeftBehind(connection: PostgresConnection, context: RunContext): Promise<void> {
+    for (const [name, message] of LEFT_BEHIND) {
+      const table = this.tables.get(name);
+      // Where row-level security binds the role, a look could fail and end the snapshot.
+      if (table === undefined || !table.readable || table.rowSecurity) continue;
+      const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM llmspell.${name}) AS found`);
+      if (rows[0]?.["found"] === true) context.warn(message);
+    }
+  }
+
+  /** The statements that together give the kind's records in order: each one's tenants, undefined for all. */
+  private async statementsOf(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    selected: readonly string[] | undefined,
+  ): Promise<readonly (readonly string[] | undefined)[]> {
+    if (!isKeyedByTenant(kind)) return [selected];
+    if (selected !== undefined) return selected.map((tenant) => [tenant]);
+    // A tenant whose bytes are no UTF-8 could not be asked for.
+    if (this.selectOptions.serverEncoding === UNKNOWN_ENCODING) return [undefined];
+    const sql = selectTenants(kind, MOST_TENANT_STATEMENTS + 1);
+    const { rows } = await connection.query<{ tenant: string }>(sql);
+    if (rows.length > MOST_TENANT_STATEMENTS) return [undefined];
+    return sortByBytes(rows.map(({ tenant }) => tenant)).map((tenant) => [connection.client.escapeLiteral(tenant)]);
+  }
+
+  private async *readStatement(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    tenants: readonly string[] | undefined,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch> {
+    const filter = tenants === undefined ? {} : { tenants };
+    // Sorting wide rows is what costs: along the key's index there is none.
+    await connection.query(`SET LOCAL enable_sort = ${followsIndex(kind, filter) ? "off" : "on"}`);
+    const { bytes, estimatedRows = 0 } = this.tableOf(kind);
+    const known = estimatedRows > 0 ? bytes / estimatedRows : UNKNOWN_ROW_BYTES;
+    // Rows of content may each hold a chunk.
+    const rowBytes = kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4;
+    const select = selectRecords(kind, filter, this.selectOptions);
+    const rows = openRows(connection, select, columnsOf(kind).count, this.mode, { rowBytes });
+    const reader = new RecordReader(kind, rows, context, {
+      ...this.options,
+      checkUtf8: this.selectOptions.serverEncoding === UNKNOWN_ENCODING,
+    });
+    try {
+      yield* reader.batches();
+    } finally {
+      await rows.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.detach();
+    await this.connection?.close();
+  }
+}
+
+function sortByBytes(texts: readonly string[]): string[] {
+  return [...texts].sort((a, b) => Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8")));
+}
+
+/** The selected tenants as SQL literals in the order of their bytes; those that PostgreSQL cannot hold are left out. */
+function tenantLiterals(connection: PostgresConnection, { tenants }: Selection): readonly string[] | undefined {
+  if (tenants === undefined) return undefined;
+  const possible = [...new Set(tenants)].filter((tenant) => tenant.isWellFormed() && !tenant.includes("\0"));
+  return sortByBytes(possible).map((tenant) => connection.client.escapeLiteral(tenant));
+}
+
+function rowSecurityError(kind: RecordKind, user: string, message: string): StorageError {
+  return new StorageError("E_ROW_SECURITY", message, {
+    section: kind.path,
+    detail: `llmspell.${kind.postgres.table} has row-level security, which binds the role ${user}`,
+    hint: `As a superuser: ALTER ROLE "${user}" BYPASSRLS; or connect as a superuser; or take one tenant with --tenant ID.`,
+  });
+}
