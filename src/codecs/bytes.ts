@@ -3,7 +3,7 @@ import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType, tokenType } from "./codec.js";
 import { findByte } from "./find-byte.js";
 
-function invalid(): StorageError {
+export function invalidBase64(): StorageError {
   return new StorageError("E_INVALID_BASE64", "the value is not base64 (RFC 4648, padded)");
 }
 
@@ -11,14 +11,14 @@ function invalid(): StorageError {
 export function decodeBase64(source: Buffer, start: number, end: number, out: ByteWriter): void {
   const length = end - start;
   if (length === 0) return;
-  if (length % 4 !== 0) throw invalid();
+  if (length % 4 !== 0) throw invalidBase64();
   const padding = source[end - 1] !== 0x3d ? 0 : source[end - 2] !== 0x3d ? 1 : 2;
   const expected = (length / 4) * 3 - padding;
   // Node also takes the URL-safe alphabet, and stops at or skips whatever else it does not know.
-  if (findByte(source, 0x2d, start, end) !== -1 || findByte(source, 0x5f, start, end) !== -1) throw invalid();
+  if (findByte(source, 0x2d, start, end) !== -1 || findByte(source, 0x5f, start, end) !== -1) throw invalidBase64();
   out.ensure(expected + 3);
   const written = out.bytes.write(source.toString("latin1", start, end), out.length, "base64");
-  if (written !== expected) throw invalid();
+  if (written !== expected) throw invalidBase64();
   out.length += written;
 }
 

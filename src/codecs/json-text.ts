@@ -5,7 +5,7 @@ import { type Codec, fieldTypeError, sqliteType } from "./codec.js";
 import { findByte } from "./find-byte.js";
 
 /** Appends valid JSON text without its line breaks: raw ones stand only between tokens. */
-function copyWithoutLineBreaks(source: Buffer, start: number, end: number, out: ByteWriter): void {
+export function copyWithoutLineBreaks(source: Buffer, start: number, end: number, out: ByteWriter): void {
   if (findByte(source, 0x0a, start, end) === -1 && findByte(source, 0x0d, start, end) === -1) {
     out.copy(source, start, end);
     return;

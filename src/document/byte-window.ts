@@ -149,9 +149,11 @@ export class ByteWindow {
   }
 
   private checkUtf8(): void {
-    const end = this.final ? this.filled : this.filled - incompleteTail(this.buffer, this.filled);
+    const tail = incompleteTail(this.buffer, this.filled);
+    const end = this.filled - tail;
     if (isUtf8(this.buffer.subarray(this.limit, end))) {
       this.limit = end;
+      if (this.final && tail > 0) throw this.truncated();
       return;
     }
     const { line, column } = this.locate(firstInvalid(this.buffer, this.limit, end));

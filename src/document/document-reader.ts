@@ -1,0 +1,250 @@
+/** Reads a document front to back: its header, then its arrays in whatever order they come, then its manifest. */
+import type { Catalog, RecordKind } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
+import type { RunContext, Selection } from "../records/run-context.js";
+import { ArrayReader } from "./array-reader.js";
+import { ByteWindow } from "./byte-window.js";
+import type { DocumentHeader } from "./header.js";
+import type { ByteInput } from "./input.js";
+import { JsonSyntaxError, OPEN_ARRAY, OPEN_OBJECT } from "./json-scanner.js";
+import { JsonWalker } from "./json-walker.js";
+import { type ArrayDigest, verifyManifest } from "./manifest.js";
+import type { RecordReaderOptions } from "./record-reader.js";
+import type { Spool } from "./spool.js";
+
+/** What the header's keys hold; undefined until (or unless) they come. */
+export type PartialHeader = { -readonly [K in keyof DocumentHeader]?: DocumentHeader[K] };
+
+export interface ReadOptions {
+  readonly catalog: Catalog;
+  readonly selection: Selection;
+  readonly legacy: boolean;
+  /** The layout is our writer's: its manifest counts. */
+  readonly verify: boolean;
+  readonly limits: BatchLimits;
+  readonly onDerivedUuid: RecordReaderOptions["onDerivedUuid"];
+  readonly openSpool: () => Promise<Spool>;
+}
+
+export class DocumentReader {
+  readonly header: PartialHeader = {};
+  /** `data` has come. */
+  hasData = false;
+  /** Every key has been read, and nothing follows the document. */
+  ended = false;
+  private readonly window: ByteWindow;
+  private readonly walker: JsonWalker;
+  private readonly topKeys: AsyncGenerator<string, void, undefined>;
+  private manifest: unknown;
+  private readonly found = new Map<string, ArrayDigest>();
+
+  constructor(input: ByteInput) {
+    this.window = new ByteWindow(input);
+    this.walker = new JsonWalker(this.window);
+    this.topKeys = this.walker.keys("the document");
+  }
+
+  /** Reads up to the value of `data`, or to the end where that does not come. */
+  readHead(context: RunContext): Promise<void> {
+    return this.located(async () => {
+      await this.begin();
+      for (;;) {
+        const { value: key, done } = await this.topKeys.next();
+        if (done) return this.end();
+        if (key === "data") {
+          this.hasData = true;
+          return;
+        }
+        await this.readTopKey(key, context);
+      }
+    });
+  }
+
+  /** After readHead: skips `data`, strictly, and reads the header's other keys. */
+  scanRest(context: RunContext): Promise<void> {
+    return this.located(async () => {
+      if (this.ended) return;
+      await this.walker.skipValue();
+      for await (const key of this.topKeys) await this.readTopKey(key, context);
+      await this.end();
+    });
+  }
+
+  /** After readHead: the records, then the end and the manifest. */
+  async *readRecords(options: ReadOptions, context: RunContext): AsyncGenerator<RecordBatch, void, undefined> {
+    try {
+      if (this.ended) return;
+      yield* this.readData(options, context);
+      for await (const key of this.topKeys) await this.readTopKey(key, context);
+      await this.end();
+      if (options.verify) verifyManifest(this.manifest, this.found);
+    } catch (error) {
+      throw error instanceof JsonSyntaxError ? this.window.parseError(error) : error;
+    }
+  }
+
+  private async located<T>(action: () => Promise<T>): Promise<T> {
+    try {
+      return await action();
+    } catch (error) {
+      throw error instanceof JsonSyntaxError ? this.window.parseError(error) : error;
+    }
+  }
+
+  private async begin(): Promise<void> {
+    const { walker, window } = this;
+    while (window.limit < 3 && !window.final) await window.more();
+    // Some editors put a byte order mark before UTF-8; RFC 8259 lets a reader ignore it.
+    if (window.limit >= 3 && window.buffer.readUIntBE(0, 3) === 0xefbbbf) window.position = 3;
+    if ((await walker.need()) === OPEN_OBJECT) return;
+    await walker.skipValue();
+    throw new StorageError("E_DOCUMENT_SHAPE", "the document is no JSON object");
+  }
+
+  private async end(): Promise<void> {
+    this.ended = true;
+    if ((await this.walker.peek()) === -1) return;
+    const { line, column } = this.window.locate(this.window.position);
+    throw new StorageError("E_DOCUMENT_TRAILING", "something follows the document's end", {
+      detail: `at line ${line} column ${column}`,
+      hint: "Were two documents put into one file?",
+    });
+  }
+
+  private async readTopKey(key: string, context: RunContext): Promise<void> {
+    const { header, walker } = this;
+    switch (key) {
+      case "version": {
+        const version = await walker.readValue();
+        if (typeof version !== "string" || !/^1\.\d+$/.test(version)) throw unsupported(version);
+        header.version = version;
+        return;
+      }
+      case "exported_at":
+        header.exportedAt = requireString(key, await walker.readValue());
+        return;
+      case "source_backend": {
+        const backend = requireString(key, await walker.readValue());
+        if (backend !== "sqlite" && backend !== "postgresql" && backend !== "postgres")
+          throw new StorageError("E_DOCUMENT_SHAPE", 'source_backend is neither "sqlite" nor "postgresql"');
+        header.sourceBackend = backend === "sqlite" ? "sqlite" : "postgresql";
+        return;
+      }
+      case "producer": {
+        const producer = await walker.readValue();
+        if (producer !== null) header.producer = requireString(key, producer);
+        return;
+      }
+      case "migrations": {
+        const migrations = await walker.readValue();
+        if (migrations !== null && !(Array.isArray(migrations) && migrations.every((name) => typeof name === "string")))
+          throw new StorageError("E_DOCUMENT_SHAPE", "migrations is no array of strings");
+        header.migrations = migrations ?? [];
+        return;
+      }
+      case "manifest":
+        this.manifest = await walker.readValue();
+        return;
+      case "data":
+        throw new StorageError("E_DOCUMENT_DUPLICATE", '"data" stands twice in the document');
+      default:
+        context.warn(`the document's key ${JSON.stringify(key)} is not known and was ignored`);
+        await walker.skipValue();
+    }
+  }
+
+  private async *readData(options: ReadOptions, context: RunContext): AsyncGenerator<RecordBatch, void, undefined> {
+    const { walker } = this;
+    if (!(await walker.enterObject("data"))) return;
+    for await (const key of walker.keys("data")) {
+      const kind = options.catalog.byPath.get(key);
+      if (kind !== undefined) yield* this.readArray(kind, options, context);
+      else if (options.catalog.kinds.some(({ path }) => path.startsWith(`${key}.`)))
+        yield* this.readSection(key, options, context);
+      else await this.skipUnknown(key, options, context);
+    }
+  }
+
+  private async *readSection(
+    section: string,
+    options: ReadOptions,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch, void, undefined> {
+    const { walker } = this;
+    if (!(await walker.enterObject(section))) return;
+    for await (const key of walker.keys(section)) {
+      const path = `${section}.${key}`;
+      const kind = options.catalog.byPath.get(path);
+      if (kind !== undefined) yield* this.readArray(kind, options, context);
+      else await this.skipUnknown(path, options, context);
+    }
+  }
+
+  private async *readArray(
+    kind: RecordKind,
+    options: ReadOptions,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch, void, undefined> {
+    const { walker, window } = this;
+    const { path } = kind;
+    if ((await walker.need()) !== OPEN_ARRAY) {
+      await walker.skipNull(`${path} is no array`);
+      return;
+    }
+    if (options.verify) window.beginDigest();
+    let records: number;
+    if (options.selection.paths.has(path)) {
+      const { tenants } = options.selection;
+      const array = new ArrayReader(
+        walker,
+        kind,
+        {
+          legacy: options.legacy,
+          tenants: tenants === undefined ? undefined : new Set(tenants),
+          limits: options.limits,
+          onDerivedUuid: options.onDerivedUuid,
+          onUnknownField: (name) =>
+            context.warn(`${path}: the field ${JSON.stringify(name)} is not known and was ignored`),
+        },
+        options.openSpool,
+      );
+      yield* array.read(context);
+      records = array.elements;
+    } else {
+      records = await walker.skipValue();
+    }
+    if (options.verify) this.found.set(path, { records, sha256: window.endDigest() });
+  }
+
+  /** A section (or dimension) that the catalog has not; its arrays count in the manifest all the same. */
+  private async skipUnknown(path: string, options: ReadOptions, context: RunContext): Promise<void> {
+    context.warn(`the section ${JSON.stringify(path)} is not known and was ignored`);
+    await this.skipDigested(path, options, !path.includes("."));
+  }
+
+  private async skipDigested(path: string, options: ReadOptions, isSection: boolean): Promise<void> {
+    const { walker, window } = this;
+    const first = await walker.need();
+    if (first === OPEN_OBJECT && isSection) {
+      for await (const key of walker.keys(path)) await this.skipDigested(`${path}.${key}`, options, false);
+      return;
+    }
+    const digested = options.verify && first === OPEN_ARRAY;
+    if (digested) window.beginDigest();
+    const records = await walker.skipValue();
+    if (digested) this.found.set(path, { records, sha256: window.endDigest() });
+  }
+}
+
+function requireString(key: string, value: unknown): string {
+  if (typeof value !== "string") throw new StorageError("E_DOCUMENT_SHAPE", `${key} is no string`);
+  return value;
+}
+
+function unsupported(version: unknown): StorageError {
+  const said = typeof version === "string" && /^[\w.+-]{1,20}$/.test(version) ? `version ${version}` : "this version";
+  return new StorageError("E_DOCUMENT_VERSION", `documents of ${said} are not supported`, {
+    hint: 'Documents of version "1.0" and later 1.x are read.',
+  });
+}

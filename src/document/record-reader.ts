@@ -1,0 +1,274 @@
+/** Turns one record of a document, found by the record scanner, into a row of a batch. */
+import { type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
+import { ByteWriter } from "../codecs/byte-writer.js";
+import { parseStringToken } from "../codecs/codec.js";
+import { codecs, located } from "../codecs/index.js";
+import { copyWithoutLineBreaks } from "../codecs/json-text.js";
+import { deriveUuid, formatUuid } from "../codecs/uuid.js";
+import { StorageError } from "../errors.js";
+import { BatchBuilder, type BatchLimits, type LargeValue } from "../records/record-batch.js";
+import { describeKey } from "../records/record-key.js";
+import { QUOTE } from "./json-scanner.js";
+import { type RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";
+
+export interface RecordReaderOptions {
+  /** Written by llmspell itself. */
+  readonly legacy: boolean;
+  /** Only these tenants' records; undefined = all. */
+  readonly tenants: ReadonlySet<string> | undefined;
+  readonly limits: BatchLimits;
+  /** Makes a UUID of free text and tells of it; undefined = E_INVALID_UUID. */
+  readonly onDerivedUuid: ((text: string, uuid: string) => void) | undefined;
+  /** Called for each field that the kind has not, once per name. */
+  readonly onUnknownField: (name: string) => void;
+}
+
+/** A value that was taken out of the record's text. */
+export type TakenValue = LargeValue | Buffer | StorageError;
+
+const NULL_TOKEN = 0x6e;
+
+export class RecordReader {
+  readonly builder: BatchBuilder;
+  /** Index of the field that may be a LargeValue, and its name as bytes. */
+  readonly largeField: number;
+  private readonly names: readonly Buffer[];
+  private readonly indexOf = new Map<string, number>();
+  private readonly tenantField: number;
+  private readonly typeField: number;
+  /** The field that stood at each place in the record before: records mostly have one order. */
+  private readonly order = new Int32Array(256).fill(-1);
+  /** Of each field of the current record, its value token; -1 where it is missing. */
+  private readonly starts: Int32Array;
+  private readonly ends: Int32Array;
+  private readonly unknown = new Set<string>();
+  private readonly intervalEnds: ReadonlySet<string>;
+
+  constructor(
+    readonly kind: RecordKind,
+    private readonly options: RecordReaderOptions,
+  ) {
+    this.builder = new BatchBuilder(kind, options.limits);
+    this.names = kind.fields.map((field) => Buffer.from(field.name, "utf8"));
+    for (const [index, field] of kind.fields.entries()) this.indexOf.set(field.name, index);
+    this.largeField = kind.fields.findIndex((field) => field.large);
+    this.tenantField = this.indexOf.get("tenant_id") ?? -1;
+    const typeField = kind.postgres.largeObject?.typeField;
+    this.typeField = typeField === undefined ? -1 : fieldIndex(kind, typeField);
+    this.starts = new Int32Array(kind.fields.length);
+    this.ends = new Int32Array(kind.fields.length);
+    this.intervalEnds = new Set(kind.intervals?.map(([, end]) => end));
+  }
+
+  /** The field whose key token is `[start, end)`; -1 for none. */
+  fieldOf(buffer: Buffer, start: number, end: number, place: number): number {
+    const guess = place < this.order.length ? (this.order[place] as number) : -1;
+    if (guess !== -1 && sameBytes(buffer, start + 1, end - 1, this.names[guess] as Buffer)) return guess;
+    const name = JSON.parse(buffer.toString("utf8", start, end)) as string;
+    const index = this.indexOf.get(name) ?? -1;
+    if (index !== -1 && place < this.order.length) this.order[place] = index;
+    return index;
+  }
+
+  /**
+   * Adds the scanned record to the builder; false when it is another tenant's. `taken` is the content of the large field
+   * where that was taken out of the text; for a LargeValue the builder must be empty. Throws a located StorageError.
+   */
+  read(buffer: Buffer, record: RecordScanner, taken?: TakenValue): boolean {
+    let field = -1;
+    let begun = false;
+    try {
+      this.findFields(buffer, record);
+      if (this.isForeign(buffer)) return false;
+      this.builder.begin();
+      begun = true;
+      for (field = 0; field < this.starts.length; field++)
+        if (this.starts[field] !== -1) this.readField(buffer, field, taken);
+      for (field = 0; field < this.starts.length; field++) if (this.starts[field] === -1) this.readMissing(field);
+      field = this.typeField;
+      if (field !== -1) this.setStorageType(field, taken);
+      this.builder.commit();
+      return true;
+    } catch (error) {
+      if (begun) this.builder.rollback();
+      const name = this.kind.fields[field]?.name;
+      throw located(error, {
+        section: this.kind.path,
+        key: describeKey(this.kind, (index) => this.keyValue(buffer, index)),
+        ...(name === undefined ? {} : { field: name }),
+      });
+    }
+  }
+
+  private findFields(buffer: Buffer, record: RecordScanner): void {
+    const { starts, ends } = this;
+    const { tokens, count } = record;
+    starts.fill(-1);
+    let strangers: Set<string> | undefined;
+    let duplicate: string | undefined;
+    for (let place = 0; place < count; place++) {
+      const at = place * TOKEN_WIDTH;
+      const index = this.fieldOf(buffer, tokens[at] as number, tokens[at + 1] as number, place);
+      if (index === -1) {
+        const name = JSON.parse(buffer.toString("utf8", tokens[at], tokens[at + 1])) as string;
+        strangers ??= new Set();
+        if (strangers.has(name)) duplicate ??= name;
+        strangers.add(name);
+        this.reportUnknown(name);
+        continue;
+      }
+      if (starts[index] !== -1) duplicate ??= this.kind.fields[index]?.name;
+      starts[index] = tokens[at + 2] as number;
+      ends[index] = tokens[at + 3] as number;
+    }
+    if (duplicate !== undefined)
+      throw new StorageError("E_DOCUMENT_DUPLICATE", "a key stands twice in one record", { field: duplicate });
+  }
+
+  private reportUnknown(name: string): void {
+    if (this.unknown.has(name)) return;
+    this.unknown.add(name);
+    const { sqlite } = this.kind;
+    const isSurrogate = sqlite.layout === "table" && sqlite.surrogateKey === name;
+    if (!(this.options.legacy && isSurrogate)) this.options.onUnknownField(name);
+  }
+
+  private isForeign(buffer: Buffer): boolean {
+    const { tenants } = this.options;
+    const start = this.tenantField === -1 ? -1 : (this.starts[this.tenantField] as number);
+    if (tenants === undefined || start === -1 || buffer[start] !== QUOTE) return false;
+    return !tenants.has(JSON.parse(buffer.toString("utf8", start, this.ends[this.tenantField])) as string);
+  }
+
+  private readField(buffer: Buffer, index: number, taken: TakenValue | undefined): void {
+    const { builder } = this;
+    const field = this.kind.fields[index] as Field;
+    const from = this.starts[index] as number;
+    const start = builder.arena.length;
+    if (index === this.largeField && taken !== undefined) {
+      if (taken instanceof StorageError) throw taken;
+      if (!Buffer.isBuffer(taken)) {
+        builder.setLarge(taken);
+        return;
+      }
+      builder.arena.copy(taken, 0, taken.length);
+    } else if (buffer[from] === NULL_TOKEN) {
+      if (!this.writeNull(buffer, index, field)) return;
+    } else {
+      this.writeToken(buffer, from, this.ends[index] as number, field, builder.arena);
+    }
+    builder.set(index, start);
+    if (field.constant !== undefined) this.checkConstant(field, builder.valueOf(index).readInt32BE(0));
+  }
+
+  /** False when the value is SQL NULL (and so not to be set). */
+  private writeNull(buffer: Buffer, index: number, field: Field): boolean {
+    const { legacy } = this.options;
+    if (field.large)
+      throw new StorageError("E_LARGE_OBJECT_MISSING", `the ${this.kind.noun} was exported without its content`);
+    if (legacy && this.intervalEnds.has(field.name)) {
+      this.writeInfinity(field);
+      return true;
+    }
+    if (field.type === "vector") throw new StorageError("E_INVALID_EMBEDDING", "the embedding is missing");
+    if (field.nullable && (legacy || field.type !== "json")) return false;
+    const { arena } = this.builder;
+    this.writeToken(buffer, this.starts[index] as number, this.ends[index] as number, field, arena);
+    return true;
+  }
+
+  private writeInfinity(field: Field): void {
+    const token = Buffer.from('"infinity"', "latin1");
+    this.writeToken(token, 0, token.length, field, this.builder.arena);
+  }
+
+  private writeToken(buffer: Buffer, start: number, end: number, field: Field, out: ByteWriter): void {
+    const { legacy, onDerivedUuid } = this.options;
+    if (legacy && field.type === "json" && field.nullable && buffer[start] === QUOTE) {
+      writeEmbeddedJson(parseStringToken(buffer, start, end), out);
+      return;
+    }
+    try {
+      codecs[field.type].fromToken(field, buffer, start, end, out, this.options);
+    } catch (error) {
+      if (onDerivedUuid === undefined || !(error instanceof StorageError) || error.code !== "E_INVALID_UUID")
+        throw error;
+      const text = parseStringToken(buffer, start, end);
+      const uuid = deriveUuid(text);
+      onDerivedUuid(text, formatUuid(uuid, 0));
+      out.copy(uuid, 0, 16);
+    }
+  }
+
+  private checkConstant(field: Field, found: number): void {
+    if (found === field.constant) return;
+    const message = `mismatch: expected ${field.constant}, got ${found}`;
+    if (field.name === "dimension") throw new StorageError("E_DIMENSION_MISMATCH", `Dimension ${message}`);
+    throw new StorageError("E_FIELD_TYPE", message);
+  }
+
+  private readMissing(index: number): void {
+    const { builder } = this;
+    const field = this.kind.fields[index] as Field;
+    const given = this.options.legacy ? field.legacyDefault : undefined;
+    const start = builder.arena.length;
+    if (given !== undefined && "json" in given) {
+      const token = Buffer.from(given.json, "utf8");
+      this.writeToken(token, 0, token.length, field, builder.arena);
+    } else if (given !== undefined && "field" in given) {
+      const value = builder.valueOf(fieldIndex(this.kind, given.field));
+      builder.arena.copy(value, 0, value.length);
+    } else if (given !== undefined) {
+      builder.arena.int32(builder.lengthOf(fieldIndex(this.kind, given.lengthOf)));
+    } else if (this.options.legacy && this.intervalEnds.has(field.name)) {
+      this.writeInfinity(field);
+    } else if (field.nullable) {
+      return;
+    } else {
+      throw new StorageError("E_MISSING_FIELD", "the record lacks a field that it must have");
+    }
+    builder.set(index, start);
+  }
+
+  /** What the document says is only checked: the content's length decides. */
+  private setStorageType(index: number, taken: TakenValue | undefined): void {
+    const { builder } = this;
+    const said = builder.valueOf(index).toString("utf8");
+    const isKnown = said === "bytea" || said === "large_object" || (this.options.legacy && said === "blob");
+    if (!isKnown) throw new StorageError("E_FIELD_TYPE", 'expected "bytea" or "large_object", found another string');
+    const start = builder.arena.length;
+    const isLarge = taken !== undefined && !Buffer.isBuffer(taken);
+    builder.arena.latin1(isLarge ? "large_object" : "bytea");
+    builder.set(index, start);
+  }
+
+  /** A key field's canonical bytes for a message, where they can be read. */
+  private keyValue(buffer: Buffer, index: number): Buffer | undefined {
+    const start = this.starts[index] as number;
+    if (start === -1) return undefined;
+    const out = new ByteWriter(64);
+    try {
+      this.writeToken(buffer, start, this.ends[index] as number, this.kind.fields[index] as Field, out);
+      return out.view();
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+/** JSON that llmspell wrote as a string that holds its text. */
+function writeEmbeddedJson(text: string, out: ByteWriter): void {
+  try {
+    JSON.parse(text);
+  } catch {
+    throw new StorageError("E_INVALID_JSON", "the string does not hold valid JSON");
+  }
+  const bytes = Buffer.from(text, "utf8");
+  copyWithoutLineBreaks(bytes, 0, bytes.length, out);
+}
+
+function sameBytes(buffer: Buffer, start: number, end: number, expected: Buffer): boolean {
+  if (end - start !== expected.length) return false;
+  for (let i = 0; i < expected.length; i++) if (buffer[start + i] !== expected[i]) return false;
+  return true;
+}

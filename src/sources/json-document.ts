@@ -1,0 +1,159 @@
+/** The export document as a source. Format and legacy rules: docs/document-format.md. */
+import { stat } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
+import { DocumentReader, type PartialHeader } from "../document/document-reader.js";
+import { type DocumentHeader, isLegacy, printHead } from "../document/header.js";
+import { type ByteInput, openFileInput, openStreamInput } from "../document/input.js";
+import { ReplayInput } from "../document/replay.js";
+import { Spool } from "../document/spool.js";
+import { StorageError } from "../errors.js";
+import type { BatchLimits } from "../records/record-batch.js";
+import type { RunContext } from "../records/run-context.js";
+import type { Source } from "./source.js";
+
+export interface DocumentSourceOptions extends BatchLimits {
+  /** gzip and zstd are known by their first bytes. */
+  readonly input: { readonly path: string } | { readonly stream: Readable };
+  /** For messages; default: the path, or `-`. */
+  readonly name?: string;
+  readonly catalog?: Catalog;
+  /** Default true; false ignores the digests of a document in our own layout. */
+  readonly verifyManifest?: boolean;
+  /** What becomes of free text in a UUID field. Default `error` (E_INVALID_UUID). */
+  readonly invalidUuid?: "error" | "derive";
+}
+
+/** Derived UUIDs that are reported one by one; of the others only the number. */
+const DERIVED_REPORTED = 100;
+
+/** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
+export function createDocumentSource(options: DocumentSourceOptions): Source {
+  const { input: from, catalog = defaultCatalog, invalidUuid = "error" } = options;
+  const closers: (() => Promise<void>)[] = [];
+  let reader: DocumentReader | undefined;
+  let header: DocumentHeader | undefined;
+  let ours = false;
+  let largeSpool: Promise<Spool> | undefined;
+
+  function closing<T extends { close(): Promise<void> }>(part: T): T {
+    closers.push(() => part.close());
+    return part;
+  }
+
+  async function openInput(context: RunContext): Promise<ByteInput> {
+    if ("path" in from) return closing(await openFileInput(from.path));
+    const { stream } = from;
+    // A read that waits for a stream ends with the run.
+    const abort = () => stream.destroy(new StorageError("E_INTERRUPTED", "the run was interrupted"));
+    context.signal.addEventListener("abort", abort, { once: true });
+    closers.push(async () => context.signal.removeEventListener("abort", abort));
+    return closing(await openStreamInput(stream));
+  }
+
+  /** Reads the rest for the header's sake, and begins again. */
+  async function readTwice(first: DocumentReader, replay: ReplayInput, context: RunContext): Promise<DocumentReader> {
+    const again = "path" in from && (await stat(from.path)).isFile();
+    if (again) replay.stop();
+    await first.scanRest(context);
+    let input: ByteInput;
+    if (again) {
+      input = await openInput(context);
+    } else {
+      const rewound = await replay.rewind();
+      closing(rewound.spool);
+      input = rewound.input;
+    }
+    const second = new DocumentReader(input);
+    await second.readHead(context);
+    return second;
+  }
+
+  function warnReserialised(context: RunContext): void {
+    context.warn(
+      "the document was re-serialised by another program: its digests are not checked, and numbers beyond 2^53 may have been rounded",
+    );
+  }
+
+  return {
+    name: options.name ?? ("path" in from ? from.path : "-"),
+
+    async open(context) {
+      const replay = new ReplayInput(await openInput(context));
+      closing(replay);
+      const first = new DocumentReader(replay);
+      await first.readHead(context);
+      const isWhole = knowsEnough(first.header);
+      reader = first.ended || isWhole ? first : await readTwice(first, replay, context);
+      header = complete(first.header);
+      if (!first.hasData) throw new StorageError("E_DOCUMENT_SHAPE", "the document has no data");
+      ours = isWhole && header.producer !== undefined && replay.beginsWith(Buffer.from(printHead(header), "utf8"));
+      replay.stop();
+      if (!ours && !isLegacy(header)) warnReserialised(context);
+      return { backend: header.sourceBackend, migrations: header.migrations };
+    },
+
+    async estimate() {
+      return undefined;
+    },
+
+    async *read(selection, context) {
+      if (reader === undefined || header === undefined)
+        throw new StorageError("E_UNEXPECTED", "the source is not open");
+      const { batchSize, batchBytes } = options;
+      const derived = new Set<string>();
+      let derivedCount = 0;
+      yield* reader.readRecords(
+        {
+          catalog,
+          selection,
+          legacy: isLegacy(header),
+          verify: ours && (options.verifyManifest ?? true),
+          limits: {
+            ...(batchSize === undefined ? {} : { batchSize }),
+            ...(batchBytes === undefined ? {} : { batchBytes }),
+          },
+          onDerivedUuid:
+            invalidUuid === "error"
+              ? undefined
+              : (text, uuid) => {
+                  derivedCount++;
+                  if (derived.size >= DERIVED_REPORTED || derived.has(text)) return;
+                  derived.add(text);
+                  context.warn(`derived UUID ${uuid} from ${JSON.stringify(text.slice(0, 200))}`);
+                },
+          openSpool: () => {
+            largeSpool ??= Spool.create().then(closing);
+            return largeSpool;
+          },
+        },
+        context,
+      );
+      if (derivedCount > 0) context.warn(`derived ${derivedCount} UUIDs from free text`);
+    },
+
+    async close() {
+      for (const close of closers.splice(0).reverse()) await close();
+    },
+  };
+}
+
+/** Whether what comes after `data` can change nothing: all is there, or enough to know that the document is not legacy. */
+function knowsEnough(header: PartialHeader): boolean {
+  const { version, sourceBackend, migrations, producer } = header;
+  if (version === undefined || sourceBackend === undefined || migrations === undefined) return false;
+  return producer !== undefined || sourceBackend !== "sqlite" || migrations.includes("V1");
+}
+
+function complete(header: PartialHeader): DocumentHeader {
+  const { version, sourceBackend } = header;
+  if (version === undefined) throw new StorageError("E_DOCUMENT_VERSION", "the document names no version");
+  if (sourceBackend === undefined) throw new StorageError("E_DOCUMENT_SHAPE", "the document names no source_backend");
+  return {
+    version,
+    exportedAt: header.exportedAt ?? "",
+    sourceBackend,
+    producer: header.producer,
+    migrations: header.migrations ?? [],
+  };
+}
