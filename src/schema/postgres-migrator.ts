@@ -76,8 +76,9 @@ export async function migratePostgres(
     await prepare(connection, options);
     // Read again: another migration may have been first.
     const { pending } = await plan(connection, migrations);
+    const before = await ownObjects(connection);
     for (const migration of pending) await apply(connection, migration);
-    await finish(connection);
+    if (pending.length > 0) await finish(connection, before);
     await connection.query("COMMIT");
     const applied = migrationStates(pending, new Set(), [], []);
     return { applied, warnings };
@@ -157,12 +158,34 @@ async function record(connection: PostgresConnection, { version, name }: Migrati
   );
 }
 
-/** Default privileges gave the application's role rights that it must not have. */
-async function finish(connection: PostgresConnection): Promise<void> {
+/** Objects of schema llmspell that belong to this role though the schema belongs to another one, which this role may act for. */
+async function ownObjects(connection: PostgresConnection): Promise<Map<string, string>> {
+  const { rows } = await connection.query<{ object: string; owner: string }>(`
+    SELECT object, quote_ident(owner.rolname) AS owner
+    FROM pg_namespace n JOIN pg_roles owner ON owner.oid = n.nspowner,
+      LATERAL (
+        SELECT CASE relkind WHEN 'v' THEN 'VIEW ' ELSE 'TABLE ' END || oid::regclass AS object FROM pg_class
+        WHERE relnamespace = n.oid AND relkind IN ('r', 'p', 'v') AND relowner = to_regrole(quote_ident(current_user))
+        UNION ALL
+        SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc
+        WHERE pronamespace = n.oid AND proowner = to_regrole(quote_ident(current_user))
+      ) AS objects
+    WHERE n.nspname = 'llmspell' AND owner.rolname <> current_user AND pg_has_role(current_user, owner.oid, 'MEMBER')`);
+  return new Map(rows.map(({ object, owner }) => [object, owner]));
+}
+
+/**
+ * What was made in a schema of another role (an administrator continues llmspell's database) goes to that role, or llmspell
+ * could not work on it. And default privileges gave the application's role rights on our record that it must not have.
+ */
+async function finish(connection: PostgresConnection, before: ReadonlyMap<string, string>): Promise<void> {
+  for (const [object, owner] of await ownObjects(connection)) {
+    if (!before.has(object)) await connection.query(`ALTER ${object} OWNER TO ${owner}`);
+  }
   await connection.query(`
     DO $$
     BEGIN
-      IF to_regrole('llmspell_app') IS NOT NULL AND to_regclass('llmspell.storage_migrations') IS NOT NULL THEN
+      IF to_regrole('llmspell_app') IS NOT NULL THEN
         REVOKE INSERT, UPDATE, DELETE ON llmspell.storage_migrations FROM llmspell_app;
       END IF;
     END $$`);

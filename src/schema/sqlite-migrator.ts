@@ -1,5 +1,5 @@
 /** Migrations of SQLite: one transaction, one at a time. */
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fromSqliteError, sqliteCode } from "../backends/sqlite/errors.js";
@@ -61,21 +61,15 @@ export function listSqliteMigrations(database: Database): MigrationState[] {
  * @throws {StorageError} E_READ_ONLY, E_PERMISSION, E_NOT_A_DATABASE, E_LOCKED, E_DISK_FULL, E_SCHEMA
  */
 export async function migrateSqlite(path: string, options: MigrateSqliteOptions = {}): Promise<MigrationReport> {
-  const isNew = !existsSync(path);
-  if (isNew) makeFolder(dirname(resolve(path)), path);
+  if (!existsSync(path)) makeFolder(dirname(resolve(path)), path);
   let database: Database | undefined;
-  let done = false;
   try {
     database = openSqliteForWriting(path, { create: true });
-    const applied = await migrate(database, options);
-    done = true;
-    return { applied, warnings: [] };
+    return { applied: await migrate(database, options), warnings: [] };
   } catch (error) {
     throw options.signal?.aborted === true ? error : fromSqliteError(error);
   } finally {
-    const isEmpty = !done && isNew && database !== undefined && holdsNothing(database);
     database?.close();
-    if (isEmpty) for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
   }
 }
 
@@ -85,15 +79,6 @@ function makeFolder(folder: string, path: string): void {
   } catch (error) {
     const readOnly = ["EACCES", "EPERM", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "");
     throw new StorageError(readOnly ? "E_READ_ONLY" : "E_IO", `${path}: its folder cannot be made`, {}, error);
-  }
-}
-
-/** Whether the file is as good as not made: nobody else has put anything in. */
-function holdsNothing(database: Database): boolean {
-  try {
-    return database.prepare("SELECT 1 FROM sqlite_master LIMIT 1").get() === undefined;
-  } catch {
-    return false;
   }
 }
 
@@ -121,7 +106,8 @@ async function begin(database: Database, { lockTimeoutSeconds = 60, signal }: Mi
   for (;;) {
     signal?.throwIfAborted();
     try {
-      if (holdsNothing(database)) database.pragma("journal_mode = WAL");
+      if (database.prepare("SELECT 1 FROM sqlite_master LIMIT 1").get() === undefined)
+        database.pragma("journal_mode = WAL");
       database.exec("BEGIN IMMEDIATE");
       return;
     } catch (error) {

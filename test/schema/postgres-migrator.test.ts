@@ -196,6 +196,26 @@ describePostgres("migrating PostgreSQL", () => {
     await admin.query(`ALTER DATABASE ${database.name} OWNER TO postgres`);
   });
 
+  it("as an administrator in a database of llmspell's role: everything belongs to that role", async () => {
+    await using database = await createTestDatabase();
+    const admin = await connect(database.url);
+    await admin.query('CREATE EXTENSION vector; CREATE EXTENSION "uuid-ossp"');
+    await using owner = await createTestRole(database);
+    await admin.query(`GRANT CREATE ON DATABASE ${database.name} TO ${owner.name}`);
+    await admin.query(`CREATE SCHEMA llmspell AUTHORIZATION ${owner.name}; SET ROLE ${owner.name}`);
+    await admin.query(`BEGIN; ${llmspellPostgresSql(8)}; COMMIT; RESET ROLE`);
+    await migratePostgres(admin);
+    const { rows } = await admin.query(`
+      SELECT DISTINCT owner FROM (
+        SELECT relowner::regrole::text FROM pg_class WHERE relnamespace = 'llmspell'::regnamespace
+        UNION ALL SELECT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'llmspell'::regnamespace
+      ) AS objects (owner)`);
+    expect(rows).toEqual([{ owner: owner.name }]);
+    const connection = await connect(owner.url);
+    await connection.query("SELECT llmspell.create_event_log_partition('2001-01-01 UTC', '2001-02-01 UTC')");
+    await connection.close();
+  });
+
   it("as a role without rights: E_PERMISSION with what to do, and nothing is written", async () => {
     await using database = await createTestDatabase();
     await using stranger = await createTestRole(database);
@@ -284,6 +304,26 @@ describe("migrating the embedded PostgreSQL", () => {
       const salted = pbkdf2Sync("pässword", Buffer.from(salt ?? "", "base64"), Number(iterations), 32, "sha256");
       const clientKey = createHmac("sha256", salted).update("Client Key").digest();
       expect(createHash("sha256").update(clientKey).digest("base64")).toBe(storedKey);
+    } finally {
+      await connection.close();
+    }
+  });
+
+  it("without the right to create roles: a warning; the rights follow when the role is there", async () => {
+    const connection = await connectPostgres({ pglite: temporaryPath("store") }, { create: true });
+    try {
+      await connection.query('CREATE EXTENSION vector; CREATE EXTENSION "uuid-ossp"; CREATE EXTENSION pgcrypto');
+      await connection.query("CREATE ROLE keeper; GRANT CREATE ON DATABASE postgres TO keeper; SET ROLE keeper");
+      const report = await migratePostgres(connection);
+      expect(report.warnings).toEqual([expect.stringContaining("llmspell_app")]);
+      expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
+      await connection.query("RESET ROLE; CREATE ROLE llmspell_app LOGIN; SET ROLE keeper");
+      expect(ids((await migratePostgres(connection)).applied)).toEqual(["V12"]);
+      const { rows } = await connection.query(`
+        SELECT has_table_privilege('llmspell_app', 'llmspell.hook_history', 'INSERT') AS hooks,
+               has_table_privilege('llmspell_app', 'llmspell.graph_entities', 'SELECT') AS views,
+               has_table_privilege('llmspell_app', 'llmspell.storage_migrations', 'INSERT') AS ours`);
+      expect(rows).toEqual([{ hooks: true, views: true, ours: false }]);
     } finally {
       await connection.close();
     }

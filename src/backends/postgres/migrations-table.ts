@@ -59,19 +59,18 @@ WHERE n.nspname = 'llmspell' AND c.relkind IN ('r', 'p') AND NOT c.relispartitio
 
 const EXTENSIONS = `
 SELECT (SELECT count(*) FROM pg_catalog.pg_extension WHERE extname IN ('vector', 'uuid-ossp'))::int AS extensions,
-       (SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'llmspell')::int AS schemas,
-       (SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = 'llmspell_app')::int AS roles`;
+       (SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'llmspell')::int AS schemas`;
 
 function presentVersions(
   relations: ReadonlyMap<string, Relation>,
-  server: { extensions: number; schemas: number; roles: number },
+  server: { extensions: number; schemas: number },
 ): Set<number> {
   const present = new Set<number>();
   if (server.extensions === 2 && server.schemas === 1) present.add(1);
   for (const [version, tables] of TABLES) {
     if (tables.every((table) => relations.has(table))) present.add(version);
   }
-  if (server.roles === 1 && relations.get("entities")?.forced && relations.get("event_log")?.forced) present.add(12);
+  if (relations.get("entities")?.forced && relations.get("event_log")?.forced) present.add(12);
   if (relations.get("entities")?.keyWidth === 2 && relations.get("relationships")?.keyWidth === 2) present.add(15);
   return present;
 }
@@ -80,7 +79,7 @@ function presentVersions(
 export async function readPostgresMigrations(connection: PostgresQueryable): Promise<PostgresMigrations> {
   const relations = new Map<string, Relation>();
   for (const row of (await connection.query(RELATIONS)).rows as Relation[]) relations.set(row.name, row);
-  const server = (await connection.query(EXTENSIONS)).rows[0] as { extensions: number; schemas: number; roles: number };
+  const server = (await connection.query(EXTENSIONS)).rows[0] as { extensions: number; schemas: number };
   const recorded = async (table: string, time: string): Promise<RecordedMigration[]> => {
     if (!relations.get(table)?.readable) return [];
     const sql = `SELECT version, name::text AS name, ${time}::text AS "appliedAt" FROM llmspell.${table} ORDER BY version`;

@@ -17,5 +17,6 @@ CREATE TABLE event_log_rebuilt (
 -- after the swap
 CREATE UNIQUE INDEX IF NOT EXISTS storage_event_log_seconds ON event_log(tenant_id, timestamp, event_id)
   WHERE timestamp_us IS NULL;
+CREATE INDEX IF NOT EXISTS idx_event_log_sequence ON event_log(sequence DESC);
 -- llmspell looks for the greatest sequence of a tenant before each insert, by what was a UNIQUE constraint.
 CREATE INDEX IF NOT EXISTS storage_event_log_sequence ON event_log(tenant_id, sequence);
