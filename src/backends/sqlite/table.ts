@@ -53,7 +53,7 @@ export function uniqueIndexes(database: Database, table: string): readonly Reado
 
 /** The canonical time of the seconds and the companion, in SQL (codecs/timestamp.ts, fromSqliteTime). */
 export function exactTimeSql(seconds: string, exact: string | undefined): string {
-  const plain = `WHEN ${seconds} = 9999999999 THEN 9223372036854775807 WHEN ${seconds} = -9999999999 THEN -9223372036854775807 - 1 ELSE (${seconds} - 946684800) * 1000000 END`;
+  const plain = `WHEN ${seconds} = 9999999999 THEN 9223372036854775807 WHEN ${seconds} = -9999999999 THEN -9223372036854775807 - 1 ELSE (${seconds} - 946684800) * 1000000`;
   if (exact === undefined) return `CASE ${plain} END`;
   return `CASE WHEN ${exact} IS NOT NULL AND ${secondsOfSql(exact)} = ${seconds} THEN ${exact} ${plain} END`;
 }
