@@ -150,6 +150,11 @@ export class SampleRecords {
     return { uuid: hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5") };
   }
 
+  /** A natural key: another seed's rows never meet it. */
+  private name(prefix: string, i: number): string {
+    return `${prefix}-${i}-${this.uuid(prefix, i).uuid.slice(0, 8)}`;
+  }
+
   private contentHash(i: number): string {
     return createHash("sha256").update(`${this.seed}:content:${i}`).digest("hex");
   }
@@ -241,7 +246,7 @@ export class SampleRecords {
       pattern_id: this.uuid("procedural_patterns", i),
       tenant_id: this.tenant(i),
       scope: random.pick(["global", "session:1", "用户"]),
-      key: `key-${i}`,
+      key: this.name("key", i),
       value: this.text(random),
       frequency: i === 0 ? 2147483647n : BigInt(random.int(1, 20)),
       first_seen: this.freeTime(random, i % 180),
@@ -256,7 +261,7 @@ export class SampleRecords {
     return {
       state_id: this.uuid("agent_states", i),
       tenant_id: this.tenant(i),
-      agent_id: `agent-${i}`,
+      agent_id: this.name("agent", i),
       agent_type: random.pick(["planner", "coder", "агент"]),
       state_data: state,
       schema_version: 1n,
@@ -272,7 +277,7 @@ export class SampleRecords {
     return {
       kv_id: this.uuid("kv_store", i),
       tenant_id: this.tenant(i),
-      key: `${i}/${this.text(random, 80)}`,
+      key: `${this.name("kv", i)}/${this.text(random, 80)}`,
       value: i === 0 ? Buffer.alloc(0) : i === 1 ? everyByte : random.bytes(random.int(0, 80) + this.padding),
       metadata: [null, { json: "null" }, this.json(random)][i % 3] ?? null,
       created_at: this.freeTime(random, i % 180),
@@ -283,7 +288,7 @@ export class SampleRecords {
   private workflowState(i: number, random: SampleRandom): SampleRow {
     return {
       tenant_id: this.tenant(i),
-      workflow_id: `workflow-${i}-${random.pick(["a", "é", "😀"])}`,
+      workflow_id: `${this.name("workflow", i)} ${random.pick(["a", "é", "😀"])}`,
       workflow_name: random.chance(0.3) ? null : this.text(random, 500),
       state_data: i === 0 ? { json: "null" } : this.json(random),
       current_step: BigInt(random.int(0, 12)),
