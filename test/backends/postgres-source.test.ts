@@ -417,13 +417,17 @@ describePostgres("the PostgreSQL source", () => {
       const source = sourceOf(other, { mode, batchSize: 1 });
       const context = contextOf();
       await source.open(context);
+      let killed = false;
       const reading = (async () => {
-        for await (const _ of source.read(everything, context))
-          await withClient(other.url, (client) =>
-            client.query(
-              "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'llmspell-storage' AND datname = current_database()",
-            ),
-          );
+        for await (const _ of source.read(everything, context)) {
+          if (!killed)
+            await withClient(other.url, (client) =>
+              client.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'llmspell-storage' AND datname = current_database()",
+              ),
+            );
+          killed = true;
+        }
       })();
       expect((await failureOf(reading)).code).toBe("E_CONNECTION_LOST");
       await source.close();

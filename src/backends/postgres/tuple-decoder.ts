@@ -23,6 +23,8 @@ const SIGNATURE = Buffer.from("PGCOPY\n\xff\r\n\0", "latin1");
 /** Signature, int32 flags, int32 length of the extension that follows. */
 const HEADER_BYTES = 19;
 const LEAST_CAPACITY = 65536;
+/** A buffer that one huge row needed is given back after it. */
+const MOST_KEPT = 4194304;
 
 function malformed(what: string): StorageError {
   return new StorageError("E_UNEXPECTED", `the server's data is malformed: ${what}`);
@@ -35,8 +37,8 @@ export class CopyDecoder implements TupleDecoder {
   readonly lengths: Int32Array;
   private start = 0;
   private stop = 0;
-  /** Whether `bytes` is ours to write into, not a chunk that was given. */
-  private owned = false;
+  /** Where rows are put together that came in several chunks. */
+  private own = Buffer.alloc(0);
   private headerRead = false;
   private trailerRead = false;
 
@@ -48,18 +50,20 @@ export class CopyDecoder implements TupleDecoder {
   push(chunk: Buffer): void {
     const left = this.stop - this.start;
     if (left === 0) {
+      if (this.own.length > MOST_KEPT) this.own = Buffer.alloc(0);
       this.bytes = chunk;
-      this.owned = false;
       this.start = 0;
       this.stop = chunk.length;
       return;
     }
-    if (!this.owned || this.stop + chunk.length > this.bytes.length) {
-      // Twice what is there, so that a row of many chunks is not copied once per chunk.
-      const grown = Buffer.allocUnsafeSlow(Math.max(LEAST_CAPACITY, left * 2, left + chunk.length));
-      this.bytes.copy(grown, 0, this.start, this.stop);
-      this.bytes = grown;
-      this.owned = true;
+    if (this.bytes !== this.own || this.stop + chunk.length > this.own.length) {
+      const needed = left + chunk.length;
+      // Twice what is there, so that a row of many chunks is not copied once per chunk; kept, so that little is garbage.
+      const target =
+        needed <= this.own.length ? this.own : Buffer.allocUnsafeSlow(Math.max(LEAST_CAPACITY, needed * 2));
+      this.bytes.copy(target, 0, this.start, this.stop);
+      this.own = target;
+      this.bytes = target;
       this.start = 0;
       this.stop = left;
     }
