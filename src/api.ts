@@ -141,7 +141,16 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   }
   const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
   const shared = common(options, target, config);
-  const sink = await createSink(target, { ...shared, onConflict, onOrphan, vectorsAs, dryRun, producer: PRODUCER });
+  const tenant = options.tenants?.length === 1 ? options.tenants[0] : undefined;
+  const sink = await createSink(target, {
+    ...shared,
+    onConflict,
+    onOrphan,
+    vectorsAs,
+    dryRun,
+    tenant,
+    producer: PRODUCER,
+  });
   return transfer(source, sink, options, dryRun);
 }
 

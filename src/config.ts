@@ -179,7 +179,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   const chosen = layers.find((layer) => layer.backend !== undefined);
   let backend: Config["backend"];
   if (chosen?.backend !== undefined) {
-    backend = { name: chosen.backend, reason: `[storage] backend in ${chosen.file}` };
+    backend = { name: chosen.backend, reason: `[storage] backend is set in ${chosen.file}` };
   } else if (databaseUrl !== undefined) {
     backend = { name: "postgresql", reason: "DATABASE_URL is set" };
   }

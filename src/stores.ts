@@ -92,7 +92,7 @@ export function chooseStore(
   }
   return {
     location: configuredStore("sqlite", config),
-    chosenBecause: "the default, since neither DATABASE_URL nor [storage] backend is set",
+    chosenBecause: "neither DATABASE_URL nor [storage] backend is set",
   };
 }
 
@@ -140,6 +140,8 @@ export interface SinkOptions {
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly vectorsAs?: "blob" | "vec0" | undefined;
   readonly dryRun?: boolean | undefined;
+  /** Row-level security lets a role without BYPASSRLS write one tenant's records, when it says which. */
+  readonly tenant?: string | undefined;
   readonly compress?: "auto" | "gzip" | "zstd" | "none" | undefined;
   readonly force?: boolean | undefined;
   /** What a document names as its producer. */
@@ -204,7 +206,13 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     case "pglite": {
       const { createPostgresSink } = await import("./sinks/postgres.js");
       const connect = await postgresConnector(location, options);
-      return createPostgresSink({ ...load, connect, name: storeName(location) });
+      const { tenant } = options;
+      return createPostgresSink({
+        ...load,
+        connect,
+        name: storeName(location),
+        ...(tenant === undefined ? {} : { tenant }),
+      });
     }
     case "sqlite": {
       const { createSqliteTarget } = await import("./sqlite-target.js");

@@ -28,7 +28,7 @@ function choose(flags: DatabaseFlags): Chosen {
   const name = storeName(location);
   output.line(`Database: ${name}`);
   if (chosenBecause !== undefined) {
-    output.line(`Hint: chosen by ${chosenBecause}; --backend or --database names another.`);
+    output.line(`Hint: chosen because ${chosenBecause}; --backend or --database names another.`);
   }
   const head = { database: name, ...(chosenBecause === undefined ? {} : { chosenBecause }) };
   return { location: location as Database, config, output, head };

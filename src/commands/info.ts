@@ -53,7 +53,7 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
   for (const line of obstacles.lines()) output.line(line);
   output.result({
     store: storeName(location),
-    ...Object.fromEntries(facts.map(({ label, value }) => [label, value])),
+    ...Object.fromEntries(facts.map(({ name, value }) => [name, value])),
     sourceBackend: backend,
     migrations,
     records: result.totals.read,
@@ -71,6 +71,8 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
 }
 
 interface Fact {
+  /** In the JSON result. */
+  readonly name: string;
   readonly label: string;
   readonly text: string;
   readonly value: unknown;
@@ -78,7 +80,12 @@ interface Fact {
 
 /** What the store is outside its records. */
 async function physicalFacts(location: StoreLocation, config: Config, signal: AbortSignal): Promise<Fact[]> {
-  const fact = (label: string, text: string, value: unknown = text): Fact => ({ label, text, value });
+  const fact = (name: string, label: string, text: string, value: unknown = text): Fact => ({
+    name,
+    label,
+    text,
+    value,
+  });
   switch (location.type) {
     case "sqlite": {
       const [{ openSqliteForReading }, { inspectSqlite }] = await Promise.all([
@@ -90,9 +97,9 @@ async function physicalFacts(location: StoreLocation, config: Config, signal: Ab
         const { bytes, sqliteVersion, embeddings } = inspectSqlite(database, location.path, catalog.kinds);
         const shapes = [...embeddings].map(([table, shape]) => `${table} (${shape})`);
         return [
-          fact("SQLite", sqliteVersion),
-          fact("Size", formatBytes(bytes), bytes),
-          fact("Embedding tables", shapes.join(", ") || "none", Object.fromEntries(embeddings)),
+          fact("sqliteVersion", "SQLite", sqliteVersion),
+          fact("bytes", "Size", formatBytes(bytes), bytes),
+          fact("embeddings", "Embedding tables", shapes.join(", ") || "none", Object.fromEntries(embeddings)),
         ];
       } finally {
         database.close();
@@ -106,9 +113,9 @@ async function physicalFacts(location: StoreLocation, config: Config, signal: Ab
       try {
         const { serverVersion, extensions, databaseBytes } = await inspectPostgres(connection);
         return [
-          fact("PostgreSQL", serverVersion),
-          fact("pgvector", extensions.get("vector")?.installed ?? "not installed"),
-          fact("Size", formatBytes(databaseBytes), databaseBytes),
+          fact("serverVersion", "PostgreSQL", serverVersion),
+          fact("pgvectorVersion", "pgvector", extensions.get("vector")?.installed ?? "not installed"),
+          fact("bytes", "Size", formatBytes(databaseBytes), databaseBytes),
         ];
       } finally {
         await connection.close();
@@ -116,7 +123,7 @@ async function physicalFacts(location: StoreLocation, config: Config, signal: Ab
     }
     case "document": {
       const size = location.path === "-" ? undefined : statSync(location.path, { throwIfNoEntry: false })?.size;
-      return size === undefined ? [] : [fact("Size", formatBytes(size), size)];
+      return size === undefined ? [] : [fact("bytes", "Size", formatBytes(size), size)];
     }
     case "stream":
       return [];

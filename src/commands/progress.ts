@@ -27,18 +27,23 @@ function formatSeconds(seconds: number): string {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-/** `artifacts.content: 1,200 of about 5,000 records, 3.1 MB, 400 records/s, about 10 s left` */
-export function progressText({ path, records, bytes }: Progress, seconds: number, total: number | undefined): string {
+/**
+ * `artifacts.content: 1,200 of about 5,000 records, 3.1 MB, 400 records/s, about 10 s left`. `estimate` is left out where it
+ * has been exceeded.
+ */
+export function progressText(
+  { path, records, bytes }: Progress,
+  seconds: number,
+  estimate: number | undefined,
+): string {
   const rate = seconds > 0 ? records / seconds : 0;
+  const total = estimate === undefined || estimate < records ? undefined : estimate;
   const parts = [
-    total === undefined
-      ? `${formatCount(records)} records`
-      : `${formatCount(records)} of about ${formatCount(total)} records`,
+    `${formatCount(records)}${total === undefined ? "" : ` of about ${formatCount(total)}`} records`,
     formatBytes(bytes),
     `${formatCount(Math.round(rate))} records/s`,
   ];
-  if (total !== undefined && total > records && rate > 0)
-    parts.push(`about ${formatSeconds((total - records) / rate)} left`);
+  if (total !== undefined && rate > 0) parts.push(`about ${formatSeconds((total - records) / rate)} left`);
   return `${path}: ${parts.join(", ")}`;
 }
 

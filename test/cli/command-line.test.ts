@@ -1,0 +1,144 @@
+/** What needs no database: help, versions, usage. */
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { commandNames, createProgram } from "../../src/commands/program.js";
+import { ERROR_CODES } from "../../src/errors.js";
+import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const cli = `${root}dist/cli.js`;
+const version = (JSON.parse(readFileSync(`${root}package.json`, "utf8")) as { version: string }).version;
+
+let workspace: Workspace;
+beforeAll(() => {
+  workspace = createWorkspace();
+});
+afterAll(() => workspace[Symbol.dispose]());
+
+function program(): Command {
+  return createProgram(async () => {}, new AbortController().signal);
+}
+
+/** Every command that does something, with its words. */
+function leaves(parent: Command, words: readonly string[] = []): [string, Command][] {
+  return parent.commands.flatMap((command): [string, Command][] => {
+    const path = [...words, command.name()];
+    return command.commands.length === 0 ? [[path.join(" "), command]] : leaves(command, path);
+  });
+}
+
+describe("llmspell", () => {
+  it("prints its version", async () => {
+    expect(await workspace.must(["--version"])).toMatchObject({ stdout: `llmspell-storage ${version}\n`, stderr: "" });
+  });
+
+  it.each(leaves(program()).map(([name]) => name))("%s --help has every option and examples", async (name) => {
+    const { stdout } = await workspace.must([...name.split(" "), "--help"]);
+    const [, command] = leaves(program()).find(([words]) => words === name) as [string, Command];
+    for (const { long } of command.options) expect(stdout).toContain(`${long} `);
+    expect(stdout).toMatch(new RegExp(`Examples:\n {2}.*llmspell ${name}`, "s"));
+  });
+
+  it.each([
+    [["exec", "return 1"], "unknown command 'exec'", "storage export, storage import"],
+    [["storage", "exprot"], "unknown command 'exprot'", "Did you mean export?"],
+    [["session", "list"], "unknown command 'session'", "database migrations list"],
+    [[], "no command is given", "storage export"],
+    [["storage"], "no command is given", "storage export"],
+    [["storage", "export"], "required option '--output <FILE>' not specified", "--help"],
+    [["storage", "export", "--output"], "option '--output <FILE>' argument missing", "--help"],
+    [["storage", "export", "--output", "x.json", "--jq", "."], "unknown option '--jq'", "--help"],
+    [
+      ["storage", "export", "--output", "x.json", "--backend", "mysql"],
+      "The backends are sqlite and postgres",
+      "--help",
+    ],
+    [["storage", "export", "--output", "x.json", "--include", "sesions"], "unknown section: sesions", "sessions, "],
+    [
+      ["storage", "import", "--input", "x.json", "--on-conflict", "replace"],
+      "Allowed choices are update, skip, error",
+      "",
+    ],
+    [["storage", "import", "--input", "x.json", "--rejects", "r"], "--rejects needs --on-error skip", ""],
+    [
+      ["storage", "import", "--input", "x.json", "--on-error", "skip", "--rejects", "x.json"],
+      "--rejects names a file that",
+      "",
+    ],
+    [["storage", "migrate", "--from", "a.db", "--to", "./a.db"], "source and target are the same store", ""],
+    [["storage", "migrate", "--from", "a.db", "--to", "b.json"], "the target is no database", ""],
+    [["storage", "info", "a.db", "--backend", "sqlite"], "name the store once", ""],
+    [["storage", "info", "what"], "not a store: what", "postgresql:// URL"],
+    [["database", "health", "--database", "x.json"], "names a document, not a database", ""],
+    [["database", "health", "--backend", "postgres"], "no PostgreSQL connection is configured", "DATABASE_URL"],
+  ])("%j is refused: %s", async (words, message, hint) => {
+    const { status, stderr } = await workspace.run(words);
+    expect(status).toBe(2);
+    const error = stderr.slice(stderr.indexOf("Error: "));
+    expect(error.split("\n")[0]).toContain(message);
+    expect(error.split("\n")[0]).toMatch(/ \[E_(USAGE|CONFIG)\]$/);
+    expect(error).toContain(hint);
+    expect(error).not.toMatch(/\n\s+at .*\.js/);
+  });
+
+  it("says which Node it needs before it loads anything", () => {
+    const older = "data:text/javascript,Object.defineProperty(process.versions,'node',{value:'20.20.2'})";
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      ["--import", older, cli, "storage", "info", "x.db"],
+      {
+        encoding: "utf8",
+      },
+    );
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    expect(stderr).toContain("needs Node 22.15 or newer; this is 20.20.2");
+  });
+});
+
+describe("the documentation", () => {
+  const read = (path: string): string => readFileSync(root + path, "utf8");
+
+  it("lists every error code with its exit status and meaning", () => {
+    const rows = [...read("docs/errors.md").matchAll(/^\| `(E_\w+)` \| (\d+) \| (.*) \|$/gm)].map((row) =>
+      row.slice(1),
+    );
+    expect(rows).toEqual(Object.entries(ERROR_CODES).map(([code, { exit, meaning }]) => [code, String(exit), meaning]));
+  });
+
+  it("says every command and every option, and none that is not there", () => {
+    const text = read("docs/command-line.md");
+    for (const name of commandNames(program())) expect(text).toContain(`llmspell ${name}`);
+    const options = new Set(leaves(program()).flatMap(([, { options }]) => options.map(({ long }) => long as string)));
+    const documented = new Set(
+      [...text.matchAll(/^\| (`--[^|]*) \|/gm)].flatMap(([, cell]) => cell?.match(/--[a-z-]+/g) ?? []),
+    );
+    expect([...documented].sort()).toEqual([...options, "--help"].sort());
+  });
+
+  /** The lines of shell blocks that run llmspell, without redirections and what they are piped into or from. */
+  function commandsOf(path: string): string[] {
+    const blocks = [...read(path).matchAll(/^```sh\n(.*?)^```/gms)].map(([, block]) => block as string);
+    const lines = blocks.flatMap((block) => block.split("\n"));
+    return lines
+      .flatMap((line) => line.match(/llmspell (storage|database) [^#|>\n]*/g) ?? [])
+      .map((line) => line.trim());
+  }
+
+  it.each(["README.md", "docs/command-line.md", "docs/configuration.md", "docs/errors.md"])(
+    "%s has no command that is not understood",
+    async (path) => {
+      for (const line of commandsOf(path)) {
+        let understood = false;
+        const parser = createProgram(async () => {
+          understood = true;
+        }, new AbortController().signal);
+        await parser.parseAsync(line.split(/\s+/).slice(1), { from: "user" });
+        expect([line, understood]).toEqual([line, true]);
+      }
+      if (path === "README.md") expect(commandsOf(path).length).toBeGreaterThan(8);
+    },
+  );
+});

@@ -1,0 +1,87 @@
+import { describe, expect, it } from "vitest";
+import type { TransferResult } from "../../src/api.js";
+import { errorLines, reportError } from "../../src/commands/error-report.js";
+import { formatBytes, progressText } from "../../src/commands/progress.js";
+import { statisticsLines } from "../../src/commands/statistics.js";
+import { StorageError } from "../../src/errors.js";
+
+function result(counts: Partial<TransferResult["totals"]>): TransferResult {
+  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, ...counts };
+  return {
+    source: "a",
+    target: "b",
+    header: { backend: "sqlite", migrations: ["V1"] },
+    kinds: [
+      { path: "vector_embeddings.384", label: "Vectors", ...totals },
+      { path: "vector_embeddings.768", label: "Vectors", ...totals },
+      { path: "sessions", label: "Sessions", ...totals, inserted: 0, updated: 0 },
+    ],
+    totals,
+    notes: ["a note"],
+    dryRun: false,
+    seconds: 1,
+  };
+}
+
+describe("the statistics", () => {
+  it("count inserted and updated as imported, add up what shares a label, and leave out zeros", () => {
+    expect(statisticsLines("Imported", result({ inserted: 1000, updated: 234 }))).toEqual([
+      "✅ Imported 1,234 total records:",
+      "  - Vectors: 2,468",
+      "a note",
+    ]);
+  });
+
+  it("name what was skipped, dropped and rejected", () => {
+    const lines = statisticsLines("Imported", result({ skipped: 1000, dropped: 2, rejected: 3 }));
+    expect(lines).toEqual(["✅ Imported 0 total records", "Skipped: 1,000", "Dropped: 2", "Rejected: 3", "a note"]);
+  });
+});
+
+describe("an error", () => {
+  it("is a line with its code, then place, causes and hint, each once and without passwords", () => {
+    const cause = new Error("connect to postgresql://u:secret@h failed\nsecond line", {
+      cause: new Error("ECONNREFUSED"),
+    });
+    const error = new StorageError(
+      "E_CONNECT",
+      "cannot connect to postgresql://u:se:c/r@et@h/d",
+      {
+        section: "sessions",
+        key: "tenant_id=a",
+        field: "status",
+        detail: "ECONNREFUSED",
+        hint: "see postgres://u:secret@h",
+      },
+      cause,
+    );
+    expect(errorLines(reportError(error))).toEqual([
+      "Error: cannot connect to postgresql://u@h/d [E_CONNECT]",
+      "  at section sessions, record tenant_id=a, field status",
+      "Caused by: ECONNREFUSED",
+      "Caused by: connect to postgresql://u@h failed",
+      "Hint: see postgres://u@h",
+    ]);
+  });
+});
+
+describe("progress", () => {
+  it("says what is left where it can", () => {
+    const progress = { path: "event_log", records: 1200, pathRecords: 200, bytes: 3_100_000 };
+    expect(progressText(progress, 3, 5000)).toBe(
+      "event_log: 1,200 of about 5,000 records, 3.1 MB, 400 records/s, about 10 s left",
+    );
+    expect(progressText(progress, 3, undefined)).toBe("event_log: 1,200 records, 3.1 MB, 400 records/s");
+    expect(progressText(progress, 3, 100)).toBe("event_log: 1,200 records, 3.1 MB, 400 records/s");
+  });
+
+  it.each([
+    [0, "0 bytes"],
+    [999, "999 bytes"],
+    [1000, "1.0 kB"],
+    [104_857_600, "104.9 MB"],
+    [3_000_000_000, "3.0 GB"],
+  ])("%i bytes are %s", (bytes, text) => {
+    expect(formatBytes(bytes)).toBe(text);
+  });
+});
