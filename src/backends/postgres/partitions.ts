@@ -1,5 +1,7 @@
 /** Monthly partitions: those that a load's records need and the target lacks are made in the load's transaction. */
 import { fieldIndex } from "../../catalog/index.js";
+import { located } from "../../codecs/index.js";
+import { type ErrorContext, StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import type { PostgresConnection } from "./connection.js";
 import { quote, SCHEMA, type TargetTable } from "./target-table.js";
@@ -159,7 +161,12 @@ export class MonthPartitions {
     const { connection, table } = this;
     const name = `${SCHEMA}.${quote(await this.freeName(base))}`;
     const bounds = `FROM (${boundText(from, "MINVALUE")}) TO (${boundText(to, "MAXVALUE")})`;
-    await connection.query(`CREATE TABLE ${name} PARTITION OF ${table.name} FOR VALUES ${bounds}`);
+    const statement = `CREATE TABLE ${name} PARTITION OF ${table.name} FOR VALUES ${bounds}`;
+    try {
+      await connection.query(statement);
+    } catch (error) {
+      throw located(error, { section: table.kind.path, ...needed(error, statement) });
+    }
     // Read directly, a partition does not know its parent's policies: without any of its own it shows nothing.
     if (table.rowSecurity.enabled) await connection.query(`ALTER TABLE ${name} ENABLE ROW LEVEL SECURITY`);
     if (table.rowSecurity.forced) await connection.query(`ALTER TABLE ${name} FORCE ROW LEVEL SECURITY`);
@@ -181,6 +188,12 @@ export class MonthPartitions {
       if (rows[0]?.taken === false) return name;
     }
   }
+}
+
+/** What the owner of the table can do for a role that may not. */
+function needed(error: unknown, statement: string): ErrorContext {
+  if (!(error instanceof StorageError) || error.code !== "E_PERMISSION") return {};
+  return { hint: `The records need a partition that only the table's owner can make: ${statement}` };
 }
 
 function boundText(time: bigint | undefined, unbounded: string): string {
