@@ -23,7 +23,10 @@ describe("conflicts in SQLite", () => {
       const table = sqlite.layout === "vector" ? sqlite.metadataTable : sqlite.table;
       for (const { type, name, column } of fields)
         if (type === "uuid")
-          execute(path, `PRAGMA foreign_keys = OFF; UPDATE ${table} SET ${column ?? name} = upper(replace(${column ?? name}, '-', ''))`);
+          execute(
+            path,
+            `PRAGMA foreign_keys = OFF; UPDATE ${table} SET ${column ?? name} = upper(replace(${column ?? name}, '-', ''))`,
+          );
     }
   }
 
