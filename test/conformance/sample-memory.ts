@@ -14,6 +14,7 @@ import {
   type SampleRow,
   type SampleValue,
 } from "../helpers/sample-records.js";
+import { isTags } from "../helpers/sample-values.js";
 import { type MemoryRecord, memoryRecord } from "./memory-store.js";
 
 function token(value: SampleValue): string | undefined {
@@ -24,7 +25,7 @@ function token(value: SampleValue): string | undefined {
   if ("time" in value) return typeof value.time === "bigint" ? String(value.time) : JSON.stringify(value.time);
   if ("json" in value) return value.json;
   if ("uuid" in value) return JSON.stringify(value.uuid);
-  if ("tags" in value) return JSON.stringify(value.tags);
+  if (isTags(value)) return JSON.stringify(value);
   const { buffer, byteOffset, byteLength } = value.vector;
   return JSON.stringify(Buffer.from(buffer, byteOffset, byteLength).toString("base64"));
 }

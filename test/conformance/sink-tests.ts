@@ -1,5 +1,5 @@
 /** What every sink must do, and what every sink into a database must do. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { fieldIndex } from "../../src/catalog/index.js";
 import { runPipeline } from "../../src/pipeline.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
@@ -55,11 +55,13 @@ export function registerSinkTests(factory: StoreFactory): void {
     const records = sampleMemoryRecords({ records: 25, contentSizes: [0, 5, MIB - 1, MIB, MIB + 1] });
     const others = sampleMemoryRecords({ records: 10, seed: "others", contentSizes: [MIB, 3] });
 
-    beforeEach(async () => {
+    beforeAll(async () => {
       store = await factory.open();
     });
 
-    afterEach(() => store.close());
+    beforeEach(() => store.clear());
+
+    afterAll(() => store.close());
 
     it("takes every record of every kind, and counts them", async () => {
       const { report } = await load(store, records);

@@ -14,7 +14,7 @@ import {
   type SampleTable,
   type SampleValue,
 } from "./sample-records.js";
-import { postgresTime, type SampleTime, sqliteTime } from "./sample-values.js";
+import { isTags, postgresTime, type SampleTime, sqliteTime } from "./sample-values.js";
 
 export { DEFAULT_CONTENT_SIZES, type SampleOptions, type SampleTable } from "./sample-records.js";
 
@@ -50,7 +50,7 @@ function sqliteValue(value: SampleValue, spellings: boolean): string | bigint | 
   if ("time" in value) return sqliteTime(value.time);
   if ("json" in value) return value.json;
   if ("uuid" in value) return spellings ? spelled(value.uuid) : value.uuid;
-  if ("tags" in value) return JSON.stringify(value.tags);
+  if (isTags(value)) return JSON.stringify(value);
   return rawVector(value.vector);
 }
 
@@ -139,7 +139,7 @@ function postgresValue(value: SampleValue): unknown {
   if ("time" in value) return postgresTime(value.time);
   if ("json" in value) return value.json;
   if ("uuid" in value) return value.uuid;
-  if ("tags" in value) return value.tags;
+  if (isTags(value)) return value;
   return vectorText(value.vector);
 }
 

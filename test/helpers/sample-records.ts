@@ -1,7 +1,9 @@
 /** Sample rows of every record kind, by the columns that both backends share. */
 import { createHash } from "node:crypto";
 import {
+  FIRST_TIME,
   type JsonForm,
+  LAST_TIME,
   SampleRandom,
   type SampleTime,
   sampleJson,
@@ -41,10 +43,9 @@ export type SampleValue =
   | { readonly json: string }
   | { readonly uuid: string }
   | { readonly vector: Float32Array }
-  | { readonly tags: readonly (string | null)[] };
+  | readonly (string | null)[];
 
 export type SampleRow = Readonly<Record<string, SampleValue>>;
-
 export interface SampleOptions {
   /** Default "sample". */
   readonly seed?: string;
@@ -68,19 +69,15 @@ export interface SampleOptions {
 }
 
 const MIB = 1048576;
-
 /** Both sides of the line from which PostgreSQL keeps content in a large object. */
 export const DEFAULT_CONTENT_SIZES: readonly number[] = [0, 1, 256, MIB - 1, MIB, MIB + 1, 3 * MIB + 17];
 
+const EVERY_BYTE = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
 const TENANTS = ["tenant-a", "租户 😀", "O'Brien & Söhne"] as const;
-
 const SECOND = 1000000n;
 const DAY = 86400n * SECOND;
 /** 2025-03-30T22:00:00Z: the rows' days reach over months, and over a change to summer time. */
 const START = 1743372000n * SECOND;
-/** 4713-11-24 BC and 294276-12-31 23:59:59.999999: PostgreSQL's first and last microsecond. */
-const FIRST_TIME = -210866803200000000n;
-const LAST_TIME = 9224318015999999999n;
 
 /** Makes the rows of one database; every table has a random stream of its own. */
 export class SampleRecords {
@@ -212,8 +209,7 @@ export class SampleRecords {
   }
 
   private entity(i: number, random: SampleRandom): SampleRow {
-    // Every fourth is another version of the one before, where versions can be held; some within one second of it.
-    const versionOf = this.beyondSqlite && i % 4 === 3 ? i - 1 : i;
+    const versionOf = this.originalEntity(i);
     return {
       entity_id: this.uuid("entities", versionOf),
       tenant_id: this.tenant(versionOf),
@@ -222,6 +218,11 @@ export class SampleRecords {
       properties: this.json(random),
       ...this.intervals(i, random),
     };
+  }
+
+  /** Every fourth entity is another version of the one before, where versions can be held. */
+  private originalEntity(i: number): number {
+    return this.beyondSqlite && i % 4 === 3 ? i - 1 : i;
   }
 
   private relationship(i: number, random: SampleRandom): SampleRow {
@@ -235,10 +236,6 @@ export class SampleRecords {
       properties: this.json(random),
       ...this.intervals(i, random),
     };
-  }
-
-  private originalEntity(i: number): number {
-    return this.beyondSqlite && i % 4 === 3 ? i - 1 : i;
   }
 
   private pattern(i: number, random: SampleRandom): SampleRow {
@@ -273,12 +270,11 @@ export class SampleRecords {
   }
 
   private kvEntry(i: number, random: SampleRandom): SampleRow {
-    const everyByte = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
     return {
       kv_id: this.uuid("kv_store", i),
       tenant_id: this.tenant(i),
       key: `${this.name("kv", i)}/${this.text(random, 80)}`,
-      value: i === 0 ? Buffer.alloc(0) : i === 1 ? everyByte : random.bytes(random.int(0, 80) + this.padding),
+      value: i === 0 ? Buffer.alloc(0) : i === 1 ? EVERY_BYTE : random.bytes(random.int(0, 80) + this.padding),
       metadata: [null, { json: "null" }, this.json(random)][i % 3] ?? null,
       created_at: this.freeTime(random, i % 180),
       updated_at: this.freeTime(random, i % 180),
@@ -358,7 +354,7 @@ export class SampleRecords {
       created_by: random.chance(0.5) ? null : this.text(random, 255),
       version: BigInt(random.int(1, 3)),
       parent_artifact_id: random.chance(0.8) ? null : this.text(random, 512),
-      tags: this.tags(random),
+      tags: sampleTags(random),
       stored_at: this.freeTime(random, i % 180),
       updated_at: this.freeTime(random, i % 180),
     };
@@ -393,17 +389,12 @@ export class SampleRecords {
       triggering_component: this.text(random, 255),
       component_id: this.text(random, 255),
       modified_operation: random.chance(0.5),
-      tags: this.tags(random),
+      tags: sampleTags(random),
       retention_priority: BigInt(random.int(0, 10)) - 5n,
       context_size: BigInt(context.length),
       contains_sensitive_data: random.chance(0.1),
       metadata: this.json(random),
       created_at: this.freeTime(random, i % 180),
     };
-  }
-
-  private tags(random: SampleRandom): SampleValue {
-    const tags = sampleTags(random);
-    return tags === null ? null : { tags };
   }
 }

@@ -169,6 +169,11 @@ export function sampleTags(random: SampleRandom): (string | null)[] | null {
   return Array.from({ length: random.int(0, 4) }, () => random.pick(pool));
 }
 
+/** Tags, among values of other types. */
+export function isTags(value: unknown): value is readonly (string | null)[] {
+  return Array.isArray(value);
+}
+
 /** float32 values in the usual range, with edges: -0, denormals, the largest. */
 export function sampleVector(random: SampleRandom, dimension: number): Float32Array {
   const bytes = random.bytes(dimension * 4);
@@ -181,6 +186,10 @@ export function sampleVector(random: SampleRandom, dimension: number): Float32Ar
 
 /** Microseconds since the Unix epoch. */
 export type SampleTime = bigint | "infinity" | "-infinity";
+
+/** 4713-11-24 BC and 294276-12-31 23:59:59.999999: PostgreSQL's first and last microsecond. */
+export const FIRST_TIME = -210866803200000000n;
+export const LAST_TIME = 9224318015999999999n;
 
 const MICROSECONDS_PER_DAY = 86400000000n;
 
