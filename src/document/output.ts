@@ -197,7 +197,9 @@ export class StreamOutput implements ByteOutput {
   }
 
   write(bytes: Buffer): Promise<void> {
-    return this.unlessClosed((done) => this.stream.write(bytes, done));
+    // A stream may keep what it was given (a PassThrough does), and the caller will write over its memory.
+    const kept = this.owned ? Buffer.from(bytes) : bytes;
+    return this.unlessClosed((done) => this.stream.write(kept, done));
   }
 
   async finish(): Promise<void> {
