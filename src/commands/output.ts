@@ -25,8 +25,8 @@ export interface Output {
   warn(text: string): void;
   /** On stderr, with --verbose. */
   detail(text: string): void;
-  /** On stderr, always; with --json also as the result. */
-  error(error: StorageError): void;
+  /** On stderr, always; with --json also as the result, unless `hasResult`. */
+  error(error: StorageError, hasResult?: boolean): void;
 }
 
 /** int8 values as JSON strings; everything else as JSON.stringify does. */
@@ -37,6 +37,8 @@ function toJson(value: object): string {
 export function createOutput(options: OutputOptions): Output {
   const { quiet, verbose, json, logFormat, documentOnStdout } = options;
   const results = documentOnStdout ? process.stderr : process.stdout;
+  // Which then carries nothing else, so that it can be parsed.
+  const resultOnStderr = json === true && documentOnStdout === true;
   const log = (level: string, text: string, fields: object = {}): void => {
     const message = redact(text);
     const line = logFormat === "json" ? toJson({ time: new Date().toISOString(), level, message, ...fields }) : message;
@@ -53,18 +55,18 @@ export function createOutput(options: OutputOptions): Output {
       if (json) results.write(`${toJson(value)}\n`);
     },
     info(text, fields) {
-      if (!quiet) log("info", text, fields);
+      if (!quiet && !resultOnStderr) log("info", text, fields);
     },
     warn(text) {
-      if (!quiet) log("warning", logFormat === "json" ? text : `Warning: ${text}`);
+      if (!quiet && !resultOnStderr) log("warning", logFormat === "json" ? text : `Warning: ${text}`);
     },
     detail(text) {
       if (verbose) log("debug", text);
     },
-    error(error) {
+    error(error, hasResult = false) {
       const report = reportError(error);
-      if (json) results.write(`${toJson({ error: report })}\n`);
-      if (json && documentOnStdout) return;
+      if (json && !hasResult) results.write(`${toJson({ error: report })}\n`);
+      if (resultOnStderr) return;
       const stack = verbose ? errorStack(error) : undefined;
       if (logFormat === "json") {
         const { message, ...fields } = report;

@@ -4,6 +4,7 @@ import type { TransferOptions, TransferResult } from "../api.js";
 import { expandPath } from "../config.js";
 import { EXIT, StorageError } from "../errors.js";
 import type { Rejection } from "../records/run-context.js";
+import { reportError } from "./error-report.js";
 import { createOutput, type Output } from "./output.js";
 import { createProgressDisplay, formatCount } from "./progress.js";
 import { openRejectsFile } from "./rejects.js";
@@ -59,6 +60,7 @@ export async function runTransfer(
   const progress = await createProgressDisplay(output, flags);
   const rejects = rejectsPath === undefined ? undefined : await openRejectsFile(expandPath(rejectsPath));
   let first: Rejection | undefined;
+  const warnings: string[] = [];
   let result: TransferResult;
   try {
     result = await transfer({
@@ -69,7 +71,10 @@ export async function runTransfer(
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       onStart: (_header, estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),
-      onWarning: (message) => output.warn(message),
+      onWarning(message) {
+        warnings.push(message);
+        output.warn(message);
+      },
       ...(onError === "stop"
         ? {}
         : {
@@ -84,10 +89,12 @@ export async function runTransfer(
     await rejects?.close();
   }
   for (const line of statisticsLines(done, result)) output.line(line);
-  output.result(resultObject(result));
-  if (result.totals.rejected === 0) return EXIT.done;
-  output.error(rejectedError(result.totals.rejected, first, rejectsPath));
-  return EXIT.rejected;
+  const { rejected } = result.totals;
+  const error = rejected === 0 ? undefined : rejectedError(rejected, first, rejectsPath);
+  output.result({ ...resultObject(result), warnings, ...(error === undefined ? {} : { error: reportError(error) }) });
+  if (error === undefined) return EXIT.done;
+  output.error(error, true);
+  return error.exitStatus;
 }
 
 function rejectedError(count: number, first: Rejection | undefined, rejectsPath: string | undefined): StorageError {

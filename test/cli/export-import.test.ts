@@ -78,7 +78,13 @@ describe("storage export", () => {
       "--json",
     ]);
     expect(Object.keys(JSON.parse(stdout) as object)).toContain("manifest");
-    expect(JSON.parse(stderr)).toMatchObject({ total: 180, labels: { Vectors: 48, Hooks: RECORDS } });
+    expect(JSON.parse(stderr)).toMatchObject({ total: 180, labels: { Vectors: 48, Hooks: RECORDS }, warnings: [] });
+    const failed = await workspace.run(["storage", "export", "--database", "missing.db", "--output", "-", "--json"]);
+    expect([failed.status, failed.stdout, JSON.parse(failed.stderr)]).toMatchObject([
+      3,
+      "",
+      { error: { exitStatus: 3 } },
+    ]);
   });
 
   it("compresses by the name, or as told", async () => {
@@ -349,7 +355,7 @@ describe("storage import", () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: "E_INPUT_NOT_FOUND", exitStatus: 2 } });
   });
 
-  it("is undone by SIGINT, at once by a second one", async () => {
+  it("is undone by SIGINT", async () => {
     const target = fresh(".db");
     const before = readFileSync(document).subarray(0, 200_000);
     const child = workspace.start(["storage", "import", "--database", target, "--input", "-"], { stdin: "" });
@@ -389,6 +395,14 @@ describeWithTools(["jq"], "rejected records", () => {
     expect(stdout).toContain("Rejected: 2\n");
     expect(stderr).toContain("Error: 2 records were rejected [E_REJECTED]");
     expect(statSync(rejects).mode & 0o777).toBe(0o600);
+    const json = await workspace.run([
+      ...["storage", "export", "--database", bad, "--output", output, "--on-error", "skip", "--json"],
+    ]);
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      total: 178,
+      rejected: 2,
+      error: { code: "E_REJECTED", exitStatus: 6 },
+    });
     const lines = read(rejects)
       .trimEnd()
       .split("\n")

@@ -1,0 +1,187 @@
+/** database migrate | health | migrations list, and what PostgreSQL as a target or source says, through the binary. */
+import { writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
+import { withClient } from "../helpers/content-digest.js";
+import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createTestDatabase, createTestRole, describePostgres } from "../helpers/postgres-server.js";
+import { fillPostgres, fillSqlite } from "../helpers/sample-data.js";
+import { describeWithTools } from "../helpers/system-tools.js";
+
+let workspace: Workspace;
+beforeAll(() => {
+  workspace = createWorkspace();
+});
+afterAll(() => workspace[Symbol.dispose]());
+
+describe("database, on SQLite", () => {
+  it("names the default database and what chose it, creates it, and finds it up to date", async () => {
+    const missing = await workspace.run(["database", "health"]);
+    expect([missing.status, missing.stderr]).toEqual([3, expect.stringContaining("[E_STORE_NOT_FOUND]")]);
+    const path = workspace.path(".local/share/llmspell/llmspell.db");
+    const head = [
+      `Database: sqlite:${path}`,
+      "Hint: chosen because neither DATABASE_URL nor [storage] backend is set; --backend or --database names another.",
+    ];
+    expect(missing.stdout.trimEnd().split("\n")).toEqual(head);
+
+    const first = await workspace.must(["database", "migrate"]);
+    expect(first.stdout.split("\n").slice(0, 3)).toEqual([...head, "  applied V1 initial-setup"]);
+    expect(first.stdout).toMatch(/✅ Applied \d+ migrations\n$/);
+    const second = await workspace.must(["database", "migrate", "--backend", "sqlite"]);
+    expect(second.stdout.split("\n").slice(1)).toEqual(["✅ The schema is up to date", ""]);
+
+    const { stdout } = await workspace.must(["database", "health", "--json"]);
+    expect(JSON.parse(stdout)).toMatchObject({ database: `sqlite:${path}`, connected: true, journalMode: "wal" });
+  });
+
+  it("lists what is pending in a database that llmspell made, and changes nothing by looking", async () => {
+    const path = workspace.path("llmspell.db");
+    createLlmspellSqlite(path);
+    const list = await workspace.must(["database", "migrations", "list", "--database", path]);
+    expect(list.stdout).toMatch(/^ {2}V13 {2}applied {2}hook-history/m);
+    expect(list.stdout).toMatch(/^ {2}S1 {3}pending {2}exact-values$/m);
+    expect(list.stdout).toMatch(/^Pending: S1, .*Run `llmspell database migrate`\.$/m);
+    const again = await workspace.must(["database", "health", "--database", path]);
+    expect(again.stdout).toContain("✅ Connected\nSQLite: ");
+    expect(again.stdout).toContain("Pending: S1");
+  });
+});
+
+describePostgres("database, on PostgreSQL", () => {
+  it("says that there is no schema, makes it, and then what the role may do", async () => {
+    await using database = await createTestDatabase();
+    const env = { DATABASE_URL: database.url };
+    const before = await workspace.must(["database", "health"], { env });
+    expect(before.stdout).toContain("chosen because DATABASE_URL is set");
+    expect(before.stdout).toContain("Schema: none yet\nRole: postgres (superuser)\nMigrations: ");
+    expect(before.stdout).toMatch(/Pending: V\d.*Run `llmspell database migrate`/);
+
+    expect((await workspace.must(["database", "migrate"], { env })).stdout).toMatch(/✅ Applied \d+ migrations\n$/);
+    const after = await workspace.must(["database", "health", "--backend", "postgres"], { env });
+    expect(after.stdout).toMatch(/Server: PostgreSQL \d+\.\d+; pgvector: \d+\.\d+\.\d+\n/);
+    expect(after.stdout).toMatch(/Row-level security: on for (\d+) of \d+ tables, forced on the owner for \1\n/);
+    expect(after.stdout).toContain("  export: yes, all tenants\n  import: yes\n");
+    expect(after.stdout).toContain("✅ The schema is up to date\n");
+    expect(after.stdout).not.toContain("Hint:");
+  });
+
+  it("refuses an import without the schema, and says what to do", async () => {
+    await using database = await createTestDatabase();
+    const source = workspace.path("tiny.db");
+    createLlmspellSqlite(source);
+    fillSqlite(source, { records: 3, contentSizes: [1] });
+    const { status, stdout, stderr } = await workspace.run([
+      "storage",
+      "migrate",
+      "--from",
+      source,
+      "--to",
+      database.url,
+    ]);
+    expect([status, stdout]).toEqual([5, expect.not.stringContaining("✅")]);
+    expect(stderr).toMatch(/^Error: .* \[E_NOT_MIGRATED\]\n/);
+    expect(stderr).toContain("llmspell database migrate");
+    const [row] = (
+      await withClient(database.url, (client) => client.query("SELECT to_regnamespace('llmspell') AS schema"))
+    ).rows;
+    expect(row).toEqual({ schema: null });
+  });
+
+  describeWithTools(["jq"], "with jq", () => {
+    it("runs the README's quick start and compares as the guide does", async () => {
+      await using database = await createTestDatabase();
+      const source = workspace.path("quick.db");
+      createLlmspellSqlite(source);
+      fillSqlite(source, { records: 5, contentSizes: [0, 10] });
+      const { stdout } = await workspace.bash(
+        `llmspell storage export --backend sqlite --output dev-data.json
+       export DATABASE_URL="$URL"
+       llmspell database migrate --backend postgres
+       llmspell storage import --backend postgres --input dev-data.json
+       llmspell storage export --backend postgres --output prod-verify.json
+       llmspell database health
+       diff <(jq -S .data dev-data.json) <(jq -S .data prod-verify.json)`,
+        { env: { URL: database.url, LLMSPELL_SQLITE_PATH: source } },
+      );
+      expect(stdout).toContain(
+        "Importing data into postgres backend from dev-data.json...\nReading JSON file...\n✅ Imported 75 total records:\n  - Vectors: 20\n",
+      );
+      expect(stdout).toContain(
+        "Exporting data from postgres backend to prod-verify.json...\n✅ Exported 75 total records:\n  - Vectors: 20\n",
+      );
+    });
+  });
+
+  it("never shows a password, whatever goes wrong", async () => {
+    await using database = await createTestDatabase();
+    await createLlmspellPostgres(database.url);
+    await fillPostgres(database.url, { records: 3, contentSizes: [1] });
+    const password = "s3cret/p@ss:w#rd";
+    await using role = await createTestRole(database, { attributes: "SUPERUSER", password });
+    const wrong = new URL(role.url);
+    wrong.password = encodeURIComponent(`${password}-wrong`);
+    const missing = new URL(role.url);
+    missing.pathname = "/no_such_database";
+    const unreachable = new URL(role.url);
+    unreachable.port = "1";
+    writeFileSync(workspace.path("config.toml"), "[storage.postgresql]\nconnection_timeout_seconds = 1\n");
+    const texts: string[] = [];
+    const run = async (status: number, url: string, ...words: string[]): Promise<string> => {
+      const outcome = await workspace.run(words, { env: { DATABASE_URL: url } });
+      texts.push(outcome.stdout, outcome.stderr);
+      expect([words, outcome.stderr, outcome.status]).toEqual([words, outcome.stderr, status]);
+      return outcome.stdout + outcome.stderr;
+    };
+    for (const words of [[], ["--verbose"], ["--json"], ["--log-format", "json"]]) {
+      await run(0, role.url, "database", "health", ...words);
+      await run(0, role.url, "database", "migrate", ...words);
+      await run(0, role.url, "storage", "info", "postgres", ...words);
+      await run(0, role.url, "storage", "export", "--output", "secret.json", ...words);
+      await run(0, role.url, "storage", "import", "--input", "secret.json", ...words);
+      await run(0, role.url, "storage", "migrate", "--from", role.url, "--to", "secret.db", ...words);
+      expect(await run(3, wrong.href, "database", "health", ...words)).toContain("E_AUTHENTICATION");
+      expect(await run(3, missing.href, "storage", "info", "postgres", ...words)).toContain("E_STORE_NOT_FOUND");
+      expect(await run(3, unreachable.href, "storage", "import", "--input", "secret.json", ...words)).toContain(
+        "Connection timeout after 1 seconds",
+      );
+      await run(2, role.url, "storage", "info", role.url.replace("postgresql://", "mysql://"), ...words);
+      await run(2, role.url, "storage", "info", `postgresql://u:${password}@h/d`, ...words);
+    }
+    const shown = texts.join("\n");
+    expect(shown).not.toContain("s3cret");
+    expect(shown).not.toContain(encodeURIComponent(password));
+    // The role itself is shown, or the test would prove nothing.
+    expect(shown).toContain(`postgresql://${role.name}@`);
+  });
+
+  it("tells a role that row-level security binds what it may do", async () => {
+    await using database = await createTestDatabase();
+    await createLlmspellPostgres(database.url);
+    await fillPostgres(database.url, { records: 3, contentSizes: [1] });
+    await using role = await createTestRole(database, { attributes: "NOSUPERUSER" });
+    await withClient(database.url, (client) =>
+      client.query(
+        `GRANT USAGE ON SCHEMA llmspell TO ${role.name}; GRANT SELECT ON ALL TABLES IN SCHEMA llmspell TO ${role.name}`,
+      ),
+    );
+    const { stdout } = await workspace.must(["database", "health", "--database", role.url]);
+    expect(stdout).toContain(`Role: ${role.name} (no superuser, no BYPASSRLS)\n`);
+    expect(stdout).toContain("  export: one tenant at a time, with --tenant; for all: ALTER ROLE");
+    expect(stdout).toContain("  import: no; INSERT or UPDATE is missing on ");
+
+    const all = await workspace.run(["storage", "export", "--database", role.url, "--output", "rls.json"]);
+    expect([all.status, all.stderr]).toEqual([3, expect.stringContaining("[E_ROW_SECURITY]")]);
+    const one = await workspace.must([
+      "storage",
+      "export",
+      "--database",
+      role.url,
+      "--output",
+      "rls.json",
+      "--tenant",
+      "tenant-a",
+    ]);
+    expect(one.stdout).toMatch(/✅ Exported [1-9]\d* total records:/);
+  });
+});
