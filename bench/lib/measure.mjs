@@ -1,10 +1,18 @@
 // One trial is one fresh process, measured from outside.
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 export const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
+const gnuTime = "/usr/bin/time";
+
+function installGnuTime() {
+  const script = fileURLToPath(new URL("../../scripts/install-test-tools.sh", import.meta.url));
+  const { status } = spawnSync("sh", [script, "time"], { stdio: ["ignore", "ignore", "inherit"] });
+  if (status !== 0) throw new Error(`the benches need GNU time at ${gnuTime}`);
+}
 
 /** Runs `llmspell` under GNU time: `{ seconds, rssMegabytes }` (10^6 bytes, the peak of its resident set). */
 export function measureLlmspell(args, options = {}) {
@@ -13,7 +21,8 @@ export function measureLlmspell(args, options = {}) {
 
 /** Runs a command under GNU time. Throws with its last words when it fails. */
 export function measure(command, { env = {}, cwd } = {}) {
-  const result = spawnSync("/usr/bin/time", ["-v", ...command], {
+  if (!existsSync(gnuTime)) installGnuTime();
+  const result = spawnSync(gnuTime, ["-v", ...command], {
     cwd,
     env: { PATH: process.env.PATH, HOME: cwd, LANG: "C.UTF-8", ...env },
     encoding: "utf8",
