@@ -38,13 +38,21 @@ export interface LoadOptions extends Partial<PostgresSinkOptions> {
   readonly batchBytes?: number;
   /** Collects rejected records: --on-error skip. */
   readonly rejections?: Rejection[];
+  /** With `rejections`: takes the rejected records' texts, read when they are rejected. */
+  readonly rejected?: string[];
+}
+
+async function textOf(rejection: Rejection): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of rejection.record ?? []) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 /** Loads records in the order given. */
 export async function load(
   url: string,
   records: Iterable<MemoryRecord>,
-  { rejections, batchSize, batchBytes, ...options }: LoadOptions = {},
+  { rejections, rejected, batchSize, batchBytes, ...options }: LoadOptions = {},
 ): Promise<PipelineResult> {
   const limits = {
     ...(batchSize === undefined ? {} : { batchSize }),
@@ -54,7 +62,14 @@ export async function load(
     source: createMemorySource(records, limits),
     sink: createPostgresSink({ connect: () => connectPostgres({ url }), name: "postgres", ...options }),
     selection: everything(options.catalog),
-    ...(rejections === undefined ? {} : { onReject: (rejection: Rejection) => void rejections.push(rejection) }),
+    ...(rejections === undefined
+      ? {}
+      : {
+          onReject: async (rejection: Rejection) => {
+            rejections.push(rejection);
+            rejected?.push(await textOf(rejection));
+          },
+        }),
   });
 }
 
@@ -78,7 +93,7 @@ function documentForm(field: Field, largeObject: string | undefined): string {
   const column = `t."${columnOf(field)}"`;
   switch (field.type) {
     case "timestamp":
-      return `CASE WHEN isfinite(${column}) THEN to_jsonb((extract(epoch FROM ${column}) * 1000000)::int8)
+      return `CASE WHEN isfinite(${column}) THEN to_jsonb((extract(epoch FROM ${column}) * 1000000)::numeric(30, 0))
         ELSE to_jsonb(${column}::text) END`;
     case "vector":
       return `to_jsonb(encode(substring(vector_send(${column}) FROM 5), 'hex'))`;

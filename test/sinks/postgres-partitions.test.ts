@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { monthOf } from "../../src/backends/postgres/partitions.js";
+import { failureOf } from "../conformance/expectations.js";
+import { createLlmspellPostgres } from "../fixtures/index.js";
+import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { load, record, rowsOf, sql, Token } from "./postgres-support.js";
+
+const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+const event = (n: number, timestamp: unknown) =>
+  record("event_log", {
+    tenant_id: "t",
+    event_id: id(n),
+    event_type: "e",
+    correlation_id: id(n),
+    timestamp,
+    sequence: 1,
+    language: "lua",
+    payload: {},
+  });
+const kv = (n: number, more: Record<string, unknown> = {}) =>
+  record("kv_store", { kv_id: id(n), tenant_id: "t", key: `k${n}`, value: "", created_at: 0, updated_at: 0, ...more });
+
+describePostgres("partitions of the event log", () => {
+  let database: TestDatabase;
+  const url = (): string => database.url;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    await createLlmspellPostgres(database.url);
+  });
+  afterAll(() => database.drop());
+  beforeEach(() =>
+    sql(
+      url(),
+      `TRUNCATE llmspell.kv_store, llmspell.sessions, llmspell.artifacts, llmspell.artifact_content, llmspell.event_log;
+       SELECT lo_unlink(oid) FROM pg_largeobject_metadata`,
+    ),
+  );
+
+  const bounds = (): Promise<Record<string, unknown>[]> =>
+    sql(
+      url(),
+      `SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bounds FROM pg_inherits i
+       JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'llmspell.event_log'::regclass ORDER BY 1`,
+    );
+  beforeEach(() =>
+    sql(
+      url(),
+      `DO $$ DECLARE name text; BEGIN
+         FOR name IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass
+         LOOP EXECUTE 'DROP TABLE ' || name; END LOOP; END $$`,
+    ),
+  );
+
+  it("are made for the months that the events need, and no others", async () => {
+    const times: unknown[] = [
+      "infinity",
+      "-infinity",
+      new Token("-210866803200000000"),
+      new Token("9224318015999999999"),
+      0,
+      -1,
+      951782400000000, // 2000-02-29
+      253402300799999999n.toString(),
+    ].map((time) => (typeof time === "string" && /^\d+$/.test(time) ? new Token(time) : time));
+    const records = times.map((time, n) => event(n, time));
+    await load(url(), records);
+    expect(await bounds()).toEqual([
+      {
+        name: "event_log_1969_12",
+        bounds: "FOR VALUES FROM ('1969-12-01 00:00:00+00') TO ('1970-01-01 00:00:00+00')",
+      },
+      {
+        name: "event_log_1970_01",
+        bounds: "FOR VALUES FROM ('1970-01-01 00:00:00+00') TO ('1970-02-01 00:00:00+00')",
+      },
+      {
+        name: "event_log_2000_02",
+        bounds: "FOR VALUES FROM ('2000-02-01 00:00:00+00') TO ('2000-03-01 00:00:00+00')",
+      },
+      {
+        name: "event_log_9999_12",
+        bounds: "FOR VALUES FROM ('9999-12-01 00:00:00+00') TO ('10000-01-01 00:00:00+00')",
+      },
+      { name: "event_log_after_9999", bounds: "FOR VALUES FROM ('10000-01-01 00:00:00+00') TO (MAXVALUE)" },
+      { name: "event_log_before_0001", bounds: "FOR VALUES FROM (MINVALUE) TO ('0001-01-01 00:00:00+00')" },
+    ]);
+    expect(await rowsOf(url(), "event_log")).toHaveLength(times.length);
+    const { report } = await load(url(), records);
+    expect(report.counts.get("event_log")).toMatchObject({ inserted: 0, updated: times.length });
+    expect(await bounds()).toHaveLength(6);
+  });
+
+  it("fill the gaps between those that are there, whatever their names and bounds", async () => {
+    await sql(
+      url(),
+      `CREATE TABLE llmspell.event_log_2020_01 PARTITION OF llmspell.event_log
+         FOR VALUES FROM ('2020-01-01 05:45:00+05:45') TO ('2020-01-20 00:00:00+05:45');
+       CREATE TABLE llmspell.event_log_2020_02 PARTITION OF llmspell.event_log
+         FOR VALUES FROM ('2021-01-01 00:00:00+00') TO ('2021-02-01 00:00:00+00')`,
+    );
+    const at = (text: string): number => Date.parse(text) * 1000;
+    await load(url(), [
+      event(1, at("2020-01-05T00:00:00Z")),
+      event(2, at("2020-01-25T00:00:00Z")),
+      event(3, at("2020-02-25T00:00:00Z")),
+      event(4, at("2021-01-25T00:00:00Z")),
+    ]);
+    expect(await bounds()).toEqual([
+      {
+        name: "event_log_2020_01",
+        bounds: "FOR VALUES FROM ('2020-01-01 00:00:00+00') TO ('2020-01-19 18:15:00+00')",
+      },
+      {
+        name: "event_log_2020_01_2",
+        bounds: "FOR VALUES FROM ('2020-01-19 18:15:00+00') TO ('2020-02-01 00:00:00+00')",
+      },
+      {
+        name: "event_log_2020_02",
+        bounds: "FOR VALUES FROM ('2021-01-01 00:00:00+00') TO ('2021-02-01 00:00:00+00')",
+      },
+      {
+        name: "event_log_2020_02_2",
+        bounds: "FOR VALUES FROM ('2020-02-01 00:00:00+00') TO ('2020-03-01 00:00:00+00')",
+      },
+    ]);
+  });
+
+  it("are not made where a default partition takes everything", async () => {
+    await sql(url(), "CREATE TABLE llmspell.other_events PARTITION OF llmspell.event_log DEFAULT");
+    await load(url(), [event(1, 0), event(2, "infinity")]);
+    expect(await bounds()).toEqual([{ name: "other_events", bounds: "DEFAULT" }]);
+    expect(await rowsOf(url(), "event_log")).toHaveLength(2);
+  });
+
+  it("are gone with a run that fails", async () => {
+    await failureOf(load(url(), [event(1, 0), kv(1), kv(1)]));
+    expect(await bounds()).toEqual([]);
+  });
+
+  it("begin and end with the calendar's months", () => {
+    const micros = (text: string): bigint => BigInt(Date.parse(text) - Date.UTC(2000, 0, 1)) * 1000n;
+    for (let year = 1; year < 9999; year += 7)
+      for (let month = 1; month < 12; month++) {
+        const text = (m: number): string =>
+          `${String(year).padStart(4, "0")}-${String(m).padStart(2, "0")}-01T00:00:00Z`;
+        const [from, to] = [micros(text(month)), micros(text(month + 1))];
+        for (const time of [from, to - 1n]) {
+          const range = monthOf(time);
+          if (range.from !== from || range.to !== to) throw new Error(`${year}-${month} is ${range.suffix}`);
+        }
+      }
+  });
+});
