@@ -94,7 +94,11 @@ export async function connectPostgres(
     // The name and the user are those that PGlite makes its cluster with.
     const config = { stream: () => server.socket, user: "postgres", database: "postgres", application_name, types };
     connection = new OpenConnection(new pg.Client({ ...config, ssl: false }), `pglite:${target.pglite}`, server);
-    await connection.start(attempt);
+    try {
+      await connection.start(attempt);
+    } catch (error) {
+      throw fromPostgresError(error, { detail: connection.name });
+    }
   } else {
     connection = await connectToServer(target.url, application_name, attempt);
   }
