@@ -1,4 +1,5 @@
 /** Rows of the target as records: to name them, to compare their keys, to reject them, to put them back. */
+import type { Statement } from "better-sqlite3";
 import type { RecordKind } from "../../catalog/index.js";
 import { BatchBuilder, type RecordBatch } from "../../records/record-batch.js";
 import type { Load } from "./load.js";
@@ -24,6 +25,7 @@ export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords
   const select = database.prepare(`SELECT ${reader.select} FROM ${table} AS t WHERE t.rowid = ?`).raw().safeIntegers();
   const rowAt = (rowid: bigint): SqlRow => select.get(rowid) as SqlRow;
   let kept: string | undefined;
+  let keep: Statement | undefined;
 
   const makeKept = (): string => {
     const name = `temp.${load.name("kept")}`;
@@ -47,7 +49,8 @@ export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords
     },
     keep(rowid) {
       kept ??= makeKept();
-      database.prepare(`INSERT OR IGNORE INTO ${kept} SELECT rowid, * FROM ${table} WHERE rowid = ?`).run(rowid);
+      keep ??= database.prepare(`INSERT OR IGNORE INTO ${kept} SELECT rowid, * FROM ${table} WHERE rowid = ?`);
+      keep.run(rowid);
     },
     restore(rowid) {
       const columns = [...(columnsOf(database, mainTable(kind)) ?? [])].map(quoted).join(", ");

@@ -25,10 +25,16 @@ import { kindCondition, mainTable, quoted } from "./table.js";
 
 /** How a record met what is there. */
 interface Meeting {
-  /** Rows from before the run that have one of the record's keys. */
-  readonly rows: readonly bigint[];
+  /** Rows from before the run that have one of the record's keys, with how many of them. */
+  readonly rows: ReadonlyMap<bigint, number>;
   /** The key of the earlier record of the run that has one of the record's keys, or the same row. */
   readonly earlier: string | undefined;
+}
+
+interface Savepoint {
+  readonly begin: Statement;
+  readonly release: Statement;
+  readonly rollback: Statement;
 }
 
 interface HiddenKeys {
@@ -59,6 +65,10 @@ export class TableWriter {
   private readonly tenantField: number;
   private readonly isMet: Statement;
   private readonly markMet: Statement;
+  private readonly tenantOf: Statement;
+  private readonly group: Savepoint;
+  /** Around one record, where that takes several statements. */
+  private readonly savepoint: Savepoint | undefined;
   /** Keys that the table no longer shows: of rows before their update, and of records that were skipped. */
   private readonly hiddenKeys: HiddenKeys;
   private hasHiddenKeys = false;
@@ -93,6 +103,15 @@ export class TableWriter {
     database.exec(`CREATE TABLE ${this.met} (r INTEGER PRIMARY KEY, written INTEGER, key TEXT)`);
     this.isMet = database.prepare(`SELECT written, key FROM ${this.met} WHERE r = ?`).raw();
     this.markMet = database.prepare(`INSERT INTO ${this.met} VALUES (?, ?, ?)`);
+    this.tenantOf = database
+      .prepare(`SELECT ${this.tenantField < 0 ? "NULL" : "tenant_id"} FROM ${quoted(this.table)} WHERE rowid = ?`)
+      .pluck();
+    this.group = {
+      begin: database.prepare("SAVEPOINT llmspell_load"),
+      release: database.prepare("RELEASE llmspell_load"),
+      rollback: database.prepare("ROLLBACK TO llmspell_load"),
+    };
+    this.savepoint = kind.sqlite.layout === "vector" ? this.group : undefined;
     this.hiddenKeys = this.createHiddenKeys();
   }
 
@@ -138,15 +157,16 @@ export class TableWriter {
   /** False, and nothing written, when one of the records is not taken. */
   private insertMany(batch: RecordBatch, rows: readonly number[]): boolean {
     const { database } = this.load;
-    database.exec("SAVEPOINT llmspell_load");
+    this.group.begin.run();
     try {
       this.store.insertMany(batch, rows);
-      database.exec("RELEASE llmspell_load");
+      this.group.release.run();
       this.counts.inserted += rows.length;
       return true;
     } catch (error) {
       if (!database.inTransaction || !isRecordError(error)) throw error;
-      database.exec("ROLLBACK TO llmspell_load; RELEASE llmspell_load");
+      this.group.rollback.run();
+      this.group.release.run();
       return false;
     }
   }
@@ -155,7 +175,8 @@ export class TableWriter {
     const meeting = this.meet(batch, row);
     const refusal = this.refusal(batch, row, meeting);
     if (refusal !== undefined) return this.reject(batch, row, refusal);
-    const [rowid] = meeting.rows;
+    const [match] = meeting.rows;
+    const rowid = match?.[0];
     if (rowid !== undefined && this.load.options.onConflict === "skip") {
       this.skip(batch, row, rowid);
       await batch.large?.discard();
@@ -164,19 +185,20 @@ export class TableWriter {
     const { large } = batch;
     if (large !== undefined) await stageLarge(this.load, large);
     const { database } = this.load;
-    database.exec("SAVEPOINT llmspell_load");
+    this.savepoint?.begin.run();
     try {
-      if (rowid === undefined) {
+      if (match === undefined) {
         this.store.insert(batch, row, large !== undefined);
         this.counts.inserted++;
       } else {
-        this.replace(batch, row, rowid);
+        this.replace(batch, row, match[0], match[1] === this.sets.length);
         this.counts.updated++;
       }
-      database.exec("RELEASE llmspell_load");
+      this.savepoint?.release.run();
     } catch (error) {
       if (!database.inTransaction || !isRecordError(error)) throw error;
-      database.exec("ROLLBACK TO llmspell_load; RELEASE llmspell_load");
+      this.savepoint?.rollback.run();
+      this.savepoint?.release.run();
       const record = large === undefined ? batch : withStagedContent(this.load, batch, large);
       await this.reject(record, row, toRecordError(error, batch, row));
     }
@@ -184,8 +206,8 @@ export class TableWriter {
   }
 
   /** Update in place; the earlier row is kept where the record may yet turn out an orphan. */
-  private replace(batch: RecordBatch, row: number, rowid: bigint): void {
-    const before = this.sets.length > 1 ? this.stored.read(rowid) : undefined;
+  private replace(batch: RecordBatch, row: number, rowid: bigint, sameKeys: boolean): void {
+    const before = sameKeys ? undefined : this.stored.read(rowid);
     if (this.kind.foreignKeys.length > 0) this.stored.keep(rowid);
     this.store.update(rowid, batch, row, batch.large !== undefined);
     this.markMet.run(rowid, 1, null);
@@ -211,7 +233,8 @@ export class TableWriter {
   }
 
   private meet(batch: RecordBatch, row: number): Meeting {
-    const rows = new Set<bigint>();
+    const rows = new Map<bigint, number>();
+    const add = (rowid: bigint): void => void rows.set(rowid, (rows.get(rowid) ?? 0) + 1);
     let earlier: string | undefined;
     for (const [set, fields] of this.sets.entries()) {
       for (const rowid of this.lookup.find(set, batch, row)) {
@@ -221,21 +244,21 @@ export class TableWriter {
         }
         const met = this.isMet.get(rowid) as [number, string | null] | undefined;
         if (met === undefined) {
-          rows.add(rowid);
+          add(rowid);
           continue;
         }
         earlier ??= met[1] ?? this.stored.keyOf(rowid);
         // An updated row shows its new keys; the one it had before is hidden, unless it is the same.
-        if (met[0] === 0 || !this.hasHiddenKeys || !this.hiddenKeys.has(set, rowid)) rows.add(rowid);
+        if (met[0] === 0 || !this.hasHiddenKeys || !this.hiddenKeys.has(set, rowid)) add(rowid);
       }
       if (!this.hasHiddenKeys) continue;
       const key = canonicalKey(batch, row, fields);
       const hidden = key === undefined ? undefined : this.hiddenKeys.find(set, key);
       if (hidden === undefined) continue;
       earlier ??= hidden.record;
-      if (hidden.rowid !== null) rows.add(hidden.rowid);
+      if (hidden.rowid !== null) add(hidden.rowid);
     }
-    return { rows: [...rows], earlier };
+    return { rows, earlier };
   }
 
   /** Takes a record back: the row is gone, or what it was before the run. */
@@ -252,10 +275,10 @@ export class TableWriter {
 
   /** Rules 3, 4 and 5 ("error") first: a record that they refuse takes no part in rule 1. */
   private refusal(batch: RecordBatch, row: number, { rows, earlier }: Meeting): StorageError | undefined {
-    const [rowid] = rows;
-    if (rows.length > 1)
-      return new StorageError("E_KEY_CONFLICT", `the record matches ${rows.length} rows of the target`, {
-        detail: `the rows are ${rows
+    const [rowid] = rows.keys();
+    if (rows.size > 1)
+      return new StorageError("E_KEY_CONFLICT", `the record matches ${rows.size} rows of the target`, {
+        detail: `the rows are ${[...rows.keys()]
           .map((each) => this.stored.keyOf(each))
           .sort()
           .join(" and ")}`,
@@ -273,9 +296,7 @@ export class TableWriter {
   }
 
   private sameTenant(batch: RecordBatch, row: number, rowid: bigint): boolean {
-    const query = `SELECT tenant_id FROM ${quoted(this.table)} WHERE rowid = ?`;
-    const tenant = this.load.database.prepare(query).pluck().get(rowid);
-    return tenant === batch.value(row, this.tenantField).toString("utf8");
+    return this.tenantOf.get(rowid) === batch.value(row, this.tenantField).toString("utf8");
   }
 
   /** Rejects a record of the batch; a content that nobody read is discarded. */
