@@ -31,24 +31,29 @@ async function main(): Promise<number> {
   for (const name of ["SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => interrupt(new StorageError("E_TERMINATED", "terminated")));
   }
+  let outputError: StorageError | undefined;
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE")
-      controller.abort(new StorageError("E_CLOSED_PIPE", "the reader of the output went away"));
-    else controller.abort(new StorageError("E_IO", "standard output cannot be written", {}, error));
+    outputError ??=
+      error.code === "EPIPE"
+        ? new StorageError("E_CLOSED_PIPE", "the reader of the output went away")
+        : new StorageError("E_IO", "standard output cannot be written", {}, error);
+    controller.abort(outputError);
   });
   process.stderr.on("error", () => {});
-  const { runCommandLine } = await import("./commands/program.js");
+  const { reportFailure, runCommandLine } = await import("./commands/program.js");
   const status = await runCommandLine(argv, controller.signal);
-  const { reason } = controller.signal;
-  return status === EXIT.done && reason instanceof StorageError && reason.code === "E_CLOSED_PIPE"
-    ? reason.exitStatus
-    : status;
+  await Promise.all([written(process.stdout), written(process.stderr)]);
+  // A result that nobody got is no success; an error was reported already.
+  if (status !== EXIT.done || outputError === undefined) return status;
+  await reportFailure(outputError, argv);
+  return outputError.exitStatus;
 }
 
-function written(stream: NodeJS.WriteStream): Promise<void> {
-  return new Promise((done) => (stream.destroyed ? done() : stream.write("", () => done())));
+/** Everything written so far has been handed over, or has failed. */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (!stream.destroyed) await new Promise<void>((done) => stream.write("", () => done()));
+  // The error event comes after the callback.
+  await new Promise(setImmediate);
 }
 
-const status = await main();
-await Promise.all([written(process.stdout), written(process.stderr)]);
-process.exit(status);
+process.exit(await main());

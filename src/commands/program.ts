@@ -28,12 +28,21 @@ export async function runCommandLine(argv: readonly string[], signal: AbortSigna
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
     const failure = failureOf(error, signal, program);
-    // A reader that went away wants to hear nothing more.
-    if (failure.code === "E_CLOSED_PIPE") return failure.exitStatus;
-    const { createOutput } = await import("./output.js");
-    createOutput({ ...flags, documentOnStdout: flags.output === "-" }).error(failure);
+    await show(failure, flags);
     return failure.exitStatus;
   }
+}
+
+/** Shows an error that came after the command was done. */
+export function reportFailure(error: StorageError, argv: readonly string[]): Promise<void> {
+  return show(error, commonFlagsOf(argv));
+}
+
+async function show(error: StorageError, flags: CommonFlags & { readonly output?: string }): Promise<void> {
+  // A reader that went away wants to hear nothing more.
+  if (error.code === "E_CLOSED_PIPE") return;
+  const { createOutput } = await import("./output.js");
+  createOutput({ ...flags, documentOnStdout: flags.output === "-" }).error(error);
 }
 
 /** A signal's error counts more than what ending the run early led to. */

@@ -160,6 +160,15 @@ describe("storage export", () => {
     expect(stderr).toBe("Exporting data from sqlite backend to standard output...\n");
   });
 
+  it("does not succeed when nobody gets its result", async () => {
+    const { stdout, stderr } = await workspace.bash(
+      `set +o pipefail; llmspell storage info source.db --no-progress | true; echo "\${PIPESTATUS[0]}"
+       set +e; llmspell storage info source.db --no-progress >/dev/full; echo $?`,
+    );
+    expect(stdout).toBe("141\n1\n");
+    expect(stderr).toContain("Error: standard output cannot be written [E_IO]\nCaused by: ENOSPC");
+  });
+
   it.each([
     ["SIGINT", 130, "E_INTERRUPTED"],
     ["SIGTERM", 143, "E_TERMINATED"],
