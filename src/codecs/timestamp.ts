@@ -60,9 +60,9 @@ export function fromSqliteTime(seconds: bigint, exact: bigint | undefined): bigi
   return fromUnixSeconds(seconds);
 }
 
-/** A legacy document's seconds: two sentinels mean infinity. */
+/** A legacy document's seconds: 9999999999 and int64's maximum (also as jq rounds it to a double) mean infinity. */
 function fromLegacySeconds(seconds: bigint): bigint {
-  return seconds === SQLITE_INFINITY || seconds === INT64_MAX ? INFINITY : fromUnixSeconds(seconds);
+  return seconds === SQLITE_INFINITY || Number(seconds) === 2 ** 63 ? INFINITY : fromUnixSeconds(seconds);
 }
 
 const SAFE_EPOCH = 946684800000000;

@@ -16,7 +16,8 @@ export interface Location {
 }
 
 export class ByteWindow {
-  buffer: Buffer = Buffer.allocUnsafeSlow(READ_BYTES * 2);
+  /** Small at first: most documents of tests, and many of users, need no more. */
+  buffer: Buffer = Buffer.allocUnsafeSlow(16384);
   /** Everything before it is consumed; the next `more` forgets it. */
   position = 0;
   /** Bytes up to here are there, and are valid UTF-8. */
@@ -27,6 +28,8 @@ export class ByteWindow {
 
   /** Bytes read; those from `limit` on are the beginning of a character. */
   private filled = 0;
+  /** The last read could have brought more. */
+  private wasFull = false;
   private digest: Hash | undefined;
   private digestedTo = 0;
   /** Lines before `buffer[0]`, and the bytes of its line that were forgotten. */
@@ -46,8 +49,10 @@ export class ByteWindow {
     this.forget();
     const wanted = this.filled * 2 + 1;
     do {
-      if (this.buffer.length - this.filled < READ_BYTES) this.grow();
+      const free = this.buffer.length - this.filled;
+      if (free === 0 || (this.wasFull && free < READ_BYTES)) this.grow();
       const count = await this.input.read(this.buffer, this.filled);
+      this.wasFull = count === this.buffer.length - this.filled;
       this.filled += count;
       this.final = count === 0;
     } while (!this.final && this.filled < wanted);

@@ -5,7 +5,14 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { catalog, type RecordKind } from "../../src/catalog/index.js";
-import { type CanonicalRecord, type DataSet, dataSetArbitrary, recordTokens } from "../helpers/arbitraries.js";
+import type { StorageError } from "../../src/errors.js";
+import {
+  type CanonicalRecord,
+  type DataSet,
+  dataSetArbitrary,
+  recordArbitrary,
+  recordTokens,
+} from "../helpers/arbitraries.js";
 import { readDocument, writeDocument } from "../helpers/documents.js";
 
 /** The data of a document as JSON.parse (and a parser of another make) would see it. */
@@ -36,6 +43,15 @@ function normalised(data: DataSet): [path: string, records: unknown[]][] {
     .map(([path, records]) => [path, records.map((record) => record.map((value) => value?.toString("hex") ?? null))]);
 }
 
+/** One data set with three records of each kind, or of the kinds that are named. */
+function sample(seed: number, paths = catalog.kinds.map(({ path }) => path)): DataSet {
+  return new Map(
+    catalog.kinds
+      .filter(({ path }) => paths.includes(path))
+      .map((kind) => [kind.path, fc.sample(recordArbitrary(kind), { seed, numRuns: 3 })]),
+  );
+}
+
 describe("writing and reading", () => {
   it("gives back every record of every kind, bit by bit", async () => {
     let records = 0;
@@ -51,9 +67,9 @@ describe("writing and reading", () => {
         // Again: the same bytes.
         expect((await writeDocument(read, { batchSize: 7 })).equals(bytes)).toBe(true);
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
-    expect(records).toBeGreaterThan(500);
+    expect(records).toBeGreaterThan(400);
   });
 
   it("reads keys in any order at every level, with any white space, and only warns that digests are not checked", async () => {
@@ -71,24 +87,25 @@ describe("writing and reading", () => {
           expect(result.warnings).toHaveLength(1);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 
   it("refuses a document that is cut anywhere", async () => {
-    const [data] = fc.sample(dataSetArbitrary(catalog, { recordsPerKind: 1 }), { seed: 7, numRuns: 1 }) as [DataSet];
-    const bytes = await writeDocument(new Map([...data].filter(([path]) => !path.startsWith("vector"))));
+    const bytes = await writeDocument(sample(7, ["knowledge_graph.relationships", "kv_store"]));
+    const outcomes = new Set<string>();
     for (let end = 0; end < bytes.length - 2; end++)
-      await expect(readDocument(bytes.subarray(0, end))).rejects.toMatchObject({
-        code: "E_DOCUMENT_TRUNCATED",
-        message: "Failed to parse export JSON",
-      });
+      await readDocument(bytes.subarray(0, end)).then(
+        () => outcomes.add(`read whole at ${end}`),
+        (error: StorageError) => outcomes.add(`${error.message} [${error.code}]`),
+      );
+    expect([...outcomes]).toEqual(["Failed to parse export JSON [E_DOCUMENT_TRUNCATED]"]);
     await expect(readDocument(bytes.subarray(0, bytes.length - 1))).resolves.toBeDefined();
   });
 
   it("never reads a changed byte silently", async () => {
-    const [data] = fc.sample(dataSetArbitrary(catalog, { recordsPerKind: 2 }), { seed: 3, numRuns: 1 }) as [DataSet];
-    const bytes = await writeDocument(new Map([...data].filter(([path]) => !path.startsWith("vector"))));
+    const data = sample(3, ["knowledge_graph.entities", "kv_store", "sessions", "event_log", "hook_history"]);
+    const bytes = await writeDocument(data);
     const start = bytes.indexOf('"data":{') + 8;
     let refused = 0;
     await fc.assert(
@@ -105,13 +122,13 @@ describe("writing and reading", () => {
           else expect(normalised(result.data)).toEqual(normalised(data));
         },
       ),
-      { numRuns: 1500 },
+      { numRuns: 1000 },
     );
-    expect(refused).toBeGreaterThan(1300);
+    expect(refused).toBeGreaterThan(850);
   });
 
   it("compresses, and reads what it and others compressed", async () => {
-    const [data] = fc.sample(dataSetArbitrary(catalog), { seed: 11, numRuns: 1 }) as [DataSet];
+    const data = sample(11);
     const plain = await writeDocument(data);
     const gzip = await writeDocument(data, { compress: "gzip" });
     const zstd = await writeDocument(data, { compress: "zstd" });
@@ -126,7 +143,7 @@ describe("writing and reading", () => {
   });
 
   it("digests each array from bracket to bracket, as the manifest says", async () => {
-    const [data] = fc.sample(dataSetArbitrary(catalog, { recordsPerKind: 2 }), { seed: 5, numRuns: 1 }) as [DataSet];
+    const data = sample(5);
     const document = (await writeDocument(data)).toString("latin1");
     const { manifest } = JSON.parse(document) as { manifest: Record<string, { records: number; sha256: string }> };
     const start = document.indexOf('"procedural_memory":[') + '"procedural_memory":'.length;

@@ -40,7 +40,7 @@ async function accepts(bytes: Buffer, sizes: readonly number[]): Promise<boolean
     }
   } catch (error) {
     if (error instanceof JsonSyntaxError) return false;
-    if ((error as { code?: string }).code === "E_INVALID_UTF8") return false;
+    if (["E_INVALID_UTF8", "E_DOCUMENT_TRUNCATED"].includes(String((error as { code?: string }).code))) return false;
     throw error;
   }
 }
@@ -103,12 +103,12 @@ describe("the scanner", () => {
     await fc.assert(
       fc.asyncProperty(jsonText, sizes, async (text, cuts) => {
         const bytes = Buffer.from(text, "utf8");
-        for (let end = 0; end < Math.min(bytes.length, 200); end++) {
+        for (let end = 0; end < Math.min(bytes.length, 100); end++) {
           const part = bytes.subarray(0, end);
           expect({ end, accepted: await accepts(part, cuts) }).toEqual({ end, accepted: parses(part) });
         }
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 
@@ -134,7 +134,7 @@ describe("the scanner", () => {
           expect(await accepts(changed, [1e9])).toBe(expected);
         },
       ),
-      { numRuns: 4000 },
+      { numRuns: 3000 },
     );
   });
 

@@ -1,0 +1,410 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PassThrough, Readable, Writable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { catalog, fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { BatchBuilder, type LargeValue } from "../../src/records/record-batch.js";
+import { createDocumentSink, type DocumentSinkOptions } from "../../src/sinks/json-document.js";
+import { createDocumentSource } from "../../src/sources/json-document.js";
+import { batchOf, type CanonicalRecord, recordArbitrary } from "../helpers/arbitraries.js";
+import { collectingContext, readDocument, writeDocument } from "../helpers/documents.js";
+
+const kv = catalog.byPath.get("kv_store") as RecordKind;
+const content = catalog.byPath.get("artifacts.content") as RecordKind;
+const records = fc.sample(recordArbitrary(kv), { seed: 1, numRuns: 20 });
+const data = new Map([["kv_store", records]]);
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "document-files-"));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+async function exportTo(
+  output: DocumentSinkOptions["output"],
+  options: Partial<DocumentSinkOptions> = {},
+): Promise<void> {
+  const sink = createDocumentSink({
+    output,
+    producer: "test/1",
+    exportedAt: new Date("2026-11-22T10:30:00.123Z"),
+    ...options,
+  });
+  try {
+    await sink.open({ backend: "sqlite", migrations: ["V3"] }, collectingContext(false));
+    await sink.write(batchOf(kv, records));
+    await sink.finish();
+  } finally {
+    await sink.abort();
+  }
+}
+
+describe("an output file", () => {
+  it("appears under its name only when it is complete, readable by its owner alone", async () => {
+    const path = join(folder, "out.json");
+    const sink = createDocumentSink({ output: { path }, producer: "test/1" });
+    await sink.open({ backend: "sqlite", migrations: ["V1"] }, collectingContext(false));
+    await sink.write(batchOf(kv, records));
+    const [temporary, ...others] = await readdir(folder);
+    expect(others).toEqual([]);
+    expect(temporary).not.toBe("out.json");
+    expect((await stat(join(folder, temporary as string))).mode & 0o777).toBe(0o600);
+    const report = await sink.finish();
+    await sink.abort();
+    expect(await readdir(folder)).toEqual(["out.json"]);
+    expect(report.bytes).toBe((await stat(path)).size);
+    expect(report.counts.get("kv_store")).toEqual({ inserted: 20, updated: 0, skipped: 0, dropped: 0 });
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+  });
+
+  it("leaves nothing when the run fails", async () => {
+    for (const name of ["out.json", "out.json.gz", "out.json.zst"]) {
+      const sink = createDocumentSink({ output: { path: join(folder, name) }, producer: "test/1" });
+      await sink.open({ backend: "sqlite", migrations: ["V1"] }, collectingContext(false));
+      await sink.write(batchOf(kv, records));
+      await sink.abort();
+      await sink.abort();
+      expect(await readdir(folder)).toEqual([]);
+    }
+  });
+
+  it("replaces an export document and an empty file, in any compression", async () => {
+    const plain = await writeDocument(data);
+    const legacy = await readFile(new URL("../golden/legacy-0.14.json", import.meta.url));
+    const reprinted = Buffer.from(JSON.stringify(JSON.parse(plain.toString("utf8")), null, 2));
+    const before = [plain, gzipSync(plain), zstdCompressSync(plain), legacy, reprinted, Buffer.alloc(0)];
+    for (const bytes of before) {
+      const path = join(folder, "out.json");
+      await writeFile(path, bytes);
+      await exportTo({ path });
+      expect((await readDocument(path)).data.get("kv_store")).toHaveLength(20);
+    }
+  });
+
+  it.each([
+    ["a text", "dear diary"],
+    ["other JSON", '{"data":{"version":"1.0"}}'],
+    ["damaged gzip", Buffer.from([0x1f, 0x8b, 8, 0, 1, 2, 3])],
+    ["a database", "SQLite format 3\0"],
+  ])("is not replaced when it is %s, but with force", async (_what, bytes) => {
+    const path = join(folder, "out.json");
+    await writeFile(path, bytes);
+    await expect(exportTo({ path })).rejects.toMatchObject({ code: "E_OUTPUT_EXISTS", exitStatus: 2 });
+    expect((await readFile(path)).equals(Buffer.from(bytes))).toBe(true);
+    expect(await readdir(folder)).toEqual(["out.json"]);
+    await exportTo({ path, force: true });
+    expect((await readDocument(path)).data.get("kv_store")).toHaveLength(20);
+  });
+
+  it("names a folder in its place, a folder that is missing, and one that cannot be written", async () => {
+    await mkdir(join(folder, "out.json"));
+    await expect(exportTo({ path: join(folder, "out.json") })).rejects.toMatchObject({ code: "E_OUTPUT_EXISTS" });
+    await expect(exportTo({ path: join(folder, "missing", "out.json") })).rejects.toMatchObject({ code: "E_USAGE" });
+    await expect(exportTo({ path: "/proc/out.json" })).rejects.toMatchObject({ name: "StorageError" });
+  });
+
+  it("keeps a symlink and replaces what it leads to, also when that is not there yet", async () => {
+    await mkdir(join(folder, "real"));
+    for (const [link, target] of [
+      ["a.json", "real/a.json"],
+      ["b.json", "a.json"],
+    ] as const)
+      await symlink(target, join(folder, link));
+    for (const name of ["b.json", "b.json"]) {
+      await exportTo({ path: join(folder, name) });
+      expect(await readlink(join(folder, "b.json"))).toBe("a.json");
+      expect((await lstat(join(folder, "a.json"))).isSymbolicLink()).toBe(true);
+      expect(await readdir(join(folder, "real"))).toEqual(["a.json"]);
+      expect((await readDocument(join(folder, name))).data.get("kv_store")).toHaveLength(20);
+    }
+  });
+
+  it("writes to a FIFO and to a device", async () => {
+    const path = join(folder, "fifo");
+    execFileSync("mkfifo", [path]);
+    const [, bytes] = await Promise.all([exportTo({ path }), readFile(path)]);
+    expect((await readDocument(bytes)).data.get("kv_store")).toHaveLength(20);
+    expect((await lstat(path)).isFIFO()).toBe(true);
+    await exportTo({ path: "/dev/null" });
+    expect((await lstat("/dev/null")).isCharacterDevice()).toBe(true);
+  });
+
+  it.skipIf(process.platform !== "linux")("says that the disk is full", async () => {
+    for (const compress of ["none", "gzip", "zstd"] as const)
+      await expect(exportTo({ path: "/dev/full" }, { compress })).rejects.toMatchObject({
+        code: "E_DISK_FULL",
+        message: "Ran out of disk space writing export file",
+      });
+  });
+
+  it("is compressed by its name, or as asked", async () => {
+    const cases = [
+      ["a.json.gz", undefined, "gzip"],
+      ["a.json.ZST", undefined, "zstd"],
+      ["b.json", "gzip", "gzip"],
+      ["b.json.gz", "none", "json"],
+    ] as const;
+    for (const [name, compress, expected] of cases) {
+      const path = join(folder, name);
+      await exportTo({ path }, compress === undefined ? {} : { compress });
+      const [first] = await readFile(path);
+      expect(first).toBe({ gzip: 0x1f, zstd: 0x28, json: 0x7b }[expected]);
+      expect((await readDocument(path)).data.get("kv_store")).toHaveLength(20);
+    }
+    // Programs of others read them.
+    expect(execFileSync("gzip", ["-dc", join(folder, "a.json.gz")]).equals(await writeDocument(data))).toBe(false);
+    const text = execFileSync("gzip", ["-dc", join(folder, "a.json.gz")], { encoding: "utf8" });
+    expect(JSON.parse(text).manifest.total).toBe(20);
+  });
+});
+
+describe("an output stream", () => {
+  it("gets the document at the pace of its reader", async () => {
+    let pending = 0;
+    let most = 0;
+    const parts: Buffer[] = [];
+    const slow = new Writable({
+      highWaterMark: 1,
+      write(chunk: Buffer, _encoding, done) {
+        pending += chunk.length;
+        most = Math.max(most, pending);
+        parts.push(Buffer.from(chunk));
+        setTimeout(() => {
+          pending -= chunk.length;
+          done();
+        }, 1);
+      },
+    });
+    const sink = createDocumentSink({ output: { stream: slow }, producer: "test/1" });
+    await sink.open({ backend: "sqlite", migrations: ["V1"] }, collectingContext(false));
+    const record = (records[0] as CanonicalRecord).with(fieldIndex(kv, "value"), Buffer.alloc(100_000, 7));
+    for (let i = 0; i < 40; i++) await sink.write(batchOf(kv, [record]));
+    await sink.finish();
+    await sink.abort();
+    expect(Buffer.concat(parts).length).toBeGreaterThan(5_000_000);
+    // Never more than one write of the sink in the stream, and one in its hands.
+    expect(most).toBeLessThan(600_000);
+    expect((await readDocument(Buffer.concat(parts))).data.get("kv_store")).toHaveLength(40);
+  });
+
+  it("that is closed ends the export with E_CLOSED_PIPE", async () => {
+    for (const compress of ["none", "gzip", "zstd"] as const) {
+      const child = spawn("head", ["-c", "1"], { stdio: ["pipe", "ignore", "ignore"] });
+      const exited = once(child, "exit");
+      const sink = createDocumentSink({ output: { stream: child.stdin }, producer: "test/1", compress });
+      const run = async () => {
+        await sink.open({ backend: "sqlite", migrations: ["V1"] }, collectingContext(false));
+        for (let i = 0; i < 200_000; i++) await sink.write(batchOf(kv, records));
+        await sink.finish();
+      };
+      await expect(run()).rejects.toMatchObject({ code: "E_CLOSED_PIPE", exitStatus: 141 });
+      await sink.abort();
+      await exited;
+    }
+  });
+
+  it("that nobody reads does not hold an aborted run", async () => {
+    const abort = new AbortController();
+    const stuck = new Writable({ highWaterMark: 1, write() {} });
+    const sink = createDocumentSink({ output: { stream: stuck }, producer: "test/1" });
+    await sink.open({ backend: "sqlite", migrations: ["V1"] }, { ...collectingContext(false), signal: abort.signal });
+    const run = (async () => {
+      for (let i = 0; i < 200_000; i++) await sink.write(batchOf(kv, records));
+    })();
+    setTimeout(() => abort.abort(), 50);
+    await expect(run).rejects.toBeDefined();
+    await sink.abort();
+    expect(stuck.destroyed).toBe(true);
+  });
+});
+
+describe("an input stream", () => {
+  it("that brings nothing more does not hold an aborted run", async () => {
+    const abort = new AbortController();
+    const stuck = new PassThrough();
+    stuck.write('{"version":');
+    const source = createDocumentSource({ input: { stream: stuck } });
+    const opening = source.open({ ...collectingContext(false), signal: abort.signal });
+    setTimeout(() => abort.abort(), 50);
+    await expect(opening).rejects.toMatchObject({ code: "E_INTERRUPTED" });
+    await source.close();
+  });
+
+  it("of sorted keys leaves no temporary file behind", async () => {
+    const sorted = `{"data":{"kv_store":[]},"version":"1.0","source_backend":"sqlite"}${" ".repeat(3_000_000)}`;
+    const own = join(folder, "tmp");
+    await mkdir(own);
+    const before = process.env["TMPDIR"];
+    process.env["TMPDIR"] = own;
+    try {
+      const { data: read } = await readDocument(Buffer.from(sorted), { pieceBytes: 65536 });
+      expect(read.size).toBe(0);
+      await expect(readDocument(Buffer.from(`${sorted}x`), { pieceBytes: 65536 })).rejects.toBeDefined();
+      expect(await readdir(own)).toEqual([]);
+      process.env["TMPDIR"] = join(own, "missing");
+      await expect(readDocument(Buffer.from(sorted))).rejects.toMatchObject({ code: "E_IO" });
+    } finally {
+      if (before === undefined) delete process.env["TMPDIR"];
+      else process.env["TMPDIR"] = before;
+    }
+  });
+});
+
+describe("a large value", () => {
+  const fields = fc.sample(recordArbitrary(content), { seed: 4, numRuns: 3 });
+  const dataField = fieldIndex(content, "data");
+  const typeField = fieldIndex(content, "storage_type");
+  const bytesOf = (length: number) => Buffer.alloc(length, Buffer.from(Array.from({ length: 251 }, (_, i) => i)));
+
+  async function documentWith(...lengths: number[]): Promise<Buffer> {
+    const stream = new PassThrough();
+    const written = buffer(stream);
+    const sink = createDocumentSink({ output: { stream }, producer: "test/1" });
+    await sink.open({ backend: "sqlite", migrations: ["V1"] }, collectingContext(false));
+    for (const [i, length] of lengths.entries()) {
+      const builder = new BatchBuilder(content);
+      builder.begin();
+      for (const [index, value] of (fields[i % 3] as CanonicalRecord).entries()) {
+        if (value === null || index === dataField) continue;
+        const start = builder.arena.length;
+        builder.arena.copy(value, 0, value.length);
+        builder.set(index, start);
+      }
+      const large: LargeValue = {
+        field: dataField,
+        async *chunks() {
+          for (let at = 0; at < length; at += 100_001) yield bytesOf(length).subarray(at, at + 100_001);
+        },
+        async discard() {},
+      };
+      builder.setLarge(large);
+      builder.commit();
+      await sink.write(builder.take());
+    }
+    await sink.finish();
+    await sink.abort();
+    return written;
+  }
+
+  it.each([1048574, 1048575, 1048576, 1048577, 1048578, 5_000_003])(
+    "of %i bytes is large from 1 MiB on",
+    async (length) => {
+      const document = await documentWith(length, 10, length);
+      for (const pieceBytes of [65537, 2 ** 24]) {
+        const { data: read, large, warnings } = await readDocument(document, { pieceBytes });
+        expect(warnings).toEqual([]);
+        const isLarge = length >= 1048576;
+        const rows = read.get("artifacts.content") ?? [];
+        expect(rows.map((row) => row[typeField]?.toString())).toEqual(
+          isLarge ? ["large_object", "bytea", "large_object"] : ["bytea", "bytea", "bytea"],
+        );
+        const values = isLarge ? large : [rows[0]?.[dataField], rows[2]?.[dataField]];
+        expect(values).toHaveLength(2);
+        for (const value of values) expect(value?.equals(bytesOf(length))).toBe(true);
+        expect(rows[1]?.[dataField]?.equals(bytesOf(10))).toBe(true);
+        // The other fields are as they were written.
+        for (const [i, row] of rows.entries())
+          for (const [index, value] of row.entries())
+            if (index !== dataField && index !== typeField) expect(value).toEqual(fields[i % 3]?.[index]);
+      }
+    },
+  );
+
+  const base64 = bytesOf(2_000_000).toString("base64");
+  const recordWith = (body: string, first: boolean) => {
+    const rest =
+      '"tenant_id":"t","content_hash":"h","storage_type":"bytea","size_bytes":2000000,"is_compressed":false,' +
+      '"reference_count":1,"created_at":0,"last_accessed_at":0';
+    return first ? `{"data":"${body}",${rest}}` : `{${rest} , "data" : "${body}"}`;
+  };
+  const documentOf = (...texts: string[]) =>
+    Buffer.from(
+      `{"version":"1.0","source_backend":"sqlite","migrations":["V1"],"data":{"artifacts":{"content":[${texts.join(",")}]}}}`,
+    );
+
+  it("is read whatever the order of the keys and the escapes", async () => {
+    const escaped = base64.replaceAll("/", "\\/").replaceAll("A", "\\u0041");
+    const bytes = documentOf(recordWith(base64, true), recordWith(base64, false), recordWith(escaped, true));
+    for (const pieceBytes of [9973, 2 ** 24]) {
+      const { large } = await readDocument(bytes, { pieceBytes });
+      expect(large.map((value) => value.equals(bytesOf(2_000_000)))).toEqual([true, true, true]);
+    }
+  });
+
+  it("that only its escapes make long is no large value", async () => {
+    const short = bytesOf(600_000)
+      .toString("base64")
+      .replaceAll(/[A-Z]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
+    expect(short.length).toBeGreaterThan(1_400_000);
+    const { data: read, large } = await readDocument(documentOf(recordWith(short, true)));
+    expect(large).toEqual([]);
+    expect(read.get("artifacts.content")?.[0]?.[dataField]?.equals(bytesOf(600_000))).toBe(true);
+  });
+
+  it("that is not read by the sink does no harm to the next", async () => {
+    const source = createDocumentSource({
+      input: { stream: Readable.from([documentOf(recordWith(base64, true), recordWith(base64, false))]) },
+    });
+    const context = collectingContext(false);
+    await source.open(context);
+    const seen: number[] = [];
+    for await (const batch of source.read({ paths: new Set(["artifacts.content"]) }, context)) {
+      seen.push(batch.rows);
+      await batch.large?.discard();
+    }
+    await source.close();
+    expect(seen).toEqual([1, 1]);
+  });
+
+  it("is validated whole, and rejected with its text", async () => {
+    const damaged = (at: number, by: string) => base64.slice(0, at) + by + base64.slice(at + 1);
+    const texts = [
+      damaged(5, "*"),
+      damaged(base64.length - 1, "A=").slice(0, -1),
+      damaged(1_500_000, "="),
+      `${base64}A`,
+      `${base64}AAAA`,
+    ];
+    for (const body of [...texts.map((text) => recordWith(text, true)), recordWith(texts[0] as string, false)]) {
+      const bytes = documentOf(body, recordWith(base64, true));
+      await expect(readDocument(bytes)).rejects.toBeDefined();
+      const { rejected, large } = await readDocument(bytes, { skip: true, pieceBytes: 100_000 });
+      if (rejected.length === 0) throw new Error(`taken: ${body.slice(0, 30)}`);
+      expect(rejected[0]?.error).toMatchObject({
+        code: "E_INVALID_BASE64",
+        context: { section: "artifacts.content", key: "tenant_id=t, content_hash=h", field: "data" },
+      });
+      expect(rejected[0]?.record === body).toBe(true);
+      expect(large).toHaveLength(1);
+    }
+  });
+
+  it("is truncated, or no JSON, like any other text", async () => {
+    const bytes = documentOf(recordWith(base64, true));
+    for (const at of [1_000_000, 1_600_000, bytes.length - 60])
+      await expect(readDocument(bytes.subarray(0, at), { pieceBytes: 300_000 })).rejects.toMatchObject({
+        code: "E_DOCUMENT_TRUNCATED",
+      });
+    const broken = Buffer.from(bytes);
+    broken[1_700_000] = 0x0a;
+    const error = await readDocument(broken, { pieceBytes: 300_000 }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      code: "E_DOCUMENT_PARSE",
+      context: { detail: "expected no control character inside a string at line 1 column 1700001" },
+    });
+  });
+
+  it("of another tenant is skipped", async () => {
+    const bytes = documentOf(recordWith(base64, true), recordWith(base64, true).replace('"t"', '"u"'));
+    const selection = { paths: new Set(["artifacts.content"]), tenants: ["u"] };
+    const { large, data: read } = await readDocument(bytes, { selection });
+    expect(large).toHaveLength(1);
+    expect(read.get("artifacts.content")).toHaveLength(1);
+  });
+});
