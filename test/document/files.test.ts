@@ -158,9 +158,8 @@ describe("an output file", () => {
       expect((await readDocument(path)).data.get("kv_store")).toHaveLength(20);
     }
     // Programs of others read them.
-    expect(execFileSync("gzip", ["-dc", join(folder, "a.json.gz")]).equals(await writeDocument(data))).toBe(false);
-    const text = execFileSync("gzip", ["-dc", join(folder, "a.json.gz")], { encoding: "utf8" });
-    expect(JSON.parse(text).manifest.total).toBe(20);
+    const unzipped = execFileSync("gzip", ["-dc", join(folder, "a.json.gz")]);
+    expect(unzipped.equals(await writeDocument(data))).toBe(true);
   });
 });
 
@@ -364,16 +363,9 @@ describe("a large value", () => {
 
   it("is validated whole, and rejected with its text", async () => {
     const damaged = (at: number, by: string) => base64.slice(0, at) + by + base64.slice(at + 1);
-    const texts = [
-      damaged(5, "*"),
-      damaged(base64.length - 1, "A=").slice(0, -1),
-      damaged(1_500_000, "="),
-      `${base64}A`,
-      `${base64}AAAA`,
-    ];
+    const texts = [damaged(5, "*"), base64.slice(0, -1), damaged(1_500_000, "="), `${base64}A`, `${base64}AAAA`];
     for (const body of [...texts.map((text) => recordWith(text, true)), recordWith(texts[0] as string, false)]) {
       const bytes = documentOf(body, recordWith(base64, true));
-      await expect(readDocument(bytes)).rejects.toBeDefined();
       const { rejected, large } = await readDocument(bytes, { skip: true, pieceBytes: 100_000 });
       if (rejected.length === 0) throw new Error(`taken: ${body.slice(0, 30)}`);
       expect(rejected[0]?.error).toMatchObject({
