@@ -292,13 +292,18 @@ function readWhole(database: Database, table: string, field: Field, rowid: bigin
   return bytes;
 }
 
-/** The driver reads a BLOB whole; it is released with the last chunk. */
+/** The driver reads a BLOB whole. Chunks are copies, so that it can be released at once and not when memory is collected. */
 function storedLargeValue(database: Database, table: string, field: Field, index: number, rowid: bigint): LargeValue {
   return {
     field: index,
     async *chunks() {
       const bytes = readWhole(database, table, field, rowid);
-      for (let at = 0; at < bytes.length; at += LARGE_VALUE_BYTES) yield bytes.subarray(at, at + LARGE_VALUE_BYTES);
+      try {
+        for (let at = 0; at < bytes.length; at += LARGE_VALUE_BYTES)
+          yield Buffer.from(bytes.subarray(at, at + LARGE_VALUE_BYTES));
+      } finally {
+        (bytes.buffer as ArrayBuffer).transfer(0);
+      }
     },
     async discard() {},
   };

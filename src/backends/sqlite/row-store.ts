@@ -4,14 +4,16 @@ import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
 import type { Load } from "./load.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
-import { mainTable, quoted, uuidDigitsSql } from "./table.js";
+import { columnsOf, mainTable, quoted, uuidDigitsSql } from "./table.js";
 
 /** Rows of one multi-row INSERT. */
 export const ROWS_PER_INSERT = 64;
 
-/** Pieces of the content that is being written; group_concat joins them without holding it twice in JavaScript. */
+/** Pieces of the content that is being written. */
 const CHUNKS = "temp.llmspell_large_chunks";
-const JOINED = `(SELECT CAST(coalesce(group_concat(CAST(b AS TEXT), ''), '') AS BLOB) FROM (SELECT b FROM ${CHUNKS} ORDER BY n))`;
+/** Joined by the statement that stores it: as a scalar subquery, or bound, it would be copied once more (100 MiB). */
+const JOINED = "CAST(group_concat(CAST(b AS TEXT), '') AS BLOB)";
+const PIECES = `(SELECT b FROM ${CHUNKS} ORDER BY n)`;
 
 export interface RowStore {
   /** Inserts up to ROWS_PER_INSERT rows at once. The batch has no LargeValue. */
@@ -43,30 +45,16 @@ export function createRowStore(
   const multiple = database.prepare(
     `INSERT INTO ${table} (${list}) VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => tuple).join(", ")}`,
   );
-  const assignments = (large: boolean): string =>
-    encoder.columns
-      .map((name, at) => {
-        const column = quoted(name);
-        if (large && at === encoder.largeAt) return `${column} = coalesce(?, ${JOINED})`;
-        if (!kept.has(name)) return `${column} = ?`;
-        const same = `${uuidDigitsSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
-        return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
-      })
-      .join(", ");
-  const update = database.prepare(`UPDATE ${table} SET ${assignments(false)} WHERE rowid = ?`);
+  const assignments = encoder.columns.map((name) => {
+    const column = quoted(name);
+    if (!kept.has(name)) return `${column} = ?`;
+    const same = `${uuidDigitsSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
+    return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
+  });
+  const update = database.prepare(`UPDATE ${table} SET ${assignments.join(", ")} WHERE rowid = ?`);
   const remove = database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
   const { largeAt } = encoder;
-  const hasLarge = largeAt !== undefined;
-  if (hasLarge) {
-    database.pragma("temp_store = FILE");
-    database.exec(`CREATE TABLE IF NOT EXISTS ${CHUNKS} (n INTEGER PRIMARY KEY, b BLOB)`);
-  }
-  const insertLarge = hasLarge
-    ? database.prepare(
-        `INSERT INTO ${table} (${list}) VALUES (${columns.map((_, at) => (at === largeAt ? `coalesce(?, ${JOINED})` : "?")).join(", ")})`,
-      )
-    : single;
-  const updateLarge = hasLarge ? database.prepare(`UPDATE ${table} SET ${assignments(true)} WHERE rowid = ?`) : update;
+  const content = largeAt === undefined ? undefined : createContentStore(load, kind, encoder.columns, largeAt);
 
   const encode = (batch: RecordBatch, row: number, values: SqlParam[]): bigint | undefined => {
     const rowid = vector === undefined ? undefined : load.nextVectorRowid();
@@ -91,20 +79,60 @@ export function createRowStore(
     insert(batch, row, large) {
       const values: SqlParam[] = [];
       const rowid = encode(batch, row, values);
-      const result = (large ? insertLarge : single).run(values);
+      if (large && content !== undefined) return content.insert(values);
+      const result = single.run(values);
       if (rowid !== undefined) vector?.insert(rowid, batch, row);
       return rowid ?? BigInt(result.lastInsertRowid);
     },
     update(rowid, batch, row, large) {
       const values: SqlParam[] = [];
       encoder.encode(batch, row, values);
+      if (large && largeAt !== undefined) values[largeAt] = Buffer.alloc(0);
       values.push(rowid);
-      (large ? updateLarge : update).run(values);
+      update.run(values);
+      if (large) content?.replace(rowid);
       vector?.replace(rowid, batch, row);
     },
     delete(rowid) {
       remove.run(rowid);
       vector?.delete(rowid);
+    },
+  };
+}
+
+interface ContentStore {
+  /** `values` as encoded; the content's place is ignored. */
+  insert(values: SqlParam[]): bigint;
+  /** Gives the row the staged content. */
+  replace(rowid: bigint): void;
+}
+
+function createContentStore(load: Load, kind: RecordKind, columns: readonly string[], largeAt: number): ContentStore {
+  const { database } = load;
+  const table = quoted(mainTable(kind));
+  const name = columns[largeAt] as string;
+  const row = `temp.${load.name("row")}`;
+  database.exec(`CREATE TABLE IF NOT EXISTS ${CHUNKS} (n INTEGER PRIMARY KEY, b BLOB)`);
+  database.exec(`CREATE TABLE ${row} AS SELECT rowid AS llmspell_rowid, * FROM ${table} WHERE 0`);
+  const values = columns.map((_, at) => (at === largeAt ? JOINED : "?")).join(", ");
+  const insert = database.prepare(
+    `INSERT INTO ${table} (${columns.map(quoted).join(", ")}) SELECT ${values} FROM ${PIECES}`,
+  );
+  // UPDATE can only take the content from a subquery. No trigger and no foreign key acts: the row is the same after.
+  const others = [...(columnsOf(database, mainTable(kind)) ?? [])].filter((column) => column !== name).map(quoted);
+  const take = database.prepare(`INSERT INTO ${row} SELECT rowid, * FROM ${table} WHERE rowid = ?`);
+  const remove = database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
+  const put = database.prepare(
+    `INSERT INTO ${table} (rowid, ${others.join(", ")}, ${quoted(name)}) SELECT llmspell_rowid, ${others.join(", ")}, ${JOINED} FROM ${PIECES} CROSS JOIN ${row}`,
+  );
+  const clear = database.prepare(`DELETE FROM ${row}`);
+  return {
+    insert: (encoded) => BigInt(insert.run(encoded.toSpliced(largeAt, 1)).lastInsertRowid),
+    replace(rowid) {
+      take.run(rowid);
+      remove.run(rowid);
+      put.run();
+      clear.run();
     },
   };
 }

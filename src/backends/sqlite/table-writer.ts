@@ -111,7 +111,8 @@ export class TableWriter {
       release: database.prepare("RELEASE llmspell_load"),
       rollback: database.prepare("ROLLBACK TO llmspell_load"),
     };
-    this.savepoint = kind.sqlite.layout === "vector" ? this.group : undefined;
+    const severalStatements = kind.sqlite.layout === "vector" || kind.fields.some(({ large }) => large);
+    this.savepoint = severalStatements ? this.group : undefined;
     this.hiddenKeys = this.createHiddenKeys();
   }
 
