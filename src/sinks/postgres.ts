@@ -90,6 +90,7 @@ class PostgresSink implements Sink {
 
   private async openLoader(kind: RecordKind): Promise<TableLoader> {
     const { transaction, session, tables, context } = this.requireOpen();
+    await transaction.settled();
     const table = tables.get(kind.path);
     if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
     await session.prepare(table.kind, this.catalog);
@@ -107,6 +108,7 @@ class PostgresSink implements Sink {
 
   async finish(): Promise<SinkReport> {
     const { connection, transaction, session, tables } = this.requireOpen();
+    await transaction.settled();
     const counts = new Map<string, SinkCounts>();
     const loaded = new Map<string, LoadedKind>();
     const counters = new Counters(connection, tables, loaded, this.onConflict);

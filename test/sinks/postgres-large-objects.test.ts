@@ -125,9 +125,10 @@ describePostgres("contents and large objects in PostgreSQL", () => {
       const data = bytesOf(2 * MIB + 1, 7);
       const rejected: string[] = [];
       await load(url(), [content("d", bytesOf(MIB, 6)), content("d", data)], { rejections: [], rejected });
-      expect(rejected.map((text) => JSON.parse(text))).toMatchObject([
-        { content_hash: "d", storage_type: filled ? "large_object" : "bytea", data: data.toString("base64") },
-      ]);
+      const [told] = rejected.map((text) => JSON.parse(text));
+      expect(rejected).toHaveLength(1);
+      expect([told.content_hash, told.storage_type]).toEqual(["d", "large_object"]);
+      expect(Buffer.from(told.data, "base64").equals(data)).toBe(true);
       expect(await largeObjects(url())).toBe(1);
     },
   );

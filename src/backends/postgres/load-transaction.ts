@@ -16,6 +16,7 @@ export function isRecordError(error: unknown): error is StorageError {
 
 export class LoadTransaction {
   private ended = false;
+  private underWay: Promise<void> = Promise.resolve();
 
   constructor(readonly connection: PostgresConnection) {}
 
@@ -39,6 +40,18 @@ export class LoadTransaction {
     }
   }
 
+  /** Lets work go on while the caller does something else. No other statement may be sent before `settled`. */
+  proceed(work: Promise<void>): void {
+    this.underWay = work;
+    // Who waits for it is told; an error that nobody waits for belongs to a run that failed already.
+    work.catch(() => {});
+  }
+
+  /** Waits for the work that is under way; rejects with its error. */
+  settled(): Promise<void> {
+    return this.underWay;
+  }
+
   async commit(): Promise<void> {
     const { command } = await this.connection.query("COMMIT");
     this.ended = true;
@@ -50,6 +63,7 @@ export class LoadTransaction {
   async rollback(): Promise<void> {
     if (this.ended) return;
     this.ended = true;
+    await this.underWay.catch(() => {});
     await this.connection.query("ROLLBACK");
   }
 }

@@ -1,5 +1,5 @@
 /** Records read back from a table of the load, for rejects and for messages. */
-import { columnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { columnOf, type Field, fieldIndex, type RecordKind, storedFields } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { codecs } from "../../codecs/index.js";
 import { BatchBuilder, type LargeValue, type RecordBatch } from "../../records/record-batch.js";
@@ -84,25 +84,22 @@ export async function readRecords(
   values: readonly unknown[] = [],
   extras: readonly string[] = [],
 ): Promise<StoredRecord[]> {
-  const fields = kind.fields.filter((field) => field.constant === undefined);
+  const fields = storedFields(kind, "postgresql");
   const { largeObject } = kind.postgres;
   const columns = [...extras, ...columnsOf(fields, alias)];
   if (largeObject !== undefined) columns.push(`${alias}.${quote(largeObject.oidColumn)}`);
   const rows = await queryBinary(connection, columns, from, values);
-  return rows.map((row) => {
-    const oid = largeObject === undefined ? undefined : row[row.length - 1]?.readUInt32BE();
-    const batch = buildBatch(connection, kind, fields, row.slice(extras.length), oid);
-    return { batch, extras: row.slice(0, extras.length) };
-  });
+  return rows.map((row) => ({
+    batch: recordFromWire(connection, kind, row.slice(extras.length)),
+    extras: row.slice(0, extras.length),
+  }));
 }
 
-function buildBatch(
-  connection: PostgresConnection,
-  kind: RecordKind,
-  fields: readonly Field[],
-  row: BinaryRow,
-  oid: number | undefined,
-): RecordBatch {
+/** A batch of the one record whose columns (as loadColumns has them) are given in PostgreSQL's binary form. */
+export function recordFromWire(connection: PostgresConnection, kind: RecordKind, row: BinaryRow): RecordBatch {
+  const { largeObject } = kind.postgres;
+  const fields = storedFields(kind, "postgresql");
+  const oid = largeObject === undefined ? undefined : row[fields.length]?.readUInt32BE();
   const builder = new BatchBuilder(kind, { batchBytes: 4096 });
   builder.begin();
   fields.forEach((field, at) => {
@@ -118,7 +115,6 @@ function buildBatch(
     builder.arena.int32(field.constant);
     builder.set(kind.fields.indexOf(field), start);
   }
-  const { largeObject } = kind.postgres;
   if (oid !== undefined && largeObject !== undefined)
     builder.setLarge(largeValue(connection, fieldIndex(kind, largeObject.field), oid));
   builder.commit();
@@ -126,6 +122,6 @@ function buildBatch(
 }
 
 /** The content of a large object, readable as often as it is asked for. */
-export function largeValue(connection: PostgresConnection, field: number, oid: number): LargeValue {
+function largeValue(connection: PostgresConnection, field: number, oid: number): LargeValue {
   return { field, chunks: () => readLargeObject(connection, oid), discard: async () => {} };
 }

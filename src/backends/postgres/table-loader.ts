@@ -6,7 +6,7 @@ import type { RecordKind } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { recordChunks } from "../../document/record-writer.js";
 import { StorageError } from "../../errors.js";
-import { LARGE_VALUE, NULL_VALUE, RecordBatch } from "../../records/record-batch.js";
+import type { RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { PostgresConnection } from "./connection.js";
@@ -16,7 +16,7 @@ import { LargeObjectWriter } from "./large-objects.js";
 import type { LoadTransaction } from "./load-transaction.js";
 import { MonthPartitions } from "./partitions.js";
 import { withNamedField, withTriedField } from "./refused-field.js";
-import { largeValue, readKeys } from "./stored-records.js";
+import { readKeys, recordFromWire } from "./stored-records.js";
 import { columnNamed, loadColumns, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
 /** `copy` is the fast way; `insert` is for what speaks PostgreSQL's protocol but has no COPY. */
@@ -35,11 +35,11 @@ export interface LoaderOptions {
 /** Parameters of one statement (the protocol's limit is 65535). */
 const MAX_PARAMETERS = 32767;
 
-/** One tuple that waits to be sent. */
-interface Pending {
-  readonly batch: RecordBatch;
-  readonly row: number;
-  readonly largeObject: number | undefined;
+/** Records that are encoded, and sent or about to be. */
+interface Outgoing {
+  readonly encoder: CopyEncoder;
+  /** The large objects made for them. */
+  readonly largeObjects: Map<number, number>;
 }
 
 export class TableLoader {
@@ -51,10 +51,11 @@ export class TableLoader {
   readonly largeObjects: LargeObjectWriter;
   readonly partitions: MonthPartitions | undefined;
   private readonly connection: PostgresConnection;
-  private readonly encoder: CopyEncoder;
   private readonly columns: string;
   private ordinal = 0n;
-  private pending: Pending[] = [];
+  /** One is filled while the other is on its way. */
+  private filling: Outgoing;
+  private sending: Outgoing;
 
   private constructor(
     readonly table: TargetTable,
@@ -62,7 +63,8 @@ export class TableLoader {
   ) {
     this.kind = table.kind;
     this.connection = options.transaction.connection;
-    this.encoder = new CopyEncoder(this.kind);
+    this.filling = { encoder: new CopyEncoder(this.kind), largeObjects: new Map() };
+    this.sending = { encoder: new CopyEncoder(this.kind), largeObjects: new Map() };
     this.columns = loadColumns(this.kind).join(", ");
     this.largeObjects = new LargeObjectWriter(this.connection, table);
     this.partitions = MonthPartitions.of(this.connection, table);
@@ -73,11 +75,6 @@ export class TableLoader {
     const loader = new TableLoader(table, options);
     if (!(options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))) await loader.createStaging();
     return loader;
-  }
-
-  /** Where records of this run are before the merge. */
-  get relation(): string {
-    return this.staging ?? this.table.name;
   }
 
   /** True when the table is empty: then nobody else can write to it until the end. */
@@ -101,29 +98,40 @@ export class TableLoader {
     this.staging = `pg_temp.${name}`;
   }
 
+  /**
+   * Encodes the batch, waits for the one before to arrive, and sends this one; does not wait for it. What the server
+   * refuses is told to the next call, or by the transaction's `settled`.
+   */
   async write(batch: RecordBatch): Promise<void> {
+    const { transaction } = this.options;
     try {
       for (let row = 0; row < batch.rows; row++) await this.push(batch, row);
-      if (this.staging === undefined) await this.partitions?.create();
-      await this.send(0, this.pending.length);
     } finally {
-      this.encoder.reset();
-      this.pending = [];
       await batch.large?.discard();
     }
+    await transaction.settled();
+    if (this.staging === undefined) await this.partitions?.create();
+    const outgoing = this.filling;
+    this.filling = this.sending;
+    this.sending = outgoing;
+    this.filling.encoder.reset();
+    this.filling.largeObjects.clear();
+    transaction.proceed(this.send(outgoing, 0, outgoing.encoder.length));
   }
 
   private async push(batch: RecordBatch, row: number): Promise<void> {
+    const { encoder, largeObjects } = this.filling;
     const numbered: TupleExtras = this.staging === undefined ? {} : { ordinal: this.ordinal };
     const isLarge = needsLargeObject(this.kind, batch, row);
-    let largeObject: number | undefined;
     try {
       // The other fields are checked before a large object is made.
-      this.encoder.push(batch, row, isLarge ? { ...numbered, largeObject: 0 } : numbered);
+      encoder.push(batch, row, isLarge ? { ...numbered, largeObject: 0 } : numbered);
       if (isLarge) {
-        this.encoder.pop();
-        largeObject = await this.largeObjects.create(this.contentOf(batch, row));
-        this.encoder.push(batch, row, { ...numbered, largeObject });
+        encoder.pop();
+        await this.options.transaction.settled();
+        const largeObject = await this.largeObjects.create(this.contentOf(batch, row));
+        encoder.push(batch, row, { ...numbered, largeObject });
+        largeObjects.set(encoder.length - 1, largeObject);
       }
     } catch (error) {
       if (!(error instanceof StorageError) || postgresCause(error) !== undefined) throw error;
@@ -132,7 +140,6 @@ export class TableLoader {
     }
     this.ordinal++;
     this.partitions?.note(batch, row);
-    this.pending.push({ batch, row, largeObject });
   }
 
   private contentOf(batch: RecordBatch, row: number): AsyncIterable<Buffer> | Iterable<Buffer> {
@@ -142,58 +149,56 @@ export class TableLoader {
   }
 
   /** Sends the tuples `[from, to)`; where the server refuses them, halves of them, down to the record at fault. */
-  private async send(from: number, to: number): Promise<void> {
+  private async send(outgoing: Outgoing, from: number, to: number): Promise<void> {
     if (from === to) return;
     const { method, transaction } = this.options;
-    const outcome = await transaction.attempt(() => (method === "copy" ? this.copy(from, to) : this.insert(from, to)));
+    const { encoder } = outgoing;
+    const outcome = await transaction.attempt(() =>
+      method === "copy" ? this.copy(encoder, from, to) : this.insert(encoder, from, to),
+    );
     if (!("error" in outcome)) {
       this.loaded += to - from;
       return;
     }
     if (to - from > 1) {
       const middle = (from + to) >> 1;
-      await this.send(from, middle);
-      await this.send(middle, to);
+      await this.send(outgoing, from, middle);
+      await this.send(outgoing, middle, to);
       return;
     }
-    const { batch, row, largeObject } = this.pending[from] as Pending;
-    await this.reject(this.readable(batch, row, largeObject), row, await this.explain(from, outcome.error));
+    // The batch itself may be gone by now.
+    const values = encoder.values(from).slice(this.staging === undefined ? 0 : 1);
+    const record = recordFromWire(this.connection, this.kind, values);
+    await this.reject(record, 0, await this.explain(record, values, outcome.error));
+    const largeObject = outgoing.largeObjects.get(from);
     if (largeObject !== undefined) await this.largeObjects.unlink(largeObject);
   }
 
-  private async copy(from: number, to: number): Promise<void> {
+  private async copy(encoder: CopyEncoder, from: number, to: number): Promise<void> {
     const columns = this.staging === undefined ? this.columns : `ordinal, ${this.columns}`;
-    await this.connection.copyFrom(
-      `COPY ${this.relation} (${columns}) FROM STDIN (FORMAT binary)`,
-      this.encoder.data(from, to),
-    );
+    const sql = `COPY ${this.staging ?? this.table.name} (${columns}) FROM STDIN (FORMAT binary)`;
+    await this.connection.copyFrom(sql, encoder.data(from, to));
   }
 
-  private async insert(from: number, to: number): Promise<void> {
+  private async insert(encoder: CopyEncoder, from: number, to: number): Promise<void> {
     const columns = this.staging === undefined ? this.columns : `ordinal, ${this.columns}`;
     let tuples: (Buffer | null)[][] = [];
     const flush = async (): Promise<void> => {
       if (tuples.length === 0) return;
       let parameter = 0;
       const rows = tuples.map((tuple) => `(${tuple.map(() => `$${++parameter}`).join(", ")})`);
-      await this.connection.query(`INSERT INTO ${this.relation} (${columns}) VALUES ${rows.join(", ")}`, tuples.flat());
+      await this.connection.query(
+        `INSERT INTO ${this.staging ?? this.table.name} (${columns}) VALUES ${rows.join(", ")}`,
+        tuples.flat(),
+      );
       tuples = [];
     };
     for (let tuple = from; tuple < to; tuple++) {
-      const values = this.encoder.values(tuple);
+      const values = encoder.values(tuple);
       if ((tuples.length + 1) * values.length > MAX_PARAMETERS) await flush();
       tuples.push(values);
     }
     await flush();
-  }
-
-  /** The record with its content to be read from the large object, where that has taken it. */
-  private readable(batch: RecordBatch, row: number, oid: number | undefined): RecordBatch {
-    if (oid === undefined || batch.large === undefined) return batch;
-    const lengths = batch.lengths.slice(row * batch.width, (row + 1) * batch.width);
-    lengths[batch.large.field] = LARGE_VALUE;
-    const large = largeValue(this.connection, batch.large.field, oid);
-    return new RecordBatch(batch.kind, 1, batch.bytes, batch.starts, lengths, large);
   }
 
   private async reject(batch: RecordBatch, row: number, error: StorageError): Promise<void> {
@@ -205,11 +210,15 @@ export class TableLoader {
     });
   }
 
-  /** What the server's refusal of one tuple means. */
-  private async explain(tuple: number, error: StorageError): Promise<StorageError> {
+  /** What the server's refusal of one record means. */
+  private async explain(
+    record: RecordBatch,
+    values: readonly (Buffer | null)[],
+    error: StorageError,
+  ): Promise<StorageError> {
     const cause = postgresCause(error);
     if (cause?.sqlState === "23505") {
-      const met = await this.findHolder(tuple);
+      const met = await this.findHolder(values);
       if (met === undefined)
         return new StorageError(
           "E_CONSTRAINT",
@@ -220,34 +229,23 @@ export class TableLoader {
       const message = `two records of the run have the same (${met.fields.join(", ")})`;
       return new StorageError("E_KEY_CONFLICT", message, { detail: `the other record is ${met.key}` }, cause);
     }
-    const { batch, row } = this.pending[tuple] as Pending;
-    const named = await withNamedField(this.connection, batch, row, error);
-    return named.context.field === undefined ? withTriedField(this.options.transaction, batch, row, error) : named;
+    const named = await withNamedField(this.connection, record, 0, error);
+    return named.context.field === undefined ? withTriedField(this.options.transaction, record, 0, error) : named;
   }
 
-  /** The record that came earlier and has a key of the pending tuple. */
-  private async findHolder(tuple: number): Promise<{ key: string; fields: readonly string[] } | undefined> {
-    const { batch, row } = this.pending[tuple] as Pending;
-    const values = this.encoder.values(tuple);
+  /** The record that came earlier and has a key of the record with these values. */
+  private async findHolder(
+    values: readonly (Buffer | null)[],
+  ): Promise<{ key: string; fields: readonly string[] } | undefined> {
     const columns = loadColumns(this.kind);
     for (const fields of uniqueKeysOf(this.kind)) {
-      if (
-        fields.some(
-          (name) =>
-            batch.lengths[row * batch.width + this.kind.fields.findIndex((f) => f.name === name)] === NULL_VALUE,
-        )
-      )
-        continue;
       const names = fields.map((name) => columnNamed(this.kind, name));
       const condition = names.map((name, at) => `t.${name} = $${at + 1}`).join(" AND ");
-      const keys = await readKeys(
-        this.connection,
-        this.kind,
-        "t",
-        `FROM ${this.table.name} t WHERE ${condition}`,
-        names.map((name) => values[columns.indexOf(name)]),
-      );
-      if (keys[0] !== undefined) return { key: keys[0], fields };
+      // NULL equals nothing, as in the unique index.
+      const wanted = names.map((name) => values[columns.indexOf(name)]);
+      const from = `FROM ${this.table.name} t WHERE ${condition}`;
+      const [key] = await readKeys(this.connection, this.kind, "t", from, wanted);
+      if (key !== undefined) return { key, fields };
     }
     return undefined;
   }
