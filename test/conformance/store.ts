@@ -14,6 +14,8 @@ export interface LoadOptions {
 
 /** One store of a test's own. */
 export interface TestStore {
+  /** Of a server's database. */
+  readonly url?: string;
   source(limits?: BatchLimits): Source;
   sink(options?: LoadOptions): Sink;
   /** Removes every record; the schema stays. */
