@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Rejection } from "../../src/records/run-context.js";
 import { failureOf } from "../conformance/expectations.js";
@@ -61,6 +62,13 @@ const artifact = (n: number, sequence: number, hash: string) =>
   });
 const kv = (n: number, more: Record<string, unknown> = {}) =>
   record("kv_store", { kv_id: id(n), tenant_id: "t", key: `k${n}`, value: "", created_at: 0, updated_at: 0, ...more });
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 20_000; !(await condition()); ) {
+    if (Date.now() > end) throw new Error("waited in vain");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 describePostgres("a PostgreSQL target", () => {
   let database: TestDatabase;
@@ -128,6 +136,50 @@ describePostgres("a PostgreSQL target", () => {
     });
   });
 
+  it("a parent cannot be deleted between the check of its children and the commit", async () => {
+    await load(url(), [session(1), content("h", Buffer.alloc(3))]);
+    // A trigger that waits at the commit for a lock that the test holds.
+    await sql(
+      url(),
+      `CREATE FUNCTION llmspell.wait() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END';
+       CREATE CONSTRAINT TRIGGER waiting AFTER INSERT ON llmspell.artifacts DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION llmspell.wait();
+       ALTER TABLE llmspell.artifacts ENABLE ALWAYS TRIGGER waiting`,
+    );
+    const holder = new pg.Client({ connectionString: url() });
+    await holder.connect();
+    try {
+      await holder.query("SELECT pg_advisory_lock(4711)");
+      const run = load(url(), [artifact(1, 0, "h")]);
+      const waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()";
+      await until(async () => (await sql(url(), waiting)).length === 1);
+      await expect(
+        sql(url(), "SET lock_timeout = '200ms'; DELETE FROM llmspell.sessions"),
+        "the session is held",
+      ).rejects.toMatchObject({ code: "55P03" });
+      await holder.query("SELECT pg_advisory_unlock(4711)");
+      await run;
+      expect(await rowsOf(url(), "artifacts.artifacts")).toHaveLength(1);
+    } finally {
+      await holder.end();
+      await sql(url(), "DROP FUNCTION llmspell.wait CASCADE");
+    }
+  });
+
+  it("a parent that comes alone counts at least the children that the target has", async () => {
+    const family = [session(1, { artifact_count: 2 }), content("h", Buffer.alloc(3), { reference_count: 5 })];
+    await load(url(), [...family, artifact(1, 0, "h"), artifact(1, 1, "h")]);
+    const { report } = await load(url(), [
+      session(1, { artifact_count: 1 }),
+      content("h", Buffer.alloc(3), { reference_count: 3 }),
+    ]);
+    expect(report.notes).toEqual([expect.stringMatching(/^artifact_count of 1 session was raised/)]);
+    expect(
+      await sql(url(), "SELECT artifact_count, reference_count FROM llmspell.sessions, llmspell.artifact_content"),
+    ).toEqual([{ artifact_count: 2, reference_count: 3 }]);
+  });
+
   it("one bad record among many is found, and the others arrive", async () => {
     const records = Array.from({ length: 3000 }, (_, n) =>
       kv(n, n === 1717 ? { metadata: new Token("1e400000") } : {}),
@@ -193,13 +245,6 @@ describePostgres("a PostgreSQL target", () => {
         `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
          AND application_name = 'llmspell-storage'`,
       );
-    async function until(condition: () => Promise<boolean>): Promise<void> {
-      for (const end = Date.now() + 20_000; !(await condition()); ) {
-        if (Date.now() > end) throw new Error("waited in vain");
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    }
-
     beforeEach(() => load(url(), [kv(1), content("a", bytesOf(MIB, 1))]));
 
     it("by SIGKILL leaves nothing: no row, large object, partition, lock or session", async () => {
