@@ -72,7 +72,7 @@ export async function migratePostgres(
   };
   connection.client.on("notice", onNotice);
   try {
-    await connection.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+    await connection.query("BEGIN ISOLATION LEVEL READ COMMITTED");
     await prepare(connection, options);
     // Read again: another migration may have been first.
     const { pending } = await plan(connection, migrations);

@@ -1,6 +1,15 @@
 /** A full disk, a read-only target: a coded error, the right exit status, and nothing changed or left behind. */
 import { spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
@@ -13,8 +22,15 @@ function command(...words: string[]): boolean {
   return spawnSync(words[0] as string, words.slice(1), { stdio: "ignore", timeout: 20_000 }).status === 0;
 }
 
+interface SmallDisk extends Disposable {
+  readonly folder: string;
+  /** Writes a file that leaves only so many KiB. */
+  fill(kibibytesLeft: number): void;
+  readOnly(): void;
+}
+
 /** Mounts a small file system; undefined where this machine does not permit it (no root, a container without the right). */
-function mountSmall(megabytes: number): { folder: string; readOnly(): void; [Symbol.dispose](): void } | undefined {
+function mountSmall(megabytes: number): SmallDisk | undefined {
   const folder = mkdtempSync(join("/tmp", "llmspell-small-"));
   if (!command("mount", "-t", "tmpfs", "-o", `size=${megabytes}m,mode=0755`, "tmpfs", folder)) {
     rmSync(folder, { recursive: true, force: true });
@@ -22,6 +38,10 @@ function mountSmall(megabytes: number): { folder: string; readOnly(): void; [Sym
   }
   return {
     folder,
+    fill: (kibibytesLeft) => {
+      const { bavail, bsize } = statfsSync(folder);
+      writeFileSync(join(folder, "ballast"), Buffer.alloc(Math.max(0, bavail * bsize - kibibytesLeft * 1024)));
+    },
     readOnly: () => void command("mount", "-o", "remount,ro", folder),
     [Symbol.dispose]: () => {
       command("umount", "-l", folder);
@@ -66,7 +86,7 @@ describe("disks", () => {
   });
 
   it.runIf(canMount)("leaves no half file of an export that filled the disk", async () => {
-    using small = mountSmall(2) as NonNullable<ReturnType<typeof mountSmall>>;
+    using small = mountSmall(2) as SmallDisk;
     for (const name of ["export.json", "export.json.gz"]) {
       const output = join(small.folder, name);
       const source = workspace.path("source.db");
@@ -78,12 +98,13 @@ describe("disks", () => {
   });
 
   it.runIf(canMount)("rolls back an import into SQLite that filled the disk", async () => {
-    using small = mountSmall(10) as NonNullable<ReturnType<typeof mountSmall>>;
+    using small = mountSmall(40) as SmallDisk;
     const target = join(small.folder, "target.db");
     createLlmspellSqlite(target);
     fillSqlite(target, { records: 20, seed: "own", contentSizes: [] });
     await workspace.must(["database", "migrate", "--database", target]);
     const before = sqliteDigest(target);
+    small.fill(2048);
     const { status, stderr } = await workspace.run(["storage", "import", "--database", target, "--input", document]);
     expect(stderr).toContain("[E_DISK_FULL]");
     expect(status).toBe(1);
@@ -91,7 +112,7 @@ describe("disks", () => {
   });
 
   it.runIf(canMount)("refuses a SQLite target on a read-only file system", async () => {
-    using small = mountSmall(20) as NonNullable<ReturnType<typeof mountSmall>>;
+    using small = mountSmall(20) as SmallDisk;
     const target = join(small.folder, "target.db");
     createLlmspellSqlite(target);
     small.readOnly();
@@ -139,7 +160,7 @@ describe("disks", () => {
     });
 
     it.runIf(canMount)("rolls back an import that filled the disk", async () => {
-      using small = mountSmall(40) as NonNullable<ReturnType<typeof mountSmall>>;
+      using small = mountSmall(40) as SmallDisk;
       const folder = join(small.folder, "tablespace");
       mkdirSync(folder);
       if (!command("chown", "-R", "postgres", small.folder)) return;
@@ -152,10 +173,7 @@ describe("disks", () => {
         await workspace.must(["database", "migrate", "--database", database.url]);
         const before = await postgresDigest(database.url);
         // Leave too little for the document, whatever the empty schema takes.
-        const free = Number(
-          spawnSync("df", ["--output=avail", "-k", folder], { encoding: "utf8" }).stdout.trim().split("\n").at(-1),
-        );
-        writeFileSync(join(small.folder, "ballast"), Buffer.alloc(Math.max(0, free - 2048) * 1024));
+        small.fill(2048);
         const { status, stderr } = await workspace.run([
           "storage",
           "import",

@@ -21,7 +21,7 @@ export class LoadTransaction {
   constructor(readonly connection: PostgresConnection) {}
 
   async begin(): Promise<void> {
-    await this.connection.query("BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE");
+    await this.connection.query("BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED");
     await this.connection.query("SET LOCAL client_min_messages = 'warning'; SAVEPOINT attempt");
   }
 
