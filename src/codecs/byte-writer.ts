@@ -1,3 +1,6 @@
+/** Up to here a loop is faster than a call into native code. Bytes. */
+const SHORT = 64;
+
 /** A growing byte buffer. Writers call `ensure`, write into `bytes` at `length`, and advance `length`. */
 export class ByteWriter {
   bytes: Buffer;
@@ -23,7 +26,12 @@ export class ByteWriter {
 
   int32(value: number): void {
     this.ensure(4);
-    this.length = this.bytes.writeInt32BE(value, this.length);
+    const at = this.length;
+    this.bytes[at] = value >> 24;
+    this.bytes[at + 1] = value >> 16;
+    this.bytes[at + 2] = value >> 8;
+    this.bytes[at + 3] = value;
+    this.length = at + 4;
   }
 
   int64(value: bigint): void {
@@ -31,16 +39,64 @@ export class ByteWriter {
     this.length = this.bytes.writeBigInt64BE(value, this.length);
   }
 
+  /** A Number that is a safe integer, as int64. */
+  safeInt64(value: number): void {
+    const high = Math.floor(value / 4294967296);
+    this.int32(high | 0);
+    this.int32((value - high * 4294967296) | 0);
+  }
+
+  /** A Number that is a safe integer, in decimal. */
+  decimal(value: number): void {
+    this.ensure(20);
+    let rest = value;
+    if (rest < 0) {
+      this.bytes[this.length++] = 0x2d;
+      rest = -rest;
+    }
+    if (rest < 1e8) {
+      this.digits(rest, 0);
+      return;
+    }
+    const high = Math.floor(rest / 1e8);
+    this.digits(high, 0);
+    this.digits(rest - high * 1e8, 8);
+  }
+
+  /** `value` is below 10^8; at least `width` digits, with zeros before it. */
+  private digits(value: number, width: number): void {
+    let count = Math.max(1, width);
+    for (let power = 10 ** count; power <= value; power *= 10) count++;
+    let rest = value;
+    for (let at = this.length + count - 1; at >= this.length; at--) {
+      const tenth = (rest / 10) | 0;
+      this.bytes[at] = 0x30 + rest - tenth * 10;
+      rest = tenth;
+    }
+    this.length += count;
+  }
+
   copy(source: Uint8Array, start: number, end: number): void {
-    this.ensure(end - start);
-    this.bytes.set(source.subarray(start, end), this.length);
-    this.length += end - start;
+    const count = end - start;
+    this.ensure(count);
+    if (count > SHORT) {
+      this.bytes.set(source.subarray(start, end), this.length);
+    } else {
+      const target = this.bytes;
+      let at = this.length;
+      for (let i = start; i < end; i++) target[at++] = source[i] as number;
+    }
+    this.length += count;
   }
 
   /** `text` must hold code points below U+0100 only. */
   latin1(text: string): void {
     this.ensure(text.length);
-    this.length += this.bytes.write(text, this.length, "latin1");
+    if (text.length > SHORT) {
+      this.length += this.bytes.write(text, this.length, "latin1");
+      return;
+    }
+    for (let i = 0; i < text.length; i++) this.bytes[this.length++] = text.charCodeAt(i);
   }
 
   /** A lone surrogate would become U+FFFD: check `isWellFormed()` before. */

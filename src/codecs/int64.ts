@@ -33,17 +33,18 @@ export function parseIntegerToken(source: Buffer, start: number, end: number): b
   return BigInt(sign + kept);
 }
 
-/** A small integer token on bytes; NaN when it is longer than 15 digits or anything else. */
-function parseSmallInteger(source: Buffer, start: number, end: number): number {
+/** An integer token on bytes, when it is short and within ±2^53; else NaN (parseIntegerToken reads the others). */
+export function parseSmallInteger(source: Buffer, start: number, end: number): number {
   const negative = source[start] === 0x2d;
   const from = negative ? start + 1 : start;
-  if (end - from > 15 || end === from) return Number.NaN;
+  if (end - from > 16 || end === from) return Number.NaN;
   let value = 0;
   for (let i = from; i < end; i++) {
     const digit = (source[i] as number) - 0x30;
     if (digit < 0 || digit > 9) return Number.NaN;
     value = value * 10 + digit;
   }
+  if (value > Number.MAX_SAFE_INTEGER) return Number.NaN;
   return negative ? 0 - value : value;
 }
 
@@ -78,16 +79,22 @@ function requireInteger(value: unknown, found: () => string): bigint {
 
 /** Appends a Number that is a safe integer as int64. */
 export function writeSafeInt64(value: number, out: ByteWriter): void {
-  out.ensure(8);
-  const high = Math.floor(value / 4294967296);
-  out.bytes.writeInt32BE(high, out.length);
-  out.bytes.writeUInt32BE(value - high * 4294967296, out.length + 4);
-  out.length += 8;
+  out.safeInt64(value);
+}
+
+/** Buffer.readInt32BE without its checks. */
+function readInt32(source: Buffer, start: number): number {
+  return (
+    ((source[start] as number) << 24) |
+    ((source[start + 1] as number) << 16) |
+    ((source[start + 2] as number) << 8) |
+    (source[start + 3] as number)
+  );
 }
 
 /** The int64 at `start` as a Number, or NaN when it is beyond ±2^53. */
 export function readSafeInt64(source: Buffer, start: number): number {
-  const value = source.readInt32BE(start) * 4294967296 + source.readUInt32BE(start + 4);
+  const value = readInt32(source, start) * 4294967296 + (readInt32(source, start + 4) >>> 0);
   return Number.isSafeInteger(value) ? value : Number.NaN;
 }
 
@@ -97,7 +104,7 @@ export const int4Codec: Codec = {
     out.int32(checkInt4(Number.isNaN(small) ? parseIntegerToken(source, start, end) : small));
   },
   toToken(_field, source, start, _length, out) {
-    out.latin1(String(source.readInt32BE(start)));
+    out.decimal(readInt32(source, start));
   },
   fromWire: copyFixed(4, "int4"),
   toWire: copyWithLength,
@@ -113,11 +120,12 @@ export const int8Codec: Codec = {
   fromToken(_field, source, start, end, out) {
     const small = parseSmallInteger(source, start, end);
     if (Number.isNaN(small)) out.int64(checkInt8(parseIntegerToken(source, start, end)));
-    else writeSafeInt64(small, out);
+    else out.safeInt64(small);
   },
   toToken(_field, source, start, _length, out) {
     const small = readSafeInt64(source, start);
-    out.latin1(Number.isNaN(small) ? source.readBigInt64BE(start).toString() : String(small));
+    if (Number.isNaN(small)) out.latin1(source.readBigInt64BE(start).toString());
+    else out.decimal(small);
   },
   fromWire: copyFixed(8, "int8"),
   toWire: copyWithLength,

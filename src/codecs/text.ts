@@ -21,23 +21,17 @@ const SHORT_ESCAPE: Readonly<Record<number, string>> = {
 
 /** Appends `source[start, end)` (valid UTF-8) as a JSON string token. */
 export function writeStringToken(source: Buffer, start: number, end: number, out: ByteWriter): void {
-  out.ensure((end - start) * 6 + 2);
-  const target = out.bytes;
-  let at = out.length;
-  target[at++] = 0x22;
+  out.byte(0x22);
   let from = start;
   for (let i = start; i < end; i++) {
     const byte = source[i] as number;
     if (ESCAPED[byte] === 0) continue;
-    if (i > from) {
-      at += source.copy(target, at, from, i);
-    }
-    at += target.write(SHORT_ESCAPE[byte] ?? `\\u${byte.toString(16).padStart(4, "0")}`, at, "latin1");
+    out.copy(source, from, i);
+    out.latin1(SHORT_ESCAPE[byte] ?? `\\u${byte.toString(16).padStart(4, "0")}`);
     from = i + 1;
   }
-  if (end > from) at += source.copy(target, at, from, end);
-  target[at++] = 0x22;
-  out.length = at;
+  out.copy(source, from, end);
+  out.byte(0x22);
 }
 
 /** Code points in `source[start, end)`: bytes that do not continue a sequence. */

@@ -1,7 +1,7 @@
 /** Timestamps: canonical is PostgreSQL's own form, microseconds since 2000-01-01 UTC. */
 import { StorageError } from "../errors.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType } from "./codec.js";
-import { INT64_MAX, INT64_MIN, parseIntegerToken, readSafeInt64 } from "./int64.js";
+import { INT64_MAX, INT64_MIN, parseIntegerToken, parseSmallInteger, readSafeInt64 } from "./int64.js";
 
 export const INFINITY = INT64_MAX;
 export const MINUS_INFINITY = INT64_MIN;
@@ -65,6 +65,7 @@ function fromLegacySeconds(seconds: bigint): bigint {
   return seconds === SQLITE_INFINITY || Number(seconds) === 2 ** 63 ? INFINITY : fromUnixSeconds(seconds);
 }
 
+/** The same as a Number; all that fits is within PostgreSQL's range. */
 const SAFE_EPOCH = 946684800000000;
 
 export const timestampCodec: Codec = {
@@ -76,13 +77,18 @@ export const timestampCodec: Codec = {
       else throw fieldTypeError('an integer of microseconds, "infinity" or "-infinity"', "another string");
       return;
     }
+    const small = parseSmallInteger(source, start, end) - SAFE_EPOCH;
+    if (!dialect.legacy && Number.isSafeInteger(small)) {
+      out.safeInt64(small);
+      return;
+    }
     const value = parseIntegerToken(source, start, end);
     out.int64(dialect.legacy ? fromLegacySeconds(value) : fromUnixMicroseconds(value));
   },
   toToken(_field, source, start, _length, out) {
     const small = readSafeInt64(source, start) + SAFE_EPOCH;
     if (Number.isSafeInteger(small)) {
-      out.latin1(String(small));
+      out.decimal(small);
       return;
     }
     const canonical = source.readBigInt64BE(start);

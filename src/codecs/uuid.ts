@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { StorageError } from "../errors.js";
+import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType } from "./codec.js";
 
 const HYPHENATED = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -39,8 +40,33 @@ export function deriveUuid(text: string): Buffer {
 
 const HEX = Buffer.from("0123456789abcdef", "latin1");
 
+/** The value of each hex digit; 255 for other bytes. */
+const DIGIT = new Uint8Array(256).fill(255);
+for (let i = 0; i < 16; i++) {
+  DIGIT[HEX[i] as number] = i;
+  DIGIT[i.toString(16).toUpperCase().charCodeAt(0)] = i;
+}
+
+/** Appends the UUID whose hyphenated spelling begins at `start`; false (and nothing is appended) when it does not. */
+function writeHyphenated(source: Buffer, start: number, out: ByteWriter): boolean {
+  out.ensure(16);
+  const target = out.bytes;
+  let at = out.length;
+  let i = start;
+  for (let byte = 0; byte < 16; byte++) {
+    if (byte === 4 || byte === 6 || byte === 8 || byte === 10) if (source[i++] !== 0x2d) return false;
+    const high = DIGIT[source[i++] as number] as number;
+    const low = DIGIT[source[i++] as number] as number;
+    if ((high | low) > 15) return false;
+    target[at++] = (high << 4) | low;
+  }
+  out.length = at;
+  return true;
+}
+
 export const uuidCodec: Codec = {
   fromToken(_field, source, start, end, out) {
+    if (end - start === 38 && source[start] === 0x22 && writeHyphenated(source, start + 1, out)) return;
     const digits = requireUuid(parseStringToken(source, start, end));
     out.ensure(16);
     out.length += out.bytes.write(digits, out.length, 16, "hex");
