@@ -7,6 +7,7 @@ import {
   countInvalidUuids,
   countStrayEmbeddings,
   countStrayMetadata,
+  defineFunctions,
   estimateRows,
   orderedRows,
 } from "../backends/sqlite/ordered-rows.js";
@@ -100,6 +101,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     async open() {
       try {
         database = openSqliteForReading(options.path);
+        defineFunctions(database);
         database.exec("BEGIN");
         return { backend: "sqlite", migrations: readSqliteVersions(database) };
       } catch (error) {

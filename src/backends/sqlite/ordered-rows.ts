@@ -14,8 +14,8 @@ import {
   uuidDigitsSql,
 } from "./table.js";
 
-/** SQL functions of ours: `llmspell_utf8`, `llmspell_uuid` (canonical, derived where it is free text), `llmspell_is_uuid`. */
-function defineFunctions(database: Database): void {
+/** SQL functions of ours: `llmspell_utf8`, `llmspell_uuid` (canonical, derived where it is free text), `llmspell_is_uuid`. Before the first query. */
+export function defineFunctions(database: Database): void {
   const options = { deterministic: true };
   database.function("llmspell_utf8", options, (text: unknown) =>
     typeof text === "string" ? Buffer.from(text, "utf8") : text,
@@ -91,7 +91,6 @@ export function orderedRows(
   reader: RowReader,
   selection: RowSelection,
 ): IterableIterator<SqlRow> {
-  defineFunctions(database);
   const table = quoted(mainTable(kind));
   const { tenants } = selection;
   const conditions: string[] = [];
@@ -113,7 +112,6 @@ export function orderedRows(
 
 /** How many values of the kind's UUID columns are texts that are no UUIDs. */
 export function countInvalidUuids(database: Database, kind: RecordKind): number {
-  defineFunctions(database);
   const sums = kind.fields
     .filter(({ type }) => type === "uuid")
     .map((field) => `total(NOT llmspell_is_uuid(${quoted(columnOf(field))}))`);

@@ -13,7 +13,6 @@ import {
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "../../codecs/codec.js";
 import { codecs } from "../../codecs/index.js";
-import { writeSafeInt64 } from "../../codecs/int64.js";
 import { fromSqliteTime } from "../../codecs/timestamp.js";
 import { deriveUuid, uuidDigits } from "../../codecs/uuid.js";
 import { StorageError } from "../../errors.js";
@@ -58,7 +57,7 @@ function writeTime(seconds: bigint, exact: bigint | undefined, out: ByteWriter):
   if (exact !== undefined && exact < SAFE && exact > -SAFE) {
     const micros = Number(exact);
     if (Math.floor(micros / 1e6) + EPOCH_SECONDS === Number(seconds)) {
-      writeSafeInt64(micros, out);
+      out.safeInt64(micros);
       return;
     }
   }

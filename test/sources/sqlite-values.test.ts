@@ -1,0 +1,399 @@
+/** What llmspell's own tables may hold, row by row: read exactly, or rejected with a code, section, key and field. */
+import Database from "better-sqlite3";
+import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { fieldIndex } from "../../src/catalog/index.js";
+import { deriveUuid } from "../../src/codecs/uuid.js";
+import { everything, type MemoryRecord, tokensOf } from "../conformance/memory-store.js";
+import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createFolder, createMigrated, execute, kindOf, type ReadResult, readAll } from "../sinks/sqlite-support.js";
+
+const folder = createFolder();
+const path = folder.path("values.db");
+afterAll(() => folder.remove());
+
+const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+/** Microseconds from 1970 to 2000. */
+const EPOCH = 946684800000000n;
+
+function tokens(result: ReadResult, name: string): (string | undefined)[] {
+  return result.records.map((record) => tokensOf(record)[name]);
+}
+
+function value(record: MemoryRecord | undefined, name: string): Buffer | null | undefined {
+  return record?.values[fieldIndex(record.kind, name)];
+}
+
+function refusals(result: ReadResult): unknown[][] {
+  return result.rejections.map(({ error }) => [
+    error.code,
+    error.context.section,
+    error.context.key,
+    error.context.field,
+  ]);
+}
+
+function insert(table: string, row: Readonly<Record<string, unknown>>): void {
+  const names = Object.keys(row);
+  execute(
+    path,
+    `INSERT INTO ${table} (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")})`,
+    ...Object.values(row),
+  );
+}
+
+const kv = (n: number, more: Readonly<Record<string, unknown>> = {}): void =>
+  insert("kv_store", {
+    kv_id: id(n),
+    tenant_id: "t",
+    key: `k${n}`,
+    value: Buffer.alloc(0),
+    created_at: 5n,
+    updated_at: 6n,
+    ...more,
+  });
+
+describe("times in SQLite", () => {
+  beforeEach(() => createMigrated(path));
+
+  it("are their seconds where there is no companion, and their companion where it agrees", async () => {
+    kv(1);
+    kv(2, { created_at: 5n, created_at_us: 5123456n - EPOCH });
+    kv(3, { created_at: -1n, created_at_us: -1n - EPOCH });
+    kv(4, { created_at: 6n, created_at_us: 5123456n - EPOCH });
+    kv(5, { created_at: 9999999999n, created_at_us: 2n ** 63n - 1n });
+    kv(6, { created_at: 9999999999n, created_at_us: 9999999999999999n - EPOCH });
+    kv(7, { created_at: 9999999999n });
+    kv(8, { created_at: -9999999999n, created_at_us: -(2n ** 63n) });
+    kv(9, { created_at: -9999999999n, created_at_us: -9999999999000000n - EPOCH });
+    kv(10, { created_at: 9224318015999n, created_at_us: 9223371331199999999n });
+    expect(tokens(await readAll(path), "created_at")).toEqual([
+      "5000000",
+      "5123456",
+      "-1",
+      "6000000",
+      '"infinity"',
+      "9999999999999999",
+      '"infinity"',
+      '"-infinity"',
+      "-9999999999000000",
+      "9224318015999999999",
+    ]);
+  });
+
+  it("sort by their exact value, whatever mixture of seconds and companions holds it", async () => {
+    const times: readonly (readonly [bigint, bigint | null])[] = [
+      [-9999999999n, null],
+      [-62135596801n, -62135596800000001n - EPOCH],
+      [4n, 4999999n - EPOCH],
+      [5n, null],
+      [5n, 5000001n - EPOCH],
+      [6n, 5000000n - EPOCH],
+      [9999999999n, 9999999999000000n - EPOCH],
+      [32503680000n, null],
+      [9999999999n, null],
+    ];
+    const order = [3, 8, 0, 5, 7, 2, 6, 4, 1];
+    for (const at of order) {
+      const [seconds, exact] = times[at] as readonly [bigint, bigint | null];
+      insert("event_log", {
+        tenant_id: "t",
+        event_id: id(at),
+        event_type: "e",
+        correlation_id: id(0),
+        timestamp: seconds,
+        timestamp_us: exact,
+        sequence: 1n,
+        language: "lua",
+        payload: "null",
+      });
+    }
+    // Before the -62135596801 of year 0 comes -infinity; the rest is in order already.
+    expect(tokens(await readAll(path), "event_id")).toEqual(times.map((_, at) => JSON.stringify(id(at))));
+  });
+});
+
+describe("UUIDs in SQLite", () => {
+  beforeEach(() => createMigrated(path));
+
+  it("are canonical in every spelling, and sort as such", async () => {
+    const texts = ["B0000000-0000-4000-8000-00000000000A", "a0000000000040008000000000000000", id(3), "C".repeat(32)];
+    for (const [n, kv_id] of texts.entries()) kv(n, { kv_id });
+    expect(tokens(await readAll(path), "kv_id")).toEqual([
+      `"${id(3)}"`,
+      '"a0000000-0000-4000-8000-000000000000"',
+      '"b0000000-0000-4000-8000-00000000000a"',
+      '"cccccccc-cccc-cccc-cccc-cccccccccccc"',
+    ]);
+  });
+
+  it("that are free text are refused, naming the first and counting all", async () => {
+    kv(1);
+    kv(2, { kv_id: "doc1" });
+    kv(3, { kv_id: "doc2" });
+    const result = await readAll(path);
+    expect(result.records).toHaveLength(1);
+    expect(refusals(result)).toEqual([
+      ["E_INVALID_UUID", "kv_store", "kv_id=doc1", "kv_id"],
+      ["E_INVALID_UUID", "kv_store", "kv_id=doc2", "kv_id"],
+    ]);
+    expect(result.rejections[0]?.error.message).toContain("2 values");
+    expect(result.rejections[0]?.error.context.hint).toContain("--invalid-uuid derive");
+    expect(JSON.parse(result.rejected[0] as string)).toMatchObject({ kv_id: "doc1", key: "k2", value: "" });
+  });
+
+  it("are derived from free text on request, the same wherever it stands", async () => {
+    const entity = (entity_id: string): void =>
+      insert("entities", { entity_id, tenant_id: "t", entity_type: "p", name: "n", valid_time_start: 1n });
+    entity("doc1");
+    entity(id(1));
+    entity("ünï");
+    insert("relationships", {
+      relationship_id: "r1",
+      tenant_id: "t",
+      from_entity: "doc1",
+      to_entity: "ünï",
+      relationship_type: "x",
+      valid_time_start: 1n,
+    });
+    const result = await readAll(path, { invalidUuid: "derive" });
+    expect(result.rejections).toEqual([]);
+    const entities = result.records.filter(({ kind }) => kind.path === "knowledge_graph.entities");
+    const ids = entities.map((record) => value(record, "entity_id") as Buffer);
+    expect(ids).toEqual([...ids].sort(Buffer.compare));
+    const [relationship] = result.records.filter(({ kind }) => kind.path === "knowledge_graph.relationships");
+    expect(value(relationship, "source_entity_id")).toEqual(deriveUuid("doc1"));
+    expect(value(relationship, "target_entity_id")).toEqual(deriveUuid("ünï"));
+    expect(ids.map((each) => each.toString("hex"))).toContain(deriveUuid("doc1").toString("hex"));
+    // RFC 9562: version 5, variant 10.
+    expect(deriveUuid("doc1").toString("hex")).toMatch(/^.{12}5.{3}[89ab]/);
+    expect(result.warnings).toEqual([expect.stringMatching(/^5 values .* -> [0-9a-f-]{36}$/)]);
+  });
+});
+
+describe("SQLite's dynamic typing", () => {
+  beforeEach(() => createMigrated(path));
+
+  it.each([
+    ["text in a time", { created_at: "yesterday" }, "E_FIELD_TYPE", "created_at"],
+    ["a real in a time", { created_at: 1.5 }, "E_FIELD_TYPE", "created_at"],
+    ["a time that no PostgreSQL holds", { created_at: 2n ** 62n }, "E_OUT_OF_RANGE", "created_at"],
+    ["a blob where text belongs", { key: Buffer.from("k") }, "E_FIELD_TYPE", "key"],
+    ["text where a blob belongs", { value: "text" }, "E_FIELD_TYPE", "value"],
+    ["an integer where a blob belongs", { value: 5n }, "E_FIELD_TYPE", "value"],
+    ["text that is no JSON", { metadata: "{'a':1}" }, "E_INVALID_JSON", "metadata"],
+    ["JSON5, which SQLite's functions take", { metadata: "{a:1}" }, "E_INVALID_JSON", "metadata"],
+    ["a blob as JSON", { metadata: Buffer.from("{}") }, "E_FIELD_TYPE", "metadata"],
+  ])("%s is refused", async (_name, more, code, field) => {
+    kv(1);
+    kv(2, more);
+    const result = await readAll(path);
+    expect(result.records).toHaveLength(1);
+    expect(refusals(result)).toEqual([[code, "kv_store", `kv_id=${id(2)}`, field]]);
+    expect(JSON.parse(result.rejected[0] as string)).toMatchObject({ kv_id: id(2), tenant_id: "t" });
+  });
+
+  it("a key that is NULL is refused", async () => {
+    kv(1, { kv_id: null });
+    expect(refusals(await readAll(path))).toEqual([["E_MISSING_FIELD", "kv_store", "kv_id=?", "kv_id"]]);
+  });
+
+  it.each([
+    ["a boolean of 2", { modified_operation: 2n }, "E_OUT_OF_RANGE", "modified_operation"],
+    ["a boolean that is text", { modified_operation: "true" }, "E_FIELD_TYPE", "modified_operation"],
+    ["an int4 of 2^31", { duration_ms: 2n ** 31n }, "E_OUT_OF_RANGE", "duration_ms"],
+    ["tags that are no list", { tags: '{"a":1}' }, "E_FIELD_TYPE", "tags"],
+    ["tags with a number", { tags: '["a",1]' }, "E_FIELD_TYPE", "tags"],
+    ["tags within tags", { tags: '[["a"]]' }, "E_FIELD_TYPE", "tags"],
+  ])("%s is refused", async (_name, more, code, field) => {
+    insert("hook_history", {
+      execution_id: id(1),
+      tenant_id: "t",
+      hook_id: "h",
+      hook_type: "x",
+      correlation_id: id(2),
+      hook_context: Buffer.alloc(0),
+      result_data: "null",
+      timestamp: 1n,
+      duration_ms: 1n,
+      triggering_component: "",
+      component_id: "",
+      context_size: 0n,
+      ...more,
+    });
+    expect(refusals(await readAll(path))).toEqual([[code, "hook_history", `execution_id=${id(1)}`, field]]);
+  });
+
+  it("invalid UTF-8 is refused, in text and in json, and a genuine U+FFFD is none", async () => {
+    kv(1, { key: "\uFFFD" });
+    kv(2);
+    execute(path, `UPDATE kv_store SET key = CAST(x'61ff62' AS TEXT) WHERE kv_id = '${id(2)}'`);
+    kv(3);
+    execute(path, `UPDATE kv_store SET metadata = CAST(x'22eda08022' AS TEXT) WHERE kv_id = '${id(3)}'`);
+    const result = await readAll(path);
+    expect(tokens(result, "key")).toEqual(['"\uFFFD"']);
+    expect(refusals(result)).toEqual([
+      ["E_INVALID_UTF8", "kv_store", `kv_id=${id(2)}`, "key"],
+      ["E_INVALID_UTF8", "kv_store", `kv_id=${id(3)}`, "metadata"],
+    ]);
+  });
+
+  it("U+0000, empty text, SQL NULL and JSON null are told apart", async () => {
+    kv(1, { key: "a\0b", metadata: "null" });
+    kv(2, { key: "" });
+    kv(3, { metadata: '"\\u0000"' });
+    const result = await readAll(path);
+    expect(tokens(result, "key")).toEqual(['"a\\u0000b"', '""', '"k3"']);
+    expect(tokens(result, "metadata")).toEqual(["null", undefined, '"\\u0000"']);
+  });
+
+  it("json is the text that is stored, without its line breaks", async () => {
+    const json = '{"b":1.10,"a":[1e400,-0,\n\t12345678901234567890],\r\n"b":2}';
+    kv(1, { metadata: json });
+    expect(tokens(await readAll(path), "metadata")).toEqual([json.replace(/[\r\n]/g, "")]);
+  });
+});
+
+describe("embeddings in SQLite", () => {
+  const vector = Float32Array.from({ length: 384 }, (_, i) => (i === 0 ? -0 : i / 7));
+  const raw = Buffer.from(vector.buffer);
+  const text = Buffer.from(`[${Array.from(vector, (each) => (Object.is(each, -0) ? "-0.0" : String(each))).join()}]`);
+
+  beforeEach(() => createMigrated(path));
+
+  function metadata(rowid: number, dimension = 384): void {
+    insert("vector_metadata", {
+      rowid: BigInt(rowid),
+      id: id(100 - rowid),
+      tenant_id: "t",
+      scope: "s",
+      dimension: BigInt(dimension),
+      created_at: 1n,
+      updated_at: 1n,
+    });
+  }
+
+  it("are the same from raw float32, from JSON text, and from vec0", async () => {
+    for (const n of [1, 2, 3]) metadata(n);
+    execute(path, "CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB)");
+    insert("vec_embeddings_384", { rowid: 1n, embedding: raw });
+    insert("vec_embeddings_384", { rowid: 2n, embedding: text });
+    insert("vec_embeddings_384", { rowid: 3n, embedding: text.toString() });
+    const ordinary = await readAll(path);
+    expect(ordinary.records.map((each) => value(each, "embedding"))).toEqual([raw, raw, raw]);
+    execute(
+      path,
+      "DROP TABLE vec_embeddings_384; CREATE VIRTUAL TABLE vec_embeddings_384 USING vec0(embedding float[384])",
+    );
+    for (const n of [3n, 1n, 2n]) insert("vec_embeddings_384", { rowid: n, embedding: raw });
+    const virtual = await readAll(path);
+    expect(virtual.records).toEqual(ordinary.records);
+    expect(tokens(virtual, "id")).toEqual([97, 98, 99].map((n) => `"${id(n)}"`));
+  });
+
+  it.each([
+    ["an ordinary table", "CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB)"],
+    ["a vec0 table", "CREATE VIRTUAL TABLE vec_embeddings_384 USING vec0(embedding float[384])"],
+    ["no table at all", undefined],
+  ])("that are missing are rejected records, from %s", async (_name, sql) => {
+    metadata(1);
+    metadata(2);
+    if (sql !== undefined) {
+      execute(path, sql);
+      insert("vec_embeddings_384", { rowid: 1n, embedding: raw });
+      insert("vec_embeddings_384", { rowid: 7n, embedding: raw });
+    }
+    const result = await readAll(path);
+    const refused = sql === undefined ? [98, 99] : [98];
+    expect(refusals(result)).toEqual(
+      refused.map((n) => ["E_INVALID_EMBEDDING", "vector_embeddings.384", `id=${id(n)}`, "embedding"]),
+    );
+    expect(result.warnings).toEqual(
+      sql === undefined ? [] : [expect.stringMatching(/^1 embeddings in vec_embeddings_384/)],
+    );
+  });
+
+  it("of another dimension, or of none, are rejected", async () => {
+    metadata(1);
+    metadata(2);
+    metadata(3);
+    execute(path, "CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB)");
+    insert("vec_embeddings_384", { rowid: 1n, embedding: Buffer.alloc(4 * 383) });
+    insert("vec_embeddings_384", { rowid: 2n, embedding: Buffer.alloc(0) });
+    insert("vec_embeddings_384", { rowid: 3n, embedding: Buffer.alloc(5) });
+    expect((await readAll(path)).rejections.map(({ error }) => [error.code, error.message])).toEqual([
+      ["E_INVALID_EMBEDDING", expect.any(String)],
+      ["E_INVALID_EMBEDDING", expect.any(String)],
+      ["E_DIMENSION_MISMATCH", "Dimension mismatch: expected 384, got 383"],
+    ]);
+  });
+});
+
+describe("agent states in SQLite", () => {
+  it("give the checksum that was imported, until the application changes the state", async () => {
+    await createMigrated(path);
+    const state = (n: number, state_data: string, checksum: string): void =>
+      insert("agent_states", {
+        state_id: id(n),
+        tenant_id: "t",
+        agent_id: `a${n}`,
+        agent_type: "x",
+        state_data,
+        checksum,
+        checksum_exported: "original",
+      });
+    const sha256 = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"; // of {}
+    state(1, "{}", sha256);
+    state(2, '{"a":1}', sha256);
+    state(3, "{}", "f".repeat(64));
+    expect(tokens(await readAll(path), "checksum")).toEqual(['"original"', `"${sha256}"`, `"${"f".repeat(64)}"`]);
+  });
+});
+
+describe("databases at llmspell's own levels", () => {
+  it.each([3, 4, 5, 6, 7, 8, 9, 10, 11, 13])("are read at V%i", async (level) => {
+    const old = folder.path(`level-${level}.db`);
+    createLlmspellSqlite(old, level);
+    execute(
+      old,
+      `INSERT INTO vector_metadata VALUES (1, '${id(1)}', 't', 's', 384, '{}', 5, 6);
+       CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB);
+       INSERT INTO vec_embeddings_384 VALUES (1, zeroblob(1536))`,
+    );
+    const result = await readAll(old);
+    expect(result.rejections).toEqual([]);
+    expect(tokens(result, "created_at")).toEqual(["5000000"]);
+  });
+
+  it("without one of their columns are refused", async () => {
+    const old = folder.path("lacking.db");
+    createLlmspellSqlite(old);
+    execute(old, "ALTER TABLE workflow_states DROP COLUMN workflow_name; DROP TABLE event_log");
+    await expect(readAll(old)).rejects.toMatchObject({ code: "E_SCHEMA" });
+  });
+
+  it("sort text by its UTF-8 bytes, also in a UTF-16 database", async () => {
+    const wide = folder.path("utf16.db");
+    const database = new Database(wide);
+    database.pragma("encoding = 'UTF-16le'");
+    database.exec(
+      `CREATE TABLE workflow_states (tenant_id TEXT, workflow_id TEXT, workflow_name TEXT, state_data TEXT, current_step INTEGER,
+         status TEXT, started_at INTEGER, completed_at INTEGER, last_updated INTEGER, created_at INTEGER)`,
+    );
+    const add = database.prepare(
+      "INSERT INTO workflow_states VALUES ('t', ?, NULL, '{}', 0, 'pending', NULL, NULL, 1, 1)",
+    );
+    for (const text of ["\u{1F600}", "\uFFFD", "a", "é"]) add.run(text);
+    database.close();
+    expect(tokens(await readAll(wide), "workflow_id")).toEqual(['"a"', '"é"', '"\uFFFD"', '"\u{1F600}"']);
+  });
+
+  it("give only the tenants that are selected", async () => {
+    await createMigrated(path);
+    kv(1);
+    kv(2, { tenant_id: "T" });
+    kv(3, { tenant_id: "u'; --" });
+    const selected = await readAll(path, {}, { ...everything(), tenants: ["T", "u'; --", "none"] });
+    expect(selected.records.map((each) => value(each, "tenant_id")?.toString())).toEqual(["T", "u'; --"]);
+    expect(kindOf("kv_store").path).toBe(selected.records[0]?.kind.path);
+  });
+});
