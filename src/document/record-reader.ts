@@ -242,8 +242,8 @@ export class RecordReader {
     builder.set(index, start);
   }
 
-  /** A key field's canonical bytes for a message, where they can be read. */
-  private keyValue(buffer: Buffer, index: number): Buffer | undefined {
+  /** A key field's canonical bytes for a message; where they cannot be read, its string as it stands in the document. */
+  private keyValue(buffer: Buffer, index: number): Buffer | string | undefined {
     const start = this.starts[index] as number;
     if (start === -1) return undefined;
     const out = new ByteWriter(64);
@@ -251,7 +251,7 @@ export class RecordReader {
       this.writeToken(buffer, start, this.ends[index] as number, this.kind.fields[index] as Field, out);
       return out.view();
     } catch {
-      return undefined;
+      return buffer[start] === QUOTE ? buffer.toString("utf8", start + 1, (this.ends[index] as number) - 1) : undefined;
     }
   }
 }

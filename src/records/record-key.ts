@@ -11,20 +11,25 @@ function valueText(field: Field, value: Buffer): string {
   const token = new ByteWriter(value.length * 6 + 64);
   codecs[field.type].toToken(field, value, 0, value.length, token);
   const text = token.view().toString("utf8");
-  const bare = text.startsWith('"') ? text.slice(1, -1) : text;
-  return bare.length > KEY_CHARACTERS ? `${bare.slice(0, KEY_CHARACTERS)}…` : bare;
+  return shortened(text.startsWith('"') ? text.slice(1, -1) : text);
+}
+
+function shortened(text: string): string {
+  return text.length > KEY_CHARACTERS ? `${text.slice(0, KEY_CHARACTERS)}…` : text;
 }
 
 /**
  * `tenant_id=acme, session_id=…` from the values at hand; a key field that has none yet is `?`.
- * `canonicalOf` gives canonical bytes, or undefined.
+ * `valueAt` gives canonical bytes; or, of a value that is not valid, its text; or undefined.
  */
-export function describeKey(kind: RecordKind, canonicalOf: (field: number) => Buffer | undefined): string {
+export function describeKey(kind: RecordKind, valueAt: (field: number) => Buffer | string | undefined): string {
   return kind.key
     .map((name) => {
       const index = fieldIndex(kind, name);
-      const value = canonicalOf(index);
-      return `${name}=${value === undefined ? "?" : valueText(kind.fields[index] as Field, value)}`;
+      const value = valueAt(index);
+      if (value === undefined) return `${name}=?`;
+      const text = typeof value === "string" ? shortened(value) : valueText(kind.fields[index] as Field, value);
+      return `${name}=${text}`;
     })
     .join(", ");
 }

@@ -111,7 +111,7 @@ describe("a record is rejected", () => {
     ["bad base64", kv((r) => r.replace("AA==", "AA=")), "E_INVALID_BASE64", "value", kvKey],
     ["URL-safe base64", kv((r) => r.replace("AA==", "-_-_")), "E_INVALID_BASE64", "value", kvKey],
     ["base64 with a space", kv((r) => r.replace("AA==", "AAAA AAA")), "E_INVALID_BASE64", "value", kvKey],
-    ["a bad UUID", kv((r) => r.replace(/"kv_id":"[^"]*"/, '"kv_id":"doc1"')), "E_INVALID_UUID", "kv_id", "kv_id=?"],
+    ["a bad UUID", kv((r) => r.replace(/"kv_id":"[^"]*"/, '"kv_id":"doc1"')), "E_INVALID_UUID", "kv_id", "kv_id=doc1"],
     ["a record that is a number", document('{"kv_store":[12]}'), "E_DOCUMENT_SHAPE", undefined, "?"],
     ["a record that is null", document('{"kv_store":[null]}'), "E_DOCUMENT_SHAPE", undefined, "?"],
     ["an empty embedding", vector('""'), "E_INVALID_EMBEDDING", "embedding", "id=00000000-0000-0000-0000-000000000001"],
