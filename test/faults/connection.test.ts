@@ -104,7 +104,7 @@ describePostgres("a connection that fails", () => {
     expect(await postgresDigest(database.url)).toBe(before);
   });
 
-  it("leaves no file of an export whose connection breaks", async () => {
+  it("ends an export whose connection breaks with its code, by COPY and by cursor", async () => {
     await using source = await createTestDatabase();
     await workspace.must(["database", "migrate", "--database", source.url]);
     await fillPostgres(source.url, { records: 300, contentSizes: Array.from({ length: 30 }, () => 1048576) });

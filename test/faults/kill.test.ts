@@ -70,7 +70,7 @@ function registerKillTests(factory: TargetFactory): void {
           await target.close();
         }
       },
-      4 * MINUTES,
+      10 * MINUTES,
     );
 
     it(
@@ -106,7 +106,7 @@ function registerKillTests(factory: TargetFactory): void {
           await target.close();
         }
       },
-      2 * MINUTES,
+      10 * MINUTES,
     );
   });
 }
