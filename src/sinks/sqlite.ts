@@ -1,7 +1,8 @@
 /** Writes an SQLite database: one transaction, all or nothing. */
 import { setImmediate as nextTick } from "node:timers/promises";
+import { raiseCounters } from "../backends/sqlite/counters.js";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
-import { raiseCounters, settleOrphans } from "../backends/sqlite/foreign-keys.js";
+import { settleOrphans } from "../backends/sqlite/foreign-keys.js";
 import { Load } from "../backends/sqlite/load.js";
 import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
 import { TableWriter } from "../backends/sqlite/table-writer.js";

@@ -351,6 +351,33 @@ describe("references in SQLite", () => {
   });
 });
 
+describe("counters of parents in SQLite", () => {
+  it("without children in the run are at least what the target has", async () => {
+    const data = Buffer.alloc(3);
+    await load(path, [session(1, { artifact_count: 5 }), content("h", data), artifact(1, "h")]);
+    const { report } = await load(path, [
+      session(1, { artifact_count: 0 }),
+      content("h", data, { reference_count: 4 }),
+    ]);
+    expect(query(path, "SELECT artifact_count FROM sessions")).toEqual([[1n]]);
+    expect(query(path, "SELECT reference_count FROM artifact_content")).toEqual([[4n]]);
+    expect(report.notes).toEqual([
+      "artifact_count of 1 session was raised: source and target both have artifacts of it",
+    ]);
+  });
+
+  it("that stay are raised by the children that come to them, new or from elsewhere", async () => {
+    const data = Buffer.alloc(3);
+    await load(path, [session(1, { artifact_count: 1 }), content("h", data), content("i", data), artifact(1, "h")]);
+    await load(path, [artifact(1, "i"), artifact(1, "i", { artifact_id: "new", sequence: 1 })]);
+    expect(query(path, "SELECT content_hash, reference_count FROM artifact_content ORDER BY 1")).toEqual([
+      ["h", 1n],
+      ["i", 3n],
+    ]);
+    expect(query(path, "SELECT artifact_count FROM sessions")).toEqual([[2n]]);
+  });
+});
+
 describe("what SQLite refuses", () => {
   it("JSON that is nested deeper than its json_extract indexes take", async () => {
     const deep = new Token(`${"[".repeat(1001)}${"]".repeat(1001)}`);

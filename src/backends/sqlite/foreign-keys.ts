@@ -1,4 +1,4 @@
-/** What can be checked only when all records are there: orphans, and the counters that parents keep of their children. */
+/** What can be checked only when all records are there: whether they have their parents. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { columnOf, type Field, type ForeignKey, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { recordChunks } from "../../document/record-writer.js";
@@ -14,16 +14,16 @@ export type Writers = ReadonlyMap<string, TableWriter>;
 /** Orphans that are settled between two visits of the event loop. */
 const PAGE = 256;
 
-function column(kind: RecordKind, name: string): string {
+export function column(kind: RecordKind, name: string): string {
   return quoted(columnOf(kind.fields[fieldIndex(kind, name)] as Field));
 }
 
-function parentOf(load: Load, key: ForeignKey): RecordKind {
+export function parentOf(load: Load, key: ForeignKey): RecordKind {
   return load.catalog.byPath.get(key.references) as RecordKind;
 }
 
 /** Rows that the run inserted or replaced. */
-function writtenRows(writer: TableWriter, alias: string): string {
+export function writtenRows(writer: TableWriter, alias: string): string {
   return `(${alias}.rowid > ${writer.lastRowid} OR ${alias}.rowid IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
 }
 
@@ -99,46 +99,4 @@ function isParentRejected(load: Load, key: ForeignKey, record: RecordBatch): boo
     return at === -1 ? undefined : record.value(0, fieldIndex(record.kind, key.fields[at] as string));
   });
   return load.context.isRejected(key.references, name);
-}
-
-/**
- * Raises the counters of parents (ForeignKey.counter): of those that the run wrote by the target's children that the run
- * did not bring, of the others by the children that the run added. Returns notes for the user.
- */
-export function raiseCounters(load: Load, writers: Writers): string[] {
-  const notes: string[] = [];
-  for (const child of writers.values())
-    for (const key of child.kind.foreignKeys)
-      if (key.counter !== undefined) notes.push(...raiseCounter(load, child, key, key.counter, writers));
-  return notes;
-}
-
-function raiseCounter(load: Load, child: TableWriter, key: ForeignKey, counter: string, writers: Writers): string[] {
-  const parent = parentOf(load, key);
-  const table = quoted(mainTable(parent));
-  const writer = writers.get(parent.path);
-  const written = writer === undefined ? "0" : writtenRows(writer, "p");
-  const raise = (rows: string, children: string): number => {
-    const own = key.fields.map((name) => `c.${column(child.kind, name)}`).join(", ");
-    const pairs = key.fields.map((name, i) => {
-      const theirs = column(parent, key.referencedFields[i] as string);
-      return `p.${theirs} = counted.${column(child.kind, name)}`;
-    });
-    const name = column(parent, counter);
-    return load.database
-      .prepare(
-        `UPDATE ${table} AS p SET ${name} = p.${name} + counted.n
-         FROM (SELECT ${own}, count(*) AS n FROM ${quoted(child.table)} c WHERE ${children} GROUP BY ${own}) AS counted
-         WHERE ${pairs.join(" AND ")} AND ${rows}`,
-      )
-      .run().changes;
-  };
-  const lacking = `c.rowid <= ${child.lastRowid} AND c.rowid NOT IN (SELECT r FROM ${child.met})`;
-  const raised = raise(written, lacking);
-  const added = raise(`NOT ${written}`, `c.rowid > ${child.lastRowid}`);
-  const notes: string[] = [];
-  if (raised > 0)
-    notes.push(`${counter} of ${raised} records of ${parent.path} was raised by what the target had besides`);
-  if (added > 0) notes.push(`${counter} of ${added} rows of ${parent.path} in the target was raised by what came new`);
-  return notes;
 }

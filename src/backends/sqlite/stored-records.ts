@@ -13,6 +13,8 @@ export interface StoredRecords {
   read(rowid: bigint): RecordBatch | undefined;
   /** Remembers the row as it is now, once. */
   keep(rowid: bigint): void;
+  /** The temporary table (llmspell_rowid and the table's columns) of kept rows; undefined when there are none. */
+  readonly keptTable: string | undefined;
   /** Makes the row what it was when it was kept. */
   restore(rowid: bigint): void;
 }
@@ -35,6 +37,9 @@ export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords
   };
 
   return {
+    get keptTable() {
+      return kept;
+    },
     keyOf: (rowid) => reader.keyOf(rowAt(rowid)),
     read(rowid) {
       const builder = new BatchBuilder(kind, { batchSize: 1, batchBytes: 4096 });
