@@ -12,7 +12,7 @@ export async function move(from: TestStore, to: TestStore): Promise<void> {
 }
 
 export function registerRoundTripTests(first: StoreFactory, second: StoreFactory): void {
-  describe(`round trip: ${first.name} -> ${second.name} -> ${first.name}`, () => {
+  describe(`round trip: ${first.name} -> ${second.name} -> ${first.name}`, { timeout: 180_000 }, () => {
     const stores: TestStore[] = [];
     beforeAll(async () => {
       for (const factory of [first, second, first]) stores.push(await factory.open());

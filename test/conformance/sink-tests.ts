@@ -50,7 +50,7 @@ function totals(counts: ReadonlyMap<string, { inserted: number; updated: number;
 }
 
 export function registerSinkTests(factory: StoreFactory): void {
-  describe(`sink: ${factory.name}`, () => {
+  describe(`sink: ${factory.name}`, { timeout: 180_000 }, () => {
     let store: TestStore;
     const records = sampleMemoryRecords({ records: 25, contentSizes: [0, 5, MIB - 1, MIB, MIB + 1] });
     const others = sampleMemoryRecords({ records: 10, seed: "others", contentSizes: [MIB, 3] });

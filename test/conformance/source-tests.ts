@@ -24,7 +24,7 @@ function byteLengthOf(record: MemoryRecord): number {
 }
 
 export function registerSourceTests(factory: StoreFactory): void {
-  describe(`source: ${factory.name}`, () => {
+  describe(`source: ${factory.name}`, { timeout: 180_000 }, () => {
     let store: TestStore;
     const records = sampleMemoryRecords({ records: 40 });
 
