@@ -351,6 +351,46 @@ describe("references in SQLite", () => {
   });
 });
 
+describe("times in keys", () => {
+  const entity = (micros: string, name: string): MemoryRecord =>
+    record("knowledge_graph.entities", {
+      entity_id: id(1),
+      tenant_id: "t",
+      entity_type: "p",
+      name,
+      properties: {},
+      valid_time_start: 0,
+      valid_time_end: "infinity",
+      transaction_time_start: new Token(micros),
+      transaction_time_end: "infinity",
+      created_at: 0,
+    });
+
+  it("match llmspell's rows, which have seconds only, and rows whose seconds it has edited", async () => {
+    const columns =
+      "entity_id, tenant_id, entity_type, name, valid_time_start, transaction_time_start, transaction_time_start_us";
+    const rows: readonly (readonly [name: string, seconds: bigint, exact: bigint | null])[] = [
+      ["seconds", 5n, null],
+      ["edited", 7n, 6000001n - EPOCH],
+      ["exact", 8n, 8000001n - EPOCH],
+      ["infinite", -9999999999n, null],
+    ];
+    for (const [name, seconds, exact] of rows)
+      execute(path, `INSERT INTO entities (${columns}) VALUES (?, 't', 'p', ?, 1, ?, ?)`, id(1), name, seconds, exact);
+    const { report } = await load(path, [
+      entity("5000000", "a"),
+      entity("7000000", "b"),
+      entity("8000001", "c"),
+      entity('"-infinity"', "d"),
+      entity("5000001", "e"),
+      entity("6000001", "f"),
+      entity("8000000", "g"),
+    ]);
+    expect(report.counts.get("knowledge_graph.entities")).toMatchObject({ inserted: 3, updated: 4 });
+    expect(query(path, "SELECT name FROM entities ORDER BY rowid").flat()).toEqual(["a", "b", "c", "d", "e", "f", "g"]);
+  });
+});
+
 describe("counters of parents in SQLite", () => {
   it("without children in the run are at least what the target has", async () => {
     const data = Buffer.alloc(3);
