@@ -221,6 +221,6 @@ async function* aroundSpooled(
   spooled: SpooledBase64,
 ): AsyncGenerator<Buffer, void, undefined> {
   yield withoutLineBreaks(buffer, start, at);
-  yield* spooled.rawChunks();
+  for await (const chunk of spooled.rawChunks()) yield Buffer.from(chunk);
   yield withoutLineBreaks(buffer, at, end);
 }

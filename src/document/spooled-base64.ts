@@ -9,8 +9,8 @@ import type { Spool } from "./spool.js";
 /** A string token of this many bytes or more may decode to a large value. */
 export const LARGE_TOKEN_BYTES = Math.ceil(LARGE_VALUE_BYTES / 3) * 4 + 2;
 
-/** Raw bytes per read; decoded they are less than a chunk of a LargeValue may have. */
-const READ_BYTES = 1048576;
+/** Raw bytes per read. */
+const READ_BYTES = 393216;
 
 /** Decodes the body of a JSON string token that holds base64, piece by piece. E_INVALID_BASE64. */
 class Base64Decoder {
@@ -72,15 +72,12 @@ export class SpooledBase64 {
     this.check(() => this.decoder.end());
   }
 
-  /** The string token's body as it came. */
+  /** The string token's body as it came; each chunk is valid until the next is asked for. */
   async *rawChunks(): AsyncGenerator<Buffer, void, undefined> {
     const reader = this.spool.reader();
-    for (;;) {
-      const chunk = Buffer.allocUnsafeSlow(READ_BYTES);
-      const count = await reader.read(chunk, 0);
-      if (count === 0) return;
+    const chunk = Buffer.allocUnsafeSlow(READ_BYTES);
+    for (let count = await reader.read(chunk, 0); count > 0; count = await reader.read(chunk, 0))
       yield chunk.subarray(0, count);
-    }
   }
 
   /** The decoded bytes. */

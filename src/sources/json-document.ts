@@ -1,5 +1,5 @@
 /** The export document as a source. Format and legacy rules: docs/document-format.md. */
-import { stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
 import { DocumentReader, type PartialHeader } from "../document/document-reader.js";
@@ -42,12 +42,13 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
   }
 
   async function openInput(context: RunContext): Promise<ByteInput> {
-    if ("path" in from) return closing(await openFileInput(from.path));
+    const { signal } = context;
+    if ("path" in from) return abortable(closing(await openFileInput(from.path)), signal);
     const { stream } = from;
     // A read that waits for a stream ends with the run.
     const abort = () => stream.destroy(new StorageError("E_INTERRUPTED", "the run was interrupted"));
-    context.signal.addEventListener("abort", abort, { once: true });
-    closers.push(async () => context.signal.removeEventListener("abort", abort));
+    signal.addEventListener("abort", abort, { once: true });
+    closers.push(async () => signal.removeEventListener("abort", abort));
     return closing(await openStreamInput(stream));
   }
 
@@ -62,7 +63,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     } else {
       const rewound = await replay.rewind();
       closing(rewound.spool);
-      input = rewound.input;
+      input = abortable(rewound.input, context.signal);
     }
     const second = new DocumentReader(input);
     await second.readHead(context);
@@ -93,8 +94,10 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       return { backend: header.sourceBackend, migrations: header.migrations };
     },
 
-    async estimate() {
-      return undefined;
+    async estimate(selection) {
+      const manifest = ours && "path" in from ? await readManifest(from.path) : undefined;
+      const records = manifest?.filter(([path]) => selection.paths.has(path));
+      return records === undefined ? undefined : new Map(records);
     },
 
     async *read(selection, context) {
@@ -136,6 +139,37 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       for (const close of closers.splice(0).reverse()) await close();
     },
   };
+}
+
+/** Ends a long scan with the run. */
+function abortable(input: ByteInput, signal: AbortSignal): ByteInput {
+  return {
+    async read(target, offset) {
+      signal.throwIfAborted();
+      return input.read(target, offset);
+    },
+    close: () => input.close(),
+  };
+}
+
+/** Records by path from the end of a file in our layout, not verified; undefined where they are not to be found. */
+async function readManifest(path: string): Promise<[path: string, records: number][] | undefined> {
+  try {
+    const handle = await open(path, "r");
+    try {
+      const { size } = await handle.stat();
+      const tail = Buffer.alloc(Math.min(size, 65536));
+      await handle.read(tail, 0, tail.length, size - tail.length);
+      const text = tail.toString("latin1");
+      const manifest: unknown = JSON.parse(`{${text.slice(text.lastIndexOf('\n"manifest":{'))}`);
+      const entries = Object.entries((manifest as { manifest: Record<string, { records?: number }> }).manifest);
+      return entries.flatMap(([name, { records }]) => (records === undefined ? [] : [[name, records]]));
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether what comes after `data` can change nothing: all is there, or enough to know that the document is not legacy. */
