@@ -55,9 +55,12 @@ export class ArrayReader {
         case "more":
           await walker.more();
           break;
-        case "full":
-          yield builder.take();
+        case "full": {
+          const batch = builder.take();
+          yield batch;
+          builder.recycle(batch);
           break;
+        }
         case "large":
           await this.spoolLarge();
           break;

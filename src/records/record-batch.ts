@@ -88,6 +88,10 @@ export class BatchBuilder {
   private readonly batchSize: number;
   private readonly batchBytes: number;
   private large: LargeValue | undefined;
+  private readonly arenaBytes: number;
+  /** The arena of the last batch, and the memory that serves for the next. */
+  private taken: Buffer | undefined;
+  private spare: { bytes: Buffer; starts: Uint32Array; lengths: Int32Array } | undefined;
 
   constructor(
     readonly kind: RecordKind,
@@ -96,7 +100,8 @@ export class BatchBuilder {
     this.batchSize = limits.batchSize ?? 4096;
     this.batchBytes = limits.batchBytes ?? 262144;
     this.width = kind.fields.length;
-    this.arena = new ByteWriter(this.batchBytes + (this.batchBytes >> 2));
+    this.arenaBytes = this.batchBytes + (this.batchBytes >> 2);
+    this.arena = new ByteWriter(this.arenaBytes);
     this.starts = new Uint32Array(256 * this.width);
     this.lengths = new Int32Array(256 * this.width);
   }
@@ -155,16 +160,31 @@ export class BatchBuilder {
     this.large = undefined;
   }
 
-  /** The batch so far; the builder starts anew with fresh memory, so the batch stays valid. */
+  /** The batch so far; the builder starts anew with other memory, so the batch stays valid until it is recycled. */
   take(): RecordBatch {
     const batch = new RecordBatch(this.kind, this.rows, this.arena.view(), this.starts, this.lengths, this.large);
-    this.arena.bytes = Buffer.allocUnsafeSlow(this.batchBytes + (this.batchBytes >> 2));
+    const { spare } = this;
+    this.spare = undefined;
+    this.taken = this.arena.bytes;
+    this.arena.bytes = spare?.bytes ?? Buffer.allocUnsafeSlow(this.arenaBytes);
     this.arena.length = 0;
-    this.starts = new Uint32Array(this.starts.length);
-    this.lengths = new Int32Array(this.lengths.length);
+    this.starts = spare?.starts ?? new Uint32Array(this.starts.length);
+    this.lengths = spare?.lengths ?? new Int32Array(this.lengths.length);
     this.rows = 0;
     this.large = undefined;
     return batch;
+  }
+
+  /**
+   * The last batch is of no more use (the source was asked for the next): its memory serves again. Without this the
+   * garbage collector lags behind by tens of megabytes.
+   */
+  recycle(batch: RecordBatch): void {
+    const bytes = this.taken;
+    this.taken = undefined;
+    // Memory that one long record made grow is given back.
+    if (bytes?.length === this.arenaBytes && bytes.buffer === batch.bytes.buffer)
+      this.spare = { bytes, starts: batch.starts, lengths: batch.lengths };
   }
 
   private grow(): void {
