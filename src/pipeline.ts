@@ -45,13 +45,20 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const rejected = new Map<string, number>();
   const rejectedKeys = new Set<string>();
   const warned = new Set<string>();
+  // A sink may reject a record of one batch while the source rejects one of the next: whoever is told hears one at a time.
+  let lastRejection: Promise<void> = Promise.resolve();
+  const tell = async (rejection: Rejection): Promise<void> => {
+    const { kind, error } = rejection;
+    if (options.onReject === undefined) throw error;
+    await options.onReject(rejection);
+    rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
+    rejectedKeys.add(`${kind.path}\n${error.context.key}`);
+  };
   const context: RunContext = {
     signal,
-    async reject(rejection) {
-      if (options.onReject === undefined) throw rejection.error;
-      await options.onReject(rejection);
-      rejected.set(rejection.kind.path, (rejected.get(rejection.kind.path) ?? 0) + 1);
-      rejectedKeys.add(`${rejection.kind.path}\n${rejection.error.context.key}`);
+    reject(rejection) {
+      lastRejection = lastRejection.then(() => tell(rejection));
+      return lastRejection;
     },
     isRejected: (path, key) => rejectedKeys.has(`${path}\n${key}`),
     warn(message) {
