@@ -69,7 +69,9 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     let invalidUuids: number | undefined;
     for (const row of rows) {
       if (builder.length > 0 && (builder.full || reader.hasLargeValue(row))) {
-        yield builder.take();
+        const batch = builder.take();
+        yield batch;
+        builder.recycle(batch);
         // The driver is synchronous: let signals and timers in.
         await nextTick();
         context.signal.throwIfAborted();

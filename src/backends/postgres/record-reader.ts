@@ -67,7 +67,10 @@ export class RecordReader {
         builder.rollback();
         await this.reject(fault);
       }
-      if (builder.full) yield builder.take();
+      if (!builder.full) continue;
+      const batch = builder.take();
+      yield batch;
+      builder.recycle(batch);
     }
     if (builder.length > 0) yield builder.take();
   }
