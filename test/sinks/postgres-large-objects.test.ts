@@ -1,7 +1,13 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { StorageError } from "../../src/errors.js";
+import { runPipeline } from "../../src/pipeline.js";
+import { RecordBatch } from "../../src/records/record-batch.js";
 import type { Rejection } from "../../src/records/run-context.js";
+import { createPostgresSink } from "../../src/sinks/postgres.js";
 import { failureOf } from "../conformance/expectations.js";
+import { createMemorySource, everything, memoryBatches } from "../conformance/memory-store.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { largeObjects, load, record, sql } from "./postgres-support.js";
@@ -139,5 +145,31 @@ describePostgres("contents and large objects in PostgreSQL", () => {
     await load(url(), [content("a", bytesOf(MIB, 2))]);
     expect(await contents()).toEqual([stored("a", bytesOf(MIB, 2))]);
     expect(await largeObjects(url())).toBe(1);
+  });
+
+  it("are no rejected records where the source breaks within one", async () => {
+    const lost = new StorageError("E_CONNECTION_LOST", "the connection to the server broke");
+    async function* broken() {
+      for await (const { kind, rows, bytes, starts, lengths, large } of memoryBatches([
+        content("a", bytesOf(3 * MIB, 1)),
+      ])) {
+        if (large === undefined) throw new Error("the content is not large");
+        async function* chunks(): AsyncGenerator<Buffer> {
+          yield bytesOf(MIB, 1);
+          throw lost;
+        }
+        yield new RecordBatch(kind, rows, bytes, starts, lengths, { ...large, chunks });
+      }
+    }
+    const rejections: Rejection[] = [];
+    const run = runPipeline({
+      source: { ...createMemorySource([]), read: broken },
+      sink: createPostgresSink({ connect: () => connectPostgres({ url: url() }), name: "postgres" }),
+      selection: everything(),
+      onReject: (rejection) => void rejections.push(rejection),
+    });
+    expect(await failureOf(run)).toBe(lost);
+    expect(rejections).toEqual([]);
+    expect(await largeObjects(url())).toBe(0);
   });
 });

@@ -126,17 +126,17 @@ export class TableLoader {
     try {
       // The other fields are checked before a large object is made.
       encoder.push(batch, row, isLarge ? { ...numbered, largeObject: 0 } : numbered);
-      if (isLarge) {
-        encoder.pop();
-        await this.options.transaction.settled();
-        const largeObject = await this.largeObjects.create(this.contentOf(batch, row));
-        encoder.push(batch, row, { ...numbered, largeObject });
-        largeObjects.set(encoder.length - 1, largeObject);
-      }
     } catch (error) {
-      if (!(error instanceof StorageError) || postgresCause(error) !== undefined) throw error;
+      if (!(error instanceof StorageError)) throw error;
       await this.reject(batch, row, error);
       return;
+    }
+    if (isLarge) {
+      encoder.pop();
+      await this.options.transaction.settled();
+      const largeObject = await this.largeObjects.create(this.contentOf(batch, row));
+      encoder.push(batch, row, { ...numbered, largeObject });
+      largeObjects.set(encoder.length - 1, largeObject);
     }
     this.ordinal++;
     this.partitions?.note(batch, row);
