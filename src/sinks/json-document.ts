@@ -3,6 +3,7 @@ import type { Writable } from "node:stream";
 import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
 import { type Compression, compressed, compressionOfName } from "../document/compression.js";
 import { DocumentWriter } from "../document/document-writer.js";
+import { isFifo, openFifoForWriting } from "../document/fifo.js";
 import { DOCUMENT_VERSION } from "../document/header.js";
 import { type ByteOutput, openFileOutput, StreamOutput } from "../document/output.js";
 import { StorageError } from "../errors.js";
@@ -33,11 +34,14 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
     name: "path" in target ? target.path : "-",
 
     async open(header, context) {
-      context.signal.throwIfAborted();
+      const { signal } = context;
+      signal.throwIfAborted();
       const plain =
-        "path" in target
-          ? await openFileOutput(target.path, target.force ?? false)
-          : new StreamOutput(target.stream, context.signal);
+        "stream" in target
+          ? new StreamOutput(target.stream, signal)
+          : (await isFifo(target.path))
+            ? new StreamOutput(await openFifoForWriting(target.path, signal), signal)
+            : await openFileOutput(target.path, target.force ?? false);
       const byName = "path" in target ? compressionOfName(target.path) : "none";
       output = compressed(plain, compress === "auto" ? byName : compress);
       writer = new DocumentWriter(output, catalog, {

@@ -3,6 +3,7 @@ import { open, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
 import { DocumentReader, type PartialHeader } from "../document/document-reader.js";
+import { isFifo, openFifoForReading } from "../document/fifo.js";
 import { type DocumentHeader, isLegacy, printHead } from "../document/header.js";
 import { type ByteInput, openFileInput, openStreamInput } from "../document/input.js";
 import { ReplayInput } from "../document/replay.js";
@@ -43,8 +44,8 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
 
   async function openInput(context: RunContext): Promise<ByteInput> {
     const { signal } = context;
-    if ("path" in from) return abortable(closing(await openFileInput(from.path)), signal);
-    const { stream } = from;
+    if ("path" in from && !(await isFifo(from.path))) return abortable(closing(await openFileInput(from.path)), signal);
+    const stream = "path" in from ? openFifoForReading(from.path) : from.stream;
     // A read that waits for a stream ends with the run.
     const abort = () => stream.destroy(new StorageError("E_INTERRUPTED", "the run was interrupted"));
     signal.addEventListener("abort", abort, { once: true });
@@ -155,6 +156,8 @@ function abortable(input: ByteInput, signal: AbortSignal): ByteInput {
 /** Records by path from the end of a file in our layout, not verified; undefined where they are not to be found. */
 async function readManifest(path: string): Promise<[path: string, records: number][] | undefined> {
   try {
+    // A FIFO would wait for another writer.
+    if (!(await stat(path)).isFile()) return undefined;
     const handle = await open(path, "r");
     try {
       const { size } = await handle.stat();

@@ -132,6 +132,18 @@ describe("an output file", () => {
     expect((await lstat("/dev/null")).isCharacterDevice()).toBe(true);
   });
 
+  it("that is a FIFO which nobody reads does not hold an aborted run", async () => {
+    const path = join(folder, "fifo");
+    execFileSync("mkfifo", [path]);
+    const abort = new AbortController();
+    const sink = createDocumentSink({ output: { path }, producer: "test/1" });
+    const context = { ...collectingContext(false), signal: abort.signal };
+    const opening = sink.open({ backend: "sqlite", migrations: ["V3"] }, context);
+    setTimeout(() => abort.abort(new Error("enough")), 20);
+    await expect(opening).rejects.toThrow("enough");
+    await sink.abort();
+  });
+
   it.skipIf(process.platform !== "linux")("says that the disk is full", async () => {
     for (const compress of ["none", "gzip", "zstd"] as const)
       await expect(exportTo({ path: "/dev/full" }, { compress })).rejects.toMatchObject({
@@ -250,6 +262,30 @@ describe("an input file", () => {
     const opening = source.open({ ...collectingContext(false), signal: abort.signal });
     abort.abort(new Error("enough"));
     await expect(opening).rejects.toThrow("enough");
+    await source.close();
+  });
+});
+
+describe("an input FIFO", () => {
+  it("that nobody writes to does not hold an aborted run", async () => {
+    const path = join(folder, "fifo");
+    execFileSync("mkfifo", [path]);
+    const abort = new AbortController();
+    const source = createDocumentSource({ input: { path } });
+    const opening = source.open({ ...collectingContext(false), signal: abort.signal });
+    setTimeout(() => abort.abort(), 20);
+    await expect(opening).rejects.toMatchObject({ code: "E_INTERRUPTED" });
+    await source.close();
+  });
+
+  it("is opened once, so that its writer may be gone when its records are estimated", async () => {
+    const path = join(folder, "fifo");
+    execFileSync("mkfifo", [path]);
+    const writer = writeFile(path, await writeDocument(data));
+    const source = createDocumentSource({ input: { path } });
+    await source.open(collectingContext(false));
+    await writer;
+    expect(await source.estimate({ paths: new Set(["kv_store"]) })).toBeUndefined();
     await source.close();
   });
 });
