@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { fromPostgresError } from "../../src/backends/postgres/errors.js";
 import { monthOf } from "../../src/backends/postgres/partitions.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
@@ -133,9 +134,65 @@ describePostgres("partitions of the event log", () => {
     expect(await rowsOf(url(), "event_log")).toHaveLength(2);
   });
 
+  it("fill the gaps beside partitions that end or begin at infinity", async () => {
+    await sql(
+      url(),
+      `CREATE TABLE llmspell.future_events PARTITION OF llmspell.event_log FOR VALUES FROM ('2030-01-01 00:00:00+00') TO ('infinity');
+       CREATE TABLE llmspell.least_event PARTITION OF llmspell.event_log FOR VALUES FROM (MINVALUE) TO ('-infinity')`,
+    );
+    const times = ["infinity", "-infinity", new Token("-210866803200000000"), new Token("9224318015999999999")];
+    await load(
+      url(),
+      times.map((time, n) => event(n, time)),
+    );
+    expect(await bounds()).toEqual([
+      { name: "event_log_after_9999", bounds: "FOR VALUES FROM ('infinity') TO (MAXVALUE)" },
+      { name: "event_log_before_0001", bounds: "FOR VALUES FROM ('-infinity') TO ('0001-01-01 00:00:00+00')" },
+      { name: "future_events", bounds: "FOR VALUES FROM ('2030-01-01 00:00:00+00') TO ('infinity')" },
+      { name: "least_event", bounds: "FOR VALUES FROM (MINVALUE) TO ('-infinity')" },
+    ]);
+    expect(await rowsOf(url(), "event_log")).toHaveLength(times.length);
+  });
+
+  it("belong to the table's owner, whatever its name", async () => {
+    const owner = `odd "$$" '\\ ${database.name}`;
+    const quoted = `"${owner.replaceAll('"', '""')}"`;
+    await sql(url(), `CREATE ROLE ${quoted}; ALTER TABLE llmspell.event_log OWNER TO ${quoted}`);
+    try {
+      await sql(url(), `GRANT CREATE ON SCHEMA llmspell TO ${quoted}`);
+      await load(url(), [event(1, 0)]);
+      expect(await sql(url(), "SELECT tableowner FROM pg_tables WHERE tablename = 'event_log_1970_01'")).toEqual([
+        { tableowner: owner },
+      ]);
+    } finally {
+      await sql(url(), `REASSIGN OWNED BY ${quoted} TO current_user; DROP OWNED BY ${quoted}; DROP ROLE ${quoted}`);
+    }
+  });
+
+  it("name the server's setting where their locks are too many", async () => {
+    expect(
+      fromPostgresError(Object.assign(new Error("out of shared memory"), { code: "53200", severity: "ERROR" })),
+    ).toMatchObject({
+      code: "E_TARGET_LIMIT",
+      context: { hint: expect.stringContaining("max_locks_per_transaction") },
+    });
+  });
+
   it("are gone with a run that fails", async () => {
     await failureOf(load(url(), [event(1, 0), kv(1), kv(1)]));
     expect(await bounds()).toEqual([]);
+  });
+
+  it("are not needed by a table that is not partitioned", async () => {
+    await using other = await createTestDatabase();
+    await createLlmspellPostgres(other.url);
+    await sql(
+      other.url,
+      `CREATE TABLE llmspell.plain (LIKE llmspell.event_log INCLUDING ALL);
+       DROP TABLE llmspell.event_log; ALTER TABLE llmspell.plain RENAME TO event_log`,
+    );
+    await load(other.url, [event(1, 0), event(2, "infinity")]);
+    expect(await rowsOf(other.url, "event_log")).toHaveLength(2);
   });
 
   it("begin and end with the calendar's months", () => {

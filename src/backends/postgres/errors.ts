@@ -44,6 +44,11 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "42501": { code: "E_PERMISSION", message: "permission denied" },
   "25006": { code: "E_READ_ONLY", message: "the database is read-only" },
   "53100": { code: "E_DISK_FULL", message: "the server's disk is full" },
+  "53200": {
+    code: "E_TARGET_LIMIT",
+    message: "the server has no memory left, or no room for locks",
+    hint: "For shared memory: raise max_locks_per_transaction in postgresql.conf and restart the server. Each partition and each large object takes locks.",
+  },
   "53300": { code: "E_CONNECT", message: "the server has no connection left" },
   "55P03": { code: "E_LOCKED", message: "another session holds a lock" },
   "40P01": { code: "E_LOCKED", message: "deadlock with another session", hint: "Run it again." },

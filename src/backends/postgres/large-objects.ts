@@ -54,18 +54,13 @@ export class LargeObjectWriter {
        ) granted GROUP BY grantee_name`,
       [table.oid],
     );
-    const { rows: owners } = await connection.query<{ changes: boolean }>(
-      "SELECT $1::name <> current_user AND pg_has_role($1::name, 'MEMBER') AS changes",
-      [table.owner],
-    );
-    const changesOwner = owners[0]?.changes === true;
     return (oid) =>
       [
         ...rows.map(({ grantee, rights }) => {
           const role = grantee === null ? "PUBLIC" : quote(grantee);
           return `GRANT ${rights} ON LARGE OBJECT ${oid} TO ${role}`;
         }),
-        ...(changesOwner ? [`ALTER LARGE OBJECT ${oid} OWNER TO ${quote(table.owner)}`] : []),
+        ...(table.givesToOwner ? [`ALTER LARGE OBJECT ${oid} OWNER TO ${quote(table.owner)}`] : []),
       ].join("; ");
   }
 }

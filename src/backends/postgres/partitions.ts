@@ -40,6 +40,10 @@ function monthStart(year: number, month: number): bigint {
   return (days - DAYS_BEFORE_2000) * DAY;
 }
 
+/** As canonical times have them; a partition may end or begin there. */
+const INFINITY = 2n ** 63n - 1n;
+const MINUS_INFINITY = -(2n ** 63n);
+
 const FIRST = monthStart(1, 1);
 const END = monthStart(10000, 1);
 
@@ -84,18 +88,23 @@ function latest(a: bigint | undefined, b: bigint | undefined): bigint | undefine
   return a > b ? a : b;
 }
 
-/** timestamptz_send is the canonical form; a bound that is MINVALUE or MAXVALUE has no quotation mark, and gives NULL. */
+/**
+ * timestamptz_send is the canonical form; a bound that is MINVALUE or MAXVALUE has no quotation mark, and gives NULL. The
+ * last row is there for a table that is not partitioned.
+ */
 const BOUNDS = `
-  SELECT spec = 'DEFAULT' AS is_default,
+  SELECT spec = 'DEFAULT' AS takes_all,
     timestamptz_send((regexp_match(spec, $$FROM \\('([^']*)'\\)$$))[1]::timestamptz) AS from,
     timestamptz_send((regexp_match(spec, $$TO \\('([^']*)'\\)$$))[1]::timestamptz) AS to
   FROM (
     SELECT pg_get_expr(c.relpartbound, c.oid) AS spec
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1
-  ) partitions`;
+  ) partitions
+  UNION ALL SELECT true, NULL, NULL FROM pg_class WHERE oid = $1 AND relkind <> 'p'`;
 
 interface Bounds {
-  is_default: boolean;
+  /** A default partition takes whatever has no other. */
+  takes_all: boolean;
   from: Buffer | null;
   to: Buffer | null;
 }
@@ -152,8 +161,7 @@ export class MonthPartitions {
 
   private async readBounds(): Promise<Range[]> {
     const { rows } = await this.connection.query<Bounds>(BOUNDS, [this.table.oid]);
-    // A default partition takes whatever has no other.
-    if (rows.some((row) => row.is_default)) return [{ from: undefined, to: undefined }];
+    if (rows.some((row) => row.takes_all)) return [{ from: undefined, to: undefined }];
     return rows.map(({ from, to }) => ({ from: from?.readBigInt64BE(), to: to?.readBigInt64BE() }));
   }
 
@@ -171,11 +179,7 @@ export class MonthPartitions {
     if (table.rowSecurity.enabled) await connection.query(`ALTER TABLE ${name} ENABLE ROW LEVEL SECURITY`);
     if (table.rowSecurity.forced) await connection.query(`ALTER TABLE ${name} FORCE ROW LEVEL SECURITY`);
     // The parent's owner must be able to drop it (llmspell's cleanup does).
-    await connection.query(
-      `DO $$ BEGIN IF pg_has_role(${literal(table.owner)}, 'MEMBER') THEN
-         ALTER TABLE ${name} OWNER TO ${quote(table.owner)};
-       END IF; END $$`,
-    );
+    if (table.givesToOwner) await connection.query(`ALTER TABLE ${name} OWNER TO ${quote(table.owner)}`);
   }
 
   /** A partition of another month may have the name: 44 BC and AD 44 have been seen to. */
@@ -198,9 +202,7 @@ function needed(error: unknown, statement: string): ErrorContext {
 
 function boundText(time: bigint | undefined, unbounded: string): string {
   if (time === undefined) return unbounded;
+  if (time === INFINITY) return "'infinity'";
+  if (time === MINUS_INFINITY) return "'-infinity'";
   return `timestamptz '2000-01-01 00:00:00+00' + interval '${time} microseconds'`;
-}
-
-function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
 }

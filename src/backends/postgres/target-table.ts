@@ -14,6 +14,8 @@ export interface TargetTable {
   readonly owner: string;
   /** The session's role has the owner's rights. */
   readonly owned: boolean;
+  /** What the run makes for the table can be given to its owner, who is another role than the session's. */
+  readonly givesToOwner: boolean;
   /** Row-level security is enabled and forced on the table; whether it binds this role. */
   readonly rowSecurity: { readonly enabled: boolean; readonly forced: boolean; readonly binding: boolean };
   /** Each of the kind's keys has a unique index, so that the server itself refuses two records of one run. */
@@ -47,6 +49,7 @@ interface TableRow {
   oid: number;
   owner: string;
   owned: boolean;
+  gives_to_owner: boolean;
   enabled: boolean;
   forced: boolean;
   binding: boolean;
@@ -56,7 +59,9 @@ interface TableRow {
 
 const TABLES = `
   SELECT c.relname, c.oid, pg_get_userbyid(c.relowner) AS owner,
-    pg_has_role(c.relowner, 'USAGE') AS owned, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced,
+    pg_has_role(c.relowner, 'USAGE') AS owned,
+    pg_get_userbyid(c.relowner) <> current_user AND pg_has_role(c.relowner, 'MEMBER') AS gives_to_owner,
+    c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced,
     row_security_active(c.oid) AS binding,
     ARRAY(SELECT attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
     ARRAY(
@@ -108,6 +113,7 @@ function createTable(kind: RecordKind, row: TableRow): TargetTable {
     name: `${SCHEMA}.${quote(table)}`,
     owner: row.owner,
     owned: row.owned,
+    givesToOwner: row.gives_to_owner,
     rowSecurity: { enabled: row.enabled, forced: row.forced, binding: row.binding },
     uniquelyIndexed: uniqueKeysOf(kind).every((key) => indexed.has(indexKey(key))),
   };
