@@ -21,7 +21,7 @@ export interface PostgresTable {
 }
 
 /** pg_type.typname of the columns that a field may have: those whose binary form the codec reads. */
-const COLUMN_TYPES: Readonly<Record<FieldType, readonly string[]>> = {
+export const COLUMN_TYPES: Readonly<Record<FieldType, readonly string[]>> = {
   text: ["varchar", "text"],
   uuid: ["uuid"],
   int4: ["int4"],

@@ -2,6 +2,10 @@
 import { type Catalog, columnOf, fieldIndex, type RecordKind, storedFields } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { PostgresConnection } from "./connection.js";
+import { COLUMN_TYPES } from "./tables.js";
+
+/** What a varchar(n)'s type modifier is more than n. */
+const VARCHAR_HEADER = 4;
 
 /** The schema that all of llmspell's tables live in. */
 export const SCHEMA = "llmspell";
@@ -53,7 +57,8 @@ interface TableRow {
   enabled: boolean;
   forced: boolean;
   binding: boolean;
-  columns: string[];
+  /** JSON: by name [type (pg_type.typname), type modifier or -1, whether a row needs a value for it] */
+  columns: string;
   unique_keys: string[];
 }
 
@@ -63,7 +68,10 @@ const TABLES = `
     pg_get_userbyid(c.relowner) <> current_user AND pg_has_role(c.relowner, 'MEMBER') AS gives_to_owner,
     c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced,
     row_security_active(c.oid) AS binding,
-    ARRAY(SELECT attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
+    (SELECT coalesce(json_object_agg(attname, json_build_array(
+        (SELECT typname FROM pg_type WHERE oid = atttypid), atttypmod,
+        attnotnull AND NOT atthasdef AND attidentity = '')), '{}')::text
+      FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
     ARRAY(
       SELECT (SELECT string_agg(a.attname, ',' ORDER BY a.attname COLLATE "C")
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
@@ -76,7 +84,8 @@ const TABLES = `
 
 /**
  * Reads the tables of all kinds, by path.
- * @throws {StorageError} E_NOT_MIGRATED when a table, a column or the key that a kind needs is not there
+ * @throws {StorageError} E_NOT_MIGRATED when a table, a column or the key that a kind needs is not there; E_SCHEMA when a
+ * column cannot hold what a record may have
  */
 export async function readTargetTables(
   connection: PostgresConnection,
@@ -93,11 +102,41 @@ export async function readTargetTables(
   return tables;
 }
 
+type Column = readonly [type: string, modifier: number, required: boolean];
+
+/** What the table's columns would change of a record without an error, or refuse of every one. */
+function checkColumns(kind: RecordKind, columns: ReadonlyMap<string, Column>): void {
+  const { table, largeObject } = kind.postgres;
+  const rest = new Map(columns);
+  const take = (name: string): Column => {
+    const column = rest.get(name);
+    if (column === undefined) throw notMigrated(`${SCHEMA}.${table} has no column "${name}"`, kind);
+    rest.delete(name);
+    return column;
+  };
+  for (const field of storedFields(kind, "postgresql")) {
+    const name = columnOf(field);
+    const [type, modifier] = take(name);
+    // The server reads a value's bytes as whatever type the column has.
+    if (!COLUMN_TYPES[field.type].includes(type))
+      throw unfit(kind, `"${name}" is ${type}, expected ${COLUMN_TYPES[field.type][0]}`, field.name);
+    // Excess blanks are cut off and microseconds rounded, both silently.
+    if (type === "timestamptz" && modifier !== -1 && modifier < 6)
+      throw unfit(kind, `"${name}" holds no microseconds`, field.name);
+    const length = modifier - VARCHAR_HEADER;
+    if (/varchar$/.test(type) && modifier !== -1 && length < (field.maxLength ?? Number.POSITIVE_INFINITY))
+      if (field.name !== largeObject?.typeField)
+        throw unfit(kind, `"${name}" holds ${length} characters, fewer than a record may have`, field.name);
+  }
+  if (largeObject !== undefined) take(largeObject.oidColumn);
+  for (const [name, [, , required]] of rest)
+    if (required)
+      throw unfit(kind, `"${name}" needs a value, which no record has: it must be nullable or have a default`);
+}
+
 function createTable(kind: RecordKind, row: TableRow): TargetTable {
   const { table } = kind.postgres;
-  for (const column of loadColumns(kind))
-    if (!row.columns.some((name) => quote(name) === column))
-      throw notMigrated(`${SCHEMA}.${table} has no column ${column}`, kind);
+  checkColumns(kind, new Map(Object.entries(JSON.parse(row.columns) as Record<string, Column>)));
   const indexed = new Set(row.unique_keys);
   const indexKey = (fields: readonly string[]): string =>
     fields
@@ -124,5 +163,14 @@ function notMigrated(detail: string, kind: RecordKind): StorageError {
     section: kind.path,
     detail,
     hint: "Run `llmspell database migrate`.",
+  });
+}
+
+function unfit(kind: RecordKind, problem: string, field?: string): StorageError {
+  return new StorageError("E_SCHEMA", `the target's column ${problem}`, {
+    section: kind.path,
+    detail: `in the table ${SCHEMA}.${kind.postgres.table}`,
+    ...(field === undefined ? {} : { field }),
+    hint: "Compare the table with the one that `llmspell database migrate` makes in an empty database, and alter it.",
   });
 }
