@@ -30,7 +30,7 @@ export interface PostgresSinkOptions {
   readonly dryRun?: boolean;
   /** Goes on as this tenant where row-level security binds the role; E_ROW_SECURITY there without it. */
   readonly tenant?: string;
-  /** Default "copy"; "insert" for servers without COPY FROM STDIN. */
+  /** Default "copy", which falls back on "insert" where the server has no COPY FROM STDIN. */
   readonly method?: LoadMethod;
 }
 

@@ -1,4 +1,3 @@
-import { createServer, connect as dial, type Server } from "node:net";
 import type pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { connectPostgres } from "../../src/backends/postgres/connection.js";
@@ -8,6 +7,7 @@ import type { RunContext } from "../../src/records/run-context.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { refusingCopy } from "../helpers/refusing-copy.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 import { readPostgres, recordsAt, sourceOf } from "./postgres-reading.js";
 
@@ -487,26 +487,4 @@ describePostgres("the PostgreSQL source", () => {
 async function noSessionLeft(client: pg.Client): Promise<void> {
   const sql = `SELECT FROM pg_stat_activity WHERE application_name = 'llmspell-storage' AND datname = current_database()`;
   while ((await client.query(sql)).rowCount !== 0);
-}
-
-/** A proxy for a server that knows no COPY: the statement's first word is spoilt on its way. */
-async function refusingCopy(url: string, refused: { copies: number }): Promise<Server> {
-  const target = new URL(url);
-  const server = createServer((socket) => {
-    const upstream = dial(Number(target.port), target.hostname);
-    socket.on("data", (chunk) => {
-      const at = chunk.indexOf("COPY (");
-      if (at !== -1) {
-        refused.copies++;
-        chunk.write("KOPY (", at);
-      }
-      upstream.write(chunk);
-    });
-    upstream.pipe(socket);
-    socket.on("end", () => upstream.end());
-    socket.on("error", () => upstream.destroy());
-    upstream.on("error", () => socket.destroy());
-  }).listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  return server;
 }

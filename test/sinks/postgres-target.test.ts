@@ -7,6 +7,7 @@ import type { Rejection } from "../../src/records/run-context.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { refusingCopy } from "../helpers/refusing-copy.js";
 import { load, record, rowsOf, sql, Token } from "./postgres-support.js";
 
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
@@ -86,6 +87,31 @@ describePostgres("a PostgreSQL target", () => {
        SELECT lo_unlink(oid) FROM pg_largeobject_metadata`,
     ),
   );
+
+  it("that knows no COPY is loaded by INSERT, and its refusals still are records", async () => {
+    const refused = { copies: 0 };
+    const proxy = await refusingCopy(url(), refused);
+    try {
+      const through = new URL(url());
+      through.host = `127.0.0.1:${(proxy.address() as { port: number }).port}`;
+      for (const round of [1, 2]) {
+        const rejections: Rejection[] = [];
+        const records = [kv(1), kv(2, { metadata: new Token('{"n":1e200000}') }), kv(3), session(1)];
+        const { report } = await load(through.href, records, { rejections, batchSize: 2 });
+        expect(rejections.map(({ error }) => [error.code, error.context.key])).toEqual([
+          ["E_OUT_OF_RANGE", `kv_id=${id(2)}`],
+        ]);
+        expect(report.counts.get("kv_store")).toMatchObject(
+          round === 1 ? { inserted: 2, updated: 0 } : { inserted: 0, updated: 2 },
+        );
+        // Once for each kind.
+        expect(refused.copies).toBe(round * 2);
+      }
+    } finally {
+      proxy.close();
+    }
+    expect(await rowsOf(url(), "kv_store")).toHaveLength(2);
+  });
 
   describe("foreign keys", () => {
     it("are checked against parents that the target had before", async () => {

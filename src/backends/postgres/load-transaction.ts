@@ -26,15 +26,18 @@ export class LoadTransaction {
   }
 
   /**
-   * Runs statements that a record may make fail: then their effect, and nothing else, is undone, and the error is given.
-   * Not to be nested.
+   * Runs statements that a record may make fail: then their effect, and nothing else, is undone, and the error is given;
+   * so is any other that is `expected`. Not to be nested.
    */
-  async attempt<Result>(work: () => Promise<Result>): Promise<{ value: Result } | { error: StorageError }> {
+  async attempt<Result>(
+    work: () => Promise<Result>,
+    expected: (error: StorageError) => boolean = () => false,
+  ): Promise<{ value: Result } | { error: StorageError }> {
     await this.connection.query("RELEASE SAVEPOINT attempt; SAVEPOINT attempt");
     try {
       return { value: await work() };
     } catch (error) {
-      if (!isRecordError(error)) throw error;
+      if (!isRecordError(error) && !(error instanceof StorageError && expected(error))) throw error;
       await this.connection.query("ROLLBACK TO SAVEPOINT attempt");
       return { error };
     }

@@ -19,7 +19,7 @@ import { withNamedField, withTriedField } from "./refused-field.js";
 import { readKeys, recordFromWire } from "./stored-records.js";
 import { columnNamed, loadColumns, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
-/** `copy` is the fast way; `insert` is for what speaks PostgreSQL's protocol but has no COPY. */
+/** `copy` is the fast way, left for `insert` where the server (a pooler, say) knows no COPY; `insert` does not try. */
 export type LoadMethod = "copy" | "insert";
 
 export interface LoaderOptions {
@@ -30,6 +30,11 @@ export interface LoaderOptions {
   readonly direct: boolean;
   /** For the staging table's name: unique in the run. */
   readonly number: number;
+}
+
+/** Whether the server does not know the statement (syntax error, feature not supported): no record's fault. */
+function refusesStatement(error: StorageError): boolean {
+  return ["42601", "0A000"].includes(postgresCause(error)?.sqlState ?? "");
 }
 
 /** Parameters of one statement (the protocol's limit is 65535). */
@@ -56,12 +61,14 @@ export class TableLoader {
   /** One is filled while the other is on its way. */
   private filling: Outgoing;
   private sending: Outgoing;
+  private method: LoadMethod;
 
   private constructor(
     readonly table: TargetTable,
     private readonly options: LoaderOptions,
   ) {
     this.kind = table.kind;
+    this.method = options.method;
     this.connection = options.transaction.connection;
     this.filling = { encoder: new CopyEncoder(this.kind), largeObjects: new Map() };
     this.sending = { encoder: new CopyEncoder(this.kind), largeObjects: new Map() };
@@ -151,11 +158,16 @@ export class TableLoader {
   /** Sends the tuples `[from, to)`; where the server refuses them, halves of them, down to the record at fault. */
   private async send(outgoing: Outgoing, from: number, to: number): Promise<void> {
     if (from === to) return;
-    const { method, transaction } = this.options;
+    const { transaction } = this.options;
     const { encoder } = outgoing;
-    const outcome = await transaction.attempt(() =>
-      method === "copy" ? this.copy(encoder, from, to) : this.insert(encoder, from, to),
-    );
+    const transmit = (): Promise<void> =>
+      this.method === "copy" ? this.copy(encoder, from, to) : this.insert(encoder, from, to);
+    const outcome = await transaction.attempt(transmit, refusesStatement);
+    if ("error" in outcome && refusesStatement(outcome.error)) {
+      if (this.method === "insert") throw outcome.error;
+      this.method = "insert";
+      return this.send(outgoing, from, to);
+    }
     if (!("error" in outcome)) {
       this.loaded += to - from;
       return;
