@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createServer, connect as dial } from "node:net";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -293,6 +294,28 @@ describePostgres("a PostgreSQL target", () => {
         expect(await digest()).toEqual(before);
       }
       await load(url(), [kv(2)]);
+    });
+
+    it("at the COMMIT says that nobody knows what became of it", async () => {
+      const target = new URL(url());
+      const server = createServer((socket) => {
+        const upstream = dial(Number(target.port), target.hostname);
+        socket.on("data", (chunk) => (chunk.includes("COMMIT\0") ? socket.destroy() : upstream.write(chunk)));
+        socket.on("close", () => upstream.destroy());
+        upstream.on("error", () => socket.destroy());
+        upstream.pipe(socket);
+      }).listen(0, "127.0.0.1");
+      await once(server, "listening");
+      try {
+        const through = new URL(url());
+        through.host = `127.0.0.1:${(server.address() as { port: number }).port}`;
+        const error = await failureOf(load(through.href, [kv(1)]));
+        expect([error.code, error.exitStatus]).toEqual(["E_CONNECTION_LOST", 3]);
+        expect(error.message).toMatch(/committing/);
+        expect(error.context.hint).toMatch(/again/);
+      } finally {
+        server.close();
+      }
     });
 
     it("because the server ended the session is E_CONNECTION_LOST", async () => {

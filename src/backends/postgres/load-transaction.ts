@@ -56,7 +56,9 @@ export class LoadTransaction {
   }
 
   async commit(): Promise<void> {
-    const { command } = await this.connection.query("COMMIT");
+    const { command } = await this.connection.query("COMMIT").catch((error: StorageError) => {
+      throw error.code === "E_CONNECTION_LOST" ? outcomeUnknown(error) : error;
+    });
     this.ended = true;
     // The server answers a COMMIT of a failed transaction with ROLLBACK, and no error.
     if (command !== "COMMIT") throw new StorageError("E_UNEXPECTED", "the server rolled the transaction back");
@@ -69,4 +71,14 @@ export class LoadTransaction {
     await this.underWay.catch(() => {});
     await this.connection.query("ROLLBACK");
   }
+}
+
+/** Nobody was told whether the server committed before the connection broke. */
+function outcomeUnknown({ context, cause }: StorageError): StorageError {
+  return new StorageError(
+    "E_CONNECTION_LOST",
+    "the connection broke while the server was committing: the target may have all of the records, or none",
+    { ...context, hint: "Run the import again: it changes nothing where the records are there." },
+    cause,
+  );
 }
