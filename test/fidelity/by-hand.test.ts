@@ -8,11 +8,12 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { postgresDigest, sqliteDigest } from "../helpers/content-digest.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite } from "../helpers/sample-data.js";
-import { id } from "./records.js";
+import { id, MIB } from "./records.js";
 import { type Columns, columnsOf, expectSameRows, normalised, storedRows } from "./stored-rows.js";
 import { createPostgresStore, createSqliteStore, dataOf, load, type TestStore, unload } from "./support.js";
 
 const RECORDS = 40;
+const contentSizes = [0, 1, 256, MIB - 1, MIB, MIB + 17];
 
 /** Triggers, constraints and row-level security of every table. */
 const POSTGRES_STATE = `
@@ -44,10 +45,10 @@ describePostgres("databases that llmspell made", () => {
 
   beforeAll(async () => {
     sqlite = newSqlite();
-    fillSqlite(sqlite.store, { records: RECORDS });
+    fillSqlite(sqlite.store, { records: RECORDS, contentSizes });
     await sqlite.run("PRAGMA wal_checkpoint(TRUNCATE)");
     postgres = await newPostgres();
-    await fillPostgres(postgres.store, { records: RECORDS, json: "free" });
+    await fillPostgres(postgres.store, { records: RECORDS, contentSizes, json: "free" });
     columns = await columnsOf(postgres);
   });
   afterAll(async () => {

@@ -7,8 +7,11 @@ import * as records from "./records.js";
 import { MIB, type Sections } from "./records.js";
 import { createPostgresStore, createSqliteStore, load, postgresRows, type TestStore, unload } from "./support.js";
 
-const bytesOf = (length: number, seed: number): Buffer =>
-  Buffer.from(Array.from({ length }, (_, i) => (i * 31 + seed + (i >> 9)) & 255));
+const bytesOf = (length: number, seed: number): Buffer => {
+  const bytes = Buffer.alloc(length);
+  for (let i = 0; i < length; i++) bytes[i] = i * 31 + seed + (i >> 9);
+  return bytes;
+};
 const sha = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 /** Three contents in large objects, one beside them in the row, and an artifact. */

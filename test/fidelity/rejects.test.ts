@@ -70,7 +70,7 @@ function registerRejectTests(backend: string, open: () => Promise<TestStore>): v
     });
 
     it("bad records are skipped and written down, and after repair they import: as if they had been good", async () => {
-      writeFileSync(workspace.path("rejects.ndjson"), "of the last run\n");
+      writeFileSync(workspace.path("rejects.ndjson"), '{"section":"of the last run"}\n');
       chmodSync(workspace.path("rejects.ndjson"), 0o644);
       const { status, stdout, stderr } = await workspace.run(
         words("--on-error", "skip", "--rejects", "rejects.ndjson"),
