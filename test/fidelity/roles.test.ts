@@ -57,7 +57,6 @@ describePostgres("roles", () => {
            LOOP EXECUTE format('ALTER LARGE OBJECT %s OWNER TO ${owner.name}', m); END LOOP; END $$`,
       );
     await empty.run(`GRANT SET ON PARAMETER session_replication_role TO ${granted.name}`);
-    workspace.path("both.json");
     await workspace.bash(`cat > both.json`, { stdin: documentText(BOTH) });
   });
   beforeEach(() => empty.clear());
