@@ -116,6 +116,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   const source = await sourceFor(from, options, config);
   if (isSink(to)) return transfer(source, to, options, false);
   const output = locate(to, config);
+  if (!isSource(from)) refuseSameStore(locate(from, config), output);
   if (output.type !== "document" && output.type !== "stream") {
     throw new StorageError("E_USAGE", "an export writes a document", { hint: "importStore copies into a database." });
   }
@@ -136,9 +137,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   if (target.type === "document" || target.type === "stream") {
     throw new StorageError("E_USAGE", "the target is no database", { hint: "exportStore writes documents." });
   }
-  if (!isSource(from) && sameStore(locate(from, config), target)) {
-    throw new StorageError("E_USAGE", "source and target are the same store");
-  }
+  if (!isSource(from)) refuseSameStore(locate(from, config), target);
   const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
   const shared = common(options, target, config);
   const tenant = options.tenants?.length === 1 ? options.tenants[0] : undefined;
@@ -152,6 +151,10 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     producer: PRODUCER,
   });
   return transfer(source, sink, options, dryRun);
+}
+
+function refuseSameStore(from: StoreLocation, to: StoreLocation): void {
+  if (sameStore(from, to)) throw new StorageError("E_USAGE", "source and target are the same store");
 }
 
 async function sourceFor(

@@ -22,7 +22,7 @@ export const ERROR_CODES = {
   // 2: usage and configuration
   E_USAGE: { exit: EXIT.usage, meaning: "The command line is not understood." },
   E_CONFIG: { exit: EXIT.usage, meaning: "The configuration is not valid." },
-  E_OUTPUT_EXISTS: { exit: EXIT.usage, meaning: "The output is an existing file that is no export document." },
+  E_OUTPUT_EXISTS: { exit: EXIT.usage, meaning: "The output is an existing file that holds something else." },
   E_INPUT_NOT_FOUND: { exit: EXIT.usage, meaning: "The input file does not exist or cannot be read." },
   E_STORE_NOT_FOUND: { exit: EXIT.connection, meaning: "The database does not exist." },
   // 3: connection and permission
@@ -37,7 +37,7 @@ export const ERROR_CODES = {
   E_NOT_A_DATABASE: { exit: EXIT.connection, meaning: "The file is no SQLite database, or is damaged." },
   E_HOT_JOURNAL: {
     exit: EXIT.connection,
-    meaning: "The SQLite file needs a recovery that its medium does not permit.",
+    meaning: "A -wal or -journal stands in the way of opening the SQLite file.",
   },
   // 4: the document
   E_DOCUMENT_PARSE: { exit: EXIT.document, meaning: "The document is not valid JSON." },

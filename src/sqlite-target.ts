@@ -4,9 +4,11 @@
  * - A file that is not there yet is made beside its name and renamed when complete, so that a run that fails leaves none.
  * - A dry run changes nothing: where it would have to create or migrate, it works on a temporary copy.
  */
-import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdtempSync, readlinkSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
 import { StorageError } from "./errors.js";
 import type { RunContext } from "./records/run-context.js";
@@ -16,7 +18,8 @@ import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
 import type { StoreHeader } from "./sources/source.js";
 
 export function createSqliteTarget(options: SqliteSinkOptions): Sink {
-  const { path, dryRun = false } = options;
+  const { dryRun = false } = options;
+  const path = linkTarget(options.path);
   let inner: Sink | undefined;
   /** Where the records go; other than `path` until the end where the file is new. */
   let working = path;
@@ -30,15 +33,16 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
       await copyDatabase(path, copy);
       return copy;
     }
+    refuseLeftovers(path);
     if (dryRun) {
       temporaryFolder = mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
       return join(temporaryFolder, "new.db");
     }
-    return `${path}.${process.pid}.importing`;
+    return `${path}.${randomBytes(6).toString("hex")}.importing`;
   };
 
   return {
-    name: `sqlite:${path}`,
+    name: `sqlite:${options.path}`,
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
       await migrateSqlite(working, { signal: context.signal });
@@ -60,8 +64,10 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
           hint: "Import again.",
         });
       }
+      refuseLeftovers(path);
       renameSync(working, path);
       working = path;
+      await syncFolder(dirname(path));
       return report;
     },
     async abort() {
@@ -71,6 +77,36 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
         for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(working + suffix, { force: true });
     },
   };
+}
+
+/** Where the symlinks at `path` lead, whether or not there is a file. */
+function linkTarget(path: string): string {
+  let at = path;
+  for (let hops = 0; hops < 40; hops++) {
+    try {
+      at = resolve(realpathSync(dirname(at)), readlinkSync(at));
+    } catch {
+      break;
+    }
+  }
+  return at;
+}
+
+/** SQLite would play a -wal or a -journal whose database is gone into the new one: records would be lost or altered. */
+function refuseLeftovers(path: string): void {
+  for (const leftover of [`${path}-wal`, `${path}-journal`]) {
+    if (!statSync(leftover, { throwIfNoEntry: false })?.size) continue;
+    throw new StorageError("E_HOT_JOURNAL", `${leftover} is there, but its database is not`, {
+      hint: "SQLite would apply it to the new database. Put its database back, or move it away.",
+    });
+  }
+}
+
+/** Makes the new name durable. Some file systems cannot sync a folder; the database is there all the same. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  await handle.sync().catch(() => undefined);
+  await handle.close();
 }
 
 function needsMigration(path: string): boolean {

@@ -1,4 +1,5 @@
 /** STORE texts, and the concrete source and sink behind each. With src/commands the only place that picks them. */
+import { statSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
 import type { PostgresConnector } from "./backends/postgres/connection.js";
 import type { Catalog } from "./catalog/index.js";
@@ -30,7 +31,7 @@ const STORE_FORMS =
 function postgresLocation(url: string, origin: string, code: "E_USAGE" | "E_CONFIG"): StoreLocation {
   if (isPostgresUrl(url)) return { type: "postgres", url };
   throw new StorageError(code, `${origin} is no PostgreSQL URL`, {
-    hint: "It has the form postgresql://user:password@host:5432/database; percent-encode the password's special characters.",
+    hint: "It has the form postgresql://user@host:5432/database, with :password behind the user; percent-encode its special characters (@ is %40, / is %2F, # is %23).",
   });
 }
 
@@ -117,10 +118,24 @@ export function storeName(location: StoreLocation): string {
   }
 }
 
-/** Whether both are the same store. Two URLs that spell one server differently are not recognised. */
+/** Whether both are the same store, by whatever name of the file. Two URLs that spell one server differently are not recognised. */
 export function sameStore(one: StoreLocation, other: StoreLocation): boolean {
-  if (one.type === "stream" || other.type === "stream" || (one.type === "document" && one.path === "-")) return false;
-  return JSON.stringify(one) === JSON.stringify(other);
+  if (one.type === "postgres" && other.type === "postgres") return one.url === other.url;
+  const [path, otherPath] = [pathOf(one), pathOf(other)];
+  if (path === undefined || otherPath === undefined) return false;
+  if (path === otherPath) return true;
+  try {
+    const [file, otherFile] = [statSync(path, { bigint: true }), statSync(otherPath, { bigint: true })];
+    return file.ino === otherFile.ino && file.dev === otherFile.dev;
+  } catch {
+    return false;
+  }
+}
+
+function pathOf(location: StoreLocation): string | undefined {
+  if (location.type === "pglite") return location.directory;
+  if (location.type === "sqlite") return location.path;
+  return location.type === "document" && location.path !== "-" ? location.path : undefined;
 }
 
 export interface SourceOptions {
@@ -220,7 +235,10 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     }
     case "document":
     case "stream": {
-      const { createDocumentSink } = await import("./sinks/json-document.js");
+      const [{ createDocumentSink }, { openStdout }] = await Promise.all([
+        import("./sinks/json-document.js"),
+        import("./document/fifo.js"),
+      ]);
       return createDocumentSink({
         ...shared,
         producer,
@@ -228,7 +246,7 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
           location.type === "stream"
             ? { stream: location.stream as Writable }
             : location.path === "-"
-              ? { stream: process.stdout }
+              ? { stream: openStdout() }
               : { path: location.path, ...(force === undefined ? {} : { force }) },
         ...(compress === undefined ? {} : { compress }),
       });

@@ -1,5 +1,5 @@
 /** The rejects file: one JSON object per rejected record and line. */
-import { constants, type FileHandle, open } from "node:fs/promises";
+import { constants, type FileHandle, open, stat } from "node:fs/promises";
 import { StorageError } from "../errors.js";
 import type { Rejection } from "../records/run-context.js";
 import { redact } from "../redaction.js";
@@ -9,11 +9,16 @@ export interface RejectsFile {
   close(): Promise<void>;
 }
 
+/** What every file of rejects begins with. */
+const FIRST_BYTES = '{"section":';
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 
-/** Creates the file, readable by its owner only, or empties it. E_IO, E_DISK_FULL. */
+/** Creates the file, readable by its owner only, or empties one that holds rejects. E_OUTPUT_EXISTS, E_IO, E_DISK_FULL. */
 export async function openRejectsFile(path: string): Promise<RejectsFile> {
+  await refuseOtherFile(path).catch((error) => {
+    throw writeError(path, error);
+  });
   const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600).catch((error) => {
     throw writeError(path, error);
   });
@@ -36,6 +41,25 @@ export async function openRejectsFile(path: string): Promise<RejectsFile> {
   };
 }
 
+/** A file with anything but rejects in it is somebody's, under whatever name: a document, a database, the one being read. */
+async function refuseOtherFile(path: string): Promise<void> {
+  const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (!stats?.isFile() || stats.size === 0) return;
+  const file = await open(path, "r");
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(FIRST_BYTES.length), 0, FIRST_BYTES.length, 0);
+    if (buffer.toString("latin1", 0, bytesRead) === FIRST_BYTES) return;
+  } finally {
+    await file.close();
+  }
+  throw new StorageError("E_OUTPUT_EXISTS", `${path} exists and holds no rejects`, {
+    hint: "Choose another name for --rejects.",
+  });
+}
+
 /** Between JSON tokens a line break means nothing; within one it does not occur. */
 function withoutLineBreaks(chunk: Uint8Array): Uint8Array {
   const isBreak = (byte: number): boolean => byte === LINE_FEED || byte === CARRIAGE_RETURN;
@@ -51,6 +75,7 @@ async function append(path: string, file: FileHandle, bytes: Uint8Array): Promis
 }
 
 function writeError(path: string, error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
   const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
   return new StorageError(full ? "E_DISK_FULL" : "E_IO", `the rejects file ${path} cannot be written`, {}, error);
 }

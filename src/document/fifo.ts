@@ -2,9 +2,10 @@
  * Named pipes, opened without waiting for the other end: a thread that waits in open(2) or read(2) cannot be called off, and
  * would outlive even process.exit.
  */
-import { constants, openSync } from "node:fs";
+import { constants, fstatSync, openSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { Socket } from "node:net";
+import type { Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const RETRY_MILLISECONDS = 50;
@@ -21,6 +22,22 @@ export async function isFifo(path: string): Promise<boolean> {
 export function openFifoForReading(path: string): Socket {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   return new Socket({ fd, readable: true, writable: false });
+}
+
+/**
+ * Standard output for much data. Where it is a pipe, process.stdout writes synchronously: a reader that stops would stop this
+ * process as well, signals and all. Linux lets the pipe be opened once more, and that other end not wait.
+ */
+export function openStdout(): Writable {
+  try {
+    if (fstatSync(1).isFIFO()) {
+      const fd = openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
+      return new Socket({ fd, readable: false, writable: true });
+    }
+  } catch {
+    // No /proc, another user's pipe, or a reader that is gone, which process.stdout reports.
+  }
+  return process.stdout;
 }
 
 /** Waits for a reader. Rejects with the signal's reason. */

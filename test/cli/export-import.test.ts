@@ -1,7 +1,19 @@
 /** storage export, import, migrate and info on SQLite files and documents, through the binary. */
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { basename } from "node:path";
 import { gunzipSync, gzipSync, zstdDecompressSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -55,8 +67,11 @@ describe("storage export", () => {
     expect(dataOf(workspace.path("a.json"))).toEqual(dataOf(document));
   });
 
-  it("puts nothing but the document on standard output", async () => {
-    const { stdout, stderr } = await workspace.must(["storage", "export", "--database", source, "--output", "-"]);
+  it.each(["-", "/dev/stdout"])("puts nothing but the document on standard output: %s", async (output) => {
+    // By way of a pipe: what a test runner gives for standard output is none that could be opened by name.
+    const { stdout, stderr } = await workspace.bash(
+      `llmspell storage export --database ${source} --output ${output} | cat`,
+    );
     const withoutTime = (text: string): string => text.replace(/"exported_at":"[^"]*"/, "");
     expect(withoutTime(stdout)).toBe(withoutTime(read(document)));
     expect(stderr.split("\n")).toEqual([
@@ -138,6 +153,19 @@ describe("storage export", () => {
     expect(dataOf(output)).toEqual(dataOf(document));
   });
 
+  it("never replaces the database that it reads, by whatever name", async () => {
+    const database = fresh(".db");
+    copyFileSync(source, database);
+    const link = fresh(".json");
+    symlinkSync(database, link);
+    for (const output of [database, link]) {
+      const words = ["--database", database, "--output", output, "--force"];
+      const { status, stderr } = await workspace.run(["storage", "export", ...words]);
+      expect([status, stderr]).toEqual([2, "Error: source and target are the same store [E_USAGE]\n"]);
+    }
+    expect(digest(database)).toBe(digest(source));
+  });
+
   it.each([
     [["--database", "missing.db"], 3, "E_STORE_NOT_FOUND"],
     [["--database", "sqlite:document.json"], 3, "E_NOT_A_DATABASE"],
@@ -166,7 +194,7 @@ describe("storage export", () => {
        set +e; llmspell storage info source.db --no-progress >/dev/full; echo $?`,
     );
     expect(stdout).toBe("141\n1\n");
-    expect(stderr).toContain("Error: standard output cannot be written [E_IO]\nCaused by: ENOSPC");
+    expect(stderr).toContain("Error: Ran out of disk space writing standard output [E_DISK_FULL]\nCaused by: ENOSPC");
   });
 
   it.each([
@@ -246,6 +274,29 @@ describe("storage import", () => {
     expect(existsSync(missing)).toBe(false);
     expect(digest(unmigrated)).toBe(before);
     expect(readdirSync(workspace.folder).filter((name) => /importing|-wal$|-shm$/.test(name))).toEqual([]);
+  });
+
+  it("makes the database where a symlink leads, and keeps the symlink", async () => {
+    const target = fresh(".db");
+    const link = fresh(".db");
+    symlinkSync(target, link);
+    await workspace.must(["storage", "import", "--database", link, "--input", document]);
+    expect([lstatSync(link).isSymbolicLink(), lstatSync(target).isFile()]).toEqual([true, true]);
+  });
+
+  it.each(["-wal", "-journal"])("refuses a %s that SQLite would play into the new database", async (suffix) => {
+    const target = fresh(".db");
+    writeFileSync(target + suffix, "left by a database that was deleted");
+    for (const words of [[], ["--dry-run"]]) {
+      const outcome = await workspace.run(["storage", "import", "--database", target, "--input", document, ...words]);
+      expect([outcome.status, outcome.stderr.split("\n")[0]]).toEqual([
+        3,
+        `Error: ${target}${suffix} is there, but its database is not [E_HOT_JOURNAL]`,
+      ]);
+    }
+    expect(readdirSync(workspace.folder).filter((name) => name.startsWith(basename(target)))).toEqual([
+      basename(target) + suffix,
+    ]);
   });
 
   it("says nothing with --quiet, and one JSON object with --json", async () => {
@@ -364,6 +415,33 @@ describe("storage import", () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: "E_INPUT_NOT_FOUND", exitStatus: 2 } });
   });
 
+  it("ends at the second signal, whatever it waits for", async () => {
+    const fifo = fresh(".fifo");
+    execFileSync("mkfifo", [fifo]);
+    const words = ["--database", fresh(".db"), "--input", document, "--on-error", "skip", "--rejects", fifo];
+    // A thread waits for a reader of the FIFO, and process.exit would wait for the thread.
+    const child = workspace.start(["storage", "import", ...words]);
+    await once(child.stdout as NodeJS.ReadableStream, "data");
+    const exit = once(child, "exit");
+    const timer = setInterval(() => child.kill("SIGINT"), 200);
+    expect(await exit).toEqual([null, "SIGINT"]);
+    clearInterval(timer);
+  });
+
+  it.skipIf(process.platform !== "linux")("ends an export that nobody reads at the first signal", async () => {
+    const { stdout } = await workspace.bash(
+      `mkfifo stalled
+       sleep 60 < stalled & reader=$!
+       llmspell storage export --database source.db --output - > stalled 2> errors & export=$!
+       while kill -0 $export && ! grep -q Exporting errors; do sleep 0.1; done
+       sleep 1
+       kill -TERM $export
+       wait $export || echo $?
+       kill $reader`,
+    );
+    expect(stdout).toBe("143\n");
+  });
+
   it("is undone by SIGINT", async () => {
     const target = fresh(".db");
     const before = readFileSync(document).subarray(0, 200_000);
@@ -395,7 +473,7 @@ describeWithTools(["jq"], "rejected records", () => {
     );
 
     const rejects = fresh(".ndjson");
-    writeFileSync(rejects, "left from the last run\n", { mode: 0o644 });
+    writeFileSync(rejects, '{"section":"left from the last run"}\n', { mode: 0o644 });
     const { status, stdout, stderr } = await workspace.run([
       ...["storage", "export", "--database", bad, "--output", output, "--on-error", "skip", "--rejects", rejects],
     ]);
@@ -427,6 +505,20 @@ describeWithTools(["jq"], "rejected records", () => {
       { section: "hook_history", field: "result_data", code: "E_INVALID_JSON" },
     ]);
     expect(lines[0]?.["record"]).toMatchObject({ tenant_id: expect.any(String), created_at: "yesterday" });
+  });
+
+  it("are not written over anything else, by whatever name", async () => {
+    const input = fresh(".json");
+    copyFileSync(document, input);
+    const [symlink, link, target] = [fresh(".ndjson"), fresh(".ndjson"), fresh(".db")];
+    symlinkSync(input, symlink);
+    linkSync(input, link);
+    for (const rejects of [input, symlink, link, source]) {
+      const words = ["--database", target, "--input", input, "--on-error", "skip", "--rejects", rejects];
+      const { status, stderr } = await workspace.run(["storage", "import", ...words]);
+      expect([status, stderr]).toEqual([2, expect.stringMatching(/^Error: .*\[E_(OUTPUT_EXISTS|USAGE)\]\n/)]);
+    }
+    expect([digest(input), existsSync(target)]).toEqual([digest(document), false]);
   });
 
   it("are repaired with jq", async () => {

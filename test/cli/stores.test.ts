@@ -39,6 +39,14 @@ describe("a STORE", () => {
     "data.txt",
     "mysql://u:secret@h/a.db",
     "postgresql://u:sec#ret@h:x/d",
+    "postgresql://u:p@secret/w@h/d",
+    "postgresql://u:123/secret@h/d",
+    "postgresql://u:123?secret@h/d",
+    "postgresql://u:123#secret@h/d",
+    "postgresql://u:a secret@h/d",
+    "POSTGRESQL://u:secret@h/d",
+    "host=h password=secret dbname=d",
+    "host=h password = 'a \\'secret' dbname=d",
     "pglite:",
     "sqlite:",
     "file.gz",
@@ -60,6 +68,7 @@ describe("a STORE", () => {
     expect(sameStore(at("a.db"), at("sqlite:./a.db"))).toBe(true);
     expect(sameStore(at("a.db"), at("b.db"))).toBe(false);
     expect(sameStore(at("-"), at("-"))).toBe(false);
+    expect(sameStore(at("package.json"), at("sqlite:package.json"))).toBe(true);
   });
 });
 

@@ -83,6 +83,10 @@ describe("disks", () => {
     ]);
     expect(stderr).toContain("Error: Ran out of disk space writing export file [E_DISK_FULL]");
     expect(status).toBe(1);
+    const redirected = await workspace.bash(
+      `llmspell storage export --database ${source} --output - > /dev/full 2> err || cat err`,
+    );
+    expect(redirected.stdout).toContain("Error: Ran out of disk space writing export file [E_DISK_FULL]");
   });
 
   it.runIf(canMount)("leaves no half file of an export that filled the disk", async () => {
