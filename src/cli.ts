@@ -22,31 +22,47 @@ async function main(): Promise<number> {
     return EXIT.done;
   }
   const controller = new AbortController();
-  const interrupt = (error: StorageError): void => {
-    // The first signal rolls back; whoever sends a second one does not want to wait for it.
-    if (controller.signal.aborted) process.exit(error.exitStatus);
+  const interrupt = (name: NodeJS.Signals, error: StorageError): void => {
+    // The first signal rolls back; whoever sends a second one does not want to wait for it, nor for a thread that hangs
+    // in a system call, as process.exit would: the kernel sees to it, with the same status for a shell.
+    if (controller.signal.aborted) {
+      process.emit("exit", error.exitStatus);
+      process.removeAllListeners(name);
+      process.kill(process.pid, name);
+    }
     controller.abort(error);
   };
-  process.on("SIGINT", () => interrupt(new StorageError("E_INTERRUPTED", "interrupted")));
+  process.on("SIGINT", () => interrupt("SIGINT", new StorageError("E_INTERRUPTED", "interrupted")));
   for (const name of ["SIGTERM", "SIGHUP"] as const) {
-    process.on(name, () => interrupt(new StorageError("E_TERMINATED", "terminated")));
+    process.on(name, () => interrupt(name, new StorageError("E_TERMINATED", "terminated")));
   }
   let outputError: StorageError | undefined;
+  const { commonFlagsOf, reportFailure, runCommandLine } = await import("./commands/program.js");
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    outputError ??=
-      error.code === "EPIPE"
-        ? new StorageError("E_CLOSED_PIPE", "the reader of the output went away")
-        : new StorageError("E_IO", "standard output cannot be written", {}, error);
+    outputError ??= stdoutError(error, commonFlagsOf(argv).output === "-");
     controller.abort(outputError);
   });
   process.stderr.on("error", () => {});
-  const { reportFailure, runCommandLine } = await import("./commands/program.js");
   const status = await runCommandLine(argv, controller.signal);
   await Promise.all([written(process.stdout), written(process.stderr)]);
   // A result that nobody got is no success; an error was reported already.
   if (status !== EXIT.done || outputError === undefined) return status;
   await reportFailure(outputError, argv);
   return outputError.exitStatus;
+}
+
+function stdoutError(error: NodeJS.ErrnoException, holdsDocument: boolean): StorageError {
+  switch (error.code) {
+    case "EPIPE":
+      return new StorageError("E_CLOSED_PIPE", "the reader of the output went away");
+    case "ENOSPC":
+    case "EDQUOT": {
+      const what = holdsDocument ? "export file" : "standard output";
+      return new StorageError("E_DISK_FULL", `Ran out of disk space writing ${what}`, {}, error);
+    }
+    default:
+      return new StorageError("E_IO", "standard output cannot be written", {}, error);
+  }
 }
 
 /** Everything written so far has been handed over, or has failed. */

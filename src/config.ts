@@ -84,9 +84,12 @@ export function expandPath(path: string, directory: string = process.cwd()): str
   return resolve(directory, path);
 }
 
-/** Whether the text is a URL that the PostgreSQL driver takes. */
+/**
+ * Whether the text is a URL that the PostgreSQL driver takes. A password whose `/`, `?` or `#` is not percent-encoded makes a
+ * URL too, with a part of the password for the host or the database, which are shown; its `@` then comes late.
+ */
 export function isPostgresUrl(text: string): boolean {
-  return /^postgres(ql)?:\/\//i.test(text) && URL.canParse(text);
+  return /^postgres(ql)?:\/\/[^\s/?#]*([/?][^\s@#]*)?$/.test(text) && URL.canParse(text);
 }
 
 function urlFromParts(table: PostgresTable): string | undefined {
@@ -115,7 +118,7 @@ function connectionUrl(file: string, table: PostgresTable | undefined): string |
   }
   if (!isPostgresUrl(table.url)) {
     throw new StorageError("E_CONFIG", `${file}: [storage.postgresql] url is no PostgreSQL URL`, {
-      hint: "It has the form postgresql://user:password@host:5432/database.",
+      hint: "It has the form postgresql://user@host:5432/database, with :password behind the user; percent-encode its special characters (@ is %40, / is %2F, # is %23).",
     });
   }
   return table.url;

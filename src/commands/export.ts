@@ -23,7 +23,10 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   );
   const files = from.type === "sqlite" ? [from.path] : [];
   if (to.type === "document" && !toStdout) files.push(to.path);
-  return runTransfer({ flags, output, signal, done: "Exported", files }, (options) =>
+  // A progress bar would stand in the middle of the document.
+  const onTerminal = toStdout && process.stdout.isTTY;
+  const shown = onTerminal ? { ...flags, progress: false } : flags;
+  return runTransfer({ flags: shown, output, signal, done: "Exported", files }, (options) =>
     exportStore({
       ...options,
       config,

@@ -11,6 +11,9 @@ function repeatable(flags: string, description: string): Option {
   );
 }
 
+export const required = (flags: string, description: string): Option =>
+  new Option(flags, description).makeOptionMandatory();
+
 const STORE_HELP = "postgresql:// URL, pglite:DIR, sqlite:PATH or a file (.db, .sqlite, .sqlite3)";
 
 /** Which database a command acts on. */
@@ -22,10 +25,13 @@ export const storeOptions = (): Option[] => [
   new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
 ];
 
-export const required = (flags: string, description: string): Option =>
-  new Option(flags, description).makeOptionMandatory();
+/** Standard output by its names as a file: nothing but the document may go there, as with `-`. */
+const STDOUT_FILES: ReadonlySet<string> = new Set(["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]);
 
 export const documentOptions = (): Option[] => [
+  required("--output <FILE>", "the document: a file, or - for standard output").argParser((name: string) =>
+    STDOUT_FILES.has(name) ? "-" : name,
+  ),
   choice("--compress <FORMAT>", "default: by the file's name", "auto", "gzip", "zstd", "none"),
   new Option("--force", "replace a file that is no export document"),
 ];
@@ -57,7 +63,7 @@ export const loadOptions = (): Option[] => [
 /** Of every command. */
 export const commonOptions = (): Option[] => [
   new Option("--quiet", "nothing but errors"),
-  new Option("--verbose", "more, and the stack of an error"),
+  new Option("--verbose", "the stack of an error too"),
   new Option("--json", "the result as one JSON object"),
   choice("--log-format <FORMAT>", "of what goes to stderr", "text", "json"),
   new Option("--no-progress", "no progress"),

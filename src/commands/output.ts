@@ -23,8 +23,6 @@ export interface Output {
   info(text: string, fields?: object): void;
   /** On stderr. Not with --quiet. */
   warn(text: string): void;
-  /** On stderr, with --verbose. */
-  detail(text: string): void;
   /** On stderr, always; with --json also as the result, unless `hasResult`. */
   error(error: StorageError, hasResult?: boolean): void;
 }
@@ -59,9 +57,6 @@ export function createOutput(options: OutputOptions): Output {
     },
     warn(text) {
       if (!quiet && !resultOnStderr) log("warning", logFormat === "json" ? text : `Warning: ${text}`);
-    },
-    detail(text) {
-      if (verbose) log("debug", text);
     },
     error(error, hasResult = false) {
       const report = reportError(error);

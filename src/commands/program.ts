@@ -33,7 +33,7 @@ export async function runCommandLine(argv: readonly string[], signal: AbortSigna
   }
 }
 
-/** Shows an error that came after the command was done. */
+/** Shows an error that came when the command was done. */
 export function reportFailure(error: StorageError, argv: readonly string[]): Promise<void> {
   return show(error, commonFlagsOf(argv));
 }
@@ -51,8 +51,8 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
   return error instanceof CommanderError ? usageError(error, program) : toStorageError(error);
 }
 
-/** What an error that comes before any command is parsed has to know. */
-function commonFlagsOf(argv: readonly string[]): CommonFlags & { readonly output?: string } {
+/** What an error that comes before any command is parsed, or after it was done, has to know. */
+export function commonFlagsOf(argv: readonly string[]): CommonFlags & { readonly output?: string } {
   const logFormat = argv.some(
     (word, at) => word === "--log-format=json" || (word === "--log-format" && argv[at + 1] === "json"),
   );
@@ -125,13 +125,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
       "llmspell storage export --backend postgres --output - | gzip > export.json.gz",
       "llmspell storage export --backend postgres --tenant acme --include sessions --output acme.json.zst",
     ],
-    options: [
-      required("--output <FILE>", "the document: a file, or - for standard output"),
-      ...storeOptions(),
-      ...documentOptions(),
-      ...transferOptions(),
-      ...sourceOptions(),
-    ],
+    options: [...documentOptions(), ...storeOptions(), ...transferOptions(), ...sourceOptions()],
     run: async (flags, abort) => (await import("./export.js")).runExport(flags, abort),
   });
   leaf(storage, {

@@ -86,6 +86,8 @@ function lineDisplay(output: Output): ProgressDisplay {
 function barDisplay(Bar: typeof SingleBar): ProgressDisplay {
   const started = performance.now();
   let total: number | undefined;
+  /** A second Ctrl-C ends the process at once; the cursor is hidden until the bar stops. */
+  const onExit = (): void => bar.stop();
   const bar = new Bar({
     stream: process.stderr,
     clearOnComplete: true,
@@ -104,12 +106,14 @@ function barDisplay(Bar: typeof SingleBar): ProgressDisplay {
   return {
     start(estimate) {
       total = sum(estimate);
+      process.once("exit", onExit);
       bar.start(total ?? 1, 0, {});
     },
     update(progress) {
       bar.update(Math.min(progress.records, total ?? 0), { progress });
     },
     stop() {
+      process.removeListener("exit", onExit);
       bar.stop();
     },
   };
