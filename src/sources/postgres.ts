@@ -11,7 +11,7 @@ import {
   selectRecords,
   selectTenants,
 } from "../backends/postgres/select.js";
-import { type PostgresTable, readTables, requireReadable } from "../backends/postgres/tables.js";
+import { hasNewCollation, type PostgresTable, readTables, requireReadable } from "../backends/postgres/tables.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind, catalog as standardCatalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
@@ -51,7 +51,7 @@ class PostgresSource implements Source {
   private readonly catalog: Catalog;
   private connection: PostgresConnection | undefined;
   private tables: ReadonlyMap<string, PostgresTable> = new Map();
-  private selectOptions: SelectOptions = { serverEncoding: "UTF8", serverVersion: 0 };
+  private selectOptions: SelectOptions = { serverEncoding: "UTF8", serverVersion: 0, distrustsTextIndexes: false };
   private mode: RowMode = "copy";
   private user = "";
   private detach: () => void = () => {};
@@ -80,7 +80,12 @@ class PostgresSource implements Source {
       throw new StorageError("E_NOT_MIGRATED", "the database has no schema llmspell", {
         hint: "Check that the URL names the right database; `llmspell database migrate` would make an empty schema.",
       });
-    this.selectOptions = { serverEncoding: server.encoding, serverVersion: server.version };
+    const distrustsTextIndexes = await hasNewCollation(connection, server.version);
+    if (distrustsTextIndexes)
+      context.warn(
+        "the system's collation has changed since the database's indexes were built: they are not used; REINDEX the database",
+      );
+    this.selectOptions = { serverEncoding: server.encoding, serverVersion: server.version, distrustsTextIndexes };
     this.user = server.user;
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
@@ -168,7 +173,7 @@ class PostgresSource implements Source {
     kind: RecordKind,
     selected: readonly string[] | undefined,
   ): Promise<readonly (readonly string[] | undefined)[]> {
-    if (!isKeyedByTenant(kind)) return [selected];
+    if (!isKeyedByTenant(kind) || this.selectOptions.distrustsTextIndexes) return [selected];
     if (selected !== undefined) return selected.map((tenant) => [tenant]);
     // A tenant whose bytes are no UTF-8 could not be asked for.
     if (this.selectOptions.serverEncoding === UNKNOWN_ENCODING) return [undefined];

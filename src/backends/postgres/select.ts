@@ -22,6 +22,8 @@ export interface SelectOptions {
   readonly serverEncoding: string;
   /** As server_version_num has it. */
   readonly serverVersion: number;
+  /** Text's indexes may miss rows (see hasNewCollation): they are not used. */
+  readonly distrustsTextIndexes: boolean;
 }
 
 /** A kind's columns as a statement gives them. */
@@ -102,10 +104,11 @@ export interface Select {
 export function selectRecords(kind: RecordKind, filter: TenantFilter, options: SelectOptions): Select {
   const { fields } = columnsOf(kind);
   const { tenants } = filter;
+  const tenant = options.distrustsTextIndexes ? `${TENANT} COLLATE "C"` : TENANT;
   const where =
     tenants === undefined
       ? ""
-      : ` WHERE ${TENANT} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`;
+      : ` WHERE ${tenant} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`;
   const fixed = new Set(tenants?.length === 1 ? [TENANT] : []);
   const order = orderBy(kind, options, fixed);
   const { largeObject } = kind.postgres;

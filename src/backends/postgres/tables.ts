@@ -88,6 +88,19 @@ export async function readTables(
   );
 }
 
+/**
+ * Whether the system's collation has changed since the database's indexes of text were built (a new operating system
+ * below an old data folder): looking something up in them may miss it. Servers before 15 do not know.
+ */
+export async function hasNewCollation(connection: PostgresConnection, serverVersion: number): Promise<boolean> {
+  if (serverVersion < 150000) return false;
+  const { rows } = await connection.query<{ changed: boolean }>(
+    `SELECT datcollversion <> pg_database_collation_actual_version(oid) AS changed
+     FROM pg_catalog.pg_database WHERE datname = current_database()`,
+  );
+  return rows[0]?.changed === true;
+}
+
 function schemaError(kind: RecordKind, message: string, field?: Field): StorageError {
   return new StorageError("E_SCHEMA", message, {
     section: kind.path,
