@@ -278,6 +278,19 @@ describePostgres("a PostgreSQL connection", () => {
   });
 });
 
+describe("an end that the server's side decided", () => {
+  const server = (code: string, message: string): StorageError =>
+    fromPostgresError(Object.assign(new Error(message), { code, severity: "ERROR" }));
+
+  it("says so, and what helps", () => {
+    const standby = server("40001", "canceling statement due to conflict with recovery");
+    expect([standby.code, standby.context.hint]).toEqual(["E_LOCKED", expect.stringContaining("hot_standby_feedback")]);
+    expect(server("40001", "could not serialize access due to concurrent update").context.hint).toBe("Run it again.");
+    const cancelled = server("57014", "canceling statement due to user request");
+    expect([cancelled.code, cancelled.exitStatus]).toEqual(["E_CONNECTION_LOST", 3]);
+  });
+});
+
 describe("an error that is none of the server's", () => {
   it("keeps its message, and a StorageError stays itself", () => {
     expect(fromPostgresError(new Error("boom"))).toMatchObject({ code: "E_UNEXPECTED", message: "boom" });

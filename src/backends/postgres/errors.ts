@@ -53,6 +53,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "55P03": { code: "E_LOCKED", message: "another session holds a lock" },
   "40P01": { code: "E_LOCKED", message: "deadlock with another session", hint: "Run it again." },
   "40001": { code: "E_LOCKED", message: "another session changed the same rows", hint: "Run it again." },
+  "57014": { code: "E_CONNECTION_LOST", message: "a statement was cancelled on the server" },
   "57P01": { code: "E_CONNECTION_LOST", message: "the server ended the connection" },
   "57P02": { code: "E_CONNECTION_LOST", message: "the server crashed" },
   "57P03": { code: "E_CONNECT", message: "the server is starting up or shutting down" },
@@ -107,6 +108,12 @@ function isServerError(error: Error): error is Error & ServerError {
 function meaningOf({ code, message }: ServerError): Meaning {
   if (code === "42501" && message.includes("row-level security"))
     return { code: "E_ROW_SECURITY", message: "row-level security would hide rows from this role" };
+  if (code === "40001" && message.endsWith("conflict with recovery"))
+    return {
+      code: "E_LOCKED",
+      message: "the standby ended the run to keep up with its primary",
+      hint: "On the standby, set hot_standby_feedback = on or raise max_standby_streaming_delay; or read the primary.",
+    };
   if (code === "22000" || code === "22003") {
     const dimensions = /^expected (\d+) dimensions, not (\d+)$/.exec(message);
     if (dimensions !== null)
