@@ -1,4 +1,5 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
+import { type Catalog, catalog as standardCatalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
 import type { RecordBatch } from "./records/record-batch.js";
 import type { Rejection, RunContext, Selection } from "./records/run-context.js";
@@ -27,6 +28,8 @@ export interface PipelineOptions {
   /** Called for each rejected record; throw (or reject) to stop the run. Default: stop at the first. */
   readonly onReject?: (rejection: Rejection) => void | Promise<void>;
   readonly onWarning?: (message: string) => void;
+  /** Tells which kinds are parents: their rejected keys are remembered. Default: llmspell's. */
+  readonly catalog?: Catalog;
 }
 
 export interface PipelineResult {
@@ -40,7 +43,7 @@ export interface PipelineResult {
 
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
 export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
-  const { source, sink, selection, transforms = [], onProgress } = options;
+  const { source, sink, selection, transforms = [], onProgress, catalog = standardCatalog } = options;
   const signal = options.signal ?? new AbortController().signal;
   const rejected = new Map<string, number>();
   const rejectedKeys = new Set<string>();
@@ -52,7 +55,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     if (options.onReject === undefined) throw error;
     await options.onReject(rejection);
     rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
-    rejectedKeys.add(`${kind.path}\n${error.context.key}`);
+    if (catalog.parents.has(kind.path)) rejectedKeys.add(`${kind.path}\n${error.context.key}`);
   };
   const context: RunContext = {
     signal,

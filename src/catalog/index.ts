@@ -26,6 +26,8 @@ export interface Catalog {
   readonly importOrder: readonly RecordKind[];
   /** By path, e.g. `artifacts.content`. */
   readonly byPath: ReadonlyMap<string, RecordKind>;
+  /** The paths that foreign keys refer to. */
+  readonly parents: ReadonlySet<string>;
 }
 
 /** Builds a catalog; throws when two kinds share a path or the foreign keys form a cycle. */
@@ -35,7 +37,8 @@ export function createCatalog(kinds: readonly RecordKind[]): Catalog {
     if (byPath.has(kind.path)) throw new Error(`two record kinds at ${kind.path}`);
     byPath.set(kind.path, kind);
   }
-  return { kinds, byPath, importOrder: orderByForeignKeys(kinds, byPath) };
+  const parents = new Set(kinds.flatMap(({ foreignKeys }) => foreignKeys.map(({ references }) => references)));
+  return { kinds, byPath, parents, importOrder: orderByForeignKeys(kinds, byPath) };
 }
 
 function orderByForeignKeys(kinds: readonly RecordKind[], byPath: ReadonlyMap<string, RecordKind>): RecordKind[] {
