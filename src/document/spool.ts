@@ -1,5 +1,6 @@
 /** Temporary files that nobody else can read and that vanish with the process. */
 import { randomBytes } from "node:crypto";
+import { writeSync } from "node:fs";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,6 +48,19 @@ export class Spool {
         const { bytesWritten } = await this.handle.write(bytes, at, bytes.length - at, this.length);
         at += bytesWritten;
         this.length += bytesWritten;
+      }
+    } catch (error) {
+      throw spoolError(error);
+    }
+  }
+
+  /** append() for callers that cannot wait. */
+  appendNow(bytes: Buffer): void {
+    try {
+      for (let at = 0; at < bytes.length; ) {
+        const written = writeSync(this.handle.fd, bytes, at, bytes.length - at, this.length);
+        at += written;
+        this.length += written;
       }
     } catch (error) {
       throw spoolError(error);

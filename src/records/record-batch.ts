@@ -17,8 +17,8 @@ export interface LargeValue {
   /** Index in `kind.fields`. */
   readonly field: number;
   /**
-   * The bytes, once. Whoever drops the batch without reading must call `discard()`. The next batch of the source is
-   * valid only after either.
+   * The bytes, once; a chunk is valid until the next is asked for. Whoever drops the batch without reading must call
+   * `discard()`. The next batch of the source is valid only after either.
    */
   chunks(): AsyncIterable<Buffer>;
   discard(): Promise<void>;

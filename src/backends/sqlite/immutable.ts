@@ -26,9 +26,9 @@ export function openImmutable(path: string): Database {
     pragma: (sql: string) => driver.prepare(`PRAGMA ${sql}`).all(),
     function: (
       name: string,
-      options: { deterministic?: boolean },
+      options: { deterministic?: boolean; directOnly?: boolean },
       run: (...values: SQLInputValue[]) => SQLInputValue,
-    ) => driver.function(name, { deterministic: options.deterministic ?? false }, run),
+    ) => driver.function(name, options, run),
     loadExtension: (file: string) => driver.loadExtension(file),
     close() {
       if (driver.isOpen) driver.close();

@@ -5,7 +5,15 @@ import { formatUuid } from "../../codecs/uuid.js";
 import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 import type { Database } from "./open.js";
 import { type SqlParam, sqlValue } from "./row-encoder.js";
-import { exactTimeSql, kindCondition, mainTable, quoted, secondsOfSql, uniqueIndexes, uuidDigitsSql } from "./table.js";
+import {
+  exactTimeSql,
+  kindCondition,
+  mainTable,
+  quoted,
+  secondsOfSql,
+  uniqueIndexes,
+  uuidOrDerivedSql,
+} from "./table.js";
 
 /** UUID columns of the kind's table that hold other spellings than lower-case and hyphenated; field indexes. */
 export function spelledFields(database: Database, kind: RecordKind): ReadonlySet<number> {
@@ -13,7 +21,7 @@ export function spelledFields(database: Database, kind: RecordKind): ReadonlySet
   if (uuids.length === 0) return new Set();
   const others = uuids.map(([, field]) => {
     const column = quoted(columnOf(field));
-    return `max(length(${column}) <> 36 OR ${column} GLOB '*[A-Z]*')`;
+    return `max(length(${column}) <> 36 OR ${column} GLOB '*[^0-9a-f-]*')`;
   });
   const condition = kindCondition(kind);
   const where = condition === undefined ? "" : `WHERE ${condition}`;
@@ -64,7 +72,7 @@ function compareField(
   const column = quoted(columnOf(field));
   const start = (batch: RecordBatch, row: number): number => batch.starts[row * batch.width + index] as number;
   if (field.type === "uuid" && spelled.has(index)) {
-    const digits = uuidDigitsSql(column);
+    const digits = uuidOrDerivedSql(column);
     const bind = (batch: RecordBatch, row: number): SqlParam[] => [
       formatUuid(batch.bytes, start(batch, row)).replaceAll("-", ""),
     ];

@@ -3,6 +3,7 @@ import type { Catalog, RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { RunContext } from "../../records/run-context.js";
 import { type Database, isVec0, loadVectorExtension } from "./open.js";
+import { defineFunctions } from "./ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted } from "./table.js";
 
 export interface LoadOptions {
@@ -31,6 +32,7 @@ export class Load {
     this.catalog = catalog;
     this.context = context;
     this.options = options;
+    defineFunctions(database);
     database.exec("BEGIN IMMEDIATE");
     for (const kind of catalog.kinds) requireMigrated(database, kind);
     this.dropTriggers();

@@ -14,18 +14,17 @@ import { ByteWriter } from "../../codecs/byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "../../codecs/codec.js";
 import { codecs } from "../../codecs/index.js";
 import { fromSqliteTime } from "../../codecs/timestamp.js";
-import { deriveUuid, uuidDigits } from "../../codecs/uuid.js";
+import { deriveUuid, formatUuid, uuidDigits } from "../../codecs/uuid.js";
 import { StorageError } from "../../errors.js";
-import type { BatchBuilder, LargeValue } from "../../records/record-batch.js";
+import type { BatchBuilder } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
+import { createLargeContentReader, type LargeContentReader } from "./large-content.js";
 import type { Database } from "./open.js";
 import { columnsOf, mainTable, neededColumns, quoted, type SqlRow, type SqlValue } from "./table.js";
 
-/** What a UUID field that holds free text becomes. */
+/** Told of each UUID that is derived from free text. */
 export interface UuidDerivation {
-  /** Values that were replaced. */
-  count: number;
-  first?: { readonly text: string; readonly uuid: string };
+  add(text: string, uuid: string): void;
 }
 
 export interface RowReader {
@@ -74,7 +73,8 @@ export function createRowReader(
   database: Database,
   kind: RecordKind,
   options: {
-    derivation?: UuidDerivation | undefined;
+    /** Free text in UUID fields is replaced by derived UUIDs. */
+    derived?: UuidDerivation | undefined;
     /** Embeddings by rowid, where they are not to be joined. */
     embeddings?: ((rowid: bigint) => SqlValue) | undefined;
   } = {},
@@ -94,7 +94,7 @@ export function createRowReader(
   const add = (expression: string): number => expressions.push(expression) - 1;
   const columns: Column[] = [];
   const constants: { index: number; value: number }[] = [];
-  let large: { index: number; at: number; lengthAt: number; field: Field } | undefined;
+  let large: { index: number; lengthAt: number; field: Field; read: LargeContentReader } | undefined;
   let typeIndex: number | undefined;
   for (const [index, field] of kind.fields.entries()) {
     const name = `t.${quoted(columnOf(field))}`;
@@ -103,7 +103,8 @@ export function createRowReader(
     else if (field.large) {
       const isLarge = `typeof(${name}) = 'blob' AND length(${name}) >= ${LARGE_VALUE_BYTES}`;
       const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`);
-      large = { index, at, lengthAt: add(`CASE WHEN ${isLarge} THEN length(${name}) END`), field };
+      const lengthAt = add(`CASE WHEN ${isLarge} THEN length(${name}) END`);
+      large = { index, lengthAt, field, read: createLargeContentReader(database, table, field) };
       columns.push({ field, index, codec: codecs[field.type], at });
     } else if (field.type === "vector") {
       columns.push({ field, index, codec: codecs.vector, at: add(joined ? "e.embedding" : "NULL") });
@@ -126,16 +127,24 @@ export function createRowReader(
     throw new Error(`${kind.path}: a field that is not in SQLite and not derived`);
   const select = expressions.map((expression, i) => `${expression} AS c${i}`).join(", ");
   const strictBytes = strictReader(database, table);
-  const { derivation, embeddings } = options;
+  const { derived, embeddings } = options;
   const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue =>
     field.type === "vector" && embeddings !== undefined ? embeddings(row[0] as bigint) : (row[at] as SqlValue);
 
-  const writeValue = ({ field, codec, exactAt }: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
+  const writeValue = (
+    { field, codec, exactAt }: Column,
+    row: SqlRow,
+    value: SqlValue,
+    out: ByteWriter,
+    tell = true,
+  ): void => {
     if (value === null) throw missing(field);
     if (typeof value === "string" && HAS_TEXT.has(field.type)) {
       if (value.includes("\uFFFD")) strictBytes(row[0] as bigint, columnOf(field));
-      if (field.type === "uuid" && derivation !== undefined && uuidDigits(value) === undefined) {
-        derive(value, derivation, out);
+      if (field.type === "uuid" && derived !== undefined && uuidDigits(value) === undefined) {
+        const bytes = deriveUuid(value);
+        if (tell) derived.add(value, formatUuid(bytes, 0));
+        out.copy(bytes, 0, 16);
         return;
       }
     }
@@ -152,7 +161,7 @@ export function createRowReader(
   const canonicalOf = (column: Column, row: SqlRow): Buffer | undefined => {
     const out = new ByteWriter(256);
     try {
-      writeValue(column, row, row[column.at] as SqlValue, out);
+      writeValue(column, row, row[column.at] as SqlValue, out, false);
       return out.view();
     } catch {
       return undefined;
@@ -202,8 +211,11 @@ export function createRowReader(
         out.latin1(isLarge ? "large_object" : "bytea");
         builder.set(typeIndex, start);
       }
-      if (isLarge && large !== undefined)
-        builder.setLarge(storedLargeValue(database, table, large.field, large.index, row[0] as bigint));
+      if (isLarge && large !== undefined) {
+        const { index, lengthAt, read } = large;
+        const chunks = () => read(row[0] as bigint, row[lengthAt] as bigint);
+        builder.setLarge({ field: index, chunks, discard: async () => {} });
+      }
     },
     *fields(row) {
       for (const column of columns) {
@@ -255,16 +267,6 @@ function shortened(text: string): string {
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }
 
-function derive(text: string, derivation: UuidDerivation, out: ByteWriter): void {
-  const bytes = deriveUuid(text);
-  derivation.count++;
-  if (derivation.first === undefined) {
-    const hex = bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-    derivation.first = { text: shortened(text), uuid: hex };
-  }
-  out.copy(bytes, 0, 16);
-}
-
 /**
  * The driver makes U+FFFD of bytes that are no UTF-8: reads a text that has one again as bytes, and throws
  * E_INVALID_UTF8 when they are not valid.
@@ -289,21 +291,4 @@ function readWhole(database: Database, table: string, field: Field, rowid: bigin
   const query = `SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE rowid = ?`;
   const [bytes] = database.prepare(query).raw().get(rowid) as [Buffer];
   return bytes;
-}
-
-/** The driver reads a BLOB whole. Chunks are copies, so that it can be released at once and not when memory is collected. */
-function storedLargeValue(database: Database, table: string, field: Field, index: number, rowid: bigint): LargeValue {
-  return {
-    field: index,
-    async *chunks() {
-      const bytes = readWhole(database, table, field, rowid);
-      try {
-        for (let at = 0; at < bytes.length; at += LARGE_VALUE_BYTES)
-          yield Buffer.from(bytes.subarray(at, at + LARGE_VALUE_BYTES));
-      } finally {
-        (bytes.buffer as ArrayBuffer).transfer(0);
-      }
-    },
-    async discard() {},
-  };
 }

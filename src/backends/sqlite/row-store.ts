@@ -4,7 +4,7 @@ import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
 import type { Load } from "./load.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
-import { columnsOf, mainTable, quoted, uuidDigitsSql } from "./table.js";
+import { columnsOf, mainTable, quoted, uuidDigitsSql, uuidOrDerivedSql } from "./table.js";
 
 /** Rows of one multi-row INSERT. */
 export const ROWS_PER_INSERT = 64;
@@ -48,7 +48,7 @@ export function createRowStore(
   const assignments = encoder.columns.map((name) => {
     const column = quoted(name);
     if (!kept.has(name)) return `${column} = ?`;
-    const same = `${uuidDigitsSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
+    const same = `${uuidOrDerivedSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
     return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
   });
   const update = database.prepare(`UPDATE ${table} SET ${assignments.join(", ")} WHERE rowid = ?`);

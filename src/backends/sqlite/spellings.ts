@@ -5,7 +5,7 @@ import { NULL_VALUE } from "../../records/record-batch.js";
 import { spelledFields } from "./key-lookup.js";
 import type { Load } from "./load.js";
 import { type SqlParam, sqlValue, type UuidSpelling } from "./row-encoder.js";
-import { mainTable, quoted, uuidDigitsSql } from "./table.js";
+import { mainTable, quoted, uuidOrDerivedSql } from "./table.js";
 
 interface Reference {
   readonly parent: RecordKind;
@@ -49,7 +49,7 @@ function createSpelling(
 ): UuidSpelling {
   const columnAt = (index: number): string => quoted(columnOf(parent.fields[index] as Field));
   const isUuid = (index: number): boolean => parent.fields[index]?.type === "uuid";
-  const compared = pairs.map(([, theirs]) => (isUuid(theirs) ? uuidDigitsSql(columnAt(theirs)) : columnAt(theirs)));
+  const compared = pairs.map(([, theirs]) => (isUuid(theirs) ? uuidOrDerivedSql(columnAt(theirs)) : columnAt(theirs)));
   load.createIndex(mainTable(parent), compared, false);
   const where = compared.map((expression) => `${expression} = ?`).join(" AND ");
   const select = load.database

@@ -67,3 +67,9 @@ export function secondsOfSql(exact: string): string {
 export function uuidDigitsSql(column: string): string {
   return `lower(replace(${column}, '-', ''))`;
 }
+
+/** The same also of free text, which stands for the UUID that is derived from it. Needs `defineFunctions`. */
+export function uuidOrDerivedSql(column: string): string {
+  const digits = uuidDigitsSql(column);
+  return `CASE WHEN length(${digits}) = 32 AND ${digits} NOT GLOB '*[^0-9a-f]*' THEN ${digits} ELSE llmspell_uuid(${column}) END`;
+}

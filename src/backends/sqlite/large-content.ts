@@ -1,0 +1,43 @@
+/**
+ * Reading a large content in pieces. The driver copies a BLOB whole out of a row, and SQLite holds it whole beside that:
+ * 200 MiB for one of 100 MiB. Instead a function of ours takes the pieces inside one statement, for which SQLite reads the
+ * BLOB once, and sets them aside in a temporary file.
+ */
+import { columnOf, type Field, LARGE_VALUE_BYTES } from "../../catalog/index.js";
+import { Spool } from "../../document/spool.js";
+import type { Database } from "./open.js";
+import { quoted } from "./table.js";
+
+/** The content of a row, of so many bytes; a chunk is valid until the next is asked for. E_DISK_FULL, E_IO. */
+export type LargeContentReader = (rowid: bigint, length: bigint) => AsyncGenerator<Buffer, void, undefined>;
+
+/** Before the first query is under way on the connection. */
+export function createLargeContentReader(database: Database, table: string, field: Field): LargeContentReader {
+  const take = quoted(`llmspell_take_${table}`);
+  let spool: Spool | undefined;
+  // directOnly: no view or trigger of the database may call it.
+  database.function(take.slice(1, -1), { directOnly: true }, (piece: Buffer) => {
+    spool?.appendNow(piece);
+    // The driver's copies are released at once, and not when memory is collected.
+    (piece.buffer as ArrayBuffer).transfer(0);
+    return 0;
+  });
+  const select = `SELECT total(${take}(substr(c.${quoted(columnOf(field))}, p.n * ${LARGE_VALUE_BYTES} + 1, ${LARGE_VALUE_BYTES})))
+    FROM ${quoted(table)} AS c
+    CROSS JOIN (WITH RECURSIVE p(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM p LIMIT ?) SELECT n FROM p) AS p
+    WHERE c.rowid = ?`;
+  return async function* (rowid, length) {
+    const pieces = await Spool.create();
+    try {
+      spool = pieces;
+      database.prepare(select).get(BigInt(Math.ceil(Number(length) / LARGE_VALUE_BYTES)), rowid);
+      spool = undefined;
+      const reader = pieces.reader();
+      const chunk = Buffer.allocUnsafeSlow(LARGE_VALUE_BYTES);
+      for (let count = await reader.read(chunk, 0); count > 0; count = await reader.read(chunk, 0))
+        yield chunk.subarray(0, count);
+    } finally {
+      await pieces.close();
+    }
+  };
+}
