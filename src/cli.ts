@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The `llmspell` binary: versions, signals, and the only place that ends the process. */
+import { setFlagsFromString } from "node:v8";
 import { EXIT, StorageError } from "./errors.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */
@@ -21,6 +22,8 @@ async function main(): Promise<number> {
     process.stdout.write(`llmspell-storage ${VERSION}\n`);
     return EXIT.done;
   }
+  // Garbage here is young (rows, chunks): its space must not grow with the length of the run (bench/RESULTS.md).
+  setFlagsFromString("--semi-space-growth-factor=1");
   const controller = new AbortController();
   const interrupt = (name: NodeJS.Signals, error: StorageError): void => {
     // The first signal rolls back; whoever sends a second one does not want to wait for it, nor for a thread that hangs
