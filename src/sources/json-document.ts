@@ -9,6 +9,7 @@ import { type ByteInput, openFileInput, openStreamInput } from "../document/inpu
 import { ReplayInput } from "../document/replay.js";
 import { Spool } from "../document/spool.js";
 import { StorageError } from "../errors.js";
+import { DerivedUuids } from "../records/derived-uuids.js";
 import type { BatchLimits } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { Source } from "./source.js";
@@ -24,9 +25,6 @@ export interface DocumentSourceOptions extends BatchLimits {
   /** What becomes of free text in a UUID field. Default `error` (E_INVALID_UUID). */
   readonly invalidUuid?: "error" | "derive";
 }
-
-/** Derived UUIDs that are reported one by one; of the others only the number. */
-const DERIVED_REPORTED = 100;
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
 export function createDocumentSource(options: DocumentSourceOptions): Source {
@@ -105,8 +103,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       if (reader === undefined || header === undefined)
         throw new StorageError("E_UNEXPECTED", "the source is not open");
       const { batchSize, batchBytes } = options;
-      const derived = new Set<string>();
-      let derivedCount = 0;
+      const derived = invalidUuid === "derive" ? new DerivedUuids(context) : undefined;
       yield* reader.readRecords(
         {
           catalog,
@@ -117,15 +114,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
             ...(batchSize === undefined ? {} : { batchSize }),
             ...(batchBytes === undefined ? {} : { batchBytes }),
           },
-          onDerivedUuid:
-            invalidUuid === "error"
-              ? undefined
-              : (text, uuid) => {
-                  derivedCount++;
-                  if (derived.size >= DERIVED_REPORTED || derived.has(text)) return;
-                  derived.add(text);
-                  context.warn(`derived UUID ${uuid} from ${JSON.stringify(text.slice(0, 200))}`);
-                },
+          onDerivedUuid: derived && ((text, uuid) => derived.add(text, uuid)),
           openSpool: () => {
             largeSpool ??= Spool.create().then(closing);
             return largeSpool;
@@ -133,7 +122,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
         },
         context,
       );
-      if (derivedCount > 0) context.warn(`derived ${derivedCount} UUIDs from free text`);
+      derived?.finish();
     },
 
     async close() {

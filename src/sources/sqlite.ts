@@ -12,10 +12,11 @@ import {
   orderedRows,
 } from "../backends/sqlite/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/raw-record.js";
-import { createRowReader, type UuidDerivation } from "../backends/sqlite/row-reader.js";
+import { createRowReader } from "../backends/sqlite/row-reader.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vec0-embeddings.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { DerivedUuids } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source } from "./source.js";
@@ -34,7 +35,6 @@ export interface SqliteSourceOptions extends BatchLimits {
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
   const catalog = options.catalog ?? defaultCatalog;
-  const derivation: UuidDerivation | undefined = options.invalidUuid === "derive" ? { count: 0 } : undefined;
   let database: Database | undefined;
 
   const opened = (): Database => {
@@ -42,14 +42,19 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     return database;
   };
 
-  async function* readKind(kind: RecordKind, selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
+  async function* readKind(
+    kind: RecordKind,
+    selection: Selection,
+    context: RunContext,
+    derived: DerivedUuids | undefined,
+  ): AsyncGenerator<RecordBatch> {
     const { sqlite } = kind;
     const stage =
       sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable)
         ? await stageEmbeddings(opened(), sqlite.embeddingTable, context.signal)
         : undefined;
     try {
-      yield* readRows(kind, selection, context, stage);
+      yield* readRows(kind, selection, context, derived, stage);
     } finally {
       stage?.close();
     }
@@ -59,12 +64,13 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     kind: RecordKind,
     selection: Selection,
     context: RunContext,
+    derived: DerivedUuids | undefined,
     stage: EmbeddingStage | undefined,
   ): AsyncGenerator<RecordBatch> {
-    const reader = createRowReader(opened(), kind, { derivation, embeddings: stage?.get });
+    const reader = createRowReader(opened(), kind, { derived, embeddings: stage?.get });
     if (reader === undefined) return;
     const { tenants } = selection;
-    const rows = orderedRows(opened(), kind, reader, { tenants, deriveUuids: derivation !== undefined });
+    const rows = orderedRows(opened(), kind, reader, { tenants, deriveUuids: derived !== undefined });
     const builder = new BatchBuilder(kind, options);
     let invalidUuids: number | undefined;
     for (const row of rows) {
@@ -115,9 +121,10 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       return new Map(kinds.map((kind) => [kind.path, estimateRows(opened(), kind)]));
     },
     async *read(selection, context) {
+      const derived = options.invalidUuid === "derive" ? new DerivedUuids(context) : undefined;
       try {
         const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-        for (const kind of kinds) yield* readKind(kind, selection, context);
+        for (const kind of kinds) yield* readKind(kind, selection, context, derived);
         if (selection.tenants === undefined && kinds.some(({ sqlite }) => sqlite.layout === "vector")) {
           const strays = countStrayMetadata(opened(), catalog.kinds);
           if (strays > 0) context.warn(`${strays} rows of vector_metadata have a dimension that no section has`);
@@ -125,12 +132,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);
       }
-      if (derivation?.first !== undefined) {
-        const { text, uuid } = derivation.first;
-        context.warn(
-          `${derivation.count} values that are no UUIDs were given derived ones, the first: ${text} -> ${uuid}`,
-        );
-      }
+      derived?.finish();
     },
     async close() {
       try {

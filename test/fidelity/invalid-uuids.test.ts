@@ -91,7 +91,7 @@ describePostgres("free text in UUID fields", () => {
         await target.clear();
         const { warnings, result } = await load(from, target, { invalidUuid });
         expect(result.totals).toMatchObject({ inserted: 6, rejected: 0 });
-        if (invalidUuid === "derive") expect(warnings.join("\n")).toContain(`Ünïcode entity -> ${ENTITY}`);
+        if (invalidUuid === "derive") expect(warnings).toContain(`derived UUID ${ENTITY} from "Ünïcode entity"`);
         expect(
           await target.rows(
             `SELECT s.session_id, a.session_id, artifact_id FROM ${prefix}sessions s, ${prefix}artifacts a`,
@@ -110,6 +110,60 @@ describePostgres("free text in UUID fields", () => {
       expect(warnings.join("\n")).toContain("doc1");
       expect(warnings.join("\n")).toContain(SESSION);
     }
-    expect(viaDocument.warnings.join("\n")).toMatch(/^5 values that are no UUIDs/);
+    expect(viaDocument.warnings).toEqual([
+      `derived UUID ${ENTITY} from "Ünïcode entity"`,
+      `derived UUID ${SESSION} from "doc1"`,
+      "derived 5 UUIDs from free text",
+    ]);
+  });
+
+  it("are told one by one up to a hundred texts, then counted, from SQLite and from documents", async () => {
+    const sessions = (name: (i: number) => string) =>
+      Array.from({ length: 102 }, (_, i) => ({
+        ...{ tenant_id: "t", session_id: name(i), session_data: {}, status: "active", created_at: 0 },
+        ...{ last_accessed_at: 0, artifact_count: 0, updated_at: 0 },
+      }));
+    const [target] = targets as [TestStore];
+    await target.run(
+      `WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 101)
+       INSERT INTO sessions (tenant_id, session_id, session_data) SELECT 't', 'text ' || i, '{}' FROM n`,
+    );
+    const fromSqlite = await unload(target, { invalidUuid: "derive" });
+    await target.clear();
+    const fromDocument = await load(documentText({ sessions: sessions((i) => `text ${i}`) }), target, {
+      invalidUuid: "derive",
+    });
+    for (const { warnings } of [fromSqlite, fromDocument]) {
+      const told = warnings.filter((line) => line.startsWith("derived"));
+      expect(told).toHaveLength(101);
+      expect(new Set(told).size).toBe(101);
+      for (const line of told.slice(0, 100)) {
+        const [, uuid, text] = /^derived UUID (\S+) from "(.*)"$/.exec(line) ?? [];
+        expect(uuid).toBe(derived(text as string));
+      }
+      expect(told[100]).toBe("derived 102 UUIDs from free text; the first 100 texts are listed above");
+    }
+  });
+
+  it("match the SQLite rows that hold the text itself, which keep it", async () => {
+    const postgres = targets[1] as TestStore;
+    await load(source, postgres, { invalidUuid: "derive" });
+    await postgres.run("UPDATE llmspell.sessions SET status = 'archived'");
+    const stored = `SELECT s.session_id, a.session_id, s.status, relationship_id, from_entity, to_entity, s.id, a.id
+                    FROM sessions s, artifacts a, relationships`;
+    const [before] = await source.rows(stored);
+
+    const there = await load(postgres, source);
+    expect(there.result.totals).toMatchObject({ inserted: 0, updated: 6, rejected: 0 });
+    expect(await source.rows(stored)).toEqual([before?.with(2, "archived")]);
+
+    const child = {
+      ...{ tenant_id: "t", artifact_id: "new", session_id: SESSION, sequence: 1, content_hash: "h", metadata: {} },
+      ...{ name: "n", artifact_type: "file", mime_type: "text/plain", size_bytes: 1, created_at: 0, version: 1 },
+      ...{ stored_at: 0, updated_at: 0 },
+    };
+    const added = await load({ "artifacts.artifacts": [child] }, source);
+    expect(added.result.totals).toMatchObject({ inserted: 1, rejected: 0 });
+    expect(await source.rows("SELECT DISTINCT session_id FROM artifacts")).toEqual([["doc1"]]);
   });
 });
