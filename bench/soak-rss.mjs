@@ -157,7 +157,7 @@ if (!smoke) {
     "soak-rss",
     `## Peak memory (soak-rss)
 
-\`npm run bench -- soak-rss\` (\`/usr/bin/time -v node dist/cli.js storage …\`, the larger of its figures is the peak of the
+\`npm run bench -- soak-rss\` (\`/usr/bin/time -v node dist/cli.js storage …\`; the peak of the
 resident set in 10^6 bytes). ${circumstances()}. The server runs on the same machine with fsync off.
 Bounds: 200 MB; 400 MB for an artifact of 100 MiB on SQLite, whose driver binds a BLOB whole; 3 GB within 15 % of 200 MB.
 
