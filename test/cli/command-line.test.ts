@@ -1,6 +1,7 @@
 /** What needs no database: help, versions, usage. */
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -118,27 +119,44 @@ describe("the documentation", () => {
     expect([...documented].sort()).toEqual([...options, "--help"].sort());
   });
 
+  const pages = ["README.md", ...readdirSync(`${root}docs`).map((name) => `docs/${name}`)];
+
   /** The lines of shell blocks that run llmspell, without redirections and what they are piped into or from. */
   function commandsOf(path: string): string[] {
     const blocks = [...read(path).matchAll(/^```sh\n(.*?)^```/gms)].map(([, block]) => block as string);
     const lines = blocks.flatMap((block) => block.split("\n"));
     return lines
-      .flatMap((line) => line.match(/llmspell (storage|database) [^#|>\n]*/g) ?? [])
-      .map((line) => line.trim());
+      .flatMap((line) => line.match(/llmspell (storage|database) [^#|>)\n]*/g) ?? [])
+      .map((line) => line.trim().replace(/ 2$/, ""));
   }
 
-  it.each(["README.md", "docs/command-line.md", "docs/configuration.md", "docs/errors.md"])(
-    "%s has no command that is not understood",
-    async (path) => {
-      for (const line of commandsOf(path)) {
-        let understood = false;
-        const parser = createProgram(async () => {
-          understood = true;
-        }, new AbortController().signal);
-        await parser.parseAsync(line.split(/\s+/).slice(1), { from: "user" });
-        expect([line, understood]).toEqual([line, true]);
-      }
-      if (path === "README.md") expect(commandsOf(path).length).toBeGreaterThan(8);
-    },
-  );
+  it.each(pages)("%s has no command that is not understood", async (path) => {
+    for (const line of commandsOf(path)) {
+      let understood = false;
+      const parser = createProgram(async () => {
+        understood = true;
+      }, new AbortController().signal);
+      await parser.parseAsync(line.split(/\s+/).slice(1), { from: "user" });
+      expect([line, understood]).toEqual([line, true]);
+    }
+    if (path === "README.md") expect(commandsOf(path).length).toBeGreaterThan(8);
+    if (path === "docs/migration-guide.md") expect(commandsOf(path).length).toBeGreaterThan(40);
+  });
+
+  it.each(pages)("%s links to what is there", (path) => {
+    for (const [, target = "", heading] of read(path).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
+      const file = target === "" ? path : join(dirname(path), target);
+      // `npm run bench` writes its results.
+      if (file !== "bench/RESULTS.md") expect([file, existsSync(root + file)]).toEqual([file, true]);
+      if (heading === undefined) continue;
+      // GitHub's anchors: lower case, blanks to hyphens, punctuation gone.
+      const headings = [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, text = ""]) =>
+        text
+          .toLowerCase()
+          .replace(/[^\w\- ]/g, "")
+          .replaceAll(" ", "-"),
+      );
+      expect(headings).toContain(heading);
+    }
+  });
 });
