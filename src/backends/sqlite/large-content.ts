@@ -6,7 +6,7 @@
 import { columnOf, type Field, LARGE_VALUE_BYTES } from "../../catalog/index.js";
 import { Spool } from "../../document/spool.js";
 import type { Database } from "./open.js";
-import { quoted } from "./table.js";
+import { quoted, release } from "./table.js";
 
 /** The content of a row, of so many bytes; a chunk is valid until the next is asked for. E_DISK_FULL, E_IO. */
 export type LargeContentReader = (rowid: bigint, length: bigint) => AsyncGenerator<Buffer, void, undefined>;
@@ -18,8 +18,7 @@ export function createLargeContentReader(database: Database, table: string, fiel
   // directOnly: no view or trigger of the database may call it.
   database.function(take.slice(1, -1), { directOnly: true }, (piece: Buffer) => {
     spool?.appendNow(piece);
-    // The driver's copies are released at once, and not when memory is collected.
-    (piece.buffer as ArrayBuffer).transfer(0);
+    release(piece);
     return 0;
   });
   const select = `SELECT total(${take}(substr(c.${quoted(columnOf(field))}, p.n * ${LARGE_VALUE_BYTES} + 1, ${LARGE_VALUE_BYTES})))

@@ -20,7 +20,7 @@ import type { BatchBuilder } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
 import { createLargeContentReader, type LargeContentReader } from "./large-content.js";
 import type { Database } from "./open.js";
-import { columnsOf, mainTable, neededColumns, quoted, type SqlRow, type SqlValue } from "./table.js";
+import { columnsOf, mainTable, neededColumns, quoted, release, type SqlRow, type SqlValue } from "./table.js";
 
 /** Told of each UUID that is derived from free text. */
 export interface UuidDerivation {
@@ -32,7 +32,10 @@ export interface RowReader {
   readonly select: string;
   /** Whether the row's content travels beside its batch: it must be the first of one. */
   hasLargeValue(row: SqlRow): boolean;
-  /** Between begin() and commit() of the builder. Throws a StorageError with section, key and field. */
+  /**
+   * Between begin() and commit() of the builder. Throws a StorageError with section, key and field; else the row's BLOBs
+   * are gone.
+   */
   read(row: SqlRow, builder: BatchBuilder): void;
   /** The row's values under their field names, as far as they are known, for a reject. */
   fields(row: SqlRow): Iterable<readonly [Field, SqlValue]>;
@@ -205,6 +208,8 @@ export function createRowReader(
           throw new StorageError(error.code, error.message, { ...error.context, ...context }, error.cause);
         }
         builder.set(index, start);
+        // A staged embedding can be read again.
+        if (value !== row[column.at]) release(value);
       }
       if (typeIndex !== undefined) {
         const start = out.length;
@@ -216,6 +221,7 @@ export function createRowReader(
         const chunks = () => read(row[0] as bigint, row[lengthAt] as bigint);
         builder.setLarge({ field: index, chunks, discard: async () => {} });
       }
+      for (const value of row) release(value);
     },
     *fields(row) {
       for (const column of columns) {

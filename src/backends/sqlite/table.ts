@@ -6,6 +6,18 @@ import type { Database } from "./open.js";
 export type SqlValue = bigint | number | string | Buffer | null;
 export type SqlRow = readonly SqlValue[];
 
+/** Shorter BLOBs are left to the garbage collector. Bytes. */
+const RELEASED_BYTES = 512;
+
+/**
+ * Ends the driver's own copy of a BLOB: its memory is free at once. Garbage collection would come tens of megabytes
+ * later, because to the engine a row is a small thing.
+ */
+export function release(value: SqlValue): void {
+  if (!Buffer.isBuffer(value) || value.length < RELEASED_BYTES || value.length !== value.buffer.byteLength) return;
+  (value.buffer as ArrayBuffer).transfer(0);
+}
+
 /** An SQL identifier, quoted. */
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;

@@ -6,7 +6,7 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import Driver from "better-sqlite3";
 import type { Database } from "./open.js";
-import { quoted } from "./table.js";
+import { quoted, release } from "./table.js";
 
 /** Rows between two visits of the event loop. */
 const ROWS_PER_TURN = 512;
@@ -33,6 +33,7 @@ export async function stageEmbeddings(database: Database, table: string, signal:
     let count = 0;
     for (const [rowid, embedding] of rows as Iterable<[bigint, Buffer | null]>) {
       insert.run(rowid, embedding);
+      release(embedding);
       if (++count % ROWS_PER_TURN !== 0) continue;
       await nextTick();
       signal.throwIfAborted();
