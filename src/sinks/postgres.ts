@@ -151,13 +151,15 @@ class PostgresSink implements Sink {
     return { ...(await merge.apply()), dropped };
   }
 
-  /** The records are in the table already, which had no others. */
-  private async settle({ kind, table, loaded }: TableLoader): Promise<SinkCounts> {
+  /** The records are in the table already, which had no others: only its vector indexes are missing. */
+  private async settle(loader: TableLoader): Promise<SinkCounts> {
     const { connection } = this.requireOpen();
+    const { kind, table, loaded } = loader;
     const { dropped, rejected } = await this.removeOrphans(
       { kind, relation: table.name, identity: ["s.tableoid", "s.ctid"] },
       (identities) => deleteRows(connection, table, identities),
     );
+    await loader.buildIndexes();
     return { inserted: loaded - dropped - rejected, updated: 0, skipped: 0, dropped };
   }
 

@@ -18,6 +18,7 @@ import { MonthPartitions } from "./partitions.js";
 import { withNamedField, withTriedField } from "./refused-field.js";
 import { readKeys, recordFromWire } from "./stored-records.js";
 import { columnNamed, loadColumns, type TargetTable, uniqueKeysOf } from "./target-table.js";
+import { VectorIndexes } from "./vector-indexes.js";
 
 /** `copy` is the fast way, left for `insert` where the server (a pooler, say) knows no COPY; `insert` does not try. */
 export type LoadMethod = "copy" | "insert";
@@ -57,6 +58,7 @@ export class TableLoader {
   readonly partitions: MonthPartitions | undefined;
   private readonly connection: PostgresConnection;
   private readonly columns: string;
+  private vectorIndexes: VectorIndexes | undefined;
   private ordinal = 0n;
   /** One is filled while the other is on its way. */
   private filling: Outgoing;
@@ -80,8 +82,15 @@ export class TableLoader {
   /** Decides which way the records go, and makes the staging table where it takes one. */
   static async open(table: TargetTable, options: LoaderOptions): Promise<TableLoader> {
     const loader = new TableLoader(table, options);
-    if (!(options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))) await loader.createStaging();
+    if (options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))
+      loader.vectorIndexes = await VectorIndexes.drop(loader.connection, table);
+    else await loader.createStaging();
     return loader;
+  }
+
+  /** To be called when all records are in the table. */
+  async buildIndexes(): Promise<void> {
+    await this.vectorIndexes?.build(this.loaded);
   }
 
   /** True when the table is empty: then nobody else can write to it until the end. */
