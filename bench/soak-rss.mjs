@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import "./lib/typescript.mjs";
+import "../test/helpers/typescript-hooks.mjs";
 import { circumstances, measureLlmspell, table } from "./lib/measure.mjs";
 import { writeSection } from "./lib/results.mjs";
 
