@@ -173,7 +173,7 @@ export class ArrayReader {
     if (spooled.length >= LARGE_VALUE_BYTES) return spooled.asLargeValue(this.reader.largeField);
     // Escapes made the text longer than its value.
     const parts: Buffer[] = [];
-    for await (const chunk of spooled.chunks()) parts.push(chunk);
+    for await (const chunk of spooled.chunks()) parts.push(Buffer.from(chunk));
     return Buffer.concat(parts);
   }
 

@@ -20,14 +20,23 @@ class Base64Decoder {
   private padded = false;
 
   decode(raw: Buffer, out: ByteWriter): void {
-    const text = this.unescape(raw);
-    const characters = this.carry.length === 0 ? text : Buffer.concat([this.carry, text]);
-    const whole = characters.length - (characters.length % 4);
-    this.carry = Buffer.from(characters.subarray(whole));
-    if (whole === 0) return;
+    let text = this.unescape(raw);
+    if (this.carry.length > 0) {
+      const missing = 4 - this.carry.length;
+      this.carry = Buffer.concat([this.carry, text.subarray(0, missing)]);
+      text = text.subarray(missing);
+      if (this.carry.length < 4) return;
+      this.decodeWhole(this.carry, 4, out);
+    }
+    const whole = text.length - (text.length % 4);
+    this.carry = Buffer.from(text.subarray(whole));
+    if (whole > 0) this.decodeWhole(text, whole, out);
+  }
+
+  private decodeWhole(characters: Buffer, length: number, out: ByteWriter): void {
     if (this.padded) throw invalidBase64();
-    decodeBase64(characters, 0, whole, out);
-    this.padded = characters[whole - 1] === 0x3d;
+    decodeBase64(characters, 0, length, out);
+    this.padded = characters[length - 1] === 0x3d;
   }
 
   end(): void {
@@ -80,11 +89,12 @@ export class SpooledBase64 {
       yield chunk.subarray(0, count);
   }
 
-  /** The decoded bytes. */
+  /** The decoded bytes; each chunk is valid until the next is asked for. */
   async *chunks(): AsyncGenerator<Buffer, void, undefined> {
     const decoder = new Base64Decoder();
+    const out = new ByteWriter(READ_BYTES);
     for await (const raw of this.rawChunks()) {
-      const out = new ByteWriter(raw.length);
+      out.length = 0;
       decoder.decode(raw, out);
       if (out.length > 0) yield out.view();
     }
