@@ -390,6 +390,23 @@ describe("databases at llmspell's own levels", () => {
     expect(tokens(await readAll(wide), "workflow_id")).toEqual(['"a"', '"é"', '"\uFFFD"', '"\u{1F600}"']);
   });
 
+  it("refuse a lone surrogate in a UTF-16 database, of which SQLite makes another character", async () => {
+    const wide = folder.path("surrogates.db");
+    execute(
+      wide,
+      `PRAGMA encoding = 'UTF-16le';
+       CREATE TABLE kv_store (kv_id TEXT, tenant_id TEXT, key TEXT, value BLOB, metadata TEXT, created_at INTEGER, updated_at INTEGER);
+       INSERT INTO kv_store VALUES ('${id(1)}', 't', CAST(x'3dd861006200' AS TEXT), x'', NULL, 1, 1),
+         ('${id(2)}', 't', CAST(x'610000dc' AS TEXT), x'', NULL, 1, 1), ('${id(3)}', 't', 'é\u{1F600}', x'', NULL, 1, 1)`,
+    );
+    const result = await readAll(wide);
+    expect(tokens(result, "key")).toEqual(['"é\u{1F600}"']);
+    expect(refusals(result)).toEqual([
+      ["E_INVALID_UTF8", "kv_store", `kv_id=${id(1)}`, "key"],
+      ["E_INVALID_UTF8", "kv_store", `kv_id=${id(2)}`, "key"],
+    ]);
+  });
+
   it("give only the tenants that are selected", async () => {
     await createMigrated(path);
     kv(1);

@@ -4,7 +4,7 @@ import { StorageError } from "../../errors.js";
 import type { RunContext } from "../../records/run-context.js";
 import { type Database, isVec0, loadVectorExtension } from "./open.js";
 import { defineFunctions } from "./ordered-rows.js";
-import { columnsOf, mainTable, neededColumns, quoted } from "./table.js";
+import { columnsOf, mainTable, neededColumns, quoted, requireRowids } from "./table.js";
 
 export interface LoadOptions {
   readonly onConflict: "update" | "skip" | "error";
@@ -52,12 +52,16 @@ export class Load {
 
   /** The applications' triggers must not fire on an import. */
   private dropTriggers(): void {
-    const tables = new Set(this.catalog.kinds.map(mainTable));
+    const tables = new Set<string>();
+    for (const kind of this.catalog.kinds) {
+      tables.add(mainTable(kind).toLowerCase());
+      if (kind.sqlite.layout === "vector") tables.add(kind.sqlite.embeddingTable.toLowerCase());
+    }
     const rows = this.database
       .prepare("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid")
       .raw()
       .all() as [string, string, string][];
-    const ours = rows.filter(([, table]) => tables.has(table));
+    const ours = rows.filter(([, table]) => tables.has(table.toLowerCase()));
     for (const [name] of ours) this.database.exec(`DROP TRIGGER ${quoted(name)}`);
     this.triggers = ours.map(([, , sql]) => sql);
   }
@@ -72,7 +76,10 @@ export class Load {
 
   /** A rowid that neither vector_metadata nor any embedding table has: they are shared by all dimensions. */
   nextVectorRowid(): bigint {
-    this.lastVectorRowid ??= this.greatestVectorRowid();
+    if (this.lastVectorRowid === undefined) {
+      this.lastVectorRowid = this.greatestVectorRowid();
+      requireFreeRowids("vector_metadata", this.lastVectorRowid);
+    }
     return ++this.lastVectorRowid;
   }
 
@@ -114,9 +121,18 @@ export class Load {
   }
 }
 
+/** Behind the greatest rowid SQLite takes free ones at random: E_TARGET_LIMIT, because new rows are known by greater ones. */
+export function requireFreeRowids(table: string, last: bigint): void {
+  if (last < 2n ** 62n) return;
+  throw new StorageError("E_TARGET_LIMIT", `the rowids of ${table} are used up`, {
+    hint: "Export the database, and import the document into a new one.",
+  });
+}
+
 function requireMigrated(database: Database, kind: RecordKind): void {
   const table = mainTable(kind);
   const present = columnsOf(database, table);
+  requireRowids(database, table);
   const { plain, exact } = neededColumns(kind);
   const lacking = [...plain, ...exact].find((column) => present?.has(column) !== true);
   if (lacking === undefined) return;

@@ -20,7 +20,16 @@ import type { BatchBuilder } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
 import { createLargeContentReader, type LargeContentReader } from "./large-content.js";
 import type { Database } from "./open.js";
-import { columnsOf, mainTable, neededColumns, quoted, release, type SqlRow, type SqlValue } from "./table.js";
+import {
+  columnsOf,
+  mainTable,
+  neededColumns,
+  quoted,
+  release,
+  requireRowids,
+  type SqlRow,
+  type SqlValue,
+} from "./table.js";
 
 /** Told of each UUID that is derived from free text. */
 export interface UuidDerivation {
@@ -85,6 +94,7 @@ export function createRowReader(
   const table = mainTable(kind);
   const present = columnsOf(database, table);
   if (present === undefined) return undefined;
+  requireRowids(database, table);
   for (const column of neededColumns(kind).plain)
     if (!present.has(column)) throw new StorageError("E_SCHEMA", `the table ${table} has no column ${column}`);
 
@@ -129,7 +139,12 @@ export function createRowReader(
   if (typeIndex !== undefined && kind.fields[typeIndex]?.name !== storedType)
     throw new Error(`${kind.path}: a field that is not in SQLite and not derived`);
   const select = expressions.map((expression, i) => `${expression} AS c${i}`).join(", ");
-  const strictBytes = strictReader(database, table);
+  const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
+  const strictBytes = strictReader(database, table, encoding);
+  const mayBeInvalid =
+    encoding === "UTF-8"
+      ? (text: string): boolean => text.includes("\uFFFD")
+      : (text: string): boolean => Buffer.byteLength(text) > text.length;
   const { derived, embeddings } = options;
   const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue =>
     field.type === "vector" && embeddings !== undefined ? embeddings(row[0] as bigint) : (row[at] as SqlValue);
@@ -143,7 +158,7 @@ export function createRowReader(
   ): void => {
     if (value === null) throw missing(field);
     if (typeof value === "string" && HAS_TEXT.has(field.type)) {
-      if (value.includes("\uFFFD")) strictBytes(row[0] as bigint, columnOf(field));
+      if (mayBeInvalid(value)) strictBytes(row[0] as bigint, columnOf(field));
       if (field.type === "uuid" && derived !== undefined && uuidDigits(value) === undefined) {
         const bytes = deriveUuid(value);
         if (tell) derived.add(value, formatUuid(bytes, 0));
@@ -274,11 +289,10 @@ function shortened(text: string): string {
 }
 
 /**
- * The driver makes U+FFFD of bytes that are no UTF-8: reads a text that has one again as bytes, and throws
- * E_INVALID_UTF8 when they are not valid.
+ * The driver makes U+FFFD of bytes that are no UTF-8, and SQLite other characters of a surrogate that is alone in UTF-16:
+ * reads such a text again as bytes, and throws E_INVALID_UTF8 when they are not valid.
  */
-function strictReader(database: Database, table: string): (rowid: bigint, column: string) => void {
-  const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
+function strictReader(database: Database, table: string, encoding: string): (rowid: bigint, column: string) => void {
   return (rowid, column) => {
     const query = `SELECT CAST(${quoted(column)} AS BLOB) FROM ${quoted(table)} WHERE rowid = ?`;
     const [bytes] = database.prepare(query).raw().get(rowid) as [Buffer];

@@ -41,9 +41,10 @@ export function createRowStore(
   const list = columns.map(quoted).join(", ");
   const tuple = `(${columns.map(() => "?").join(", ")})`;
   const kept = new Set([...keepSpelling].map((index) => columnOf(kind.fields[index] as Field)));
-  const single = database.prepare(`INSERT INTO ${table} (${list}) VALUES ${tuple}`);
+  // ABORT whatever the table's own constraints say: ON CONFLICT IGNORE would lose records without a word.
+  const single = database.prepare(`INSERT OR ABORT INTO ${table} (${list}) VALUES ${tuple}`);
   const multiple = database.prepare(
-    `INSERT INTO ${table} (${list}) VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => tuple).join(", ")}`,
+    `INSERT OR ABORT INTO ${table} (${list}) VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => tuple).join(", ")}`,
   );
   const assignments = encoder.columns.map((name) => {
     const column = quoted(name);
@@ -51,7 +52,7 @@ export function createRowStore(
     const same = `${uuidOrDerivedSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
     return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
   });
-  const update = database.prepare(`UPDATE ${table} SET ${assignments.join(", ")} WHERE rowid = ?`);
+  const update = database.prepare(`UPDATE OR ABORT ${table} SET ${assignments.join(", ")} WHERE rowid = ?`);
   const remove = database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
   const { largeAt } = encoder;
   const content = largeAt === undefined ? undefined : createContentStore(load, kind, encoder.columns, largeAt);
@@ -116,14 +117,14 @@ function createContentStore(load: Load, kind: RecordKind, columns: readonly stri
   database.exec(`CREATE TABLE ${row} AS SELECT rowid AS llmspell_rowid, * FROM ${table} WHERE 0`);
   const values = columns.map((_, at) => (at === largeAt ? JOINED : "?")).join(", ");
   const insert = database.prepare(
-    `INSERT INTO ${table} (${columns.map(quoted).join(", ")}) SELECT ${values} FROM ${PIECES}`,
+    `INSERT OR ABORT INTO ${table} (${columns.map(quoted).join(", ")}) SELECT ${values} FROM ${PIECES}`,
   );
   // UPDATE can only take the content from a subquery. No trigger and no foreign key acts: the row is the same after.
   const others = [...(columnsOf(database, mainTable(kind)) ?? [])].filter((column) => column !== name).map(quoted);
   const take = database.prepare(`INSERT INTO ${row} SELECT rowid, * FROM ${table} WHERE rowid = ?`);
   const remove = database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
   const put = database.prepare(
-    `INSERT INTO ${table} (rowid, ${others.join(", ")}, ${quoted(name)}) SELECT llmspell_rowid, ${others.join(", ")}, ${JOINED} FROM ${PIECES} CROSS JOIN ${row}`,
+    `INSERT OR ABORT INTO ${table} (rowid, ${others.join(", ")}, ${quoted(name)}) SELECT llmspell_rowid, ${others.join(", ")}, ${JOINED} FROM ${PIECES} CROSS JOIN ${row}`,
   );
   const clear = database.prepare(`DELETE FROM ${row}`);
   return {
@@ -150,7 +151,7 @@ function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   load.embeddingShape(embeddingTable, dimension);
   const field = kind.fields.findIndex(({ type }) => type === "vector");
   const table = quoted(embeddingTable);
-  const insert = load.database.prepare(`INSERT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
+  const insert = load.database.prepare(`INSERT OR ABORT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
   const remove = load.database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
   return {
     insert: (rowid, batch, row) => void insert.run(rowid, batch.value(row, field)),

@@ -9,7 +9,7 @@ import { createConstraintCheck } from "../../records/constraints.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
-import type { Load } from "./load.js";
+import { type Load, requireFreeRowids } from "./load.js";
 import { isRecordError, toRecordError } from "./record-errors.js";
 import {
   clearLarge,
@@ -88,6 +88,7 @@ export class TableWriter {
         .safeIntegers()
         .pluck()
         .get() as bigint | null) ?? 0n;
+    requireFreeRowids(this.table, this.lastRowid);
     this.spelled = this.empty ? new Set() : spelledFields(database, kind);
     const references = referenceSpellings(load, kind);
     const keepSpelling = new Set([...this.spelled].filter((field) => !references.has(field)));

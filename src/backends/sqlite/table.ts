@@ -1,5 +1,6 @@
 /** What an SQLite table is, by introspection: the catalog's mapping held against the file. */
 import { columnOf, exactColumnOf, type RecordKind, storedFields } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
 import type { Database } from "./open.js";
 
 /** A value of a row, read with safe integers: INTEGER is bigint, REAL number, TEXT string, BLOB Buffer. */
@@ -37,6 +38,14 @@ export function kindCondition(kind: RecordKind, alias = ""): string | undefined 
 export function columnsOf(database: Database, table: string): ReadonlySet<string> | undefined {
   const rows = database.prepare("SELECT name FROM pragma_table_info(?)").raw().all(table) as [string][];
   return rows.length === 0 ? undefined : new Set(rows.map(([name]) => name));
+}
+
+/** E_SCHEMA for what has no rowids, by which rows are fetched and changed: a view, a table WITHOUT ROWID. */
+export function requireRowids(database: Database, table: string): void {
+  const query = "SELECT type, wr FROM pragma_table_list(?) WHERE schema = 'main'";
+  const row = database.prepare(query).raw().get(table) as [string, number | bigint] | undefined;
+  if (row === undefined || (row[0] !== "view" && Number(row[1]) === 0)) return;
+  throw new StorageError("E_SCHEMA", `${table} is ${row[0] === "view" ? "a view" : "a table WITHOUT ROWID"}`);
 }
 
 /** The columns that the kind needs in its main table: `exact` those of our own migrations (companions). */

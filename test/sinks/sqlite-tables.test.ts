@@ -1,0 +1,107 @@
+/** Tables that an application or a person has changed: nothing fires, nothing is lost, what cannot be done is said. */
+import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { createFolder, createMigrated, execute, load, query, readAll, record } from "./sqlite-support.js";
+
+const folder = createFolder();
+let path: string;
+let files = 0;
+
+beforeEach(async () => {
+  path = folder.path(`${++files}.db`);
+  await createMigrated(path);
+});
+
+afterAll(() => folder.remove());
+
+const time = 1_700_000_000_000_000;
+const id = (n: number): string => `00000000-0000-0000-0000-00000000000${n}`;
+
+function session(n: number, status = "active") {
+  const times = { created_at: time, last_accessed_at: time, updated_at: time };
+  return record("sessions", {
+    tenant_id: "t",
+    session_id: id(n),
+    session_data: {},
+    status,
+    artifact_count: 0,
+    ...times,
+  });
+}
+
+function vector(n: number) {
+  const embedding = Buffer.alloc(1536, n).toString("base64");
+  const values = { id: id(n), tenant_id: "t", scope: "s", dimension: 384, embedding, metadata: {} };
+  return record("vector_embeddings.384", { ...values, created_at: time, updated_at: time });
+}
+
+/** The sessions' table with another statement in its place. */
+function remakeSessions(change: (sql: string) => string): void {
+  const [[sql]] = query(path, "SELECT sql FROM sqlite_master WHERE name = 'sessions'") as [[string]];
+  execute(path, `DROP TABLE sessions; ${change(sql)}`);
+}
+
+describe("triggers", () => {
+  it.each([
+    ["on a table that is spelled otherwise", "CREATE TRIGGER t AFTER INSERT ON SESSIONS"],
+    [
+      "on an embedding table",
+      `CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB);
+       CREATE TRIGGER t AFTER INSERT ON vec_embeddings_384`,
+    ],
+  ])("%s do not fire, and are there afterwards", async (_where, sql) => {
+    execute(path, `CREATE TABLE fired (x); ${sql} BEGIN INSERT INTO fired VALUES (1); END`);
+    const triggers = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name";
+    const before = query(path, triggers);
+    await load(path, [session(1), vector(1)]);
+    expect(query(path, "SELECT * FROM fired")).toEqual([]);
+    expect(query(path, triggers)).toEqual(before);
+  });
+});
+
+describe("constraints that would drop records without a word", () => {
+  it.each(["IGNORE", "REPLACE"])("ON CONFLICT %s does not act", async (action) => {
+    remakeSessions((sql) => sql.replace("UNIQUE (tenant_id, session_id)", `$& ON CONFLICT ${action}`));
+    await expect(load(path, [session(1), session(1, "archived")])).rejects.toMatchObject({ code: "E_KEY_CONFLICT" });
+    expect(query(path, "SELECT * FROM sessions")).toEqual([]);
+  });
+});
+
+describe("rowids that are used up", () => {
+  it.each([
+    ["sessions", "INSERT INTO sessions (rowid, tenant_id, session_id, session_data) VALUES (?, 't', ?, '{}')"],
+    [
+      "vector_metadata",
+      `INSERT INTO vector_metadata (rowid, id, tenant_id, scope, dimension, created_at, updated_at)
+       VALUES (?, ?, 't', 's', 768, 1, 1)`,
+    ],
+  ])("of %s refuse the load", async (table, sql) => {
+    execute(path, sql.replace("?", "9223372036854775807").replace("?", `'${id(9)}'`));
+    const loading = load(path, [session(1), session(1), vector(1)].slice(table === "sessions" ? 0 : 2));
+    await expect(loading).rejects.toMatchObject({ code: "E_TARGET_LIMIT" });
+    expect(query(path, `SELECT count(*) FROM ${table}`)).toEqual([[1n]]);
+  });
+});
+
+describe("what has no rowids is E_SCHEMA, to read and to write", () => {
+  it.each([
+    ["a view", (sql: string) => `${sql.replace("sessions", "s")}; CREATE VIEW sessions AS SELECT * FROM s`],
+    ["a table WITHOUT ROWID", (sql: string) => `${sql} WITHOUT ROWID`],
+  ])("%s", async (what, change) => {
+    remakeSessions(change);
+    const refusal = { code: "E_SCHEMA", message: `sessions is ${what}` };
+    await expect(load(path, [session(1)])).rejects.toMatchObject(refusal);
+    await expect(readAll(path)).rejects.toMatchObject(refusal);
+  });
+});
+
+it("STRICT tables and generated columns take records like others", async () => {
+  remakeSessions((sql) => `${sql} STRICT`);
+  execute(path, "ALTER TABLE sessions ADD COLUMN loud TEXT AS (status || '!')");
+  await load(path, [session(1), session(2)]);
+  await load(path, [session(2, "archived")]);
+  const stored = "SELECT session_id, loud, typeof(created_at), typeof(created_at_us) FROM sessions ORDER BY 1";
+  expect(query(path, stored)).toEqual([
+    [id(1), "active!", "integer", "integer"],
+    [id(2), "archived!", "integer", "integer"],
+  ]);
+});
