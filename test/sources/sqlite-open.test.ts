@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import Database from "better-sqlite3";
 import { afterAll, describe, expect, it } from "vitest";
+import { openSqliteForWriting } from "../../src/backends/sqlite/open.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createFolder, createMigrated, execute, load, readAll, record } from "../sinks/sqlite-support.js";
 
@@ -157,6 +158,16 @@ describe("opening an SQLite file to read it", () => {
       holder.close();
     }
   });
+});
+
+it("a database that is written has its commits on the disk", async () => {
+  const database = openSqliteForWriting(await createDatabase("durable.db"));
+  try {
+    // 2 is FULL: NORMAL would leave them in the system's memory while another process has the database open.
+    expect(database.pragma("synchronous", { simple: true })).toBe(2);
+  } finally {
+    database.close();
+  }
 });
 
 describe("a read-only medium", () => {

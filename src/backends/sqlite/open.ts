@@ -107,7 +107,8 @@ export function openSqliteForWriting(path: string, options: { create?: boolean }
     database = new Database(real, { fileMustExist: options.create !== true, timeout: BUSY_TIMEOUT });
     configure(database);
     database.pragma("foreign_keys = OFF");
-    database.pragma("synchronous = NORMAL");
+    // Under NORMAL a commit to the write-ahead log is not on the disk while another process has the database open.
+    database.pragma("synchronous = FULL");
     loadVectorExtension(database);
     return database;
   } catch (error) {
