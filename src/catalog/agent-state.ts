@@ -25,6 +25,6 @@ export const agentState: RecordKind = {
   sqlite: {
     layout: "table",
     table: "agent_states",
-    textDigest: { field: "checksum", of: "state_data", companion: "checksum_exported" },
+    textDigest: { field: "checksum", of: "state_data", companion: "checksum_exported", touched: "updated_at" },
   },
 };

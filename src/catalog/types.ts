@@ -81,9 +81,15 @@ export type SqliteMapping =
       readonly surrogateKey?: "id";
       /**
        * `field` must be the hex SHA-256 of the text of `of` (llmspell's SQLite refuses the row otherwise). The exported
-       * value is kept in the column `companion` and counts while `field` still is that digest.
+       * value is kept in the column `companion` and counts while `field` still is that digest, and the time `touched`,
+       * which llmspell sets with every change, still is the one that was written with it.
        */
-      readonly textDigest?: { readonly field: string; readonly of: string; readonly companion: string };
+      readonly textDigest?: {
+        readonly field: string;
+        readonly of: string;
+        readonly companion: string;
+        readonly touched: string;
+      };
     }
   | {
       /** `vector_metadata` joined on rowid with `vec_embeddings_<dimension>` (ordinary table or sqlite-vec vec0). */

@@ -1,6 +1,6 @@
 /** Tables that an application or a person has changed: nothing fires, nothing is lost, what cannot be done is said. */
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { createFolder, createMigrated, execute, load, query, readAll, record } from "./sqlite-support.js";
+import { createFolder, createMigrated, execute, kindOf, load, query, readAll, record } from "./sqlite-support.js";
 
 const folder = createFolder();
 let path: string;
@@ -92,6 +92,25 @@ describe("what has no rowids is E_SCHEMA, to read and to write", () => {
     await expect(load(path, [session(1)])).rejects.toMatchObject(refusal);
     await expect(readAll(path)).rejects.toMatchObject(refusal);
   });
+});
+
+it.each([
+  ["an ordinary table", "CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB, note TEXT)"],
+  ["vec0", "CREATE VIRTUAL TABLE vec_embeddings_384 USING vec0(embedding float[384], +note TEXT)"],
+])("what people have put beside embeddings in %s stays, and a lost embedding comes back", async (_shape, sql) => {
+  execute(path, sql);
+  await load(path, [vector(1), vector(2)]);
+  execute(path, "UPDATE vec_embeddings_384 SET note = 'mine' WHERE rowid = 1");
+  execute(path, "DELETE FROM vec_embeddings_384 WHERE rowid = 2");
+  const changed = vector(1).values.with(
+    kindOf("vector_embeddings.384").fields.findIndex(({ type }) => type === "vector"),
+    Buffer.alloc(1536, 7),
+  );
+  await load(path, [{ ...vector(1), values: changed }, vector(2)]);
+  expect(query(path, "SELECT rowid, embedding, note FROM vec_embeddings_384 ORDER BY rowid")).toEqual([
+    [1n, Buffer.alloc(1536, 7), "mine"],
+    [2n, Buffer.alloc(1536, 2), null],
+  ]);
 });
 
 it("STRICT tables and generated columns take records like others", async () => {

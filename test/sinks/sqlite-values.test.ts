@@ -2,14 +2,24 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { catalog } from "../../src/catalog/index.js";
+import { catalog, fieldIndex } from "../../src/catalog/index.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import { expectSameRecords, failureOf } from "../conformance/expectations.js";
 import type { MemoryRecord } from "../conformance/memory-store.js";
 import { inSourceOrder } from "../conformance/sample-memory.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { dataSetArbitrary } from "../helpers/arbitraries.js";
-import { createFolder, createMigrated, execute, load, query, readAll, record, Token } from "./sqlite-support.js";
+import {
+  createFolder,
+  createMigrated,
+  execute,
+  kindOf,
+  load,
+  query,
+  readAll,
+  record,
+  Token,
+} from "./sqlite-support.js";
 
 const folder = createFolder();
 const path = folder.path("values.db");
@@ -175,6 +185,15 @@ describe("values stored in SQLite", () => {
     ]);
     const { records } = await readAll(path);
     expectSameRecords(records, [agent(1, { state_data: new Token(json) })]);
+  });
+
+  it("a state that the application has changed gives the application's checksum", async () => {
+    await load(path, [agent(1)]);
+    const sha256 = createHash("sha256").update("[1]").digest("hex");
+    execute(path, "UPDATE agent_states SET state_data = '[1]', checksum = ?", sha256);
+    const { records } = await readAll(path);
+    const at = fieldIndex(kindOf("agent_state"), "checksum");
+    expect(records.map(({ values }) => values[at]?.toString())).toEqual([sha256]);
   });
 
   it("surrogate ids are made for new rows and stay with updated ones", async () => {

@@ -13,7 +13,7 @@ import {
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "../../codecs/codec.js";
 import { codecs } from "../../codecs/index.js";
-import { fromSqliteTime } from "../../codecs/timestamp.js";
+import { fromSqliteTime, toUnixSeconds } from "../../codecs/timestamp.js";
 import { deriveUuid, formatUuid, uuidDigits } from "../../codecs/uuid.js";
 import { StorageError } from "../../errors.js";
 import type { BatchBuilder } from "../../records/record-batch.js";
@@ -252,13 +252,24 @@ export function createRowReader(
     const exported = found.companionAt === undefined ? null : row[found.companionAt];
     const text = row[found.textAt];
     const counts =
-      typeof exported === "string" && exported !== value && typeof text === "string" && hash("sha256", text) === value;
+      typeof exported === "string" &&
+      exported !== value &&
+      !wasTouched(found.touched, row) &&
+      typeof text === "string" &&
+      hash("sha256", text) === value;
     writeValue(found.column, row, counts ? exported : value, out);
   }
 }
 
+/** Whether the application has set the time since we wrote it. */
+function wasTouched({ at, exactAt }: Column, row: SqlRow): boolean {
+  const exact = exactAt === undefined ? null : row[exactAt];
+  return typeof exact === "bigint" && row[at] !== toUnixSeconds(exact);
+}
+
 interface DigestColumns {
   readonly column: Column;
+  readonly touched: Column;
   readonly textAt: number;
   readonly companionAt: number | undefined;
 }
@@ -273,7 +284,7 @@ function digestColumns(
   if (digest === undefined) return undefined;
   const find = (name: string): Column => columns.find(({ index }) => index === fieldIndex(kind, name)) as Column;
   const companionAt = present.has(digest.companion) ? add(`t.${quoted(digest.companion)}`) : undefined;
-  return { column: find(digest.field), textAt: find(digest.of).at, companionAt };
+  return { column: find(digest.field), touched: find(digest.touched), textAt: find(digest.of).at, companionAt };
 }
 
 function missing(field: Field): StorageError {

@@ -144,7 +144,7 @@ interface EmbeddingStore {
   delete(rowid: bigint): void;
 }
 
-/** vec0 takes rowids as integers only (BigInt), and knows no upsert. */
+/** vec0 takes rowids as integers only (BigInt), and knows no upsert. Columns that people have added keep their values. */
 function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   if (kind.sqlite.layout !== "vector") throw new Error(`${kind.path} has no embeddings`);
   const { embeddingTable, dimension } = kind.sqlite;
@@ -152,12 +152,13 @@ function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   const field = kind.fields.findIndex(({ type }) => type === "vector");
   const table = quoted(embeddingTable);
   const insert = load.database.prepare(`INSERT OR ABORT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
+  const update = load.database.prepare(`UPDATE ${table} SET embedding = ? WHERE rowid = ?`);
   const remove = load.database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
   return {
     insert: (rowid, batch, row) => void insert.run(rowid, batch.value(row, field)),
     replace(rowid, batch, row) {
-      remove.run(rowid);
-      insert.run(rowid, batch.value(row, field));
+      const value = batch.value(row, field);
+      if (update.run(value, rowid).changes === 0) insert.run(rowid, value);
     },
     delete: (rowid) => void remove.run(rowid),
   };
