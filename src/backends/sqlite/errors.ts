@@ -23,7 +23,12 @@ const CODES: readonly (readonly [prefix: string, code: ErrorCode, message: strin
   ["SQLITE_READONLY", "E_READ_ONLY", "the database cannot be written"],
   ["SQLITE_NOTADB", "E_NOT_A_DATABASE", "the file is not an SQLite database"],
   ["SQLITE_CORRUPT", "E_NOT_A_DATABASE", "the SQLite database is damaged", "`PRAGMA integrity_check` says more."],
-  ["SQLITE_FULL", "E_DISK_FULL", "no space is left for the SQLite database"],
+  [
+    "SQLITE_FULL",
+    "E_DISK_FULL",
+    "no space is left for the SQLite database or its temporary files",
+    "Temporary files are in TMPDIR, else in /var/tmp or /tmp.",
+  ],
   ["SQLITE_BUSY", "E_LOCKED", "another process holds the SQLite database", "Close the other program and try again."],
   ["SQLITE_LOCKED", "E_LOCKED", "another process holds the SQLite database", "Close the other program and try again."],
   ["SQLITE_CANTOPEN", "E_PERMISSION", "the SQLite database cannot be opened"],
