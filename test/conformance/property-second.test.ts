@@ -1,0 +1,3 @@
+import { registerPropertyTests } from "./property-tests.js";
+
+registerPropertyTests("second");
