@@ -59,7 +59,11 @@ export class VectorIndexes {
     const needed = Math.ceil(rows * (dimension * 4 + GRAPH_BYTES) * 1.2);
     const most = connection.embedded ? MOST_EMBEDDED_MEMORY : MOST_MEMORY;
     const kilobytes = Math.ceil(Math.min(Math.max(needed, LEAST_MEMORY), most) / 1024);
-    await connection.query(`SET LOCAL maintenance_work_mem = ${kilobytes}`);
+    // More where the server is configured for more.
+    await connection.query(
+      `SELECT set_config('maintenance_work_mem', greatest(setting::int8, ${kilobytes})::text, true)
+       FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'`,
+    );
     for (const definition of this.definitions) await this.create(definition);
   }
 
