@@ -10,6 +10,8 @@ export interface Transform {
    * artifacts only when some of them can be dropped.
    */
   readonly mayDrop?: (path: string) => boolean;
+  /** The tenant that a tenant's records belong to behind this stage, where that can be told beforehand. */
+  readonly tenantAfter?: (tenant: string) => string;
   /**
    * Called once per pass (cascading may make one before the real one): all state belongs to the call. A record that it
    * drops on purpose is told to `context.dropped`, one that cannot go on to `context.reject`.

@@ -1,0 +1,3 @@
+export interface TransformDefinition {
+  readonly name: string;
+}
