@@ -251,6 +251,7 @@ async function transfer(
     source: onStart === undefined ? source : announced(source, selection, onStart),
     sink,
     selection,
+    ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
   const kinds: KindResult[] = [];
   const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0 };
@@ -279,6 +280,13 @@ async function transfer(
     dryRun,
     seconds: (performance.now() - started) / 1000,
   };
+}
+
+/** Transforms that give records of other sections than they got need a last stage that puts sections in order. */
+async function inCatalogOrder(transforms: readonly Transform[], catalog: Catalog): Promise<readonly Transform[]> {
+  if (transforms.every(({ emits }) => emits === undefined)) return transforms;
+  const { createSectionOrder } = await import("./transforms/section-order.js");
+  return [...transforms, createSectionOrder(transforms, catalog)];
 }
 
 /** The source, telling `onStart` when it is open. */

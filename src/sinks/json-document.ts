@@ -34,6 +34,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
 
   return {
     name: "path" in target ? target.path : "-",
+    inCatalogOrder: true,
 
     async open(header, context) {
       const { signal } = context;
