@@ -22,7 +22,7 @@ export function createMask(rule: string, { catalog, environment }: MaskSettings)
   const at = rule.lastIndexOf("=");
   if (at < 1) {
     throw new StorageError("E_USAGE", `--mask ${rule}: expected SECTION.PATH=METHOD`, {
-      hint: "For instance sessions.context.email=hash.",
+      hint: "For instance sessions.session_data.email=hash.",
     });
   }
   const fields = parseMaskPath(rule.slice(0, at), catalog);
