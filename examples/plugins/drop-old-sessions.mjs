@@ -11,7 +11,7 @@ export default defineTransform({
     before: z.iso.date().transform((day) => BigInt(Date.parse(day)) * 1000n),
   }),
   transform(session, { options }) {
-    const { updated_at: time } = session;
+    const { last_accessed_at: time } = session;
     // Times are microseconds since 1970, or "infinity" or "-infinity".
     const isOld = time === "-infinity" || (time !== "infinity" && time < options.before);
     return isOld ? null : session;

@@ -28,7 +28,7 @@ export interface PluginRunOptions {
 interface Outcome {
   readonly row: number | undefined;
   readonly records: readonly PluginRecord[];
-  readonly error?: StorageError;
+  readonly error?: unknown;
 }
 
 export class PluginRun {
@@ -253,12 +253,12 @@ export class PluginRun {
   }
 
   /** The plugin's error, naming the plugin and the record. */
-  private located(error: unknown, batch: RecordBatch, row: number | undefined): StorageError {
+  private located(error: unknown, batch: RecordBatch, row: number | undefined): unknown {
     const place = { section: batch.kind.path, ...(row === undefined ? {} : { key: recordKey(batch, row) }) };
     if (error instanceof StorageError && isRecordError(error))
       return new StorageError(error.code, error.message, { ...place, ...error.context }, error.cause);
     // An interrupted run is none of the plugin's doing.
-    if (this.run.context.signal.aborted) throw error;
+    if (this.run.context.signal.aborted) return error;
     const message = `the plugin ${this.run.definition.name} failed: ${messageOf(error)}`;
     return new StorageError("E_PLUGIN", message, place, error);
   }
