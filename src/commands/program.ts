@@ -125,6 +125,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
       "llmspell storage export --backend sqlite --output dev-data.json",
       "llmspell storage export --backend postgres --output - | gzip > export.json.gz",
       "llmspell storage export --backend postgres --tenant acme --include sessions --output acme.json.zst",
+      "llmspell storage export --backend postgres --output staging.json --mask sessions.session_data.email=email",
     ],
     options: [...documentOptions(), ...storeOptions(), ...transferOptions(), ...transformOptions(), ...sourceOptions()],
     run: async (flags, abort) => (await import("./export.js")).runExport(flags, abort),

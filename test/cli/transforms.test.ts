@@ -2,7 +2,7 @@
 import { createHmac } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { catalog } from "../../src/index.js";
+import { catalog, exportStore, fieldIndex, type Transform } from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
@@ -60,6 +60,12 @@ async function through(input: string, words: readonly string[], options = KEY): 
   await workspace.must(["storage", "import", "--database", database, "--input", input, ...words], options);
   await workspace.must(["storage", "export", "--database", database, "--output", output]);
   return output;
+}
+
+async function databaseOf(input: string): Promise<string> {
+  const database = fresh(".db");
+  await workspace.must(["storage", "import", "--database", database, "--input", input]);
+  return database;
 }
 
 beforeAll(async () => {
@@ -270,6 +276,19 @@ describe("--mask", () => {
   });
 });
 
+it("--mask takes every field of a group of sections that has it, and elements of a text array", async () => {
+  const output = await exported("--mask", "artifacts.tags[]=redact", "--mask", "artifacts.size_bytes=redact");
+  const before = recordsOf(document);
+  const after = recordsOf(output);
+  const hidden = (records: Data[] | undefined): unknown => records?.map((record) => ({ ...record, size_bytes: 0 }));
+  expect(after.get("artifacts.content")).toEqual(hidden(before.get("artifacts.content")));
+  const tags = before
+    .get("artifacts.artifacts")
+    ?.map(({ tags: list }) => list?.map((tag: string | null) => (tag === null ? null : "[redacted]")));
+  expect(tags?.flat().length).toBeGreaterThan(3);
+  expect(after.get("artifacts.artifacts")?.map(({ tags: list }) => list ?? undefined)).toEqual(tags);
+});
+
 describe("several of them", () => {
   it("run in the order of the command line, of whatever sort they are", async () => {
     writeFileSync(
@@ -288,6 +307,21 @@ describe("several of them", () => {
     expect(await seen(...plugin, ...map)).toBe("acme");
     expect(await seen(...plugin, ...mask)).toBe("[redacted]");
     expect(await seen(...mask, ...plugin)).toBe("acme");
+    // A program mixes them with transforms of its own.
+    const order: string[] = [];
+    const own = (name: string): Transform => ({
+      name,
+      async *apply(batches) {
+        for await (const batch of batches) {
+          if (batch.kind.path === "kv_store")
+            order.push(`${name} ${batch.value(0, fieldIndex(batch.kind, "tenant_id"))}`);
+          yield batch;
+        }
+      },
+    });
+    const transforms = [own("first"), { type: "map-tenant", from: "acme", to: "b" } as const, own("second")];
+    await exportStore({ from: await databaseOf(handmade()), to: fresh(".json"), tenants: ["acme"], transforms });
+    expect(order).toEqual(["first acme", "second b"]);
     expect(await seen(...map, "--map-tenant", "b=c", ...plugin, ...mask, "--map-tenant", "c=d", ...plugin)).toBe("d");
   });
 });

@@ -5,13 +5,13 @@ export async function withDeadline<Value>(
   signal: AbortSignal,
   timeoutError: () => Error,
 ): Promise<Value> {
-  signal.throwIfAborted();
   let timer: NodeJS.Timeout | undefined;
   let onAbort = (): void => {};
   const ended = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(timeoutError()), seconds * 1000);
     onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
   });
   try {
     return await Promise.race([promise, ended]);
