@@ -45,7 +45,7 @@ export async function createTransforms(
   settings: TransformSettings = {},
 ): Promise<Transform[]> {
   const transforms: Transform[] = [];
-  for (const step of steps) transforms.push("type" in step ? await createTransform(step, settings) : step);
+  for (const step of steps) transforms.push("apply" in step ? step : await createTransform(step, settings));
   return transforms;
 }
 

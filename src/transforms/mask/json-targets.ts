@@ -8,6 +8,9 @@ export class JsonTargets {
   private readonly skipper = new ValueSkipper(this.scanner);
   private readonly keys: readonly (Buffer | undefined)[];
   private found: number[] = [];
+  /** The last source, and a copy where the scanner cannot work on it (a batch of somebody's own source). */
+  private source: Buffer | undefined;
+  private aligned: Buffer | undefined;
 
   constructor(private readonly path: readonly Segment[]) {
     this.keys = path.map((segment) => (segment === "[]" ? undefined : Buffer.from(segment.key, "utf8")));
@@ -16,7 +19,11 @@ export class JsonTargets {
   /** Start and end of each value in `source[start, end)` that the path names, in their order: every one of a repeated key. */
   find(source: Buffer, start: number, end: number): readonly number[] {
     this.found = [];
-    this.scanner.attach(source, end, true);
+    if (this.source !== source) {
+      this.source = source;
+      this.aligned = source.byteOffset % 4 === 0 ? source : Buffer.from(Uint8Array.from(source).buffer);
+    }
+    this.scanner.attach(this.aligned as Buffer, end, true);
     this.walk(this.scanner.skipSpace(start), 0);
     return this.found;
   }

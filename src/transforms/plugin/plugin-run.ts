@@ -80,6 +80,7 @@ export class PluginRun {
       const kind = this.targets.get(record);
       if (kind === undefined) throw this.failure("flush gave a record that context.into gave no section");
       yield* this.append(this.encode(kind, record, undefined), undefined);
+      this.encoder.scratch.length = 0;
     }
     yield* this.takeAll();
   }

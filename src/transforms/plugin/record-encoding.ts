@@ -25,11 +25,14 @@ interface Slice {
 export class RecordEncoder {
   /** Emptied by the caller between records that were copied into a batch. */
   readonly scratch = new ByteWriter(4096);
+  private readonly names = new Map<RecordKind, ReadonlySet<string>>();
 
   /** Throws an error whose message says what is wrong, with the field in its context. */
   encode(kind: RecordKind, record: PluginRecord, origin: Origin | undefined): EncodedRecord {
+    const names = this.names.get(kind) ?? new Set(kind.fields.map(({ name }) => name));
+    this.names.set(kind, names);
     for (const name of Object.keys(record))
-      if (!kind.fields.some((field) => field.name === name))
+      if (!names.has(name))
         throw new StorageError("E_FIELD_TYPE", `${kind.path} has no field ${name}`, { field: name });
     const same = origin?.batch.kind === kind ? origin : undefined;
     const encoded: EncodedRecord = { kind, values: [] };
