@@ -15,6 +15,8 @@ function redacted(value) {
 export default defineTransform({
   name: "redact",
   sections: ["sessions", "event_log", "kv_store", "vector_embeddings", "knowledge_graph"],
+  // Nothing is left out, so nothing has to be looked up beforehand.
+  drops: false,
   transform(record) {
     for (const field of ["session_data", "payload", "metadata", "properties"])
       if (field in record && record[field] !== undefined) record[field] = redacted(record[field]);

@@ -135,6 +135,15 @@ describe("a plugin's mistakes", () => {
     expect((await errorOf(run)).code).toBe("E_INTERRUPTED");
   });
 
+  it("may not drop what it says it never drops", async () => {
+    const error = await errorOf(exportThrough({ name: "keeper", ...KINDS, drops: false, transform: () => null }));
+    expect([error.code, error.message]).toEqual([
+      "E_PLUGIN",
+      expect.stringContaining("plugin keeper failed: it dropped"),
+    ]);
+    expect(error.context.key).toBe(first());
+  });
+
   it("in setup and flush are told", async () => {
     const fail = (): never => {
       throw new Error("cannot begin");

@@ -34,6 +34,8 @@ interface CommonDefinition<Options, State> {
   readonly sections?: readonly string[];
   /** Sections that it gives records for besides the record's own. */
   readonly emits?: readonly string[];
+  /** Says that it drops no record, so that sessions and artifacts need not be read twice. */
+  readonly drops?: false;
   /** Checks the options, e.g. a zod schema. Without it no options are taken. */
   readonly options?: { parse(value: unknown): Options };
   /** Hold contents of 1 MiB and more in memory, as `data`. Default: they pass by, and reading `data` throws. */

@@ -26,7 +26,7 @@ export async function createPlugin(
   const emitted = pathsOf(definition, definition.emits ?? [], catalog);
   return {
     name: `plugin ${definition.name}`,
-    mayDrop: (path) => sections.has(path),
+    mayDrop: (path) => definition.drops !== false && sections.has(path),
     ...(emitted.size === 0 ? {} : { emits: { from: sections, to: emitted, atEnd: definition.flush !== undefined } }),
     async *apply(batches, context) {
       const run = new PluginRun({ definition, options, emitted, catalog, timeoutSeconds, context });

@@ -172,6 +172,8 @@ export class PluginRun {
   }
 
   private encodeAll(batch: RecordBatch, row: number | undefined, given: readonly PluginRecord[]): EncodedRecord[] {
+    if (given.length === 0 && this.run.definition.drops === false)
+      throw this.located(new Error("it dropped a record, which it says it never does"), batch, row);
     const encoded = given.map((record) => {
       const kind = this.targets.get(record) ?? batch.kind;
       const origin = this.views.originOf(record) ?? (row === undefined ? undefined : this.views.originAt(row));
