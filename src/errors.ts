@@ -22,6 +22,8 @@ export const ERROR_CODES = {
   // 2: usage and configuration
   E_USAGE: { exit: EXIT.usage, meaning: "The command line is not understood." },
   E_CONFIG: { exit: EXIT.usage, meaning: "The configuration is not valid." },
+  E_JQ_SYNTAX: { exit: EXIT.usage, meaning: "A jq expression is not valid jq." },
+  E_JQ_UNSUPPORTED: { exit: EXIT.usage, meaning: "A jq expression needs the whole document at once." },
   E_PLUGIN_LOAD: { exit: EXIT.usage, meaning: "A plugin cannot be loaded, or refuses its options." },
   E_OUTPUT_EXISTS: { exit: EXIT.usage, meaning: "The output is an existing file that holds something else." },
   E_INPUT_NOT_FOUND: { exit: EXIT.usage, meaning: "The input file does not exist or cannot be read." },
@@ -67,6 +69,7 @@ export const ERROR_CODES = {
   E_NOT_FINITE: { exit: EXIT.target, meaning: "A vector holds NaN or Infinity, which pgvector rejects." },
   E_CHECK: { exit: EXIT.target, meaning: "A record breaks a CHECK constraint." },
   E_TARGET_LIMIT: { exit: EXIT.target, meaning: "A value exceeds a limit of the target database." },
+  E_JQ: { exit: EXIT.target, meaning: "A jq expression failed at a record, or gave something that is no record." },
   E_PLUGIN: { exit: EXIT.target, meaning: "A plugin failed at a record, or gave something that is no record." },
   E_PLUGIN_TIMEOUT: { exit: EXIT.target, meaning: "A plugin did not come to an end in time." },
   E_ORPHAN: { exit: EXIT.target, meaning: "A record refers to a record that is not there." },

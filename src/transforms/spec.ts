@@ -58,7 +58,8 @@ async function createTransform(spec: TransformSpec, settings: TransformSettings)
     }
     case "jq": {
       const { createJqTransform } = await import("./jq/index.js");
-      return createJqTransform(spec.expression, { vectors: settings.vectors ?? "base64", onInfo: settings.onInfo });
+      const { vectors = "base64", onInfo } = settings;
+      return createJqTransform(spec.expression, { catalog, vectors, onInfo });
     }
     case "mask": {
       const { createMask } = await import("./mask/index.js");

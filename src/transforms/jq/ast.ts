@@ -25,13 +25,18 @@ export type Ast =
   | { readonly type: "assign"; readonly op: string; readonly left: Ast; readonly right: Ast }
   | { readonly type: "if"; readonly condition: Ast; readonly then: Ast; readonly otherwise: Ast | undefined }
   | { readonly type: "try"; readonly body: Ast; readonly handler: Ast | undefined }
-  | { readonly type: "as"; readonly source: Ast; readonly patterns: readonly Pattern[]; readonly body: Ast }
-  | { readonly type: "fold"; readonly parts: readonly Ast[]; readonly patterns: readonly Pattern[] }
-  | { readonly type: "def"; readonly body: Ast; readonly rest: Ast }
-  | { readonly type: "label"; readonly body: Ast }
+  | ({ readonly type: "as"; readonly source: Ast; readonly patterns: readonly Pattern[]; readonly body: Ast } & Spelled)
+  | ({ readonly type: "fold"; readonly parts: readonly Ast[]; readonly patterns: readonly Pattern[] } & Spelled)
+  | ({ readonly type: "def"; readonly body: Ast; readonly rest: Ast } & Spelled)
+  | ({ readonly type: "label"; readonly body: Ast } & Spelled)
   | { readonly type: "break" }
   | { readonly type: "variable"; readonly name: string }
   | { readonly type: "call"; readonly name: string; readonly args: readonly Ast[]; readonly at: number };
+
+/** The tree does not hold all of it: its text does. */
+interface Spelled {
+  readonly spelling: string;
+}
 
 export interface ObjectEntry {
   readonly key: Ast;

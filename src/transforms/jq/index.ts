@@ -1,14 +1,153 @@
-/** `--jq` (docs/jq.md). */
+/** `--jq EXPRESSION` (docs/jq.md): for the records of a section, or for the whole document where that can be streamed. */
+import { type Catalog, catalog as standardCatalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { Transform } from "../transform.js";
+import { type Ast, children } from "./ast.js";
+import { type DocumentPlan, NotStreamed, planDocument, type Step } from "./document.js";
+import { JqSyntaxError, parseJq } from "./parser.js";
+import { RealJq } from "./real-jq.js";
+import { JqProgram } from "./stage.js";
+import { createJqStage, type PlannedStep } from "./transform.js";
 
 export interface JqOptions {
   /** The form in which an expression sees embeddings. */
   readonly vectors: "base64" | "json";
+  /** Default: llmspell's. */
+  readonly catalog?: Catalog | undefined;
   /** One line for `--verbose`. */
   readonly onInfo?: ((message: string) => void) | undefined;
 }
 
-export function createJqTransform(_expression: string, _options: JqOptions): Promise<Transform> {
-  throw new StorageError("E_USAGE", "--jq is not built yet");
+/** `sessions: …`: no jq program begins like that. */
+const SECTION_FORM = /^\s*([A-Za-z_]\w*(?:\.\w+)*)\s*:(?!:)/;
+
+/** What reaches outside the record, or would end the run. */
+const OUTSIDE = new Set(
+  `input inputs input_filename input_line_number debug stderr halt halt_error env get_search_list modulemeta
+  get_prog_origin get_jq_origin builtins`.split(/\s+/),
+);
+
+/**
+ * E_JQ_SYNTAX with the column, E_JQ_UNSUPPORTED for what needs the whole document at once, E_USAGE for a section that is not
+ * there: all before anything is opened.
+ */
+export async function createJqTransform(expression: string, options: JqOptions): Promise<Transform> {
+  const { catalog = standardCatalog, onInfo = () => {}, vectors } = options;
+  // One time for the whole run, so that both engines and all records see the same.
+  const now = Date.now() / 1000;
+  const form = SECTION_FORM.exec(expression);
+  const plan =
+    form === null ? await documentPlan(expression, catalog, now) : await sectionPlan(expression, form, catalog, now);
+  for (const note of plan.notes) onInfo(`jq: ${note}`);
+  const programs = new Map<string, JqProgram>();
+  const steps = new Map<string, PlannedStep[]>();
+  for (const [path, planned] of plan.steps) {
+    const made = planned.map((step): PlannedStep => {
+      if (step.type !== "program") return step;
+      const program = programs.get(step.source) ?? new JqProgram(step.source, step.ast, now);
+      programs.set(step.source, program);
+      return program;
+    });
+    steps.set(path, made);
+    onInfo(`jq: ${path}: ${made.map(describe).join(", then ")}`);
+  }
+  for (const program of programs.values()) {
+    if (program.reason === undefined) continue;
+    const message = await compileError(program.source, now);
+    if (message !== undefined) throw notJq(expression, placeOf(message, expression), message);
+  }
+  return createJqStage({ expression, steps, vectors });
+}
+
+function describe(step: PlannedStep): string {
+  if ("type" in step) return step.type === "drop" ? "dropped" : "counted";
+  return step.reason === undefined ? "compiled" : `jq itself (jq-web), because of ${step.reason}`;
+}
+
+async function documentPlan(expression: string, catalog: Catalog, now: number): Promise<DocumentPlan> {
+  const ast = await parsed(expression, expression, 0, now);
+  try {
+    if (ast === undefined) throw new NotStreamed("the expression uses syntax that is not known here");
+    refuseOutside(ast);
+    return planDocument(ast, catalog);
+  } catch (error) {
+    if (!(error instanceof NotStreamed)) throw error;
+    throw new StorageError(
+      "E_JQ_UNSUPPORTED",
+      `jq: the expression needs the whole document at once: ${error.message}`,
+      {
+        hint: `On an exported file: jq '${expression.replaceAll("'", "'\\''")}' in.json > out.json`,
+      },
+    );
+  }
+}
+
+async function sectionPlan(
+  expression: string,
+  form: RegExpExecArray,
+  catalog: Catalog,
+  now: number,
+): Promise<DocumentPlan> {
+  const [{ length }, section = ""] = form;
+  const paths = catalog.kinds.map(({ path }) => path);
+  const found = paths.filter((path) => path === section || path.startsWith(`${section}.`));
+  if (found.length === 0)
+    throw new StorageError("E_USAGE", `jq: unknown section: ${section}`, {
+      hint: `The sections are ${paths.join(", ")}.`,
+    });
+  const source = expression.slice(length);
+  const ast = await parsed(source, expression, length, now);
+  try {
+    if (ast !== undefined) refuseOutside(ast);
+  } catch (error) {
+    if (!(error instanceof NotStreamed)) throw error;
+    throw new StorageError("E_JQ_UNSUPPORTED", `jq: ${error.message}`);
+  }
+  const steps: [string, Step[]][] = found.map((path) => [path, [{ type: "program", ast, source }]]);
+  return { steps: new Map(steps), notes: [] };
+}
+
+/** The tree of a program that begins at `offset` of the expression; undefined where only jq itself understands it. */
+async function parsed(source: string, expression: string, offset: number, now: number): Promise<Ast | undefined> {
+  try {
+    return parseJq(source);
+  } catch (error) {
+    if (!(error instanceof JqSyntaxError)) throw error;
+    const message = await compileError(source, now);
+    if (message === undefined) return undefined;
+    throw notJq(expression, offset + error.at, error.message);
+  }
+}
+
+/** Why jq itself refuses the program. */
+async function compileError(source: string, now: number): Promise<string | undefined> {
+  const jq = new RealJq(source, now);
+  try {
+    return await jq.compileError();
+  } finally {
+    jq.close();
+  }
+}
+
+/** Where the function or variable of a message of jq stands. */
+function placeOf(message: string, expression: string): number {
+  const name = /^(\$?\w+)(?:\/\d+)? is not defined/.exec(message)?.[1];
+  return name === undefined ? 0 : Math.max(0, expression.indexOf(name));
+}
+
+function notJq(expression: string, at: number, message: string): StorageError {
+  const before = expression.slice(0, at).split("\n");
+  const column = (before.at(-1) as string).length;
+  const line = expression.split("\n")[before.length - 1] as string;
+  const place = before.length > 1 ? `line ${before.length}, column ${column + 1}` : `column ${column + 1}`;
+  // Under the line of the expression, which stands behind "Hint: ".
+  return new StorageError("E_JQ_SYNTAX", `jq: ${message}, at ${place}`, {
+    hint: `${line}\n${" ".repeat("Hint: ".length + column)}^`,
+  });
+}
+
+function refuseOutside(ast: Ast): void {
+  const isOutside = (ast.type === "call" && OUTSIDE.has(ast.name)) || (ast.type === "variable" && ast.name === "ENV");
+  if (isOutside) throw new NotStreamed(`${ast.type === "variable" ? "$" : ""}${ast.name} reaches beyond the record`);
+  for (const child of children(ast)) refuseOutside(child);
 }

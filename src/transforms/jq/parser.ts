@@ -80,6 +80,10 @@ class Parser {
     if (!this.takeWord(word)) throw this.unexpected(word);
   }
 
+  private since(start: number): string {
+    return this.source.slice(start, this.at);
+  }
+
   private unexpected(wanted?: string): JqSyntaxError {
     const at = this.skip();
     const found = this.match(IDENTIFIER) ?? this.operator() ?? this.source[at];
@@ -88,15 +92,18 @@ class Parser {
   }
 
   private pipe(): Ast {
+    const start = this.skip();
     if (this.takeWord("def")) {
       const body = this.definition();
-      return { type: "def", body, rest: this.pipe() };
+      const rest = this.pipe();
+      return { type: "def", body, rest, spelling: this.since(start) };
     }
     if (this.takeWord("label")) {
       this.expect("$");
       this.identifier();
       this.expect("|");
-      return { type: "label", body: this.pipe() };
+      const body = this.pipe();
+      return { type: "label", body, spelling: this.since(start) };
     }
     const left = this.comma();
     return this.take("|") ? { type: "pipe", left, right: this.pipe() } : left;
@@ -184,20 +191,22 @@ class Parser {
 
   /** A term, its suffixes, and a binding behind it. */
   private postfix(): Ast {
+    const start = this.skip();
     if (this.takeWord("try")) {
       const body = this.postfix();
       return { type: "try", body, handler: this.takeWord("catch") ? this.postfix() : undefined };
     }
-    if (this.takeWord("reduce")) return this.fold(2, 2);
-    if (this.takeWord("foreach")) return this.fold(2, 3);
+    if (this.takeWord("reduce")) return this.fold(start, 2, 2);
+    if (this.takeWord("foreach")) return this.fold(start, 2, 3);
     const term = this.suffixes(this.term());
     if (!this.takeWord("as")) return term;
     const patterns = this.patterns();
     this.expect("|");
-    return { type: "as", source: term, patterns, body: this.pipe() };
+    const body = this.pipe();
+    return { type: "as", source: term, patterns, body, spelling: this.since(start) };
   }
 
-  private fold(least: number, most: number): Ast {
+  private fold(start: number, least: number, most: number): Ast {
     const parts = [this.suffixes(this.term())];
     this.expectWord("as");
     const patterns = this.patterns();
@@ -206,7 +215,7 @@ class Parser {
     while (this.take(";"));
     if (parts.length <= least || parts.length > most + 1) throw this.unexpected();
     this.expect(")");
-    return { type: "fold", parts, patterns };
+    return { type: "fold", parts, patterns, spelling: this.since(start) };
   }
 
   private patterns(): Pattern[] {
@@ -313,9 +322,7 @@ class Parser {
   }
 
   private afterDot(): Ast {
-    return this.source[this.skip()] === '"'
-      ? { type: "index", of: IDENTITY, key: this.string(undefined) }
-      : IDENTITY;
+    return this.source[this.skip()] === '"' ? { type: "index", of: IDENTITY, key: this.string(undefined) } : IDENTITY;
   }
 
   private variable(): Ast {
@@ -388,9 +395,7 @@ class Parser {
   }
 
   private entryValue(): Ast {
-    const value: Ast = this.take("-")
-      ? { type: "negate", of: this.suffixes(this.term()) }
-      : this.suffixes(this.term());
+    const value: Ast = this.take("-") ? { type: "negate", of: this.suffixes(this.term()) } : this.suffixes(this.term());
     return this.take("|") ? { type: "pipe", left: value, right: this.entryValue() } : value;
   }
 

@@ -49,6 +49,7 @@ export async function runReal(program: string, inputs: readonly string[]): Promi
   const jq = await loading;
   const answer = jq.raw(inputs.join("\n"), framedProgram(program, NOW), ["-c"]) ?? "";
   const results = parseAnswer(answer);
-  if (results.length !== inputs.length) throw new Error(`jq gave ${results.length} results for ${inputs.length} inputs`);
+  if (results.length !== inputs.length)
+    throw new Error(`jq gave ${results.length} results for ${inputs.length} inputs`);
   return results.map(({ outputs, error }) => ({ outputs, failed: error !== undefined }));
 }

@@ -80,7 +80,7 @@ const grammar = fc.letrec<Grammar>((tie: fc.LetrecTypedTie<Grammar>) => {
       wrapped((inner) => `try (${inner}) catch "caught"`),
       wrapped((inner) => `"<\\(${inner})>"`),
       pair((left, right) => `"\\(${left})-\\(${right})"`),
-      pair((left, right) => `{a: ${left}, b: (${right})}`, path),
+      pair((left, right) => `{a: (${left}), b: (${right})}`, path),
       pair((left, right) => `{(${left} | strings): (${right})}`),
       pair((left, right) => `((${left}) as $x | [$x, ${right}, $x])`),
       fc
