@@ -64,6 +64,8 @@ export interface ImportOptions extends TransferOptions {
   readonly onOrphan?: "error" | "drop";
   /** The shape of new SQLite embedding tables. Default "blob", or as configured. */
   readonly vectorsAs?: "blob" | "vec0";
+  /** PostgreSQL: drop secondary indexes and build them from all rows: by the number of rows (default), whenever possible, or not. */
+  readonly deferIndexes?: "auto" | "always" | "never";
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
@@ -129,7 +131,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
  * Throws StorageError (docs/errors.md).
  */
 export async function importStore(options: ImportOptions): Promise<TransferResult> {
-  const { from, to, dryRun = false, onConflict, onOrphan } = options;
+  const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
   const config = lazyConfig(options.config);
   const source = await sourceFor(from, options, config);
   if (isSink(to)) return transfer(source, to, options, dryRun);
@@ -146,6 +148,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     onConflict,
     onOrphan,
     vectorsAs,
+    deferIndexes,
     dryRun,
     tenant,
     producer: PRODUCER,

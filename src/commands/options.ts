@@ -56,6 +56,13 @@ export const loadOptions = (): Option[] => [
   choice("--on-conflict <WHAT>", "a record that is there already: update (default)", "update", "skip", "error"),
   choice("--on-orphan <WHAT>", "an artifact without session or content: error (default)", "error", "drop"),
   choice("--vectors-as <SHAPE>", "new SQLite embedding tables: blob (default)", "blob", "vec0"),
+  choice(
+    "--defer-indexes <WHEN>",
+    "build PostgreSQL's secondary indexes after the rows: for large loads (auto)",
+    "auto",
+    "always",
+    "never",
+  ),
   new Option("--dry-run", "everything but the commit"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
 ];
