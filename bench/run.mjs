@@ -51,10 +51,9 @@ const { circumstances, installPeers, peerVersions } = await import("./lib/machin
 const { Report, TARGET_HEADINGS, table } = await import("./lib/report.mjs");
 const { writeSections } = await import("./lib/results.mjs");
 
-installPeers();
+installPeers(options.smoke);
 const bench = new Bench(options);
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => bench.close().then(() => process.exit(130)));
-const keep = !options.smoke && options.scale === 1;
 const failed = [];
 const targets = [];
 const started = performance.now();
@@ -74,7 +73,7 @@ try {
     if (!options.smoke) console.log(`\n${report.text()}`);
     console.log(`(${name}: ${((performance.now() - began) / 1000).toFixed(0)} s)`);
     targets.push(...report.targets);
-    if (keep) {
+    if (bench.keep) {
       const server = bench.started === undefined ? "" : `\n\nServer: ${await (await bench.server()).describe()}.`;
       const circumstance = `${circumstances()}; ${peerVersions().join(", ")}.${server}`;
       writeSections({ [name]: `${report.text()}\n\n${circumstance}` });

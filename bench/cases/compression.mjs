@@ -34,7 +34,10 @@ export async function run(bench, report) {
     ours("--output x.json.zst", "zst"),
     ...(available("zstd") ? [piped("zstd -q -T0", "zst")] : []),
   ]);
-  report.contenders(`A quarter of the standard set, from SQLite (CPU and memory of a pipe: all, and the largest, of its processes)`, results);
+  report.contenders(
+    `A quarter of the standard set, from SQLite (CPU and memory of a pipe: all, and the largest, of its processes)`,
+    results,
+  );
   report.ratio("SQLite -> .gz", "gzip after a pipe", results, "--output x.json.gz", "--output - to gzip", 2);
   report.ratio("SQLite -> .gz", "pigz after a pipe", results, "--output x.json.gz", "--output - to pigz");
   report.ratio("SQLite -> .zst", "zstd -T0 after a pipe", results, "--output x.json.zst", "--output - to zstd -q -T0");

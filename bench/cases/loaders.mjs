@@ -13,7 +13,7 @@ export async function run(bench, report) {
   const set = bench.dataSet("standard");
   const server = await bench.server();
   const database = await set.sqlite();
-  const migrated = await set.emptyPostgres();
+  const migrated = await bench.emptyPostgres();
   const target = "loader_target";
   const url = server.url(target);
   const into = (template, schema, contender) => ({
@@ -34,7 +34,15 @@ export async function run(bench, report) {
   const contenders = [
     into(migrated, "llmspell", {
       name: "llmspell",
-      command: llmspell("storage", "migrate", "--from", database, "--to", url, ...TABLES.flatMap((name) => ["--include", name])),
+      command: llmspell(
+        "storage",
+        "migrate",
+        "--from",
+        database,
+        "--to",
+        url,
+        ...TABLES.flatMap((name) => ["--include", name]),
+      ),
     }),
   ];
   if (available("ogr2ogr"))
@@ -56,10 +64,16 @@ export async function run(bench, report) {
        SET search_path TO 'loaded'
        INCLUDING ONLY TABLE NAMES LIKE ${names};\n`,
     );
-    contenders.push(into("template0", "loaded", { name: "pgloader", command: ["pgloader", "--quiet", script], most: 3 }));
+    contenders.push(
+      into("template0", "loaded", { name: "pgloader", command: ["pgloader", "--quiet", script], most: 3 }),
+    );
   }
   const results = await interleave(bench, contenders);
-  report.contenders(`${TABLES.join(", ")} (llmspell: into its schema with all indexes; the others: into bare tables)`, results);
-  for (const name of ["ogr2ogr", "pgloader"]) report.ratio("SQLite -> PostgreSQL, three tables", name, results, "llmspell", name);
+  report.contenders(
+    `${TABLES.join(", ")} (llmspell: into its schema with all indexes; the others: into bare tables)`,
+    results,
+  );
+  for (const name of ["ogr2ogr", "pgloader"])
+    report.ratio("SQLite -> PostgreSQL, three tables", name, results, "llmspell", name);
   rmSync(bench.path("load.pgloader"), { force: true });
 }

@@ -24,7 +24,11 @@ export async function run(bench, report) {
     },
   };
   const contenders = [
-    { ...shared, name: "llmspell", command: llmspell("storage", "import", "--database", database, "--input", document) },
+    {
+      ...shared,
+      name: "llmspell",
+      command: llmspell("storage", "import", "--database", database, "--input", document),
+    },
   ];
   if (available("sqlite3")) {
     must(["sh", "-c", `sqlite3 '${await set.sqlite()}' .dump > '${dump}'`]);

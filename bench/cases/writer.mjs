@@ -20,7 +20,10 @@ export async function run(bench, report) {
       command: [process.execPath, worker, document, how, String(times)],
       stdout: sized,
     });
-    const results = await interleave(bench, [contender("llmspell", "llmspell"), contender("JSON.stringify", "stringify")]);
+    const results = await interleave(bench, [
+      contender("llmspell", "llmspell"),
+      contender("JSON.stringify", "stringify"),
+    ]);
     const megabytes = (Number(readFileSync(sized, "utf8")) * times) / 1e6;
     for (const result of results.values()) result.bytes = undefined;
     report.contenders(`${section}: one batch of records, ${times} times, ${megabytes.toFixed(0)} MB`, results);

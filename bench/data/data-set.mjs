@@ -1,5 +1,4 @@
 // A data set in each of its forms: SQLite file, document, PostgreSQL database. Each is made when a case first asks for it.
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { dataDigest } from "../lib/digest.mjs";
@@ -57,27 +56,11 @@ export class DataSet {
   postgres() {
     return this.once("postgres", async () => {
       const server = await this.bench.server();
-      await server.create(this.name, await this.emptyPostgres());
+      await server.create(this.name, await this.bench.emptyPostgres());
       this.bench.log(`loading ${this.name} into PostgreSQL …`);
       must(llmspell("storage", "import", "--database", server.url(this.name), "--input", await this.document()));
       await server.sql("VACUUM (FREEZE, ANALYZE)", this.name);
       return this.name;
-    });
-  }
-
-  /** The name of an empty database with the whole schema and the monthly partitions that the events need. */
-  emptyPostgres() {
-    return this.once("empty", async () => {
-      const server = await this.bench.server();
-      const name = `${this.name}_empty`;
-      await server.create(name);
-      must(llmspell("database", "migrate", "--database", server.url(name)));
-      await server.sql(
-        `SELECT llmspell.create_event_log_partition(month, (month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC')
-         FROM (SELECT make_timestamptz(2025, month, 1, 0, 0, 0, 'UTC') AS month FROM generate_series(2, 10) AS month) AS months`,
-        name,
-      );
-      return name;
     });
   }
 
@@ -90,13 +73,5 @@ export class DataSet {
       if (rows[0].count !== wanted)
         throw new Error(`${database}: ${table} has ${rows[0].count} rows instead of ${wanted}`);
     }
-  }
-
-  async remove() {
-    for (const suffix of [".db", ".json"]) rmSync(this.path(suffix), { force: true });
-    if (!this.made.has("empty")) return;
-    const server = await this.bench.server();
-    await server.drop(this.name);
-    await server.drop(`${this.name}_empty`);
   }
 }

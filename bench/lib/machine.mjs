@@ -28,10 +28,12 @@ export function available(program) {
   return program.startsWith("/") ? existsSync(program) : folders.some((folder) => existsSync(join(folder, program)));
 }
 
-/** Installs what is missing where this is root on a Debian-like machine: one by one, for one may not be had. */
-export function installPeers() {
+/** Installs what is missing where this is root on a Debian-like machine. A smoke run does with what is there. */
+export function installPeers(smoke) {
   if (process.getuid?.() !== 0) return;
-  for (const [program, name] of Object.entries(PACKAGES)) {
+  const wanted = Object.entries(PACKAGES).filter(([, name]) => !smoke || name === "time");
+  // One by one: one may not be had.
+  for (const [program, name] of wanted) {
     if (available(program)) continue;
     spawnSync("sh", [join(root, "scripts/install-test-tools.sh"), name], { stdio: ["ignore", "ignore", "inherit"] });
   }

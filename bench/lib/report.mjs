@@ -41,7 +41,7 @@ export class Report {
     if (mine === undefined || other === undefined) return this.unavailable(path, peer, target);
     const ratio = other.seconds / mine.seconds;
     const trials = Math.min(mine.trials, other.trials);
-    const note = trials < Math.max(mine.trials, other.trials) ? ` (${trials} trials)` : "";
+    const note = trials < 5 ? ` (${trials} ${trials === 1 ? "trial" : "trials"})` : "";
     const measured = `${ratio.toFixed(2)}${note}; CPU ${(other.cpu / mine.cpu).toFixed(2)}`;
     this.add(path, peer, target === undefined ? "none" : `>= ${target}`, measured, target && ratio >= target);
   }

@@ -1,6 +1,7 @@
 // node read-jsonstream.mjs DOCUMENT DEPTH: the records, DEPTH keys below the root, by JSONStream; prints how many there were.
-import { createReadStream } from "node:fs";
+
 import JSONStream from "JSONStream";
+import { createReadStream } from "node:fs";
 
 const [path, depth] = process.argv.slice(2);
 const pattern = ["data", ...Array.from({ length: Number(depth) - 1 }, () => true)];
