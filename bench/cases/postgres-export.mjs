@@ -52,7 +52,7 @@ export async function run(bench, report) {
     {
       name: "\\copy binary",
       command: psqlFile(url, script),
-      prepare: () => mkdirSync(copies),
+      prepare: () => mkdirSync(copies, { recursive: true }),
       clean: () => rmSync(copies, { recursive: true }),
     },
   ]);

@@ -1,7 +1,8 @@
 // A data set in each of its forms: SQLite file, document, PostgreSQL database. Each is made when a case first asks for it.
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { dataDigest } from "../lib/digest.mjs";
+import { dataDigest, expectData } from "../lib/digest.mjs";
 import { llmspell, must } from "../lib/measure.mjs";
 import { TABLES } from "./rows.mjs";
 
@@ -64,8 +65,17 @@ export class DataSet {
     });
   }
 
-  /** Throws unless the database holds every row of the tables (but for those of `except`). */
-  async expectRows(database, except = []) {
+  /** Throws unless the database holds the whole set: its export has the same data. */
+  async expectIn(database) {
+    const server = await this.bench.server();
+    const path = this.path("_again.json");
+    must(llmspell("storage", "export", "--database", server.url(database), "--output", path));
+    await expectData(path, await this.digest());
+    rmSync(path);
+  }
+
+  /** Throws unless the database holds every row of the tables but those of `except`, which are empty. */
+  async expectRows(database, except) {
     const server = await this.bench.server();
     for (const table of TABLES) {
       const { rows } = await server.sql(`SELECT count(*)::int AS count FROM llmspell.${table}`, database);

@@ -1,4 +1,5 @@
 // The throwaway PostgreSQL server of the tests, with settings for bulk work; the same for us and for every peer.
+import { delimiter } from "node:path";
 import pg from "pg";
 import "../../test/helpers/typescript-hooks.mjs";
 import { must } from "./measure.mjs";
@@ -22,6 +23,8 @@ export class Server {
     try {
       for (const [name, value] of Object.entries(SETTINGS)) await server.sql(`ALTER SYSTEM SET ${name} = '${value}'`);
       await server.restart();
+      // Debian's psql is a script that looks for the right version each time: PostgreSQL's own programs come first.
+      process.env.PATH = `${await server.programs()}${delimiter}${process.env.PATH}`;
       return server;
     } catch (error) {
       cluster.stop();
@@ -40,8 +43,14 @@ export class Server {
     const { rows } = await this.sql(
       `SELECT name, current_setting(name) AS value FROM pg_settings WHERE name = ANY ('{${names}}') ORDER BY name`,
     );
-    const [{ version }] = (await this.sql("SHOW server_version")).rows.map((row) => ({ version: row.server_version }));
+    const { server_version: version } = (await this.sql("SHOW server_version")).rows[0];
     return `PostgreSQL ${version} on the same machine: ${rows.map(({ name, value }) => `${name} = ${value}`).join(", ")}`;
+  }
+
+  /** The folder of the server's programs. */
+  async programs() {
+    const { rows } = await this.sql("SELECT setting FROM pg_config WHERE name = 'BINDIR'");
+    return rows[0].setting;
   }
 
   url(name) {
@@ -76,11 +85,18 @@ export class Server {
 
   /** shared_buffers need it. The server keeps its port. */
   async restart() {
-    const { rows } = await this.sql(
-      `SELECT current_setting('data_directory') AS data, (SELECT setting FROM pg_config WHERE name = 'BINDIR') AS bin`,
-    );
-    const [{ data, bin }] = rows;
-    const command = [`${bin}/pg_ctl`, "restart", "-D", data, "-w", "-m", "fast", "-l", `${data}/../server.log`];
+    const { data_directory: data } = (await this.sql("SHOW data_directory")).rows[0];
+    const command = [
+      `${await this.programs()}/pg_ctl`,
+      "restart",
+      "-D",
+      data,
+      "-w",
+      "-m",
+      "fast",
+      "-l",
+      `${data}/../server.log`,
+    ];
     const user = process.getuid?.() === 0 ? ["runuser", "-u", "postgres", "--"] : [];
     // pg_ctl's children inherit its output, so it must not be a pipe.
     must([...user, ...command], { cwd: "/", stdio: ["ignore", "ignore", "ignore"] });
