@@ -16,7 +16,8 @@ const EXPRESSION = [
 const COMPARED_BYTES = 50e6;
 
 export async function run(bench, report) {
-  if (!must([process.execPath, cli, "storage", "export", "--help"]).includes("--jq")) {
+  const help = must([process.execPath, cli, "storage", "export", "--help"]);
+  if (!help.includes("--jq")) {
     report.say("Skipped: `storage export` has no `--jq` in this version.");
     return;
   }
@@ -24,7 +25,7 @@ export async function run(bench, report) {
   const database = await set.sqlite();
   const [plain, ours, theirs] = ["plain.json", "ours.json", "theirs.json"].map((name) => bench.path(name));
   const shared = ["storage", "export", "--database", database, "--output"];
-  const rewriting = ["--jq", EXPRESSION, "--no-cascade"];
+  const rewriting = ["--jq", EXPRESSION, ...(help.includes("--no-cascade") ? ["--no-cascade"] : [])];
   const contenders = [
     { name: "llmspell export", command: llmspell(...shared, plain), output: plain },
     { name: "llmspell export --jq", command: llmspell(...shared, ours, ...rewriting), output: ours },

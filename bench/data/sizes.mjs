@@ -57,8 +57,8 @@ const SETS = { standard: STANDARD, large: LARGE, rewrite: REWRITE };
 export function sizes(set, factor = 1, least = 6) {
   const { rows, content } = SETS[set];
   const scaled = Object.entries(rows).map(([table, count]) => [table, Math.max(least, Math.round(count * factor))]);
-  // Few artifacts of megabytes would be most of a small set.
-  const to = factor >= 0.05 ? content.to : Math.max(2 * MIB, content.to * factor);
+  // A few artifacts of megabytes would be most of a very small set.
+  const to = factor >= 0.02 ? content.to : Math.max(2 * MIB, content.to * factor);
   return { rows: Object.fromEntries(scaled), content: { ...content, to } };
 }
 
