@@ -8,6 +8,7 @@ import type { Rejection, Selection } from "./records/run-context.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { createSink, createSource, parseStore, type SourceOptions, type StoreLocation, sameStore } from "./stores.js";
+import { createTransforms, type TransformSpec } from "./transforms/spec.js";
 import type { Transform } from "./transforms/transform.js";
 import { PRODUCER } from "./version.js";
 
@@ -19,8 +20,10 @@ export interface TransferOptions {
   readonly exclude?: readonly string[];
   /** Only these tenants' records. */
   readonly tenants?: readonly string[];
-  /** Applied in this order. */
-  readonly transforms?: readonly Transform[];
+  /** Applied in this order (docs/transforms.md). What is wrong with one is found before any store is opened. */
+  readonly transforms?: readonly (Transform | TransformSpec)[];
+  /** How long a plugin may take for one record or batch. Seconds; default 30. */
+  readonly pluginTimeoutSeconds?: number;
   /** Aborting undoes everything: E_INTERRUPTED, or `signal.reason` where that is a StorageError. */
   readonly signal?: AbortSignal;
   /** Called once, when the source is open. `estimate`: records per path, where the source can tell cheaply. */
@@ -49,6 +52,8 @@ export interface ExportOptions extends TransferOptions {
   readonly compress?: "auto" | "gzip" | "zstd" | "none";
   /** Replace an existing file that is no export document. */
   readonly force?: boolean;
+  /** Embeddings in the document: base64 (default), or arrays of numbers, which give the same float32 back. */
+  readonly vectors?: "base64" | "json";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
 }
@@ -113,17 +118,24 @@ export interface TransferResult {
  * Throws StorageError (docs/errors.md).
  */
 export async function exportStore(options: ExportOptions): Promise<TransferResult> {
-  const { from, to, compress, force } = options;
+  const { from, to, compress, force, vectors } = options;
   const config = lazyConfig(options.config);
+  const transforms = await createTransforms(options.transforms ?? [], options);
   const source = await sourceFor(from, options, config);
-  if (isSink(to)) return transfer(source, to, options, false);
+  if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
   const output = locate(to, config);
   if (!isSource(from)) refuseSameStore(locate(from, config), output);
   if (output.type !== "document" && output.type !== "stream") {
     throw new StorageError("E_USAGE", "an export writes a document", { hint: "importStore copies into a database." });
   }
-  const sink = await createSink(output, { ...common(options, output, config), compress, force, producer: PRODUCER });
-  return transfer(source, sink, options, false);
+  const sink = await createSink(output, {
+    ...common(options, output, config),
+    compress,
+    force,
+    vectors,
+    producer: PRODUCER,
+  });
+  return transfer(source, sink, { ...options, transforms }, false);
 }
 
 /**
@@ -133,8 +145,9 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
 export async function importStore(options: ImportOptions): Promise<TransferResult> {
   const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
   const config = lazyConfig(options.config);
+  const transforms = await createTransforms(options.transforms ?? [], options);
   const source = await sourceFor(from, options, config);
-  if (isSink(to)) return transfer(source, to, options, dryRun);
+  if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
   const target = locate(to, config);
   if (target.type === "document" || target.type === "stream") {
     throw new StorageError("E_USAGE", "the target is no database", { hint: "exportStore writes documents." });
@@ -142,7 +155,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   if (!isSource(from)) refuseSameStore(locate(from, config), target);
   const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
   const shared = common(options, target, config);
-  const tenant = options.tenants?.length === 1 ? options.tenants[0] : undefined;
+  const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;
   const sink = await createSink(target, {
     ...shared,
     onConflict,
@@ -153,7 +166,12 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     tenant,
     producer: PRODUCER,
   });
-  return transfer(source, sink, options, dryRun);
+  return transfer(source, sink, { ...options, transforms }, dryRun);
+}
+
+/** The tenant that one tenant's records have when they come to the sink. */
+function tenantBehind(tenant: string, transforms: readonly Transform[]): string {
+  return transforms.reduce((name, { tenantAfter }) => tenantAfter?.(name) ?? name, tenant);
 }
 
 function refuseSameStore(from: StoreLocation, to: StoreLocation): void {
@@ -223,7 +241,7 @@ export function selectPaths(
 async function transfer(
   source: Source,
   sink: Sink,
-  options: TransferOptions,
+  options: Omit<TransferOptions, "transforms"> & { readonly transforms: readonly Transform[] },
   dryRun: boolean,
 ): Promise<TransferResult> {
   const catalog = options.catalog ?? standardCatalog;
@@ -236,6 +254,7 @@ async function transfer(
     source: onStart === undefined ? source : announced(source, selection, onStart),
     sink,
     selection,
+    ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
   const kinds: KindResult[] = [];
   const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0 };
@@ -264,6 +283,13 @@ async function transfer(
     dryRun,
     seconds: (performance.now() - started) / 1000,
   };
+}
+
+/** Transforms that give records of other sections than they got need a last stage that puts sections in order. */
+async function inCatalogOrder(transforms: readonly Transform[], catalog: Catalog): Promise<readonly Transform[]> {
+  if (transforms.every(({ emits }) => emits === undefined)) return transforms;
+  const { createSectionOrder } = await import("./transforms/section-order.js");
+  return [...transforms, createSectionOrder(transforms, catalog)];
 }
 
 /** The source, telling `onStart` when it is open. */

@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
+import { type ConfiguredTransforms, readTransforms, transformsTable } from "./config-transforms.js";
 import { StorageError } from "./errors.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
@@ -23,6 +24,8 @@ export interface Config {
     readonly url: string | undefined;
     readonly connectionTimeoutSeconds: number;
   };
+  /** `[transforms]` of the first file that has it. The library's functions leave it to the command line. */
+  readonly transforms?: ConfiguredTransforms | undefined;
 }
 
 export interface ConfigSources {
@@ -55,8 +58,7 @@ const configFile = z.object({
       postgres: postgresTable.optional(),
     })
     .optional(),
-  // Ignoring a mask that somebody relies on would let out what it hides.
-  transforms: z.undefined({ error: "is not supported by this version" }).optional(),
+  transforms: transformsTable.optional(),
 });
 
 type PostgresTable = z.infer<typeof postgresTable>;
@@ -69,6 +71,7 @@ interface Layer {
   readonly vectors: "blob" | "vec0" | undefined;
   readonly url: string | undefined;
   readonly connectionTimeoutSeconds: number | undefined;
+  readonly transforms: ConfiguredTransforms | undefined;
 }
 
 /** The backend that a name stands for; `postgres` and `postgresql` are synonyms. Undefined for any other name. */
@@ -141,7 +144,7 @@ function readLayer(file: string): Layer {
     const detail = checked.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ");
     throw new StorageError("E_CONFIG", `${file} is not valid`, { detail });
   }
-  const { storage } = checked.data;
+  const { storage, transforms } = checked.data;
   if (storage?.postgres !== undefined && storage.postgresql !== undefined) {
     throw new StorageError("E_CONFIG", `${file} has both [storage.postgresql] and [storage.postgres]`, {
       hint: "They are the same table; keep one.",
@@ -155,6 +158,7 @@ function readLayer(file: string): Layer {
     vectors: storage?.sqlite?.vectors,
     url: connectionUrl(file, postgres),
     connectionTimeoutSeconds: postgres?.connection_timeout_seconds,
+    transforms: transforms === undefined ? undefined : readTransforms(file, transforms),
   };
 }
 
@@ -202,5 +206,6 @@ export function loadConfig(sources: ConfigSources = {}): Config {
         layers.find((layer) => layer.connectionTimeoutSeconds !== undefined)?.connectionTimeoutSeconds ??
         DEFAULT_CONNECTION_TIMEOUT_SECONDS,
     },
+    transforms: layers.find((layer) => layer.transforms !== undefined)?.transforms,
   };
 }

@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   // 2: usage and configuration
   E_USAGE: { exit: EXIT.usage, meaning: "The command line is not understood." },
   E_CONFIG: { exit: EXIT.usage, meaning: "The configuration is not valid." },
+  E_PLUGIN_LOAD: { exit: EXIT.usage, meaning: "A plugin cannot be loaded, or refuses its options." },
   E_OUTPUT_EXISTS: { exit: EXIT.usage, meaning: "The output is an existing file that holds something else." },
   E_INPUT_NOT_FOUND: { exit: EXIT.usage, meaning: "The input file does not exist or cannot be read." },
   E_STORE_NOT_FOUND: { exit: EXIT.connection, meaning: "The database does not exist." },
@@ -66,6 +67,8 @@ export const ERROR_CODES = {
   E_NOT_FINITE: { exit: EXIT.target, meaning: "A vector holds NaN or Infinity, which pgvector rejects." },
   E_CHECK: { exit: EXIT.target, meaning: "A record breaks a CHECK constraint." },
   E_TARGET_LIMIT: { exit: EXIT.target, meaning: "A value exceeds a limit of the target database." },
+  E_PLUGIN: { exit: EXIT.target, meaning: "A plugin failed at a record, or gave something that is no record." },
+  E_PLUGIN_TIMEOUT: { exit: EXIT.target, meaning: "A plugin did not come to an end in time." },
   E_ORPHAN: { exit: EXIT.target, meaning: "A record refers to a record that is not there." },
   E_PARENT_REJECTED: { exit: EXIT.target, meaning: "The record that it belongs to was rejected." },
   E_CONFLICT: { exit: EXIT.target, meaning: "The target already has the record (--on-conflict error)." },

@@ -51,5 +51,15 @@ export { createPostgresSource, type PostgresSourceOptions } from "./sources/post
 export type { BackendName, Source, StoreHeader } from "./sources/source.js";
 export { createSqliteSource, type SqliteSourceOptions } from "./sources/sqlite.js";
 export type { StoreLocation } from "./stores.js";
+export {
+  type BatchDefinition,
+  defineTransform,
+  type PluginContext,
+  type PluginRecord,
+  type PluginResult,
+  type RecordDefinition,
+  type TransformDefinition,
+} from "./transforms/plugin/definition.js";
+export type { TransformSpec } from "./transforms/spec.js";
 export { createTenantFilter } from "./transforms/tenant-filter.js";
 export type { Transform } from "./transforms/transform.js";

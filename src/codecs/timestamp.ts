@@ -9,7 +9,7 @@ export const MINUS_INFINITY = INT64_MIN;
 export const SQLITE_INFINITY = 9999999999n;
 
 /** Microseconds from 1970-01-01 to 2000-01-01. */
-const EPOCH_MICROSECONDS = 946684800000000n;
+export const UNIX_EPOCH_MICROSECONDS = 946684800000000n;
 const EPOCH_SECONDS = 946684800n;
 /** PostgreSQL's range: 4713-11-24 BC to 294276-12-31 (src/include/datatype/timestamp.h), exclusive end. */
 const FIRST = -211813488000000000n;
@@ -34,7 +34,7 @@ export function isTimestamp(source: Buffer, start: number): boolean {
 }
 
 export function fromUnixMicroseconds(micros: bigint): bigint {
-  return inRange(micros - EPOCH_MICROSECONDS);
+  return inRange(micros - UNIX_EPOCH_MICROSECONDS);
 }
 
 export function fromUnixSeconds(seconds: bigint): bigint {
@@ -94,7 +94,7 @@ export const timestampCodec: Codec = {
     const canonical = source.readBigInt64BE(start);
     if (canonical === INFINITY) out.latin1('"infinity"');
     else if (canonical === MINUS_INFINITY) out.latin1('"-infinity"');
-    else out.latin1((canonical + EPOCH_MICROSECONDS).toString());
+    else out.latin1((canonical + UNIX_EPOCH_MICROSECONDS).toString());
   },
   fromWire(_field, source, start, length, out) {
     if (length !== 8) throw fieldTypeError("timestamptz", `a value of ${length} bytes`);

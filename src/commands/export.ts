@@ -8,6 +8,7 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly output: string;
   readonly compress?: "auto" | "gzip" | "zstd" | "none";
   readonly force?: boolean;
+  readonly vectors?: "base64" | "json";
 }
 
 /** Gives the exit status. */
@@ -18,6 +19,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const { location: from } = chooseStore(flags, config);
   const to = documentLocation(flags.output);
   const { compress, force, sourceMode } = flags;
+  const vectors = flags.vectors ?? config.transforms?.vectors;
   output.line(
     `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
   );
@@ -26,7 +28,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   // A progress bar would stand in the middle of the document.
   const onTerminal = toStdout && process.stdout.isTTY;
   const shown = onTerminal ? { ...flags, progress: false } : flags;
-  return runTransfer({ flags: shown, output, signal, done: "Exported", files }, (options) =>
+  return runTransfer({ flags: shown, output, signal, config, command: "export", vectors, files }, (options) =>
     exportStore({
       ...options,
       config,
@@ -34,6 +36,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
       to,
       ...(compress === undefined ? {} : { compress }),
       ...(force === undefined ? {} : { force }),
+      ...(vectors === undefined ? {} : { vectors }),
       ...(sourceMode === undefined ? {} : { sourceMode }),
     }),
   );

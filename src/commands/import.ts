@@ -42,7 +42,7 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
   const files = to.type === "sqlite" ? [to.path] : [];
   if (from.type === "document" && !fromStdin) files.push(from.path);
-  return runTransfer({ flags, output, signal, done: "Imported", files }, (options) =>
+  return runTransfer({ flags, output, signal, config, command: "import", files }, (options) =>
     importStore({ ...options, ...loadOptions(flags), config, from, to }),
   );
 }

@@ -19,7 +19,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const { sourceMode } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
   const files = [from, to].flatMap((store) => ("path" in store ? [store.path] : []));
-  return runTransfer({ flags, output, signal, done: "Migrated", files }, (options) =>
+  return runTransfer({ flags, output, signal, config, command: "migrate", files }, (options) =>
     importStore({
       ...options,
       ...loadOptions(flags),

@@ -1,5 +1,6 @@
 /** The options of the command line, each said once. */
 import { InvalidArgumentError, Option } from "commander";
+import { parseMapTenant, parsePlugin, type TransformSpec } from "../transforms/spec.js";
 
 function choice(flags: string, description: string, ...choices: string[]): Option {
   return new Option(flags, description).choices(choices);
@@ -34,6 +35,7 @@ export const documentOptions = (): Option[] => [
   ),
   choice("--compress <FORMAT>", "default: by the file's name", "auto", "gzip", "zstd", "none"),
   new Option("--force", "replace a file that is no export document"),
+  choice("--vectors <FORM>", "embeddings as base64 (default), or as arrays of numbers", "base64", "json"),
 ];
 
 /** Of every command that reads a database. */
@@ -50,6 +52,35 @@ export const transferOptions = (): Option[] => [
   new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
   choice("--invalid-uuid <WHAT>", "free text in a UUID field: error (default), or derive a UUIDv5", "error", "derive"),
 ];
+
+/**
+ * Of every command that moves records. Each of them has the one list of all steps for its value: they run in the order in
+ * which the command line gives them.
+ */
+export const transformOptions = (): Option[] => {
+  const steps: TransformSpec[] = [];
+  const step = (flags: string, description: string, parse: (text: string) => TransformSpec): Option =>
+    new Option(flags, `${description} (repeatable)`).argParser((text: string) => {
+      steps.push(parse(text));
+      return steps;
+    });
+  return [
+    step("--map-tenant <OLD=NEW>", "give one tenant's records to another", parseMapTenant),
+    step("--jq <EXPR>", "rewrite records with a jq expression", (expression) => ({ type: "jq", expression })),
+    step("--mask <RULE>", "SECTION.PATH=redact|null|hash[:KEYENV]|email", (rule) => ({ type: "mask", rule })),
+    step("--plugin <MODULE>", "a module of yours; with options: MODULE:JSON", parsePlugin),
+    new Option("--plugin-timeout <SECONDS>", "how long a plugin may take for a record (default: 30)").argParser(
+      seconds,
+    ),
+  ];
+};
+
+function seconds(text: string): number {
+  const value = Number(text);
+  // A timer's range in milliseconds is 2^31 - 1.
+  if (text.trim() !== "" && value > 0 && value <= 2_147_483) return value;
+  throw new InvalidArgumentError("It takes a number of seconds.");
+}
 
 /** Of every command that writes a database. */
 export const loadOptions = (): Option[] => [

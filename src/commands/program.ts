@@ -11,6 +11,7 @@ import {
   sourceOptions,
   storeOptions,
   transferOptions,
+  transformOptions,
 } from "./options.js";
 import type { CommonFlags } from "./transfer.js";
 
@@ -124,8 +125,9 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
       "llmspell storage export --backend sqlite --output dev-data.json",
       "llmspell storage export --backend postgres --output - | gzip > export.json.gz",
       "llmspell storage export --backend postgres --tenant acme --include sessions --output acme.json.zst",
+      "llmspell storage export --backend postgres --output staging.json --mask sessions.session_data.email=email",
     ],
-    options: [...documentOptions(), ...storeOptions(), ...transferOptions(), ...sourceOptions()],
+    options: [...documentOptions(), ...storeOptions(), ...transferOptions(), ...transformOptions(), ...sourceOptions()],
     run: async (flags, abort) => (await import("./export.js")).runExport(flags, abort),
   });
   leaf(storage, {
@@ -141,6 +143,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
       required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
       ...storeOptions(),
       ...transferOptions(),
+      ...transformOptions(),
       ...loadOptions(),
     ],
     run: async (flags, abort) => (await import("./import.js")).runImport(flags, abort),
@@ -156,6 +159,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
       required("--from <STORE>", "the store to read"),
       required("--to <STORE>", "the database to write"),
       ...transferOptions(),
+      ...transformOptions(),
       ...loadOptions(),
       ...sourceOptions(),
     ],

@@ -1,9 +1,12 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
 import { resolve } from "node:path";
 import type { TransferOptions, TransferResult } from "../api.js";
-import { expandPath } from "../config.js";
+import { type Config, expandPath } from "../config.js";
+import type { TransferCommand } from "../config-transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import type { Rejection } from "../records/run-context.js";
+import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
+import type { Transform } from "../transforms/transform.js";
 import { reportError } from "./error-report.js";
 import { createOutput, type Output } from "./output.js";
 import { createProgressDisplay, formatCount } from "./progress.js";
@@ -34,22 +37,47 @@ export interface TransferFlags extends CommonFlags {
   readonly rejects?: string;
   readonly invalidUuid?: "error" | "derive";
   readonly sourceMode?: "auto" | "copy" | "cursor";
+  /** Each of the four holds all steps of the command line, in its order. */
+  readonly mapTenant?: readonly TransformSpec[];
+  readonly jq?: readonly TransformSpec[];
+  readonly mask?: readonly TransformSpec[];
+  readonly plugin?: readonly TransformSpec[];
+  readonly pluginTimeout?: number;
 }
 
 export interface TransferRun {
   readonly flags: TransferFlags;
   readonly output: Output;
   readonly signal: AbortSignal;
-  readonly done: "Exported" | "Imported" | "Migrated";
+  readonly config: Config;
+  readonly command: TransferCommand;
+  /** The form of embeddings in the output. */
+  readonly vectors?: "base64" | "json" | undefined;
   /** Files that the rejects must not overwrite. */
   readonly files: readonly string[];
 }
 
+const DONE = { export: "Exported", import: "Imported", migrate: "Migrated" } as const;
+
+/** The stages of config.toml that are for the command, and then those of the command line. */
+async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {
+  const configured = config.transforms;
+  const fromFile = configured?.on.includes(command) ? configured.steps : [];
+  if (fromFile.length > 0) output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
+  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [];
+  return createTransforms([...fromFile, ...given], {
+    vectors,
+    pluginTimeoutSeconds: flags.pluginTimeout ?? configured?.pluginTimeoutSeconds,
+    onInfo: flags.verbose ? (message) => output.info(message) : undefined,
+  });
+}
+
 /** Runs a transfer with progress and rejects, and says what came of it. Gives the exit status. */
 export async function runTransfer(
-  { flags, output, signal, done, files }: TransferRun,
+  run: TransferRun,
   transfer: (options: TransferOptions) => Promise<TransferResult>,
 ): Promise<number> {
+  const { flags, output, signal, files } = run;
   const { onError = "stop", rejects: rejectsPath } = flags;
   if (rejectsPath !== undefined && onError !== "skip") {
     throw new StorageError("E_USAGE", "--rejects needs --on-error skip");
@@ -57,6 +85,8 @@ export async function runTransfer(
   if (rejectsPath !== undefined && files.some((file) => resolve(file) === expandPath(rejectsPath))) {
     throw new StorageError("E_USAGE", "--rejects names a file that the run reads or writes");
   }
+  // What is wrong with them is told before the rejects file is emptied.
+  const transforms = await loadTransforms(run);
   const progress = await createProgressDisplay(output, flags);
   const rejects = rejectsPath === undefined ? undefined : await openRejectsFile(expandPath(rejectsPath));
   let first: Rejection | undefined;
@@ -65,6 +95,7 @@ export async function runTransfer(
   try {
     result = await transfer({
       signal,
+      transforms,
       ...(flags.include === undefined ? {} : { include: flags.include }),
       ...(flags.exclude === undefined ? {} : { exclude: flags.exclude }),
       ...(flags.tenant === undefined ? {} : { tenants: flags.tenant }),
@@ -88,7 +119,7 @@ export async function runTransfer(
     progress.stop();
     await rejects?.close();
   }
-  for (const line of statisticsLines(done, result)) output.line(line);
+  for (const line of statisticsLines(DONE[run.command], result)) output.line(line);
   const { rejected } = result.totals;
   const error = rejected === 0 ? undefined : rejectedError(rejected, first, rejectsPath);
   output.result({ ...resultObject(result), warnings, ...(error === undefined ? {} : { error: reportError(error) }) });

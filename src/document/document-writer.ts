@@ -48,6 +48,7 @@ export class DocumentWriter {
     private readonly output: ByteOutput,
     private readonly catalog: Catalog,
     header: DocumentHeader,
+    private readonly vectors: "base64" | "json" = "base64",
   ) {
     this.out.utf8(printHead(header));
   }
@@ -59,7 +60,7 @@ export class DocumentWriter {
     const before = this.records.get(path) ?? 0;
     for (let row = 0; row < batch.rows; row++) {
       this.out.latin1(before + row === 0 ? "\n" : ",\n");
-      if (batch.large === undefined) writeRecord(batch, row, this.out);
+      if (batch.large === undefined) writeRecord(batch, row, this.out, this.vectors);
       else await this.writeChunks(batch, row);
       if (this.out.length >= FLUSH_BYTES) await this.flush();
     }

@@ -4,6 +4,7 @@ import { ByteWriter } from "../codecs/byte-writer.js";
 import { encodeBase64 } from "../codecs/bytes.js";
 import type { Codec } from "../codecs/codec.js";
 import { codecs } from "../codecs/index.js";
+import { writeVectorNumbers } from "../codecs/vector-numbers.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../records/record-batch.js";
 
 interface FieldWriter {
@@ -32,7 +33,14 @@ function fieldWriters(kind: RecordKind): readonly FieldWriter[] {
 }
 
 /** Appends `{` or `,` and the fields `[from, to)`. */
-function writeFields(batch: RecordBatch, row: number, from: number, to: number, out: ByteWriter): void {
+function writeFields(
+  batch: RecordBatch,
+  row: number,
+  from: number,
+  to: number,
+  out: ByteWriter,
+  vectors: "base64" | "json" = "base64",
+): void {
   const writers = fieldWriters(batch.kind);
   const { bytes, starts, lengths } = batch;
   let at = row * writers.length + from;
@@ -43,7 +51,12 @@ function writeFields(batch: RecordBatch, row: number, from: number, to: number, 
     separate(out);
     out.copy(writer.name, 0, writer.name.length);
     if (length === NULL_VALUE) out.latin1("null");
-    else writer.codec.toToken(writer.field, bytes, starts[at] as number, length, out);
+    else if (
+      vectors === "base64" ||
+      writer.field.type !== "vector" ||
+      !writeVectorNumbers(bytes, starts[at] as number, length, out)
+    )
+      writer.codec.toToken(writer.field, bytes, starts[at] as number, length, out);
   }
 }
 
@@ -52,10 +65,15 @@ function separate(out: ByteWriter): void {
 }
 
 /** Appends record `row` of `batch`, which must not have a LargeValue (see recordChunks). */
-export function writeRecord(batch: RecordBatch, row: number, out: ByteWriter): void {
+export function writeRecord(
+  batch: RecordBatch,
+  row: number,
+  out: ByteWriter,
+  vectors: "base64" | "json" = "base64",
+): void {
   if (batch.large !== undefined) throw new Error("a record with a large value is written in chunks");
   out.byte(0x7b);
-  writeFields(batch, row, 0, batch.kind.fields.length, out);
+  writeFields(batch, row, 0, batch.kind.fields.length, out, vectors);
   out.byte(0x7d);
 }
 

@@ -17,6 +17,8 @@ export interface DocumentSinkOptions {
   readonly output: { readonly path: string; readonly force?: boolean } | { readonly stream: Writable };
   /** `auto` (the default) goes by the name: .gz, .zst; a stream is not compressed. */
   readonly compress?: "auto" | Compression;
+  /** Embeddings: base64 (default), or arrays of numbers, which give the same float32 back. */
+  readonly vectors?: "base64" | "json";
   readonly catalog?: Catalog;
   /** Program and version, e.g. `llmspell-storage/0.1.0`. */
   readonly producer: string;
@@ -32,6 +34,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
 
   return {
     name: "path" in target ? target.path : "-",
+    inCatalogOrder: true,
 
     async open(header, context) {
       const { signal } = context;
@@ -44,14 +47,19 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
             : await openFileOutput(target.path, target.force ?? false);
       const byName = "path" in target ? compressionOfName(target.path) : "none";
       output = compressed(plain, compress === "auto" ? byName : compress);
-      writer = new DocumentWriter(output, catalog, {
-        version: DOCUMENT_VERSION,
-        // JavaScript's clock gives milliseconds; the document's form has microseconds.
-        exportedAt: (options.exportedAt ?? new Date()).toISOString().replace("Z", "000Z"),
-        sourceBackend: header.backend,
-        producer: options.producer,
-        migrations: withFirst(header.migrations),
-      });
+      writer = new DocumentWriter(
+        output,
+        catalog,
+        {
+          version: DOCUMENT_VERSION,
+          // JavaScript's clock gives milliseconds; the document's form has microseconds.
+          exportedAt: (options.exportedAt ?? new Date()).toISOString().replace("Z", "000Z"),
+          sourceBackend: header.backend,
+          producer: options.producer,
+          migrations: withFirst(header.migrations),
+        },
+        options.vectors,
+      );
     },
 
     async write(batch) {

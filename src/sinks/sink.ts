@@ -25,6 +25,8 @@ export interface SinkReport {
 export interface Sink {
   /** For messages; never holds a password. */
   readonly name: string;
+  /** Takes kinds in the catalog's order only, each at one go (a document). */
+  readonly inCatalogOrder?: boolean;
   /** Connects, checks the schema, begins the transaction. */
   open(header: StoreHeader, context: RunContext): Promise<void>;
   /** Takes one batch; the caller waits (back-pressure). Kinds may come in any order and interleaved, unless the sink is a document. */

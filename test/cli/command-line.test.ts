@@ -51,7 +51,7 @@ describe("llmspell", () => {
     [["storage"], "no command is given", "storage export"],
     [["storage", "export"], "required option '--output <FILE>' not specified", "--help"],
     [["storage", "export", "--output"], "option '--output <FILE>' argument missing", "--help"],
-    [["storage", "export", "--output", "x.json", "--jq", "."], "unknown option '--jq'", "--help"],
+    [["storage", "export", "--output", "x.json", "--rewrite", "."], "unknown option '--rewrite'", "--help"],
     [
       ["storage", "export", "--output", "x.json", "--backend", "mysql"],
       "The backends are sqlite and postgres",
@@ -126,7 +126,7 @@ describe("the documentation", () => {
     const blocks = [...read(path).matchAll(/^```sh\n(.*?)^```/gms)].map(([, block]) => block as string);
     const lines = blocks.flatMap((block) => block.split("\n"));
     return lines
-      .flatMap((line) => line.match(/llmspell (storage|database) [^#|>)\n]*/g) ?? [])
+      .flatMap((line) => line.match(/llmspell (storage|database) ('[^']*'|[^#|>)'\n])*/g) ?? [])
       .map((line) => line.trim().replace(/ 2$/, ""));
   }
 
@@ -136,7 +136,11 @@ describe("the documentation", () => {
       const parser = createProgram(async () => {
         understood = true;
       }, new AbortController().signal);
-      await parser.parseAsync(line.split(/\s+/).slice(1), { from: "user" });
+      const words = line.match(/('[^']*'|[^\s'])+/g) ?? [];
+      await parser.parseAsync(
+        words.slice(1).map((word) => word.replaceAll("'", "")),
+        { from: "user" },
+      );
       expect([line, understood]).toEqual([line, true]);
     }
     if (path === "README.md") expect(commandsOf(path).length).toBeGreaterThan(8);

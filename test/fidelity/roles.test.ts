@@ -160,4 +160,12 @@ describePostgres("roles", () => {
       expect(await stored()).toEqual(expected("t"));
     }
   });
+
+  it("with that GRANT llmspell_app imports one tenant's records as another's", async () => {
+    await empty.run(
+      `CREATE TABLE IF NOT EXISTS llmspell.event_log_2001_09 PARTITION OF llmspell.event_log FOR VALUES FROM ('2001-09-01 00:00:00+00') TO ('2001-10-01 00:00:00+00')`,
+    );
+    const { status } = await importAs(granted.name, "--tenant", "t", "--map-tenant", "t=v", "--map-tenant", "v=w");
+    expect([status, await stored()]).toEqual([0, expected("w")]);
+  });
 });

@@ -43,6 +43,7 @@ export async function writeDocument(
     batchSize?: number;
     catalog?: Catalog;
     compress?: DocumentSinkOptions["compress"];
+    vectors?: DocumentSinkOptions["vectors"];
   } = {},
 ): Promise<Buffer> {
   const { header = { backend: "sqlite", migrations: ["V1", "V3"] }, batchSize = 1000 } = options;
@@ -55,6 +56,7 @@ export async function writeDocument(
     exportedAt: new Date("2026-11-22T10:30:00.123Z"),
     catalog,
     ...(options.compress === undefined ? {} : { compress: options.compress }),
+    ...(options.vectors === undefined ? {} : { vectors: options.vectors }),
   });
   await sink.open(header, collectingContext(false));
   for (const kind of catalog.kinds) {

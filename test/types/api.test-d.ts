@@ -6,6 +6,7 @@ import {
   createCatalog,
   createDocumentSource,
   createTenantFilter,
+  defineTransform,
   type ERROR_CODES,
   type ErrorCode,
   exportStore,
@@ -99,3 +100,18 @@ export async function refused(): Promise<void> {
   // @ts-expect-error no such code
   throw new StorageError("E_NO_SUCH_CODE", "no");
 }
+
+/** A plugin's options and state are what its schema and its setup give. */
+defineTransform({
+  name: "typed",
+  options: { parse: (value: unknown): { days: number } => value as { days: number } },
+  setup: async ({ options }) => ({ left: options.days }),
+  transform(record, { options, state }) {
+    holds<Equal<typeof options, { days: number }>>();
+    holds<Equal<typeof state, { left: number }>>();
+    return state.left-- > 0 ? record : null;
+  },
+});
+defineTransform({ name: "many", batch: true, transform: async (records) => records.filter(({ id }) => id !== "x") });
+// @ts-expect-error: a forgotten return
+defineTransform({ name: "forgetful", transform(_record) {} });

@@ -1,0 +1,44 @@
+/** `--map-tenant OLD=NEW`: gives one tenant's records to another, on the bytes. */
+import { fieldIndex } from "../catalog/index.js";
+import { codePoints } from "../codecs/text.js";
+import { StorageError } from "../errors.js";
+import { BatchEditor } from "../records/batch-editor.js";
+import type { Transform } from "./transform.js";
+
+/** Every `tenant_id` that is `from` becomes `to`, in every kind. Nothing else changes. E_USAGE for a name that cannot be one. */
+export function createMapTenant(from: string, to: string): Transform {
+  const old = tenantBytes(from);
+  const replacement = tenantBytes(to);
+  return {
+    name: `map-tenant ${from}=${to}`,
+    mayDrop: () => false,
+    tenantAfter: (tenant) => (tenant === from ? to : tenant),
+    async *apply(batches) {
+      const editor = new BatchEditor();
+      for await (const batch of batches) {
+        const { kind, rows, width, starts, lengths, bytes } = batch;
+        const field = fieldIndex(kind, "tenant_id");
+        editor.begin(batch);
+        const { arena } = editor;
+        const start = arena.length;
+        arena.copy(replacement, 0, replacement.length);
+        for (let row = 0, at = field; row < rows; row++, at += width) {
+          const found = starts[at] as number;
+          if (lengths[at] === old.length && old.compare(bytes, found, found + old.length) === 0)
+            editor.setSlice(row, field, start, replacement.length);
+        }
+        const edited = editor.finish();
+        if (edited !== undefined) yield edited;
+      }
+    },
+  };
+}
+
+function tenantBytes(tenant: string): Buffer {
+  const bytes = Buffer.from(tenant, "utf8");
+  const isTenant = tenant !== "" && tenant.isWellFormed() && !tenant.includes("\0");
+  if (isTenant && codePoints(bytes, 0, bytes.length) <= 255) return bytes;
+  throw new StorageError("E_USAGE", "map-tenant: a tenant's name has 1 to 255 characters", {
+    hint: "The form is OLD=NEW.",
+  });
+}

@@ -1,0 +1,92 @@
+/** JSON text as JavaScript values and back, losing no digit of a number that is not touched. */
+
+// TypeScript's library does not know them yet (Node 22 has them).
+interface JsonWithSource {
+  rawJSON(text: string): object;
+  isRawJSON(value: unknown): value is { readonly rawJSON: string };
+  parse(
+    text: string,
+    reviver: (key: string, value: unknown, context: { readonly source?: string }) => unknown,
+  ): unknown;
+}
+const json = JSON as unknown as JsonWithSource;
+
+/** No number without so many digits, or an exponent, is changed by a double. */
+const PERHAPS_INEXACT = /[\d.]{16}|\d[eE]/;
+const INTEGER = /^-?\d+$/;
+
+/** The value: numbers, where a double is exact; else bigint for an integer, and JSON.rawJSON for a fraction. */
+export function parseJson(text: string): unknown {
+  if (!PERHAPS_INEXACT.test(text)) return JSON.parse(text);
+  return json.parse(text, (_key, value, { source }) => {
+    if (typeof value !== "number" || source === undefined || isExact(value, source)) return value;
+    return INTEGER.test(source) ? BigInt(source) : json.rawJSON(source);
+  });
+}
+
+/** The value with every number as it is written. */
+function parseSources(text: string): unknown {
+  return json.parse(text, (_key, value, { source }) =>
+    typeof value === "number" && source !== undefined ? json.rawJSON(source) : value,
+  );
+}
+
+function isExact(value: number, source: string): boolean {
+  return String(value) === source || (Number.isFinite(value) && normalized(String(value)) === normalized(source));
+}
+
+/** Sign, digits without zeros around them, and the exponent of the last one: the same for the same number. */
+function normalized(text: string): string {
+  const [, sign, whole = "", fraction = "", exponent = "0"] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
+  const digits = (whole + fraction).replace(/^0+/, "");
+  const kept = digits.replace(/0+$/, "");
+  return kept === ""
+    ? `${sign}0`
+    : `${sign}${kept}e${Number(exponent) - fraction.length + digits.length - kept.length}`;
+}
+
+/**
+ * The text of a value that was made from `original` (JSON text), or of a new one: as JSON.stringify has it, but numbers that
+ * stand where they stood keep their text. Undefined for what JSON has no text for. Throws a TypeError for NaN and Infinity.
+ */
+export function printJson(value: unknown, original?: string): string | undefined {
+  return print(value, original === undefined ? undefined : parseSources(original));
+}
+
+function print(value: unknown, before: unknown): string | undefined {
+  switch (typeof value) {
+    case "number":
+      if (!Number.isFinite(value)) throw new TypeError("JSON has no NaN and no Infinity");
+      if (json.isRawJSON(before) && Object.is(Number(before.rawJSON), value)) return before.rawJSON;
+      return Object.is(value, -0) ? "-0" : String(value);
+    case "bigint":
+      return String(value);
+    case "string":
+    case "boolean":
+      return JSON.stringify(value);
+    case "object":
+      return value === null ? "null" : printObject(value, before);
+    default:
+      return undefined;
+  }
+}
+
+function printObject(value: object, before: unknown): string | undefined {
+  if (json.isRawJSON(value)) return value.rawJSON;
+  if ("toJSON" in value && typeof value.toJSON === "function") return print(value.toJSON(), undefined);
+  if (Array.isArray(value)) {
+    const old = Array.isArray(before) ? before : [];
+    return `[${Array.from(value, (one, at) => print(one, old[at]) ?? "null").join(",")}]`;
+  }
+  const members: string[] = [];
+  for (const [key, one] of Object.entries(value)) {
+    const old =
+      typeof before === "object" && before !== null && Object.hasOwn(before, key)
+        ? (before as Record<string, unknown>)[key]
+        : undefined;
+    const text = print(one, old);
+    if (text !== undefined) members.push(`${JSON.stringify(key)}:${text}`);
+  }
+  return `{${members.join(",")}}`;
+}

@@ -1,0 +1,108 @@
+/** The stages that a command line, config.toml or a program asks for, in order, and the transforms they stand for. */
+import { type Catalog, catalog as standardCatalog } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import type { TransformDefinition } from "./plugin/definition.js";
+import type { Transform } from "./transform.js";
+
+export type TransformSpec =
+  | { readonly type: "map-tenant"; readonly from: string; readonly to: string }
+  | { readonly type: "jq"; readonly expression: string }
+  /** `rule`: SECTION.PATH=METHOD (docs/transforms.md). */
+  | { readonly type: "mask"; readonly rule: string }
+  | {
+      readonly type: "plugin";
+      /** A path, a package's name, or what defineTransform gives. */
+      readonly module: string | TransformDefinition;
+      /** As the plugin documents them. */
+      readonly options?: unknown;
+      /** What a path is relative to and whose packages a name means. Default: the working directory. */
+      readonly directory?: string;
+    };
+
+export interface TransformSettings {
+  /** Default: llmspell's. */
+  readonly catalog?: Catalog | undefined;
+  /** The form of embeddings in the output, which an expression sees. Default "base64". */
+  readonly vectors?: "base64" | "json" | undefined;
+  /** Seconds that a plugin may take for one record or batch. Default 30. */
+  readonly pluginTimeoutSeconds?: number | undefined;
+  /** Where masks find their keys. Default: process.env. */
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Default: the working directory. */
+  readonly directory?: string | undefined;
+  /** One line for `--verbose`. */
+  readonly onInfo?: ((message: string) => void) | undefined;
+}
+
+export const DEFAULT_PLUGIN_TIMEOUT_SECONDS = 30;
+
+/**
+ * The transforms of a list, in its order; those of the list that are transforms already stay as they are. Whatever is wrong
+ * with them is found here, before any store is opened: E_USAGE, E_CONFIG, E_JQ_SYNTAX, E_JQ_UNSUPPORTED, E_PLUGIN_LOAD.
+ */
+export async function createTransforms(
+  steps: readonly (Transform | TransformSpec)[],
+  settings: TransformSettings = {},
+): Promise<Transform[]> {
+  const transforms: Transform[] = [];
+  for (const step of steps) transforms.push("apply" in step ? step : await createTransform(step, settings));
+  return transforms;
+}
+
+async function createTransform(spec: TransformSpec, settings: TransformSettings): Promise<Transform> {
+  const { catalog = standardCatalog, environment = process.env, directory = process.cwd() } = settings;
+  switch (spec.type) {
+    case "map-tenant": {
+      const { createMapTenant } = await import("./map-tenant.js");
+      return createMapTenant(spec.from, spec.to);
+    }
+    case "jq": {
+      const { createJqTransform } = await import("./jq/index.js");
+      return createJqTransform(spec.expression, { vectors: settings.vectors ?? "base64", onInfo: settings.onInfo });
+    }
+    case "mask": {
+      const { createMask } = await import("./mask/index.js");
+      return createMask(spec.rule, { catalog, environment });
+    }
+    case "plugin": {
+      const { createPlugin } = await import("./plugin/index.js");
+      return createPlugin(spec.module, spec.options, {
+        catalog,
+        directory: spec.directory ?? directory,
+        timeoutSeconds: settings.pluginTimeoutSeconds ?? DEFAULT_PLUGIN_TIMEOUT_SECONDS,
+      });
+    }
+  }
+}
+
+/** `OLD=NEW`. E_USAGE. */
+export function parseMapTenant(text: string): TransformSpec {
+  const at = text.indexOf("=");
+  if (at > 0 && at < text.length - 1) return { type: "map-tenant", from: text.slice(0, at), to: text.slice(at + 1) };
+  throw new StorageError("E_USAGE", "--map-tenant takes OLD=NEW");
+}
+
+/** `MODULE` or `MODULE:{…}`, whose options are a JSON object. E_USAGE. */
+export function parsePlugin(text: string): TransformSpec {
+  const at = text.indexOf(":{");
+  if (at === -1) return { type: "plugin", module: text };
+  try {
+    return { type: "plugin", module: text.slice(0, at), options: JSON.parse(text.slice(at + 1)) };
+  } catch {
+    throw new StorageError("E_USAGE", `--plugin ${text.slice(0, at)}: the options are not valid JSON`);
+  }
+}
+
+/** One line that names a step; a plugin's options, which may hold anything, are not shown. */
+export function describeStep(spec: TransformSpec): string {
+  switch (spec.type) {
+    case "map-tenant":
+      return `map-tenant ${spec.from}=${spec.to}`;
+    case "jq":
+      return `jq ${spec.expression}`;
+    case "mask":
+      return `mask ${spec.rule}`;
+    case "plugin":
+      return `plugin ${typeof spec.module === "string" ? spec.module : spec.module.name}`;
+  }
+}

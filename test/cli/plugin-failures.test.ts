@@ -1,0 +1,217 @@
+/** What becomes of plugins that cannot be loaded, fail, give nonsense, or never come to an end. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import type { PluginRecord } from "../../src/index.js";
+import { createWorkspace, type Outcome } from "../helpers/llmspell.js";
+import {
+  dataOf,
+  document,
+  errorOf,
+  exportThrough,
+  fresh,
+  KINDS,
+  read,
+  runPlugin,
+  source,
+  usePluginFixture,
+  workspace,
+} from "./plugin-fixture.js";
+
+usePluginFixture();
+
+describe("a plugin's mistakes", () => {
+  const first = (): string => `kv_id=${dataOf(document)["kv_store"][0].kv_id}`;
+
+  it.each([
+    ["nothing", () => undefined, "returned nothing"],
+    ["a string", () => "x", "returned a string"],
+    ["an array with a hole", (record: PluginRecord) => [record, null], "returned null"],
+    ["a strange field", (record: PluginRecord) => ({ ...record, colour: 1 }), "no field colour"],
+    ["a field of another type", (record: PluginRecord) => ({ ...record, key: 5 }), "expected a string, found a number"],
+    ["no time", (record: PluginRecord) => ({ ...record, created_at: new Date() }), "integer of microseconds"],
+    ["a fraction", (record: PluginRecord) => ({ ...record, created_at: 1.5 }), "fraction"],
+    ["bytes that are none", (record: PluginRecord) => ({ ...record, value: "AP/+" }), "expected a Buffer"],
+    ["no UUID", (record: PluginRecord) => ({ ...record, kv_id: "x" }), "not a UUID"],
+    ["a record without a field", ({ key: _key, ...rest }: PluginRecord) => rest, "lacks a field"],
+    ["null where none may be", (record: PluginRecord) => ({ ...record, tenant_id: null }), "lacks a field"],
+    ["json that is none", (record: PluginRecord) => ({ ...record, metadata: Number.NaN }), "NaN"],
+    [
+      "a cycle",
+      (record: PluginRecord) => {
+        const cycle: PluginRecord = {};
+        cycle["me"] = cycle;
+        return { ...record, metadata: cycle };
+      },
+      "Maximum call stack",
+    ],
+    [
+      "an error",
+      () => {
+        throw new Error("no idea");
+      },
+      "no idea",
+    ],
+    ["a rejection", () => Promise.reject(new Error("no network")), "no network"],
+  ] as const)("%s: names the plugin and the record", async (_what, transform, text) => {
+    const error = await errorOf(exportThrough({ name: "wrong", ...KINDS, transform: transform as never }));
+    expect(error.code).toBe("E_PLUGIN");
+    expect(error.message).toContain("plugin wrong");
+    expect(error.message).toContain(text);
+    expect(error.context).toMatchObject({ section: "kv_store", key: first() });
+  });
+
+  it("stop the run, or leave out the record", async () => {
+    const module = `export default { name: "picky", sections: ["kv_store"], transform(record) {
+      if (record.kv_id === "${dataOf(document)["kv_store"][3].kv_id}") throw new Error("not this one");
+      return { ...record, key: "k" + record.kv_id };
+    } };`;
+    const stopped = await runPlugin(module);
+    expect([stopped.status, stopped.stderr]).toEqual([
+      5,
+      expect.stringContaining("plugin picky failed: not this one [E_PLUGIN]"),
+    ]);
+    const rejects = fresh(".ndjson");
+    const { status, output } = await runPlugin(module, "--on-error", "skip", "--rejects", rejects);
+    expect(status).toBe(6);
+    expect(
+      read(rejects)
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line)),
+    ).toEqual([
+      {
+        section: "kv_store",
+        key: `kv_id=${dataOf(document)["kv_store"][3].kv_id}`,
+        code: "E_PLUGIN",
+        reason: "the plugin picky failed: not this one",
+        // As it came in.
+        record: dataOf(document)["kv_store"][3],
+      },
+    ]);
+    expect(dataOf(output)["kv_store"]).toHaveLength(11);
+  });
+
+  it("a batch that fails is left out as a whole", async () => {
+    const rejected: string[] = [];
+    const output = await exportThrough(
+      {
+        name: "batches",
+        ...KINDS,
+        batch: true,
+        transform: () => {
+          throw new Error("all of them");
+        },
+      },
+      { onReject: ({ error }) => void rejected.push(error.context.key as string) },
+    );
+    expect(rejected).toHaveLength(12);
+    expect(rejected).toContain(first());
+    expect(dataOf(output)["kv_store"]).toBeUndefined();
+  });
+
+  it("ends a promise that is never kept", async () => {
+    const module = `export default { name: "forgetful", sections: ["sessions"], transform: () => new Promise(() => {}) };`;
+    const { status, stderr } = await runPlugin(module, "--plugin-timeout", "0.2");
+    expect([status, stderr]).toEqual([
+      5,
+      expect.stringContaining("plugin forgetful did not come to an end within 0.2 seconds [E_PLUGIN_TIMEOUT]"),
+    ]);
+    expect(stderr).toContain(`session_id=${dataOf(document)["sessions"][0].session_id}`);
+  });
+
+  it("lets itself be interrupted while a plugin waits", async () => {
+    const controller = new AbortController();
+    const run = exportThrough(
+      {
+        name: "slow",
+        ...KINDS,
+        transform() {
+          controller.abort();
+          return new Promise(() => {});
+        },
+      },
+      { signal: controller.signal },
+    );
+    expect((await errorOf(run)).code).toBe("E_INTERRUPTED");
+  });
+
+  it("may not drop what it says it never drops", async () => {
+    const error = await errorOf(exportThrough({ name: "keeper", ...KINDS, drops: false, transform: () => null }));
+    expect([error.code, error.message]).toEqual([
+      "E_PLUGIN",
+      expect.stringContaining("plugin keeper failed: it dropped"),
+    ]);
+    expect(error.context.key).toBe(first());
+  });
+
+  it("in setup and flush are told", async () => {
+    const fail = (): never => {
+      throw new Error("cannot begin");
+    };
+    const transform = (record: PluginRecord): PluginRecord => record;
+    const setup = await errorOf(exportThrough({ name: "begin", setup: fail, transform }));
+    expect([setup.code, setup.message]).toEqual(["E_PLUGIN", "the plugin begin: setup failed: cannot begin"]);
+    const flush = await errorOf(exportThrough({ name: "end", flush: () => ({}), transform }));
+    expect([flush.code, flush.message]).toEqual(["E_PLUGIN", expect.stringContaining("context.into")]);
+  });
+});
+
+describe("loading a plugin", () => {
+  const load = (module: string): Promise<Outcome> =>
+    workspace.run(["storage", "export", "--database", "missing.db", "--output", "x.json", "--plugin", module]);
+
+  it.each([
+    ["./missing.mjs", "", "Cannot find module"],
+    ["no-such-package", "", "no-such-package"],
+    ["./syntax.mjs", "export default {", "SyntaxError|Unexpected"],
+    ["./throws.mjs", "throw new Error('on load');", "on load"],
+    ["./none.mjs", "export const x = 1;", "no default export"],
+    ["./nameless.mjs", "export default { transform() {} };", "name"],
+    ["./idle.mjs", "export default { name: 'idle' };", "transform is no function"],
+    ["./section.mjs", "export default { name: 'x', sections: ['nowhere'], transform() {} };", "nowhere"],
+    ["./emits.mjs", "export default { name: 'x', emits: ['nowhere'], transform() {} };", "nowhere"],
+    ['./plain.mjs:{"a":1}', "export default { name: 'x', transform() {} };", "takes no options"],
+    [
+      './strict.mjs:{"a":1}',
+      "export default { name: 'x', options: { parse() { throw new Error('a is odd'); } }, transform() {} };",
+      "a is odd",
+    ],
+  ])("%s is refused before anything is opened", async (module, text, reason) => {
+    if (text !== "") writeFileSync(workspace.path(module.replace(/:\{.*/, "")), text);
+    const { status, stderr } = await load(module);
+    expect([status, stderr]).toEqual([2, expect.stringContaining("[E_PLUGIN_LOAD]")]);
+    expect(stderr).toMatch(new RegExp(reason));
+  });
+
+  it("says that options are no JSON", async () => {
+    const { status, stderr } = await load("./x.mjs:{a:1}");
+    expect([status, stderr]).toEqual([2, expect.stringContaining("not valid JSON [E_USAGE]")]);
+  });
+
+  it("finds packages of the user's project, of either kind, and paths of its config.toml", async () => {
+    using own = createWorkspace();
+    const tag = (name: string): string =>
+      `export default { name: "${name}", sections: ["kv_store"], transform: (r) => ({ ...r, key: r.key + "${name}" }) };`;
+    for (const [name, manifest] of [
+      ["esm", { type: "module", exports: { ".": { types: "./x.d.ts", import: "./index.js" }, "./sub": "./sub.js" } }],
+      ["@scope/main", { type: "module", main: "index.js" }],
+    ] as const) {
+      mkdirSync(own.path(`node_modules/${name}`), { recursive: true });
+      writeFileSync(own.path(`node_modules/${name}/package.json`), JSON.stringify({ name, ...manifest }));
+      writeFileSync(own.path(`node_modules/${name}/index.js`), tag(`<${name}>`));
+      writeFileSync(own.path(`node_modules/${name}/sub.js`), tag(`<${name}/sub>`));
+    }
+    mkdirSync(own.path("settings"));
+    writeFileSync(own.path("settings/mine.mjs"), tag("<mine>"));
+    writeFileSync(
+      own.path("settings/config.toml"),
+      "[transforms]\non = ['export']\n[[transforms.steps]]\nplugin = './mine.mjs'\n",
+    );
+    const plugins = ["esm", "esm/sub", "@scope/main"].flatMap((name) => ["--plugin", name]);
+    await own.must(["storage", "export", "--database", source, "--output", "x.json", ...plugins], {
+      env: { LLMSPELL_CONFIG: own.path("settings/config.toml") },
+    });
+    for (const { key } of dataOf(own.path("x.json"))["kv_store"])
+      expect(key).toMatch(/<mine><esm><esm\/sub><@scope\/main>$/);
+  });
+});
