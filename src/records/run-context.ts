@@ -1,6 +1,7 @@
 /** What one run of a pipeline shares with its source, transforms and sink. */
 import type { RecordKind } from "../catalog/index.js";
 import type { StorageError } from "../errors.js";
+import type { RecordBatch } from "./record-batch.js";
 
 /** A record that cannot go on. */
 export interface Rejection {
@@ -21,6 +22,11 @@ export interface RunContext {
   reject(rejection: Rejection): Promise<void>;
   /** Whether a record of the kind was rejected in this run, by its key as `describeKey` gives it (kept for parent kinds). */
   isRejected(path: string, key: string): boolean;
+  /**
+   * A transform calls it for each record that it drops on purpose, as the record came in, before it asks for the next
+   * batch. Not for rejected records.
+   */
+  dropped?(batch: RecordBatch, row: number): void;
   /** One line for the user, on stderr; the same line is shown once. */
   warn(message: string): void;
 }
