@@ -161,12 +161,12 @@ export class DocumentReader {
     const { walker } = this;
     if (!(await walker.enterObject("data"))) return;
     for await (const key of walker.keys("data")) {
-      if (this.foundAll(options)) return;
       const kind = options.catalog.byPath.get(key);
       if (kind !== undefined) yield* this.readArray(kind, options, context);
       else if (options.catalog.kinds.some(({ path }) => path.startsWith(`${key}.`)))
         yield* this.readSection(key, options, context);
       else await this.skipUnknown(key, options, context);
+      if (this.foundAll(options)) return;
     }
   }
 
@@ -183,11 +183,11 @@ export class DocumentReader {
     const { walker } = this;
     if (!(await walker.enterObject(section))) return;
     for await (const key of walker.keys(section)) {
-      if (this.foundAll(options)) return;
       const path = `${section}.${key}`;
       const kind = options.catalog.byPath.get(path);
       if (kind !== undefined) yield* this.readArray(kind, options, context);
       else await this.skipUnknown(path, options, context);
+      if (this.foundAll(options)) return;
     }
   }
 
