@@ -20,6 +20,7 @@ describe.each([
   ["in memory", 1_000_000],
   ["in a file, in runs of 100", 100],
   ["in a file, in runs of 1", 1],
+  ["in memory, after runs of 1000 in a file", 1000],
 ])("a set of keys %s", (_name, keysInMemory) => {
   it("holds the keys that were added, once each, and no others", async () => {
     const set = await setOf([...numbers(0, 3000), ...numbers(1000, 2000)], keysInMemory);
