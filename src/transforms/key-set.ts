@@ -14,12 +14,17 @@ const PAGE_KEYS = 256;
 /** By a key's first byte. Digests are spread evenly, so a partition of 100 million keys is 6 MB. */
 const PARTITIONS = 256;
 
+/** Sorted keys in the spool: where they begin, and where the partitions end, in keys. */
+interface Run {
+  readonly start: number;
+  readonly ends: Uint32Array;
+}
+
 /** Collects keys, in any order, also more than once. */
 export class KeyCollector {
   private keys = Buffer.allocUnsafeSlow(64 * WIDTH);
   private count = 0;
-  /** Sorted runs: where each begins in the spool, and where its partitions end, in keys. */
-  private readonly runs: { readonly start: number; readonly ends: Uint32Array }[] = [];
+  private readonly runs: Run[] = [];
   private spool: Spool | undefined;
 
   constructor(private readonly keysInMemory: number = KEYS_IN_MEMORY) {}
@@ -46,19 +51,19 @@ export class KeyCollector {
     const set = new KeySet();
     try {
       if (this.spool === undefined) {
-        await set.append(this.sorted(), false);
+        set.append(this.sorted());
         return set;
       }
       await this.spill();
       const total = this.runs.reduce((sum, { ends }) => sum + (ends[PARTITIONS - 1] as number), 0);
-      const toFile = total > this.keysInMemory * FINISHED_FACTOR;
-      const parts: Buffer[] = [];
+      if (total > this.keysInMemory * FINISHED_FACTOR) await set.moveToFile();
+      else set.reserve(total);
+      let partitionKeys = Buffer.alloc(0);
       for (let partition = 0; partition < PARTITIONS; partition++) {
-        const keys = sortKeys(this.readPartition(this.spool, partition));
-        if (toFile) await set.append(keys, true);
-        else parts.push(keys);
+        const count = this.runs.reduce((sum, run) => sum + countOf(run, partition), 0);
+        if (count * WIDTH > partitionKeys.length) partitionKeys = Buffer.allocUnsafeSlow(count * WIDTH * 2);
+        set.append(sortKeys(this.readPartition(this.spool, partition, partitionKeys)));
       }
-      if (!toFile) await set.append(Buffer.concat(parts), false);
       return set;
     } catch (error) {
       await set.close();
@@ -88,19 +93,25 @@ export class KeyCollector {
     for (let partition = 1; partition < PARTITIONS; partition++)
       ends[partition] = Math.max(ends[partition] as number, ends[partition - 1] as number);
     this.runs.push({ start: this.spool.length, ends });
-    await this.spool.append(keys);
+    this.spool.appendNow(keys);
     this.count = 0;
   }
 
-  private readPartition(spool: Spool, partition: number): Buffer {
-    const parts = this.runs.map(({ start, ends }) => {
-      const from = partition === 0 ? 0 : (ends[partition - 1] as number);
-      const part = Buffer.allocUnsafe(((ends[partition] as number) - from) * WIDTH);
-      spool.readNow(part, start + from * WIDTH);
-      return part;
-    });
-    return Buffer.concat(parts);
+  /** The partition's keys of all runs, in the memory given. */
+  private readPartition(spool: Spool, partition: number, memory: Buffer): Buffer {
+    let length = 0;
+    for (const run of this.runs) {
+      const from = partition === 0 ? 0 : (run.ends[partition - 1] as number);
+      const part = memory.subarray(length, length + countOf(run, partition) * WIDTH);
+      spool.readNow(part, run.start + from * WIDTH);
+      length += part.length;
+    }
+    return memory.subarray(0, length);
   }
+}
+
+function countOf({ ends }: Run, partition: number): number {
+  return (ends[partition] as number) - (partition === 0 ? 0 : (ends[partition - 1] as number));
 }
 
 /** A set of keys, sorted: in memory, or in pages of a temporary file of which the first key of each is in memory. */
@@ -109,24 +120,43 @@ export class KeySet {
   size = 0;
   /** Without a spool: all keys. Else the first key of each page. */
   private index = Buffer.alloc(0);
+  private memory = Buffer.alloc(0);
   private spool: Spool | undefined;
   private readonly page = Buffer.allocUnsafe(PAGE_KEYS * WIDTH);
   private pageNumber = -1;
 
-  /** Adds sorted keys that come after all that are there. */
-  async append(keys: Buffer, toFile: boolean): Promise<void> {
-    if (!toFile) {
-      this.index = Buffer.concat([this.index, keys]);
+  /** What is appended from now on goes to a file. Of an empty set. */
+  async moveToFile(): Promise<void> {
+    this.spool = await Spool.create();
+  }
+
+  /** So many keys will come, or fewer. */
+  reserve(count: number): void {
+    if (count * WIDTH > this.memory.length) {
+      const grown = Buffer.allocUnsafeSlow(count * WIDTH);
+      this.index.copy(grown);
+      this.memory = grown;
+    }
+  }
+
+  /** Adds sorted keys that come after all that are there; they are copied. E_DISK_FULL, E_IO. */
+  append(keys: Buffer): void {
+    if (this.spool === undefined) {
+      this.remember(keys);
     } else {
-      this.spool ??= await Spool.create();
-      await this.spool.append(keys);
-      const firsts: Buffer[] = [this.index];
+      this.spool.appendNow(keys);
       const ahead = (PAGE_KEYS - (this.size % PAGE_KEYS)) % PAGE_KEYS;
       for (let at = ahead * WIDTH; at < keys.length; at += PAGE_KEYS * WIDTH)
-        firsts.push(keys.subarray(at, at + WIDTH));
-      this.index = Buffer.concat(firsts);
+        this.remember(keys.subarray(at, at + WIDTH));
     }
     this.size += keys.length / WIDTH;
+  }
+
+  private remember(keys: Buffer): void {
+    const { length } = this.index;
+    if (length + keys.length > this.memory.length) this.reserve(Math.ceil(((length + keys.length) * 2) / WIDTH));
+    keys.copy(this.memory, length);
+    this.index = this.memory.subarray(0, length + keys.length);
   }
 
   has(key: Buffer): boolean {
@@ -142,6 +172,7 @@ export class KeySet {
   async without(other: KeySet): Promise<KeySet> {
     const rest = new KeySet();
     try {
+      if (this.spool !== undefined) await rest.moveToFile();
       const pages = this.spool === undefined ? 1 : this.index.length / WIDTH;
       for (let number = 0; number < pages; number++) {
         const page = this.spool === undefined ? this.index : this.readPage(this.spool, number);
@@ -150,7 +181,7 @@ export class KeySet {
           const key = page.subarray(at, at + WIDTH);
           if (!other.has(key)) kept.push(key);
         }
-        await rest.append(Buffer.concat(kept), this.spool !== undefined);
+        rest.append(Buffer.concat(kept));
       }
       return rest;
     } catch (error) {
@@ -163,6 +194,7 @@ export class KeySet {
     await this.spool?.close();
     this.spool = undefined;
     this.index = Buffer.alloc(0);
+    this.memory = Buffer.alloc(0);
   }
 
   private readPage(spool: Spool, number: number): Buffer {
@@ -193,13 +225,20 @@ function lastUpTo(keys: Buffer, key: Buffer): number {
   return low - 1;
 }
 
-/** Sorted and without duplicates, in new memory. */
+/** Memory for sorting: it would be garbage after each run. */
+let sorted = Buffer.alloc(0);
+let sortedOrder = new Float64Array(0);
+
+/** Sorted and without duplicates; valid until the next call. */
 function sortKeys(keys: Buffer): Buffer {
   const count = keys.length / WIDTH;
-  const sorted = Buffer.allocUnsafeSlow(keys.length);
+  if (keys.length > sorted.length) {
+    sorted = Buffer.allocUnsafeSlow(keys.length);
+    sortedOrder = new Float64Array(count);
+  }
+  const order = sortedOrder.subarray(0, count);
   // A native sort of numbers: the leading bits of each key, and behind them its index.
   const indexSpan = 2 ** Math.max(5, Math.ceil(Math.log2(Math.max(2, count))));
-  const order = new Float64Array(count);
   for (let i = 0; i < count; i++)
     order[i] = Math.floor(keys.readUIntBE(i * WIDTH, 6) / (indexSpan / 32)) * indexSpan + i;
   order.sort();
