@@ -158,6 +158,12 @@ function createLink(child: RecordKind, parent: RecordKind, foreignKey: ForeignKe
   };
 }
 
+/** The batch that a transform has at hand, and which of its rows it has told to be dropped. */
+interface GivenBatch {
+  batch: RecordBatch | undefined;
+  dropped: Uint8Array;
+}
+
 class Stage {
   /** A record was dropped after its children had come. */
   isLate = false;
@@ -171,8 +177,7 @@ class Stage {
   /** The first pass: learns what is dropped here. */
   watch(batches: Batches, context: RunContext): Batches {
     if (this.links.length === 0) return this.transform.apply(batches, context);
-    /** Keys named by the records dropped since the last batch, by link. */
-    const justDropped = new Map<Link, string[]>();
+    const given: GivenBatch = { batch: undefined, dropped: new Uint8Array(0) };
     const dropped = (batch: RecordBatch, row: number): void => {
       for (const link of this.links) {
         if (link.learntFrom !== batch.kind) continue;
@@ -180,29 +185,29 @@ class Stage {
         if (key === undefined) continue;
         if (link.doomed !== undefined) this.isLate = true;
         link.dropped.add(key);
-        const keys = justDropped.get(link) ?? [];
-        keys.push(key.toString("latin1"));
-        justDropped.set(link, keys);
       }
+      if (batch === given.batch) given.dropped[row] = 1;
     };
-    const input = this.feed(batches, justDropped, dropped);
+    const input = this.feed(batches, given, dropped);
     return this.transform.apply(input, { ...context, dropped });
   }
 
   private async *feed(
     batches: Batches,
-    justDropped: Map<Link, string[]>,
+    given: GivenBatch,
     dropped: (batch: RecordBatch, row: number) => void,
   ): AsyncGenerator<RecordBatch> {
     for await (const batch of batches) {
       const kept = await this.withoutDoomed(batch, dropped);
-      justDropped.clear();
+      given.batch = kept;
+      if (given.dropped.length < batch.rows) given.dropped = new Uint8Array(batch.rows);
+      given.dropped.fill(0);
       if (kept === undefined) await batch.large?.discard();
       // The transform has told of all that it drops when it asks for the next batch.
       else yield kept;
       for (const link of this.links) {
         if (link.learntFrom !== batch.kind) continue;
-        if (kept !== undefined && link.unlessKept) keepOthers(link, kept, justDropped.get(link) ?? []);
+        if (kept !== undefined && link.unlessKept) keepOthers(link, kept, given.dropped);
         await link.dropped.settle();
         await link.kept.settle();
       }
@@ -290,15 +295,9 @@ function isDoomed(link: Link, batch: RecordBatch, row: number): boolean {
 }
 
 /** What the records of the batch name that were not dropped. */
-function keepOthers(link: Link, batch: RecordBatch, dropped: string[]): void {
-  const left = new Map<string, number>();
-  for (const key of dropped) left.set(key, (left.get(key) ?? 0) + 1);
+function keepOthers(link: Link, batch: RecordBatch, dropped: Uint8Array): void {
   for (let row = 0; row < batch.rows; row++) {
-    const key = link.key(batch, row);
-    if (key === undefined) continue;
-    const text = left.size === 0 ? "" : key.toString("latin1");
-    const count = left.get(text) ?? 0;
-    if (count > 0) left.set(text, count - 1);
-    else link.kept.add(key);
+    const key = dropped[row] === 1 ? undefined : link.key(batch, row);
+    if (key !== undefined) link.kept.add(key);
   }
 }

@@ -173,15 +173,17 @@ export class KeySet {
     const rest = new KeySet();
     try {
       if (this.spool !== undefined) await rest.moveToFile();
+      let kept = Buffer.alloc(0);
       const pages = this.spool === undefined ? 1 : this.index.length / WIDTH;
       for (let number = 0; number < pages; number++) {
         const page = this.spool === undefined ? this.index : this.readPage(this.spool, number);
-        const kept: Buffer[] = [];
+        let length = 0;
+        if (page.length > kept.length) kept = Buffer.allocUnsafeSlow(page.length);
         for (let at = 0; at < page.length; at += WIDTH) {
           const key = page.subarray(at, at + WIDTH);
-          if (!other.has(key)) kept.push(key);
+          if (!other.has(key)) length += key.copy(kept, length);
         }
-        rest.append(Buffer.concat(kept));
+        rest.append(kept.subarray(0, length));
       }
       return rest;
     } catch (error) {
