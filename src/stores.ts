@@ -210,7 +210,8 @@ export async function createSource(location: StoreLocation, options: SourceOptio
 
 /** An SQLite target is created and migrated when the run begins to write. */
 export async function createSink(location: StoreLocation, options: SinkOptions): Promise<Sink> {
-  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, force, vectors, producer } = options;
+  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, force, vectors, producer } =
+    options;
   const shared = catalog === undefined ? {} : { catalog };
   const load = {
     ...shared,
