@@ -46,7 +46,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
       await migrateSqlite(working, { signal: context.signal });
-      const sink = createSqliteSink({ ...options, path: working });
+      const sink = createSqliteSink({ ...options, path: working, ownFile: working !== path });
       inner = sink;
       await sink.open(header, context);
     },
@@ -57,8 +57,8 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
       if (inner === undefined) throw new Error("the sink is not open");
       const report = await inner.finish();
       if (working === path || dryRun) return report;
-      // Closed, so that the write-ahead log is in the file.
       await inner.abort();
+      await sync(working, "r+");
       if (existsSync(path)) {
         throw new StorageError("E_LOCKED", `another process created ${path} during the import`, {
           hint: "Import again.",
@@ -67,7 +67,8 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
       refuseLeftovers(path);
       renameSync(working, path);
       working = path;
-      await syncFolder(dirname(path));
+      // Some file systems cannot sync a folder; the database is there all the same.
+      await sync(dirname(path), "r").catch(() => undefined);
       return report;
     },
     async abort() {
@@ -102,11 +103,13 @@ function refuseLeftovers(path: string): void {
   }
 }
 
-/** Makes the new name durable. Some file systems cannot sync a folder; the database is there all the same. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  await handle.sync().catch(() => undefined);
-  await handle.close();
+async function sync(path: string, flags: string): Promise<void> {
+  const handle = await open(path, flags);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 function needsMigration(path: string): boolean {

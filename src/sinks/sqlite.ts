@@ -20,6 +20,11 @@ export interface SqliteSinkOptions {
   readonly dryRun?: boolean | undefined;
   /** The shape of embedding tables that are not there yet. Default "blob". */
   readonly vectorsAs?: "blob" | "vec0" | undefined;
+  /**
+   * The file is this run's own: nobody else knows it, and a run that fails throws it away. It is written without a
+   * write-ahead log (once instead of twice) and is not yet on the disk when `finish` resolves: sync it. Default false.
+   */
+  readonly ownFile?: boolean | undefined;
 }
 
 /**
@@ -60,7 +65,7 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
     name: `sqlite:${options.path}`,
     open: (_header, context) =>
       coded(async () => {
-        database = openSqliteForWriting(options.path);
+        database = openSqliteForWriting(options.path, { unsafe: options.ownFile === true });
         load = new Load(database, catalog, context, {
           onConflict: options.onConflict ?? "update",
           onOrphan: options.onOrphan ?? "error",
@@ -78,8 +83,9 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
         const current = running();
         await settleOrphans(current, writers);
         const notes = raiseCounters(current, writers);
-        current.restore();
+        await current.restore();
         current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
+        if (options.ownFile) current.database.pragma("journal_mode = WAL");
         return { counts: new Map([...writers].map(([path, { counts }]) => [path, counts])), notes };
       }),
     async abort() {

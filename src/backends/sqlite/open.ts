@@ -97,7 +97,10 @@ export function openSqliteForReading(path: string): Database.Database {
  * Opens a database to write it; foreign keys are not enforced on this connection (the sinks check them themselves).
  * E_STORE_NOT_FOUND (unless `create`), E_PERMISSION, E_READ_ONLY, E_NOT_A_DATABASE, E_LOCKED.
  */
-export function openSqliteForWriting(path: string, options: { create?: boolean } = {}): Database.Database {
+export function openSqliteForWriting(
+  path: string,
+  options: { create?: boolean; unsafe?: boolean } = {},
+): Database.Database {
   const real = options.create && !existsSync(path) ? resolve(path) : locate(path);
   const target = existsSync(real) ? real : dirname(real);
   if (!may(target, constants.W_OK) || !may(dirname(real), constants.W_OK))
@@ -108,7 +111,8 @@ export function openSqliteForWriting(path: string, options: { create?: boolean }
     configure(database);
     database.pragma("foreign_keys = OFF");
     // Under NORMAL a commit to the write-ahead log is not on the disk while another process has the database open.
-    database.pragma("synchronous = FULL");
+    database.pragma(`synchronous = ${options.unsafe ? "OFF" : "FULL"}`);
+    if (options.unsafe) database.pragma("journal_mode = MEMORY");
     loadVectorExtension(database);
     return database;
   } catch (error) {
