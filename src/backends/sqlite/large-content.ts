@@ -9,7 +9,7 @@ import type { Database } from "./open.js";
 import { quoted, release } from "./table.js";
 
 /** Up to here the driver's copy is cheaper than a temporary file. Bytes. */
-const COPIED_BYTES = 16 * LARGE_VALUE_BYTES;
+const COPIED_BYTES = 8 * LARGE_VALUE_BYTES;
 
 /** The content of a row, of so many bytes; a chunk is valid until the next is asked for. E_DISK_FULL, E_IO. */
 export type LargeContentReader = (rowid: bigint, length: bigint) => AsyncGenerator<Buffer, void, undefined>;
