@@ -1,7 +1,7 @@
 /** Writes an SQLite database: one transaction, all or nothing. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { raiseCounters } from "../backends/sqlite/counters.js";
-import { fromSqliteError } from "../backends/sqlite/errors.js";
+import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { settleOrphans } from "../backends/sqlite/foreign-keys.js";
 import { Load } from "../backends/sqlite/load.js";
 import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
@@ -57,7 +57,8 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
     try {
       return await work();
     } catch (error) {
-      throw load?.context.signal.aborted ? error : fromSqliteError(error);
+      if (load?.context.signal.aborted) throw error;
+      throw fromSqliteError(database === undefined ? error : unhidden(error, database));
     }
   };
 
