@@ -8,6 +8,8 @@ import { Spool } from "../../document/spool.js";
 import type { Database } from "./open.js";
 import { quoted, release } from "./table.js";
 
+/** A multiple of three: base64 is made of it without a rest that has to be joined to the next chunk. Bytes. */
+const CHUNK_BYTES = 3 * 65536;
 /** Up to here the driver's copy is cheaper than a temporary file. Bytes. */
 const COPIED_BYTES = 8 * LARGE_VALUE_BYTES;
 
@@ -32,7 +34,7 @@ export function createLargeContentReader(database: Database, table: string, fiel
   return async function* (rowid, length) {
     if (length <= COPIED_BYTES) {
       const content = whole.get(rowid) as Buffer;
-      for (let at = 0; at < content.length; at += LARGE_VALUE_BYTES) yield content.subarray(at, at + LARGE_VALUE_BYTES);
+      for (let at = 0; at < content.length; at += CHUNK_BYTES) yield content.subarray(at, at + CHUNK_BYTES);
       release(content);
       return;
     }
@@ -42,7 +44,7 @@ export function createLargeContentReader(database: Database, table: string, fiel
       database.prepare(select).get(BigInt(Math.ceil(Number(length) / LARGE_VALUE_BYTES)), rowid);
       spool = undefined;
       const reader = pieces.reader();
-      const chunk = Buffer.allocUnsafeSlow(LARGE_VALUE_BYTES);
+      const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
       for (let count = await reader.read(chunk, 0); count > 0; count = await reader.read(chunk, 0))
         yield chunk.subarray(0, count);
     } finally {
