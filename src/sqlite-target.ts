@@ -50,7 +50,8 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
       await migrateSqlite(working, { signal: context.signal });
-      const sink = createSqliteSink({ ...options, path: working, ownFile: working !== path });
+      // Without a log the pages that it changes are kept in memory: a new file has few, the copy of another may have many.
+      const sink = createSqliteSink({ ...options, path: working, ownFile: working !== path && !existsSync(path) });
       inner = sink;
       await sink.open(header, context);
       if (working !== path && !dryRun) disk = new EarlySync(await open(working, "r+"));
