@@ -56,7 +56,7 @@ function orderTerms(database: Database, kind: RecordKind, deriveUuids: boolean):
 
 /** All lower case and of one length: then the texts sort as the UUIDs do. */
 function isUniformlySpelled(database: Database, table: string, column: string): boolean {
-  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} GLOB '*[A-Z]*') FROM ${quoted(table)}`;
+  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} <> lower(${column}) COLLATE BINARY) FROM ${quoted(table)}`;
   const [shortest, longest, capitals] = database.prepare(query).raw().get() as (number | null)[];
   return shortest === longest && capitals !== 1;
 }
