@@ -12,7 +12,7 @@ import type { JsonWalker } from "./json-walker.js";
 import { RecordReader, type RecordReaderOptions, type TakenValue } from "./record-reader.js";
 import { RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";
 import type { Spool } from "./spool.js";
-import { LARGE_TOKEN_BYTES, SpooledBase64 } from "./spooled-base64.js";
+import { LARGE_TOKEN_BYTES, SpooledBase64, SpooledBase64Memory } from "./spooled-base64.js";
 
 /** Why the synchronous loop stopped. */
 type Pause = "more" | "full" | "end" | "rejected" | "large" | "no object" | "enough";
@@ -32,6 +32,7 @@ export class ArrayReader {
   /** What was taken out of it, the index where it stood behind the record's start, and its value for the batch. */
   private spooled: SpooledBase64 | undefined;
   private spooledAt = 0;
+  private memory: SpooledBase64Memory | undefined;
   private taken: TakenValue | undefined;
   private rejection: { error: StorageError; start: number; end: number } | undefined;
 
@@ -163,7 +164,8 @@ export class ArrayReader {
     const { window, walker } = this;
     const spool = await this.openSpool();
     await spool.clear();
-    const spooled = new SpooledBase64(spool);
+    this.memory ??= new SpooledBase64Memory();
+    const spooled = new SpooledBase64(spool, this.memory);
     this.spooledAt = this.largeStart + 1 - window.position;
     for (let done = false; !done; ) {
       const start = window.position + this.spooledAt;
