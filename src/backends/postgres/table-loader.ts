@@ -96,8 +96,7 @@ export class TableLoader {
   /** True when the table is empty: then nobody else can write to it until the end. */
   private async holdEmptyTable(): Promise<boolean> {
     const { connection, table } = this;
-    await connection.query("SAVEPOINT empty_table");
-    await connection.query(`LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
+    await connection.query(`SAVEPOINT empty_table; LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
     const { rows } = await connection.query<{ filled: boolean }>(`SELECT EXISTS (SELECT FROM ${table.name}) AS filled`);
     const empty = rows[0]?.filled === false;
     // Rolling back frees the lock: a merge takes it again, at the end.

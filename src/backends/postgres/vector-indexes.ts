@@ -32,6 +32,7 @@ export class VectorIndexes {
 
   /** Drops the table's vector indexes. None where the role may not, or where a reader does not let go of the table. */
   static async drop(connection: PostgresConnection, table: TargetTable): Promise<VectorIndexes> {
+    if (!table.kind.fields.some(({ type }) => type === "vector")) return new VectorIndexes(connection, table, []);
     const { rows } = await connection.query<{ name: string; definition: string }>(INDEXES, [table.oid]);
     if (rows.length === 0 || !table.owned) return new VectorIndexes(connection, table, []);
     const names = rows.map(({ name }) => `${SCHEMA}.${quote(name)}`);
