@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import pg from "pg";
 import {
   connectPostgres,
   type PostgresConnector,
@@ -8,7 +9,6 @@ import {
 import { migratePostgres } from "../../src/schema/migrator.js";
 import { createPostgresSink } from "../../src/sinks/postgres.js";
 import { createPostgresSource } from "../../src/sources/postgres.js";
-import { withClient } from "../helpers/content-digest.js";
 import { createTestDatabase } from "../helpers/postgres-server.js";
 import { type StoreFactory, type TestStore, temporaryFolder } from "./store.js";
 
@@ -28,7 +28,7 @@ const CLEAR_POSTGRES = `
     LOOP
       EXECUTE 'DELETE FROM ' || name;
     END LOOP;
-    IF (SELECT count(*) FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass) > 40 THEN
+    IF (SELECT count(*) FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass) > 15 THEN
       FOR name IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass LOOP
         EXECUTE 'DROP TABLE ' || name;
       END LOOP;
@@ -39,6 +39,7 @@ const CLEAR_POSTGRES = `
 function postgresBackedStore(
   target: PostgresTarget,
   mode: "auto" | "copy" | "cursor",
+  clear: () => Promise<void>,
   close: () => Promise<void>,
 ): TestStore {
   const connect: PostgresConnector = () => connectPostgres(target);
@@ -46,18 +47,7 @@ function postgresBackedStore(
     ...("url" in target ? { url: target.url } : {}),
     source: (limits = {}) => createPostgresSource({ connect, name: "postgres", mode, ...limits }),
     sink: (options = {}) => createPostgresSink({ connect, name: "postgres", ...options }),
-    clear: async () => {
-      if ("url" in target) {
-        await withClient(target.url, (client) => client.query(CLEAR_POSTGRES));
-        return;
-      }
-      const connection = await connect();
-      try {
-        await connection.query(CLEAR_POSTGRES);
-      } finally {
-        await connection.close();
-      }
-    },
+    clear,
     close,
   };
 }
@@ -75,7 +65,14 @@ function serverStore(mode: "copy" | "cursor"): StoreFactory {
       } finally {
         await connection.close();
       }
-      return postgresBackedStore(target, mode, database.drop);
+      // One session for all: a new one would load and plan everything anew each time.
+      const client = new pg.Client({ connectionString: database.url });
+      await client.connect();
+      const clear = async (): Promise<void> => void (await client.query(CLEAR_POSTGRES));
+      return postgresBackedStore(target, mode, clear, async () => {
+        await client.end();
+        await database.drop();
+      });
     },
   };
 }
@@ -95,6 +92,14 @@ export const pgliteStore: StoreFactory = {
     } finally {
       await connection.close();
     }
-    return postgresBackedStore(target, "auto", async () => rmSync(folder, { recursive: true, force: true }));
+    const clear = async (): Promise<void> => {
+      const connection = await connectPostgres(target);
+      try {
+        await connection.query(CLEAR_POSTGRES);
+      } finally {
+        await connection.close();
+      }
+    };
+    return postgresBackedStore(target, "auto", clear, async () => rmSync(folder, { recursive: true, force: true }));
   },
 };
