@@ -1,6 +1,7 @@
-import { rmSync } from "node:fs";
+import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
+import { afterAll } from "vitest";
 import {
   connectPostgres,
   type PostgresConnector,
@@ -16,7 +17,7 @@ import { type StoreFactory, type TestStore, temporaryFolder } from "./store.js";
  * Empties every table of schema llmspell that holds records, and drops all large objects. DELETE without triggers is far
  * cheaper than TRUNCATE for a few rows. Partitions of event_log stay until there are many.
  */
-const CLEAR_POSTGRES = `
+export const CLEAR_POSTGRES = `
   DO $$
   DECLARE name regclass;
   BEGIN
@@ -80,18 +81,31 @@ function serverStore(mode: "copy" | "cursor"): StoreFactory {
 export const postgresStore = serverStore("copy");
 export const postgresCursorStore = serverStore("cursor");
 
+let template: string | undefined;
+afterAll(() => template && rmSync(template, { recursive: true, force: true }));
+
+/** Makes an embedded database that is migrated and otherwise untouched. The first takes seconds, its copies do not. */
+async function createEmbedded(directory: string): Promise<void> {
+  if (template === undefined) {
+    const folder = temporaryFolder();
+    const connection = await connectPostgres({ pglite: folder }, { create: true });
+    try {
+      await migratePostgres(connection);
+    } finally {
+      await connection.close();
+    }
+    template = folder;
+  }
+  cpSync(template, directory, { recursive: true });
+}
+
 export const pgliteStore: StoreFactory = {
   name: "pglite",
   database: true,
   async open() {
     const folder = temporaryFolder();
     const target = { pglite: join(folder, "database") };
-    const connection = await connectPostgres(target, { create: true });
-    try {
-      await migratePostgres(connection);
-    } finally {
-      await connection.close();
-    }
+    await createEmbedded(target.pglite);
     const clear = async (): Promise<void> => {
       const connection = await connectPostgres(target);
       try {
