@@ -198,8 +198,8 @@ async function prepareSession(connection: OpenConnection): Promise<void> {
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET client_encoding = 'UTF8'",
   );
   await connection.query(
-    `SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN
-      ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')`,
+    `SELECT set_config(name, '0', false) FROM unnest(ARRAY['statement_timeout', 'idle_in_transaction_session_timeout',
+       'idle_session_timeout', 'transaction_timeout']) AS name WHERE current_setting(name, true) IS NOT NULL`,
   );
   if (connection.embedded) return;
   // Servers before 14, and systems that cannot look at a busy socket, do without.

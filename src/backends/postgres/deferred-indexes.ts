@@ -92,34 +92,43 @@ interface Index {
 
 export class DeferredIndexes {
   private readonly dropped: Index[] = [];
+  /** Indexes that may still be dropped; undefined until they are looked up. */
+  private candidates: readonly Index[] | undefined;
 
-  private constructor(
+  constructor(
     private readonly connection: PostgresConnection,
     private readonly table: TargetTable,
-    private candidates: readonly Index[],
-  ) {}
-
-  /** Looks which indexes of the table may be deferred: none where the policy is "never" or the role is not the owner. */
-  static async of(connection: PostgresConnection, table: TargetTable, policy: DeferPolicy): Promise<DeferredIndexes> {
-    if (policy === "never" || !table.owned) return new DeferredIndexes(connection, table, []);
-    const { rows } = await connection.query<IndexRow>(INDEXES, [table.oid]);
-    const candidates = rows
-      .filter((row) => refusesNoRecord(row, table.kind))
-      .map(({ name, definition, method }) => ({ name, definition, class: classOf(method) }));
-    return new DeferredIndexes(connection, table, candidates);
+    private readonly policy: DeferPolicy,
+  ) {
+    if (policy === "never" || !table.owned) this.candidates = [];
   }
 
-  /** Whether some are left that a load of so many rows into the empty table should drop. */
-  isWorthwhile(rows: number): boolean {
-    return this.candidates.length > 0 && rows >= LEAST_ROWS;
+  /** Before the first row of a table that is empty: what costs too much to be kept up for any number of rows. */
+  async dropForEmptyTable(): Promise<void> {
+    if (this.policy === "always") await this.drop(["vector", "other"]);
+    else if (this.table.kind.fields.some(({ type }) => type === "vector")) await this.drop(["vector"]);
   }
 
-  /** Drops those of the class (all without one), unless a reader does not let go of the table or locks are short. */
-  async drop(only?: IndexClass): Promise<void> {
-    const chosen = this.candidates.filter((index) => only === undefined || index.class === only);
+  /** Before a row that makes so many in a table that was empty. */
+  async dropForRows(rows: number): Promise<void> {
+    if (rows >= LEAST_ROWS) await this.drop(["other"]);
+  }
+
+  /** Before a merge that changes so many rows: drops what is then cheaper to build anew ("always": everything). */
+  async dropForMerge(changed: number): Promise<void> {
+    if (this.policy === "always") return this.drop(["vector", "other"]);
+    if (changed < LEAST_ROWS) return;
+    for (const one of ["vector", "other"] as const)
+      if (await this.hasAtMost(changed / REBUILD_SHARE[one])) await this.drop([one]);
+  }
+
+  /** Drops those of the classes, unless a reader does not let go of the table or locks are short. */
+  private async drop(classes: readonly IndexClass[]): Promise<void> {
+    const { connection, table } = this;
+    this.candidates ??= await this.findCandidates();
+    const chosen = this.candidates.filter((index) => classes.includes(index.class));
     if (chosen.length === 0) return;
     this.candidates = this.candidates.filter((index) => !chosen.includes(index));
-    const { connection, table } = this;
     if (table.kind.postgres.partitionedBy !== undefined && (await this.countPartitions()) > MOST_PARTITIONS) return;
     await connection.query("SAVEPOINT indexes; SET LOCAL lock_timeout = '1s'");
     try {
@@ -132,13 +141,11 @@ export class DeferredIndexes {
     }
   }
 
-  /** Before a merge that changes so many rows: drops what is then cheaper to build anew ("always": everything). */
-  async dropForMerge(changed: number, policy: DeferPolicy): Promise<void> {
-    for (const one of ["vector", "other"] as const) {
-      if (!this.candidates.some((index) => index.class === one)) continue;
-      if (policy === "always" || (changed >= LEAST_ROWS && (await this.hasAtMost(changed / REBUILD_SHARE[one]))))
-        await this.drop(one);
-    }
+  private async findCandidates(): Promise<readonly Index[]> {
+    const { rows } = await this.connection.query<IndexRow>(INDEXES, [this.table.oid]);
+    return rows
+      .filter((row) => refusesNoRecord(row, this.table.kind))
+      .map(({ name, definition, method }) => ({ name, definition, class: classOf(method) }));
   }
 
   private async hasAtMost(rows: number): Promise<boolean> {

@@ -57,7 +57,7 @@ export class TableLoader {
   readonly kind: RecordKind;
   readonly largeObjects: LargeObjectWriter;
   readonly partitions: MonthPartitions | undefined;
-  private indexes: DeferredIndexes | undefined;
+  private readonly indexes: DeferredIndexes;
   private readonly connection: PostgresConnection;
   private readonly columns: string;
   private ordinal = 0n;
@@ -78,33 +78,32 @@ export class TableLoader {
     this.columns = loadColumns(this.kind).join(", ");
     this.largeObjects = new LargeObjectWriter(this.connection, table);
     this.partitions = MonthPartitions.of(this.connection, table);
+    this.indexes = new DeferredIndexes(this.connection, table, options.deferIndexes);
   }
 
   /** Decides which way the records go, and makes the staging table where it takes one. */
   static async open(table: TargetTable, options: LoaderOptions): Promise<TableLoader> {
     const loader = new TableLoader(table, options);
-    loader.indexes = await DeferredIndexes.of(loader.connection, table, options.deferIndexes);
     if (options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))
-      await loader.indexes.drop(options.deferIndexes === "always" ? undefined : "vector");
+      await loader.indexes.dropForEmptyTable();
     else await loader.createStaging();
     return loader;
   }
 
   /** Before the staged records are merged. */
   async dropIndexesForMerge(): Promise<void> {
-    await this.indexes?.dropForMerge(this.loaded, this.options.deferIndexes);
+    await this.indexes.dropForMerge(this.loaded);
   }
 
   /** To be called when all records are in the table. */
   async buildIndexes(): Promise<void> {
-    await this.indexes?.build(this.loaded);
+    await this.indexes.build(this.loaded);
   }
 
   /** True when the table is empty: then nobody else can write to it until the end. */
   private async holdEmptyTable(): Promise<boolean> {
     const { connection, table } = this;
-    await connection.query("SAVEPOINT empty_table");
-    await connection.query(`LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
+    await connection.query(`SAVEPOINT empty_table; LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
     const { rows } = await connection.query<{ filled: boolean }>(`SELECT EXISTS (SELECT FROM ${table.name}) AS filled`);
     const empty = rows[0]?.filled === false;
     // Rolling back frees the lock: a merge takes it again, at the end.
@@ -135,8 +134,7 @@ export class TableLoader {
     await transaction.settled();
     if (this.staging === undefined) {
       await this.partitions?.create();
-      const { indexes } = this;
-      if (indexes?.isWorthwhile(this.loaded + this.filling.encoder.length)) await indexes.drop();
+      await this.indexes.dropForRows(this.loaded + this.filling.encoder.length);
     }
     const outgoing = this.filling;
     this.filling = this.sending;
