@@ -1,0 +1,454 @@
+/** Reads a jq program into a tree; what is no jq is a JqSyntaxError with its place. */
+import { type Ast, IDENTITY, type ObjectEntry, type Pattern, text } from "./ast.js";
+
+export class JqSyntaxError extends Error {
+  constructor(
+    message: string,
+    /** Offset into the program's text. */
+    readonly at: number,
+  ) {
+    super(message);
+  }
+}
+
+const SPACE = /(?:[ \t\r\n]|#[^\n]*)*/y;
+const IDENTIFIER = /(?:[A-Za-z_]\w*::)*[A-Za-z_]\w*/y;
+const FIELD = /\.[A-Za-z_]\w*/y;
+const FORMAT = /@\w+/y;
+const NUMBER = /(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?/y;
+/** Longest first. */
+const OPERATOR = /\?\/\/=?|\/\/=|\|=|\+=|-=|\*=|\/=|%=|==|!=|<=|>=|\/\/|\.\.|[|,=+\-*/%<>?.;:()[\]{}$]/y;
+const ASSIGNMENTS = new Set(["=", "|=", "+=", "-=", "*=", "/=", "%=", "//="]);
+const COMPARISONS = new Set(["==", "!=", "<", "<=", ">", ">="]);
+const KEYWORDS = new Set(
+  "def if then elif else end as reduce foreach try catch label import include and or __loc__".split(" "),
+);
+const ESCAPES: Readonly<Record<string, string>> = {
+  '"': '"',
+  "\\": "\\",
+  "/": "/",
+  b: "\b",
+  f: "\f",
+  n: "\n",
+  r: "\r",
+  t: "\t",
+};
+
+class Parser {
+  private at = 0;
+  constructor(private readonly source: string) {}
+
+  program(): Ast {
+    const ast = this.pipe();
+    if (this.skip() < this.source.length) throw this.unexpected();
+    return ast;
+  }
+
+  private match(pattern: RegExp): string | undefined {
+    this.skip();
+    pattern.lastIndex = this.at;
+    return pattern.exec(this.source)?.[0];
+  }
+
+  private skip(): number {
+    SPACE.lastIndex = this.at;
+    this.at += SPACE.exec(this.source)?.[0].length ?? 0;
+    return this.at;
+  }
+
+  private operator(): string | undefined {
+    return this.match(OPERATOR);
+  }
+
+  private take(token: string): boolean {
+    if (this.operator() !== token) return false;
+    this.at += token.length;
+    return true;
+  }
+
+  private expect(token: string): void {
+    if (!this.take(token)) throw this.unexpected(token);
+  }
+
+  private takeWord(word: string): boolean {
+    if (this.match(IDENTIFIER) !== word) return false;
+    this.at += word.length;
+    return true;
+  }
+
+  private expectWord(word: string): void {
+    if (!this.takeWord(word)) throw this.unexpected(word);
+  }
+
+  private unexpected(wanted?: string): JqSyntaxError {
+    const at = this.skip();
+    const found = this.match(IDENTIFIER) ?? this.operator() ?? this.source[at];
+    const expected = wanted === undefined ? "" : `, expected ${wanted}`;
+    return new JqSyntaxError(`unexpected ${found === undefined ? "end" : found}${expected}`, at);
+  }
+
+  private pipe(): Ast {
+    if (this.takeWord("def")) {
+      const body = this.definition();
+      return { type: "def", body, rest: this.pipe() };
+    }
+    if (this.takeWord("label")) {
+      this.expect("$");
+      this.identifier();
+      this.expect("|");
+      return { type: "label", body: this.pipe() };
+    }
+    const left = this.comma();
+    return this.take("|") ? { type: "pipe", left, right: this.pipe() } : left;
+  }
+
+  private definition(): Ast {
+    this.identifier();
+    if (this.take("(")) {
+      do {
+        this.take("$");
+        this.identifier();
+      } while (this.take(";"));
+      this.expect(")");
+    }
+    this.expect(":");
+    const body = this.pipe();
+    this.expect(";");
+    return body;
+  }
+
+  private comma(): Ast {
+    let left = this.alternative();
+    while (this.take(",")) left = { type: "comma", left, right: this.alternative() };
+    return left;
+  }
+
+  private alternative(): Ast {
+    const left = this.assignment();
+    return this.take("//") ? { type: "binary", op: "//", left, right: this.alternative() } : left;
+  }
+
+  private assignment(): Ast {
+    const left = this.or();
+    const op = this.operator();
+    if (op === undefined || !ASSIGNMENTS.has(op)) return left;
+    this.at += op.length;
+    const right = this.or();
+    if (ASSIGNMENTS.has(this.operator() ?? "")) throw this.unexpected();
+    return { type: "assign", op, left, right };
+  }
+
+  private or(): Ast {
+    let left = this.and();
+    while (this.takeWord("or")) left = { type: "binary", op: "or", left, right: this.and() };
+    return left;
+  }
+
+  private and(): Ast {
+    let left = this.comparison();
+    while (this.takeWord("and")) left = { type: "binary", op: "and", left, right: this.comparison() };
+    return left;
+  }
+
+  private comparison(): Ast {
+    const left = this.sum();
+    const op = this.operator();
+    if (op === undefined || !COMPARISONS.has(op)) return left;
+    this.at += op.length;
+    const right = this.sum();
+    if (COMPARISONS.has(this.operator() ?? "")) throw this.unexpected();
+    return { type: "binary", op, left, right };
+  }
+
+  private sum(): Ast {
+    let left = this.product();
+    for (;;) {
+      const op = this.operator();
+      if (op !== "+" && op !== "-") return left;
+      this.at++;
+      left = { type: "binary", op, left, right: this.product() };
+    }
+  }
+
+  private product(): Ast {
+    if (this.take("-")) return { type: "negate", of: this.product() };
+    let left = this.postfix();
+    for (;;) {
+      const op = this.operator();
+      if (op !== "*" && op !== "/" && op !== "%") return left;
+      this.at++;
+      const right = this.operator() === "-" ? this.product() : this.postfix();
+      left = { type: "binary", op, left, right };
+    }
+  }
+
+  /** A term, its suffixes, and a binding behind it. */
+  private postfix(): Ast {
+    if (this.takeWord("try")) {
+      const body = this.postfix();
+      return { type: "try", body, handler: this.takeWord("catch") ? this.postfix() : undefined };
+    }
+    if (this.takeWord("reduce")) return this.fold(2, 2);
+    if (this.takeWord("foreach")) return this.fold(2, 3);
+    const term = this.suffixes(this.term());
+    if (!this.takeWord("as")) return term;
+    const patterns = this.patterns();
+    this.expect("|");
+    return { type: "as", source: term, patterns, body: this.pipe() };
+  }
+
+  private fold(least: number, most: number): Ast {
+    const parts = [this.suffixes(this.term())];
+    this.expectWord("as");
+    const patterns = this.patterns();
+    this.expect("(");
+    do parts.push(this.pipe());
+    while (this.take(";"));
+    if (parts.length <= least || parts.length > most + 1) throw this.unexpected();
+    this.expect(")");
+    return { type: "fold", parts, patterns };
+  }
+
+  private patterns(): Pattern[] {
+    const patterns = [this.pattern()];
+    while (this.take("?//")) patterns.push(this.pattern());
+    return patterns;
+  }
+
+  private pattern(): Pattern {
+    if (this.take("$")) return { name: this.identifier() };
+    const parts: Ast[] = [];
+    const inner = (): void => {
+      const pattern = this.pattern();
+      if ("parts" in pattern) parts.push(...pattern.parts);
+    };
+    if (this.take("[")) {
+      do inner();
+      while (this.take(","));
+      this.expect("]");
+      return { parts };
+    }
+    this.expect("{");
+    do {
+      if (this.take("$")) this.identifier();
+      else if (this.take("(")) {
+        parts.push(this.pipe());
+        this.expect(")");
+      } else if (this.source[this.skip()] === '"') parts.push(this.string(undefined));
+      else this.identifier();
+      if (this.take(":")) inner();
+    } while (this.take(","));
+    this.expect("}");
+    return { parts };
+  }
+
+  private suffixes(term: Ast): Ast {
+    let ast = term;
+    for (;;) {
+      if (this.take("?")) ast = optional(ast);
+      else if (this.operator() === "[") ast = this.brackets(ast);
+      else if (this.match(FIELD) !== undefined) ast = this.field(ast);
+      else if (this.operator() === "." && /^\.[ \t\r\n]*["[]/.test(this.source.slice(this.at))) {
+        this.at++;
+        if (this.operator() === "[") ast = this.brackets(ast);
+        else ast = { type: "index", of: ast, key: this.string(undefined) };
+      } else return ast;
+    }
+  }
+
+  private field(of: Ast): Ast {
+    const name = this.match(FIELD) as string;
+    this.at += name.length;
+    return { type: "index", of, key: text(name.slice(1)) };
+  }
+
+  private brackets(of: Ast): Ast {
+    this.expect("[");
+    if (this.take("]")) return { type: "iterate", of };
+    if (this.take(":")) {
+      const to = this.pipe();
+      this.expect("]");
+      return { type: "slice", of, from: undefined, to };
+    }
+    const key = this.pipe();
+    if (!this.take(":")) {
+      this.expect("]");
+      return { type: "index", of, key };
+    }
+    const to = this.operator() === "]" ? undefined : this.pipe();
+    this.expect("]");
+    return { type: "slice", of, from: key, to };
+  }
+
+  private term(): Ast {
+    if (this.match(FIELD) !== undefined) return this.field(IDENTITY);
+    const number = this.match(NUMBER);
+    if (number !== undefined) {
+      this.at += number.length;
+      return { type: "literal", text: number };
+    }
+    const format = this.match(FORMAT);
+    if (format !== undefined) {
+      this.at += format.length;
+      return this.source[this.skip()] === '"' ? this.string(format) : { type: "format", name: format };
+    }
+    if (this.source[this.skip()] === '"') return this.string(undefined);
+    if (this.take("..")) return { type: "recurse" };
+    if (this.take(".")) return this.afterDot();
+    if (this.take("(")) {
+      const ast = this.pipe();
+      this.expect(")");
+      // Behind the parenthesis a `?` spares all of it.
+      return this.take("?") ? { type: "try", body: ast, handler: undefined } : ast;
+    }
+    if (this.take("[")) {
+      if (this.take("]")) return { type: "array", of: undefined };
+      const of = this.pipe();
+      this.expect("]");
+      return { type: "array", of };
+    }
+    if (this.take("{")) return this.object();
+    if (this.take("$")) return this.variable();
+    return this.word();
+  }
+
+  private afterDot(): Ast {
+    return this.source[this.skip()] === '"'
+      ? { type: "index", of: IDENTITY, key: this.string(undefined) }
+      : IDENTITY;
+  }
+
+  private variable(): Ast {
+    if (this.takeWord("__loc__")) return { type: "variable", name: "__loc__" };
+    return { type: "variable", name: this.identifier() };
+  }
+
+  private word(): Ast {
+    if (this.takeWord("if")) return this.conditional();
+    const at = this.skip();
+    const name = this.identifier();
+    if (name === "break" && this.take("$")) {
+      this.identifier();
+      return { type: "break" };
+    }
+    const args: Ast[] = [];
+    if (this.take("(")) {
+      do args.push(this.pipe());
+      while (this.take(";"));
+      this.expect(")");
+    }
+    if (args.length === 0 && (name === "null" || name === "true" || name === "false"))
+      return { type: "literal", text: name };
+    return { type: "call", name, args, at };
+  }
+
+  /** Behind `if` or `elif`. */
+  private conditional(): Ast {
+    const condition = this.pipe();
+    this.expectWord("then");
+    const then = this.pipe();
+    if (this.takeWord("elif")) return { type: "if", condition, then, otherwise: this.conditional() };
+    const otherwise = this.takeWord("else") ? this.pipe() : undefined;
+    this.expectWord("end");
+    return { type: "if", condition, then, otherwise };
+  }
+
+  private object(): Ast {
+    const entries: ObjectEntry[] = [];
+    if (this.take("}")) return { type: "object", entries };
+    do entries.push(this.entry());
+    while (this.take(","));
+    this.expect("}");
+    return { type: "object", entries };
+  }
+
+  private entry(): ObjectEntry {
+    if (this.take("(")) {
+      const key = this.pipe();
+      this.expect(")");
+      this.expect(":");
+      return { key, value: this.entryValue() };
+    }
+    if (this.take("$")) {
+      const variable = this.variable() as { type: "variable"; name: string };
+      return { key: text(variable.name), value: variable };
+    }
+    let key: Ast;
+    const format = this.match(FORMAT);
+    if (format !== undefined) this.at += format.length;
+    if (format !== undefined || this.source[this.skip()] === '"') key = this.string(format);
+    else {
+      const name = this.match(IDENTIFIER);
+      if (name === undefined || name.includes("::")) throw this.unexpected();
+      this.at += name.length;
+      key = text(name);
+    }
+    if (this.take(":")) return { key, value: this.entryValue() };
+    return { key, value: { type: "index", of: IDENTITY, key } };
+  }
+
+  private entryValue(): Ast {
+    const value: Ast = this.take("-")
+      ? { type: "negate", of: this.suffixes(this.term()) }
+      : this.suffixes(this.term());
+    return this.take("|") ? { type: "pipe", left: value, right: this.entryValue() } : value;
+  }
+
+  private identifier(): string {
+    const name = this.match(IDENTIFIER);
+    if (name === undefined || KEYWORDS.has(name)) throw this.unexpected();
+    this.at += name.length;
+    return name;
+  }
+
+  private string(format: string | undefined): Ast {
+    const start = this.skip();
+    if (this.source[start] !== '"') throw this.unexpected("a string");
+    this.at++;
+    const parts: (string | Ast)[] = [];
+    let plain = "";
+    for (;;) {
+      const character = this.source[this.at];
+      if (character === undefined) throw new JqSyntaxError("the string has no end", start);
+      this.at++;
+      if (character === '"') break;
+      if (character !== "\\") {
+        plain += character;
+        continue;
+      }
+      const escaped = this.source[this.at++] ?? "";
+      if (escaped === "(") {
+        parts.push(plain, this.pipe());
+        plain = "";
+        this.expect(")");
+      } else plain += this.escape(escaped);
+    }
+    parts.push(plain);
+    const filled = parts.filter((part) => part !== "");
+    return { type: "string", format, parts: filled };
+  }
+
+  private escape(escaped: string): string {
+    if (escaped === "u") {
+      const digits = /^[0-9a-fA-F]{4}/.exec(this.source.slice(this.at))?.[0];
+      if (digits !== undefined) {
+        this.at += 4;
+        return String.fromCharCode(Number.parseInt(digits, 16));
+      }
+    }
+    const character = ESCAPES[escaped];
+    if (character === undefined) throw new JqSyntaxError("an unknown escape in a string", this.at - 2);
+    return character;
+  }
+}
+
+function optional(ast: Ast): Ast {
+  const isAccess = ast.type === "index" || ast.type === "slice" || ast.type === "iterate";
+  if (isAccess && ast.optional !== true) return { ...ast, optional: true };
+  return { type: "try", body: ast, handler: undefined };
+}
+
+/** Throws JqSyntaxError. */
+export function parseJq(source: string): Ast {
+  return new Parser(source).program();
+}
