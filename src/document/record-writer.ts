@@ -77,8 +77,13 @@ export function writeRecord(
   out.byte(0x7d);
 }
 
-/** The record's bytes in chunks; reads the LargeValue, where there is one, to its end. */
+/** The record's bytes in chunks, the receiver's to keep; reads the LargeValue, where there is one, to its end. */
 export async function* recordChunks(batch: RecordBatch, row: number): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const piece of recordPieces(batch, row)) yield Uint8Array.from(piece);
+}
+
+/** The same, each piece valid until the next is asked for. */
+export async function* recordPieces(batch: RecordBatch, row: number): AsyncGenerator<Uint8Array, void, undefined> {
   const out = new ByteWriter(4096);
   const { large, lengths } = batch;
   const width = batch.kind.fields.length;

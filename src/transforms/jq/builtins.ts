@@ -1,6 +1,7 @@
 /** The functions that are compiled. */
-import { type Ast, call, constantText, IDENTITY, pipe } from "./ast.js";
+
 import { forEachMember, getIndex, isIterable, JqError } from "./access.js";
+import { type Ast, call, constantText, IDENTITY, pipe } from "./ast.js";
 import { type Code, type Compiler, combine, combineTwo, firstOf, many, NotCompiled, single } from "./code.js";
 import { literalNumber, numberOf, Undecided } from "./numbers.js";
 import { add, splitString, toText } from "./operators.js";
@@ -28,7 +29,11 @@ const of = (make: (value: Value) => Value): Builtin => {
 const of1 =
   (make: (value: Value, argument: Value) => Value): Builtin =>
   ([argument], compiler) =>
-    combineTwo(single((value) => value), compiler.values(argument as Ast), make);
+    combineTwo(
+      single((value) => value),
+      compiler.values(argument as Ast),
+      make,
+    );
 
 const ofType = (test: (value: Value) => boolean): Builtin => {
   const code = many((value, _env, emit) => {
@@ -261,9 +266,7 @@ export const BUILTINS: Readonly<Record<string, Builtin>> = {
   "ascii_upcase/0": of(mapAscii(/[a-z]+/g, (text) => text.toUpperCase())),
   "to_entries/0": of(toEntries),
   "from_entries/0": of(fromEntries),
-  "with_entries/1": defined((entry) =>
-    pipe(pipe(call("to_entries"), call("map", entry as Ast)), call("from_entries")),
-  ),
+  "with_entries/1": defined((entry) => pipe(pipe(call("to_entries"), call("map", entry as Ast)), call("from_entries"))),
   "map/1": defined((member) => ({ type: "array", of: pipe(ITERATE, member as Ast) })),
   "map_values/1": defined((member) => ({ type: "assign", op: "|=", left: ITERATE, right: member as Ast })),
   "first/0": defined(() => ({ type: "index", of: IDENTITY, key: { type: "literal", text: "0" } })),

@@ -1,5 +1,5 @@
 /** Compiles the part of jq whose meaning is certain into closures. Throws NotCompiled for the rest. */
-import type { Ast, ObjectEntry } from "./ast.js";
+
 import {
   attempted,
   deletePaths,
@@ -13,6 +13,7 @@ import {
   setPath,
   updateAt,
 } from "./access.js";
+import type { Ast, ObjectEntry } from "./ast.js";
 import { BUILTINS, FORMATS, interpolation } from "./builtins.js";
 import {
   type Code,
@@ -150,7 +151,8 @@ class ProgramCompiler implements Compiler {
         ),
       );
     if (name === undefined) return combineTwo(from, key, getIndex);
-    const get = (value: Value): Value => (value instanceof JsonObject ? (value.get(name) ?? null) : getIndex(value, name));
+    const get = (value: Value): Value =>
+      value instanceof JsonObject ? (value.get(name) ?? null) : getIndex(value, name);
     if (of.type === "identity") return single(get);
     return one === undefined ? mapped(from, get) : single((value, env) => get(one(value, env)));
   }
@@ -260,7 +262,8 @@ class ProgramCompiler implements Compiler {
     const handler = handlerAst === undefined ? undefined : this.values(handlerAst);
     // Messages hold values and are worded as jq words them.
     const sees = handlerAst !== undefined && handlerAst.type !== "literal" && constantOf(handlerAst) === undefined;
-    if (sees && !(handlerAst.type === "call" && handlerAst.name === "empty")) throw new NotCompiled("catch that reads the error");
+    if (sees && !(handlerAst.type === "call" && handlerAst.name === "empty"))
+      throw new NotCompiled("catch that reads the error");
     return many((value, env, emit) => {
       const outputs: Value[] = [];
       let failed = false;
@@ -393,4 +396,3 @@ function recurse(value: Value, _env: Env, emit: Emit): void {
   emit(value);
   if (isIterable(value)) forEachMember(value, (member) => recurse(member, _env, emit));
 }
-

@@ -78,9 +78,7 @@ class JsonParser {
         this.at++;
       }
     }
-    return escaped
-      ? (JSON.parse(this.text.slice(start, this.at)) as string)
-      : this.text.slice(start + 1, this.at - 1);
+    return escaped ? (JSON.parse(this.text.slice(start, this.at)) as string) : this.text.slice(start + 1, this.at - 1);
   }
 
   private number(): Value {

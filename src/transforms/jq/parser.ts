@@ -313,9 +313,7 @@ class Parser {
   }
 
   private afterDot(): Ast {
-    return this.source[this.skip()] === '"'
-      ? { type: "index", of: IDENTITY, key: this.string(undefined) }
-      : IDENTITY;
+    return this.source[this.skip()] === '"' ? { type: "index", of: IDENTITY, key: this.string(undefined) } : IDENTITY;
   }
 
   private variable(): Ast {
@@ -388,9 +386,7 @@ class Parser {
   }
 
   private entryValue(): Ast {
-    const value: Ast = this.take("-")
-      ? { type: "negate", of: this.suffixes(this.term()) }
-      : this.suffixes(this.term());
+    const value: Ast = this.take("-") ? { type: "negate", of: this.suffixes(this.term()) } : this.suffixes(this.term());
     return this.take("|") ? { type: "pipe", left: value, right: this.entryValue() } : value;
   }
 

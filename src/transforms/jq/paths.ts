@@ -1,6 +1,7 @@
 /** Programs as paths: what `del`, `=` and `|=` need of their left side. */
-import { type Ast, constantText } from "./ast.js";
+
 import { attempted, forEachMember, getIndex, isIterable, JqError } from "./access.js";
+import { type Ast, constantText } from "./ast.js";
 import { TYPE_FILTERS } from "./builtins.js";
 import { type Compiler, NotCompiled, type PathCode } from "./code.js";
 import { isTrue, type Value } from "./values.js";
@@ -115,7 +116,8 @@ function alternative(leftAst: Ast, rightAst: Ast, compiler: Compiler): PathCode 
 
 function binding(ast: Ast & { type: "as" }, compiler: Compiler): PathCode {
   const [pattern] = ast.patterns;
-  if (ast.patterns.length !== 1 || pattern === undefined || !("name" in pattern)) throw new NotCompiled("destructuring");
+  if (ast.patterns.length !== 1 || pattern === undefined || !("name" in pattern))
+    throw new NotCompiled("destructuring");
   const source = compiler.values(ast.source);
   const { slot, result } = compiler.withVariable(pattern.name, () => compiler.paths(ast.body));
   return (value, path, env, emit) =>
