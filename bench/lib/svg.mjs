@@ -21,6 +21,7 @@ export function rssPlot(title, samples, bound) {
   const step = highest > 240 ? 100 : 50;
   const grid = Array.from({ length: Math.floor(highest / step) + 1 }, (_, i) => level(i * step, 'stroke="#ddd"'));
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="11" fill="#444">
+<title>${title}</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="${LEFT}" y="16" font-size="13">${title}</text>
 ${grid.join("\n")}

@@ -89,7 +89,8 @@ export class RealJq {
   }
 
   private ask(input: string, signal: AbortSignal | undefined): Promise<Answer> {
-    const worker = (this.worker ??= startWorker());
+    this.worker ??= startWorker();
+    const { worker } = this;
     return new Promise((resolve, reject) => {
       const finish = (settle: () => void): void => {
         worker.off("message", onMessage).off("error", onError).off("exit", onExit);
