@@ -8,6 +8,7 @@ function renameTenant(oldName, newName) {
   const newBytes = Buffer.from(newName);
   return {
     name: `rename tenant ${oldName}`,
+    mayDrop: () => false,
     async *apply(batches) {
       for await (const batch of batches) {
         const tenant = fieldIndex(batch.kind, "tenant_id");

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs that the tests run beside the tool, as users do. Debian-like machines, as root.
-# Usage: install-test-tools.sh PROGRAM...     (each is also the name of its package: jq, gzip, zstd, sqlite3, time)
+# Installs the programs that the tests and benches run beside the tool, as users do. Debian-like machines, as root.
+# Usage: install-test-tools.sh PROGRAM...     (names of packages: jq, gzip, zstd, sqlite3, time; for the benches pigz, gdal-bin, pgloader)
 set -eu
 . "$(dirname -- "$0")/apt.sh"
 

@@ -24,6 +24,13 @@ export interface TransferOptions {
   readonly transforms?: readonly (Transform | TransformSpec)[];
   /** How long a plugin may take for one record or batch. Seconds; default 30. */
   readonly pluginTimeoutSeconds?: number;
+  /**
+   * Default true: artifacts go with a session that a transform drops, and content that nothing refers to any more with its
+   * artifacts; they are counted. false leaves them, and orphans are E_ORPHAN at an import.
+   */
+  readonly cascade?: boolean;
+  /** At most so many records of each section, before the transforms; artifacts keep their session and content. From 1 on. */
+  readonly limit?: number;
   /** Aborting undoes everything: E_INTERRUPTED, or `signal.reason` where that is a StorageError. */
   readonly signal?: AbortSignal;
   /** Called once, when the source is open. `estimate`: records per path, where the source can tell cheaply. */
@@ -69,6 +76,8 @@ export interface ImportOptions extends TransferOptions {
   readonly onOrphan?: "error" | "drop";
   /** The shape of new SQLite embedding tables. Default "blob", or as configured. */
   readonly vectorsAs?: "blob" | "vec0";
+  /** PostgreSQL: drop secondary indexes and build them from all rows: by the number of rows (default), whenever possible, or not. */
+  readonly deferIndexes?: "auto" | "always" | "never";
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
@@ -91,6 +100,8 @@ export interface KindResult {
   /** Orphans left out. */
   readonly dropped: number;
   readonly rejected: number;
+  /** Left out because what they belong to, or all that referred to them, was dropped by a transform. */
+  readonly cascaded: number;
 }
 
 export type TransferTotals = Omit<KindResult, "path" | "label">;
@@ -141,7 +152,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
  * Throws StorageError (docs/errors.md).
  */
 export async function importStore(options: ImportOptions): Promise<TransferResult> {
-  const { from, to, dryRun = false, onConflict, onOrphan } = options;
+  const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
   const source = await sourceFor(from, options, config);
@@ -159,6 +170,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     onConflict,
     onOrphan,
     vectorsAs,
+    deferIndexes,
     dryRun,
     tenant,
     producer: PRODUCER,
@@ -242,19 +254,22 @@ async function transfer(
   dryRun: boolean,
 ): Promise<TransferResult> {
   const catalog = options.catalog ?? standardCatalog;
-  const { tenants, onStart } = options;
+  const { tenants, onStart, limit } = options;
+  if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0)) {
+    throw new StorageError("E_USAGE", "the limit is no positive integer");
+  }
   const paths = selectPaths(catalog, options.include, options.exclude);
   const selection: Selection = tenants === undefined || tenants.length === 0 ? { paths } : { paths, tenants };
   const started = performance.now();
-  const { header, report, read, rejected } = await runPipeline({
+  const { header, report, read, rejected, cascaded } = await runPipeline({
     ...options,
-    source: onStart === undefined ? source : announced(source, selection, onStart),
+    source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink,
     selection,
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
   const kinds: KindResult[] = [];
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0 };
+  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
   for (const { path, label } of catalog.kinds) {
     const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
     const counts = {
@@ -264,6 +279,7 @@ async function transfer(
       skipped,
       dropped,
       rejected: rejected.get(path) ?? 0,
+      cascaded: cascaded.get(path) ?? 0,
     };
     if (Object.values(counts).every((count) => count === 0)) continue;
     kinds.push({ path, label, ...counts });
@@ -290,12 +306,22 @@ async function inCatalogOrder(transforms: readonly Transform[], catalog: Catalog
 }
 
 /** The source, telling `onStart` when it is open. */
-function announced(source: Source, selection: Selection, onStart: NonNullable<TransferOptions["onStart"]>): Source {
+function announced(
+  source: Source,
+  selection: Selection,
+  limit: number | undefined,
+  onStart: NonNullable<TransferOptions["onStart"]>,
+): Source {
   return {
     name: source.name,
+    rereadable: source.rereadable ?? true,
     async open(context) {
       const header = await source.open(context);
-      onStart(header, await source.estimate(selection));
+      const estimate = await source.estimate(selection);
+      onStart(
+        header,
+        estimate && new Map([...estimate].map(([path, count]) => [path, Math.min(count, limit ?? count)])),
+      );
       return header;
     },
     estimate: (wanted) => source.estimate(wanted),

@@ -23,6 +23,7 @@ async function main(): Promise<number> {
     return EXIT.done;
   }
   // Garbage here is young (rows, chunks): its space must not grow with the length of the run (bench/RESULTS.md).
+  setFlagsFromString("--min-semi-space-size=2");
   setFlagsFromString("--semi-space-growth-factor=1");
   const controller = new AbortController();
   const interrupt = (name: NodeJS.Signals, error: StorageError): void => {

@@ -1,6 +1,6 @@
 /** `[transforms]` of config.toml: stages that run before those of the command line. */
 import { dirname } from "node:path";
-import { z } from "zod";
+import type * as zod from "zod";
 import { StorageError } from "./errors.js";
 import { parseMapTenant, type TransformSpec } from "./transforms/spec.js";
 
@@ -17,32 +17,36 @@ export interface ConfiguredTransforms {
   readonly pluginTimeoutSeconds?: number | undefined;
 }
 
-const text = z.string().min(1);
+/** The table's schema. `z`: zod, which is loaded only where there is a file. */
+export function transformsSchema(z: typeof zod.z) {
+  const text = z.string().min(1);
+  // Strict, unlike the rest of the file: a mask under a misspelt key would let out what it is to hide.
+  const step = z.union(
+    [
+      z.strictObject({ map_tenant: text }),
+      z.strictObject({ jq: text }),
+      z.strictObject({ mask: text }),
+      z.strictObject({ plugin: text, options: z.record(z.string(), z.unknown()).optional() }),
+    ],
+    { error: "is none of { map_tenant }, { jq }, { mask }, { plugin, options }, with a text each" },
+  );
+  return z.strictObject({
+    on: z
+      .array(z.enum(["export", "import", "migrate"]))
+      .min(1)
+      .optional(),
+    steps: z.array(step).optional(),
+    vectors: z.enum(["base64", "json"]).optional(),
+    // A timer's range in milliseconds is 2^31 - 1.
+    plugin_timeout_seconds: z.number().positive().max(2_147_483).optional(),
+  });
+}
 
-// Strict, unlike the rest of the file: a mask under a misspelt key would let out what it is to hide.
-const step = z.union(
-  [
-    z.strictObject({ map_tenant: text }),
-    z.strictObject({ jq: text }),
-    z.strictObject({ mask: text }),
-    z.strictObject({ plugin: text, options: z.record(z.string(), z.unknown()).optional() }),
-  ],
-  { error: "is none of { map_tenant }, { jq }, { mask }, { plugin, options }, with a text each" },
-);
-
-export const transformsTable = z.strictObject({
-  on: z
-    .array(z.enum(["export", "import", "migrate"]))
-    .min(1)
-    .optional(),
-  steps: z.array(step).optional(),
-  vectors: z.enum(["base64", "json"]).optional(),
-  // A timer's range in milliseconds is 2^31 - 1.
-  plugin_timeout_seconds: z.number().positive().max(2_147_483).optional(),
-});
+type TransformsTable = zod.z.infer<ReturnType<typeof transformsSchema>>;
+type Step = NonNullable<TransformsTable["steps"]>[number];
 
 /** E_CONFIG for steps that do not say which commands they are for, and for a step that is not understood. */
-export function readTransforms(file: string, table: z.infer<typeof transformsTable>): ConfiguredTransforms {
+export function readTransforms(file: string, table: TransformsTable): ConfiguredTransforms {
   const { on, steps = [], vectors, plugin_timeout_seconds: pluginTimeoutSeconds } = table;
   if (on === undefined && steps.length > 0) {
     throw new StorageError("E_CONFIG", `${file} is not valid`, {
@@ -53,7 +57,7 @@ export function readTransforms(file: string, table: z.infer<typeof transformsTab
   return { file, on: on ?? [], steps: steps.map((one, at) => specOf(file, one, at)), vectors, pluginTimeoutSeconds };
 }
 
-function specOf(file: string, one: z.infer<typeof step>, at: number): TransformSpec {
+function specOf(file: string, one: Step, at: number): TransformSpec {
   if ("jq" in one) return { type: "jq", expression: one.jq };
   if ("mask" in one) return { type: "mask", rule: one.mask };
   if ("plugin" in one) {

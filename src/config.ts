@@ -1,10 +1,11 @@
 /** The configuration: environment > config.toml of the working directory > config.toml of the user > defaults. */
 import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
-import { z } from "zod";
-import { type ConfiguredTransforms, readTransforms, transformsTable } from "./config-transforms.js";
+import type * as zod from "zod";
+import { type ConfiguredTransforms, readTransforms, transformsSchema } from "./config-transforms.js";
 import { StorageError } from "./errors.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
@@ -35,33 +36,36 @@ export interface ConfigSources {
   readonly directory?: string;
 }
 
-const backendName = z.enum(["sqlite", "postgres", "postgresql"]);
-
-const postgresTable = z.object({
-  url: z.string().min(1).optional(),
-  host: z.string().min(1).optional(),
-  port: z.int().min(1).max(65535).optional(),
-  database: z.string().min(1).optional(),
-  username: z.string().min(1).optional(),
-  password: z.string().optional(),
-  // A timer's range in milliseconds is 2^31 - 1.
-  connection_timeout_seconds: z.number().positive().max(2_147_483).optional(),
-});
-
 /** The file belongs to llmspell too, so keys that are not named here are its own business. */
-const configFile = z.object({
-  storage: z
-    .object({
-      backend: backendName.optional(),
-      sqlite: z.object({ path: z.string().min(1).optional(), vectors: z.enum(["blob", "vec0"]).optional() }).optional(),
-      postgresql: postgresTable.optional(),
-      postgres: postgresTable.optional(),
-    })
-    .optional(),
-  transforms: transformsTable.optional(),
-});
+function configFileSchema() {
+  // Only where there is a file: it takes 15 MB and a tenth of a second to load.
+  const { z } = createRequire(import.meta.url)("zod") as typeof zod;
+  const postgresTable = z.object({
+    url: z.string().min(1).optional(),
+    host: z.string().min(1).optional(),
+    port: z.int().min(1).max(65535).optional(),
+    database: z.string().min(1).optional(),
+    username: z.string().min(1).optional(),
+    password: z.string().optional(),
+    // A timer's range in milliseconds is 2^31 - 1.
+    connection_timeout_seconds: z.number().positive().max(2_147_483).optional(),
+  });
+  const sqliteTable = z.object({ path: z.string().min(1).optional(), vectors: z.enum(["blob", "vec0"]).optional() });
+  return z.object({
+    storage: z
+      .object({
+        backend: z.enum(["sqlite", "postgres", "postgresql"]).optional(),
+        sqlite: sqliteTable.optional(),
+        postgresql: postgresTable.optional(),
+        postgres: postgresTable.optional(),
+      })
+      .optional(),
+    transforms: transformsSchema(z).optional(),
+  });
+}
 
-type PostgresTable = z.infer<typeof postgresTable>;
+type StorageTable = NonNullable<zod.z.infer<ReturnType<typeof configFileSchema>>["storage"]>;
+type PostgresTable = NonNullable<StorageTable["postgres"]>;
 
 /** One file's settings. */
 interface Layer {
@@ -76,9 +80,8 @@ interface Layer {
 
 /** The backend that a name stands for; `postgres` and `postgresql` are synonyms. Undefined for any other name. */
 export function parseBackendName(name: string): "sqlite" | "postgresql" | undefined {
-  const parsed = backendName.safeParse(name);
-  if (!parsed.success) return undefined;
-  return parsed.data === "sqlite" ? "sqlite" : "postgresql";
+  if (name === "sqlite") return "sqlite";
+  return name === "postgres" || name === "postgresql" ? "postgresql" : undefined;
 }
 
 /** `~` and `~/…` as the home folder; anything else relative to `directory`. */
@@ -139,7 +142,7 @@ function readLayer(file: string): Layer {
         : (error as Error).message;
     throw new StorageError("E_CONFIG", `${file} cannot be read`, { detail });
   }
-  const checked = configFile.safeParse(document);
+  const checked = configFileSchema().safeParse(document);
   if (!checked.success) {
     const detail = checked.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ");
     throw new StorageError("E_CONFIG", `${file} is not valid`, { detail });

@@ -41,7 +41,7 @@ export {
   RecordBatch,
 } from "./records/record-batch.js";
 export { recordKey } from "./records/record-key.js";
-export type { Rejection, RunContext, Selection } from "./records/run-context.js";
+export type { Rejection, RunContext, Selection, WantedRecords } from "./records/run-context.js";
 export { createDocumentSink, type DocumentSinkOptions } from "./sinks/json-document.js";
 export { createPostgresSink, type PostgresSinkOptions } from "./sinks/postgres.js";
 export type { Sink, SinkCounts, SinkReport } from "./sinks/sink.js";

@@ -1,10 +1,11 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
 import { type Catalog, catalog as standardCatalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
-import type { RecordBatch } from "./records/record-batch.js";
 import type { Rejection, RunContext, Selection } from "./records/run-context.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
+import { type Cascade, planCascade } from "./transforms/cascade.js";
+import { Limit, type Read } from "./transforms/limit.js";
 import type { Transform } from "./transforms/transform.js";
 
 export interface Progress {
@@ -22,6 +23,10 @@ export interface PipelineOptions {
   readonly sink: Sink;
   readonly selection: Selection;
   readonly transforms?: readonly Transform[];
+  /** What belongs to the records that a transform drops (ForeignKey.onDrop) goes with them. Default true. */
+  readonly cascade?: boolean;
+  /** At most so many records of each kind, before the transforms; parents that kept children refer to come first. */
+  readonly limit?: number;
   readonly signal?: AbortSignal;
   /** Called after each batch. */
   readonly onProgress?: (progress: Progress) => void;
@@ -39,6 +44,8 @@ export interface PipelineResult {
   readonly read: ReadonlyMap<string, number>;
   /** Rejected records, by path. */
   readonly rejected: ReadonlyMap<string, number>;
+  /** Records that went with others which a transform dropped, by path. */
+  readonly cascaded: ReadonlyMap<string, number>;
 }
 
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
@@ -70,13 +77,29 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       options.onWarning?.(message);
     },
   };
+  const ahead = lookingAhead(context, options.onReject !== undefined);
+  let cascade: Cascade | undefined;
+  let limit: Limit | undefined;
   try {
     signal.throwIfAborted();
     const header = await source.open(context);
     await sink.open(header, context);
-    let batches: AsyncIterable<RecordBatch> = source.read(selection, context);
-    for (const transform of transforms) batches = transform.apply(batches, context);
-    const read = new Map<string, number>();
+    let read: Read = (wanted, during) => source.read(wanted, during);
+    if (options.limit !== undefined) {
+      limit = new Limit(catalog, selection, options.limit);
+      if (limit.looksAhead) requireRereadable(source);
+      await limit.learn(read, ahead);
+      read = limit.limited(read);
+    }
+    if (options.cascade ?? true) cascade = planCascade({ catalog, transforms, paths: selection.paths });
+    if (cascade !== undefined) {
+      requireRereadable(source);
+      await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);
+    }
+    let batches = read(selection, context);
+    if (cascade !== undefined) batches = cascade.apply(batches, context);
+    else for (const transform of transforms) batches = transform.apply(batches, context);
+    const written = new Map<string, number>();
     let records = 0;
     let bytes = 0;
     for await (const batch of batches) {
@@ -84,18 +107,40 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       await sink.write(batch);
       records += batch.rows;
       bytes += batch.byteLength;
-      const pathRecords = (read.get(batch.kind.path) ?? 0) + batch.rows;
-      read.set(batch.kind.path, pathRecords);
+      const pathRecords = (written.get(batch.kind.path) ?? 0) + batch.rows;
+      written.set(batch.kind.path, pathRecords);
       onProgress?.({ path: batch.kind.path, records, pathRecords, bytes });
     }
     signal.throwIfAborted();
-    return { header, report: await sink.finish(), read, rejected };
+    const cascaded = cascade?.removed ?? new Map<string, number>();
+    return { header, report: await sink.finish(), read: written, rejected, cascaded };
   } catch (error) {
     throw signal.aborted ? interruption(signal) : toStorageError(error);
   } finally {
     await sink.abort();
     await source.close();
+    await cascade?.close();
+    await limit?.close();
   }
+}
+
+/** The context of a look ahead: what is to be said is said when the records come again. */
+function lookingAhead(context: RunContext, goesOn: boolean): RunContext {
+  return {
+    signal: context.signal,
+    async reject({ error }) {
+      if (!goesOn) throw error;
+    },
+    isRejected: () => false,
+    warn: () => {},
+  };
+}
+
+function requireRereadable(source: Source): void {
+  if (source.rereadable ?? true) return;
+  throw new StorageError("E_USAGE", "the source can be read only once, which cascades and limits are not enough for", {
+    hint: "Go without a limit, and with --no-cascade (cascade: false).",
+  });
 }
 
 /** The StorageError that an aborted signal stands for; `signal.reason` may be one already. */

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readlinkSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
@@ -17,6 +17,9 @@ import type { Sink } from "./sinks/sink.js";
 import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
 import type { StoreHeader } from "./sources/source.js";
 
+/** Batches between two calls to have a new file on the disk. */
+const BATCHES_PER_SYNC = 128;
+
 export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   const { dryRun = false } = options;
   const path = linkTarget(options.path);
@@ -24,6 +27,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   /** Where the records go; other than `path` until the end where the file is new. */
   let working = path;
   let temporaryFolder: string | undefined;
+  let disk: EarlySync | undefined;
 
   const place = async (): Promise<string> => {
     if (existsSync(path)) {
@@ -46,19 +50,22 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
       await migrateSqlite(working, { signal: context.signal });
-      const sink = createSqliteSink({ ...options, path: working });
+      // Without a log the pages that it changes are kept in memory: a new file has few, the copy of another may have many.
+      const sink = createSqliteSink({ ...options, path: working, ownFile: working !== path && !existsSync(path) });
       inner = sink;
       await sink.open(header, context);
+      if (working !== path && !dryRun) disk = new EarlySync(await open(working, "r+"));
     },
     async write(batch) {
       await inner?.write(batch);
+      disk?.more();
     },
     async finish() {
       if (inner === undefined) throw new Error("the sink is not open");
       const report = await inner.finish();
       if (working === path || dryRun) return report;
-      // Closed, so that the write-ahead log is in the file.
       await inner.abort();
+      await disk?.finish();
       if (existsSync(path)) {
         throw new StorageError("E_LOCKED", `another process created ${path} during the import`, {
           hint: "Import again.",
@@ -72,6 +79,8 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     },
     async abort() {
       await inner?.abort();
+      await disk?.close();
+      disk = undefined;
       if (temporaryFolder !== undefined) rmSync(temporaryFolder, { recursive: true, force: true });
       else if (working !== path)
         for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(working + suffix, { force: true });
@@ -107,6 +116,51 @@ async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r");
   await handle.sync().catch(() => undefined);
   await handle.close();
+}
+
+/** Has the disk write a file while it grows: the end has little to wait for. */
+class EarlySync {
+  private batches = 0;
+  private running: Promise<void> | undefined;
+  private failure: unknown;
+
+  constructor(private readonly handle: FileHandle) {}
+
+  /** Another batch is in the file. Does not wait. */
+  more(): void {
+    if (++this.batches % BATCHES_PER_SYNC !== 0 || this.running !== undefined) return;
+    this.running = this.sync();
+  }
+
+  private async sync(): Promise<void> {
+    try {
+      await this.handle.datasync();
+    } catch (error) {
+      // The system tells of a failed write once: the next call may succeed without it.
+      this.failure ??= error;
+    }
+    this.running = undefined;
+  }
+
+  /** When it resolves, all of the file is on the disk. E_DISK_FULL, E_IO. */
+  async finish(): Promise<void> {
+    try {
+      await this.running;
+      if (this.failure !== undefined) throw this.failure;
+      await this.handle.sync();
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOSPC" || code === "EDQUOT")
+        throw new StorageError("E_DISK_FULL", "no space is left for the database", {}, error);
+      throw new StorageError("E_IO", "the database cannot be written to the disk", {}, error);
+    }
+  }
+
+  /** After the database is closed: closing any handle of a file gives up the locks that SQLite has on it. */
+  async close(): Promise<void> {
+    await this.running;
+    await this.handle.close().catch(() => undefined);
+  }
 }
 
 function needsMigration(path: string): boolean {

@@ -154,6 +154,7 @@ export interface SinkOptions {
   readonly onConflict?: "update" | "skip" | "error" | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly vectorsAs?: "blob" | "vec0" | undefined;
+  readonly deferIndexes?: "auto" | "always" | "never" | undefined;
   readonly dryRun?: boolean | undefined;
   /** Row-level security lets a role without BYPASSRLS write one tenant's records, when it says which. */
   readonly tenant?: string | undefined;
@@ -209,7 +210,8 @@ export async function createSource(location: StoreLocation, options: SourceOptio
 
 /** An SQLite target is created and migrated when the run begins to write. */
 export async function createSink(location: StoreLocation, options: SinkOptions): Promise<Sink> {
-  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, compress, force, vectors, producer } = options;
+  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, force, vectors, producer } =
+    options;
   const shared = catalog === undefined ? {} : { catalog };
   const load = {
     ...shared,
@@ -228,6 +230,7 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
         connect,
         name: storeName(location),
         ...(tenant === undefined ? {} : { tenant }),
+        ...(deferIndexes === undefined ? {} : { deferIndexes }),
       });
     }
     case "sqlite": {

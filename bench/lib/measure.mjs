@@ -1,52 +1,77 @@
-// One trial is one fresh process, measured from outside.
-import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { cpus, totalmem } from "node:os";
+// One trial is one fresh process, measured from outside by GNU time.
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
-export const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
+export const cli = join(root, "dist/cli.js");
 const gnuTime = "/usr/bin/time";
 
-function installGnuTime() {
-  const script = fileURLToPath(new URL("../../scripts/install-test-tools.sh", import.meta.url));
-  const { status } = spawnSync("sh", [script, "time"], { stdio: ["ignore", "ignore", "inherit"] });
-  if (status !== 0) throw new Error(`the benches need GNU time at ${gnuTime}`);
+/** The command line of `llmspell`. */
+export function llmspell(...args) {
+  return [process.execPath, cli, ...args, "--quiet"];
 }
 
-/** Runs `llmspell` under GNU time: `{ seconds, rssMegabytes }` (10^6 bytes, the peak of its resident set). */
-export function measureLlmspell(args, options = {}) {
-  return measure([process.execPath, cli, ...args], options);
-}
-
-/** Runs a command under GNU time. Throws with its last words when it fails. */
-export function measure(command, { env = {}, cwd } = {}) {
-  if (!existsSync(gnuTime)) installGnuTime();
-  const result = spawnSync(gnuTime, ["-v", ...command], {
+/**
+ * Runs a command under GNU time: `{ seconds, cpu, megabytes }`: wall clock, user and system time of the process and its
+ * children, and the peak resident set of the largest of them in 10^6 bytes. Its stdout goes to the file `stdout`.
+ * Throws with its last words when it fails. `onStart(pid)` is told the process that is measured.
+ */
+export async function measure(command, { env = {}, cwd = tmpdir(), stdout, onStart } = {}) {
+  if (!existsSync(gnuTime)) throw new Error(`the benches need GNU time at ${gnuTime}`);
+  const report = join(cwd, `time-${process.pid}.txt`);
+  const output = stdout === undefined ? "ignore" : openSync(stdout, "w");
+  const child = spawn(gnuTime, ["-f", "%e %U %S %M", "-o", report, ...command], {
     cwd,
     env: { PATH: process.env.PATH, HOME: cwd, LANG: "C.UTF-8", ...env },
+    stdio: ["ignore", output, "pipe"],
+  });
+  if (output !== "ignore") closeSync(output);
+  let words = "";
+  child.stderr.setEncoding("utf8").on("data", (text) => {
+    words = (words + text).slice(-3000);
+  });
+  child.once("spawn", () => onStart?.(childOf(child.pid)));
+  const status = await new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code, signal) => resolve(code ?? signal));
+  });
+  if (status !== 0) throw new Error(`${command.join(" ").slice(0, 500)} failed (${status}):\n${words}`);
+  const [seconds, user, system, kibibytes] = readFileSync(report, "utf8").trim().split("\n").at(-1).split(" ");
+  rmSync(report);
+  return {
+    seconds: Number(seconds),
+    cpu: Number(user) + Number(system),
+    megabytes: (Number(kibibytes) * 1024) / 1e6,
+  };
+}
+
+/** Runs a command that is part of the set-up. Throws with its last words when it fails; returns its stdout. */
+export function must(command, { env = {}, ...options } = {}) {
+  const [program, ...args] = command;
+  const result = spawnSync(program, args, {
     encoding: "utf8",
-    stdio: ["ignore", "ignore", "pipe"],
-    maxBuffer: 64 * 1024 * 1024,
+    maxBuffer: 256 * 1048576,
+    ...options,
+    env: { ...process.env, ...env },
   });
   if (result.error) throw result.error;
   if (result.status !== 0)
-    throw new Error(`${command.join(" ")} failed (${result.status}):\n${result.stderr.slice(-3000)}`);
-  const kibibytes = Number(/Maximum resident set size \(kbytes\): (\d+)/.exec(result.stderr)?.[1]);
-  const clock = /Elapsed \(wall clock\) time .*: ([\d:.]+)$/m.exec(result.stderr)?.[1] ?? "";
-  const seconds = clock.split(":").reduce((total, part) => total * 60 + Number(part), 0);
-  return { seconds, rssMegabytes: (kibibytes * 1024) / 1e6 };
+    throw new Error(`${command.join(" ").slice(0, 500)} failed (${result.status}):\n${result.stderr?.slice(-3000)}`);
+  return result.stdout;
 }
 
-/** The machine and the date, for RESULTS.md. */
-export function circumstances() {
-  const date = new Date().toISOString().slice(0, 10);
-  const [cpu] = cpus();
-  return `${date}, Node ${process.version}, ${cpus().length} × ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB RAM`;
-}
-
-/** A Markdown table; numbers are right-aligned by their column's heading ending in a unit. */
-export function table(headings, rows) {
-  const line = (cells) => `| ${cells.join(" | ")} |`;
-  return [line(headings), line(headings.map(() => "---")), ...rows.map(line)].join("\n");
+/** GNU time has one child. It is there a moment after time itself is. */
+function childOf(pid) {
+  for (let attempt = 0; attempt < 1000; attempt++) {
+    try {
+      const child = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0]);
+      if (child > 0) return child;
+    } catch {
+      return undefined;
+    }
+  }
+  return undefined;
 }

@@ -70,6 +70,11 @@ export interface ForeignKey {
    * merge into a target with children of its own must raise it.
    */
   readonly counter?: string;
+  /**
+   * What goes with records that a transform drops. "cascade": the children of a dropped parent. "release": the parent,
+   * once all children that referred to it are dropped. Not for a kind that refers to itself.
+   */
+  readonly onDrop?: "cascade" | "release";
 }
 
 /** How SQLite stores the kind. */

@@ -2,6 +2,7 @@ import { StorageError } from "../errors.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType, tokenType } from "./codec.js";
 import { findByte } from "./find-byte.js";
+import { writeUtf8 } from "./sqlite-text.js";
 
 /** 1 for bytes that JSON escapes: controls, quotation mark, backslash. */
 const ESCAPED = new Uint8Array(256);
@@ -63,7 +64,7 @@ export const textCodec: Codec = {
   },
   fromSqlite(_field, value, out) {
     if (typeof value !== "string") throw fieldTypeError("TEXT", sqliteType(value));
-    out.utf8(value);
+    writeUtf8(value, out);
   },
   toSqlite(_field, source, start, length) {
     return source.toString("utf8", start, start + length);

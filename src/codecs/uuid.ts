@@ -64,6 +64,23 @@ function writeHyphenated(source: Buffer, start: number, out: ByteWriter): boolea
   return true;
 }
 
+/** The same of a string. */
+function writeHyphenatedText(text: string, out: ByteWriter): boolean {
+  out.ensure(16);
+  const target = out.bytes;
+  let at = out.length;
+  let i = 0;
+  for (let byte = 0; byte < 16; byte++) {
+    if (byte === 4 || byte === 6 || byte === 8 || byte === 10) if (text.charCodeAt(i++) !== 0x2d) return false;
+    const high = DIGIT[text.charCodeAt(i++)] ?? 255;
+    const low = DIGIT[text.charCodeAt(i++)] ?? 255;
+    if ((high | low) > 15) return false;
+    target[at++] = (high << 4) | low;
+  }
+  out.length = at;
+  return true;
+}
+
 export const uuidCodec: Codec = {
   fromToken(_field, source, start, end, out) {
     if (end - start === 38 && source[start] === 0x22 && writeHyphenated(source, start + 1, out)) return;
@@ -95,6 +112,7 @@ export const uuidCodec: Codec = {
   },
   fromSqlite(_field, value, out) {
     if (typeof value !== "string") throw fieldTypeError("TEXT", sqliteType(value));
+    if (value.length === 36 && writeHyphenatedText(value, out)) return;
     const digits = requireUuid(value);
     out.ensure(16);
     out.length += out.bytes.write(digits, out.length, 16, "hex");

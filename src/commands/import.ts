@@ -8,6 +8,7 @@ export interface LoadFlags extends TransferFlags {
   readonly onConflict?: "update" | "skip" | "error";
   readonly onOrphan?: "error" | "drop";
   readonly vectorsAs?: "blob" | "vec0";
+  readonly deferIndexes?: "auto" | "always" | "never";
   readonly dryRun?: boolean;
   readonly verifyManifest?: boolean;
 }
@@ -18,11 +19,12 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 
 /** The load options that were given. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
-  const { onConflict, onOrphan, vectorsAs, dryRun, verifyManifest } = flags;
+  const { onConflict, onOrphan, vectorsAs, deferIndexes, dryRun, verifyManifest } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
     ...(vectorsAs === undefined ? {} : { vectorsAs }),
+    ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
   };

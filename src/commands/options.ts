@@ -12,6 +12,12 @@ function repeatable(flags: string, description: string): Option {
   );
 }
 
+function positiveInteger(text: string): number {
+  const number = /^[0-9]+$/.test(text) ? Number(text) : 0;
+  if (number > 0 && Number.isSafeInteger(number)) return number;
+  throw new InvalidArgumentError("It is a positive integer.");
+}
+
 export const required = (flags: string, description: string): Option =>
   new Option(flags, description).makeOptionMandatory();
 
@@ -48,6 +54,11 @@ export const transferOptions = (): Option[] => [
   repeatable("--include <SECTION>", "only this section, e.g. artifacts or vector_embeddings.768"),
   repeatable("--exclude <SECTION>", "all but this section"),
   repeatable("--tenant <ID>", "only this tenant's records"),
+  new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
+    positiveInteger,
+  ),
+  new Option("--cascade", "what belongs to records that a transform drops goes with them (default)"),
+  new Option("--no-cascade", "leave it as it is: orphans are an error at the import"),
   choice("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on", "stop", "skip"),
   new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
   choice("--invalid-uuid <WHAT>", "free text in a UUID field: error (default), or derive a UUIDv5", "error", "derive"),
@@ -87,6 +98,13 @@ export const loadOptions = (): Option[] => [
   choice("--on-conflict <WHAT>", "a record that is there already: update (default)", "update", "skip", "error"),
   choice("--on-orphan <WHAT>", "an artifact without session or content: error (default)", "error", "drop"),
   choice("--vectors-as <SHAPE>", "new SQLite embedding tables: blob (default)", "blob", "vec0"),
+  choice(
+    "--defer-indexes <WHEN>",
+    "build PostgreSQL's secondary indexes after the rows: for large loads (auto)",
+    "auto",
+    "always",
+    "never",
+  ),
   new Option("--dry-run", "everything but the commit"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
 ];

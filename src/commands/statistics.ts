@@ -21,7 +21,7 @@ export function statisticsLines(done: "Exported" | "Imported" | "Migrated", resu
   const head = dryRun
     ? `Dry run: would have ${done.toLowerCase()} ${formatCount(writtenRecords(totals))} total records`
     : `✅ ${done} ${formatCount(writtenRecords(totals))} total records`;
-  const others = (["skipped", "dropped", "rejected"] as const).filter((name) => totals[name] > 0);
+  const others = (["skipped", "dropped", "cascaded", "rejected"] as const).filter((name) => totals[name] > 0);
   return [
     rows.length === 0 ? head : `${head}:`,
     ...rows.map(([label, count]) => `  - ${label}: ${formatCount(count)}`),

@@ -33,6 +33,8 @@ export interface TransferFlags extends CommonFlags {
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
   readonly tenant?: readonly string[];
+  readonly limit?: number;
+  readonly cascade?: boolean;
   readonly onError?: "stop" | "skip";
   readonly rejects?: string;
   readonly invalidUuid?: "error" | "derive";
@@ -99,6 +101,8 @@ export async function runTransfer(
       ...(flags.include === undefined ? {} : { include: flags.include }),
       ...(flags.exclude === undefined ? {} : { exclude: flags.exclude }),
       ...(flags.tenant === undefined ? {} : { tenants: flags.tenant }),
+      ...(flags.limit === undefined ? {} : { limit: flags.limit }),
+      ...(flags.cascade === undefined ? {} : { cascade: flags.cascade }),
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       onStart: (_header, estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),

@@ -12,14 +12,16 @@ import type { JsonWalker } from "./json-walker.js";
 import { RecordReader, type RecordReaderOptions, type TakenValue } from "./record-reader.js";
 import { RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";
 import type { Spool } from "./spool.js";
-import { LARGE_TOKEN_BYTES, SpooledBase64 } from "./spooled-base64.js";
+import { LARGE_TOKEN_BYTES, SpooledBase64, SpooledBase64Memory } from "./spooled-base64.js";
 
 /** Why the synchronous loop stopped. */
-type Pause = "more" | "full" | "end" | "rejected" | "large" | "no object";
+type Pause = "more" | "full" | "end" | "rejected" | "large" | "no object" | "enough";
 
 export class ArrayReader {
   /** Elements of the array so far. */
   elements = 0;
+  /** Records that may still come. */
+  private left: number;
   private readonly window: ByteWindow;
   private readonly scanner: RecordScanner;
   private readonly reader: RecordReader;
@@ -30,6 +32,7 @@ export class ArrayReader {
   /** What was taken out of it, the index where it stood behind the record's start, and its value for the batch. */
   private spooled: SpooledBase64 | undefined;
   private spooledAt = 0;
+  private memory: SpooledBase64Memory | undefined;
   private taken: TakenValue | undefined;
   private rejection: { error: StorageError; start: number; end: number } | undefined;
 
@@ -43,6 +46,7 @@ export class ArrayReader {
     this.window = walker.window;
     this.scanner = new RecordScanner(walker.window.scanner);
     this.reader = new RecordReader(kind, options);
+    this.left = options.recordLimit ?? Number.POSITIVE_INFINITY;
   }
 
   /** The position is at `[`; afterwards behind `]`. */
@@ -70,6 +74,10 @@ export class ArrayReader {
         case "rejected":
           await this.reject(context);
           break;
+        case "enough":
+          this.elements += await walker.skipRestOfArray();
+          if (builder.length > 0) yield builder.take();
+          return;
         case "end":
           if (builder.length > 0) yield builder.take();
           return;
@@ -84,6 +92,7 @@ export class ArrayReader {
     const { buffer } = window;
     for (;;) {
       if (reader.builder.full) return "full";
+      if (this.left === 0) return "enough";
       const i = scanner.skipSpace(window.position);
       window.position = i;
       if (i >= limit) return "more";
@@ -119,9 +128,11 @@ export class ArrayReader {
       const kept = this.reader.read(this.window.buffer, this.scanner, this.taken);
       // A value of another tenant's record stays in the spool until the next one is spooled.
       if (this.spooled !== undefined) this.endLarge();
+      if (kept) this.left--;
       return kept && this.reader.builder.full ? "full" : undefined;
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
+      this.left--;
       this.rejection = { error, start, end };
       return "rejected";
     }
@@ -153,7 +164,8 @@ export class ArrayReader {
     const { window, walker } = this;
     const spool = await this.openSpool();
     await spool.clear();
-    const spooled = new SpooledBase64(spool);
+    this.memory ??= new SpooledBase64Memory();
+    const spooled = new SpooledBase64(spool, this.memory);
     this.spooledAt = this.largeStart + 1 - window.position;
     for (let done = false; !done; ) {
       const start = window.position + this.spooledAt;
@@ -198,6 +210,7 @@ export class ArrayReader {
     const start = window.position;
     const { line, column } = window.locate(start);
     this.elements++;
+    this.left--;
     this.afterRecord = true;
     window.position = end;
     const error = new StorageError("E_DOCUMENT_SHAPE", "a record is no object", {

@@ -1,6 +1,6 @@
 /** Compressing outputs. */
 import { promisify } from "node:util";
-import { constants, createZstdCompress, gzip } from "node:zlib";
+import { constants, createZstdCompress, deflateRawSync, gzip } from "node:zlib";
 import { type ByteOutput, writeError } from "./output.js";
 
 export type Compression = "gzip" | "zstd" | "none";
@@ -18,13 +18,34 @@ export function compressed(output: ByteOutput, compression: Compression): ByteOu
 
 const compressMember = promisify(gzip) as (
   bytes: Buffer,
-  options: { level: number; chunkSize: number },
+  options: { level: number; strategy: number; chunkSize: number },
 ) => Promise<Buffer>;
 
 const MEMBER_BYTES = 1048576;
 const MEMBERS_AT_ONCE = 4;
 /** As fast as level 1 on these documents, and smaller; from level 4 on it costs twice the time. */
 const GZIP_LEVEL = 3;
+
+/** A member is judged by so many pieces of so many bytes. */
+const SAMPLES = 3;
+const SAMPLE_BYTES = 8192;
+/** Looking for repetitions must make the sample smaller than this share of what its letters' frequencies alone do. */
+const WORTHWHILE_SHARE = 0.93;
+
+/**
+ * Base64 of vectors and of compressed contents has no repetitions: there, looking for them takes three times as long and
+ * gains nothing (bench/RESULTS.md, "What was tried"). Gives zlib's strategy.
+ */
+function strategyFor(bytes: Buffer): number {
+  const { Z_DEFAULT_STRATEGY, Z_HUFFMAN_ONLY } = constants;
+  if (bytes.length < SAMPLES * SAMPLE_BYTES) return Z_DEFAULT_STRATEGY;
+  const step = Math.floor((bytes.length - SAMPLE_BYTES) / (SAMPLES - 1));
+  const pieces = Array.from({ length: SAMPLES }, (_, i) => bytes.subarray(i * step, i * step + SAMPLE_BYTES));
+  const sample = Buffer.concat(pieces);
+  const sizeBy = (strategy: number): number => deflateRawSync(sample, { level: 1, strategy }).length;
+  const isWorthwhile = sizeBy(Z_DEFAULT_STRATEGY) < sizeBy(Z_HUFFMAN_ONLY) * WORTHWHILE_SHARE;
+  return isWorthwhile ? Z_DEFAULT_STRATEGY : Z_HUFFMAN_ONLY;
+}
 
 /** A member under way: its compressed bytes, and the memory that is free again when they are there. */
 interface Member {
@@ -63,7 +84,9 @@ class GzipOutput implements ByteOutput {
 
   private async startMember(): Promise<void> {
     const { memory } = this;
-    const compressed = compressMember(memory.subarray(0, this.length), { level: GZIP_LEVEL, chunkSize: 262144 });
+    const bytes = memory.subarray(0, this.length);
+    const strategy = strategyFor(bytes);
+    const compressed = compressMember(bytes, { level: GZIP_LEVEL, strategy, chunkSize: 262144 });
     // Its failure is thrown when its turn comes; until then it must not count as unhandled.
     compressed.catch(() => undefined);
     this.queue.push({ compressed, memory });

@@ -37,6 +37,8 @@ export class DocumentReader {
   private readonly walker: JsonWalker;
   private readonly topKeys: AsyncGenerator<string, void, undefined>;
   private manifest: unknown;
+  /** The selected arrays that have been read, by path. */
+  private readonly come = new Set<string>();
   private readonly found = new Map<string, ArrayDigest>();
 
   constructor(input: ByteInput) {
@@ -76,6 +78,7 @@ export class DocumentReader {
     try {
       if (this.ended) return;
       yield* this.readData(options, context);
+      if (this.foundAll(options)) return;
       for await (const key of this.topKeys) await this.readTopKey(key, context);
       await this.end();
       if (options.verify) verifyManifest(this.manifest, this.found);
@@ -163,7 +166,13 @@ export class DocumentReader {
       else if (options.catalog.kinds.some(({ path }) => path.startsWith(`${key}.`)))
         yield* this.readSection(key, options, context);
       else await this.skipUnknown(key, options, context);
+      if (this.foundAll(options)) return;
     }
+  }
+
+  /** A look ahead has seen what it was for. */
+  private foundAll({ selection }: ReadOptions): boolean {
+    return selection.peek === true && [...selection.paths].every((path) => this.come.has(path));
   }
 
   private async *readSection(
@@ -178,6 +187,7 @@ export class DocumentReader {
       const kind = options.catalog.byPath.get(path);
       if (kind !== undefined) yield* this.readArray(kind, options, context);
       else await this.skipUnknown(path, options, context);
+      if (this.foundAll(options)) return;
     }
   }
 
@@ -194,14 +204,16 @@ export class DocumentReader {
     }
     if (options.verify) window.beginDigest();
     let records: number;
+    this.come.add(path);
     if (options.selection.paths.has(path)) {
-      const { tenants } = options.selection;
+      const { tenants, limit, wanted } = options.selection;
       const array = new ArrayReader(
         walker,
         kind,
         {
           legacy: options.legacy,
           tenants: tenants === undefined ? undefined : new Set(tenants),
+          recordLimit: wanted?.has(path) ? undefined : limit,
           limits: options.limits,
           onDerivedUuid: options.onDerivedUuid,
           onUnknownField: (name) =>

@@ -6,7 +6,7 @@ import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { type DocumentHeader, printHead } from "./header.js";
 import type { ByteOutput } from "./output.js";
-import { recordChunks, writeRecord } from "./record-writer.js";
+import { recordPieces, writeRecord } from "./record-writer.js";
 
 /** Bytes per write; one system call per record would cost more than making the record. */
 const FLUSH_BYTES = 262144;
@@ -81,7 +81,7 @@ export class DocumentWriter {
   }
 
   private async writeChunks(batch: RecordBatch, row: number): Promise<void> {
-    for await (const chunk of recordChunks(batch, row)) {
+    for await (const chunk of recordPieces(batch, row)) {
       for (let at = 0; at < chunk.length; at += FLUSH_BYTES) {
         this.out.copy(chunk, at, Math.min(chunk.length, at + FLUSH_BYTES));
         if (this.out.length >= FLUSH_BYTES) await this.flush();

@@ -92,8 +92,18 @@ export class JsonWalker {
 
   /** Skips the value at the current position without holding it; returns how many elements it has at its first level. */
   async skipValue(): Promise<number> {
+    this.skipper.start();
+    return this.runSkipper();
+  }
+
+  /** Skips the rest of an array, the position being behind one of its elements; returns how many more it has. */
+  async skipRestOfArray(): Promise<number> {
+    this.skipper.startInArray();
+    return this.runSkipper();
+  }
+
+  private async runSkipper(): Promise<number> {
     const { window, skipper } = this;
-    skipper.start();
     for (;;) {
       window.position = skipper.run(window.position);
       if (skipper.done) return skipper.elements;

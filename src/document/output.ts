@@ -123,8 +123,16 @@ async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
   }
 }
 
+/** The disk is asked to take what is written each time so many bytes have come: at the end there is then little to wait for. */
+const SYNC_BYTES = 33554432;
+
 class ReplacingOutput implements ByteOutput {
   private state: "open" | "done" = "open";
+  private unsynced = 0;
+  /** Under way; never rejects. */
+  private syncing: Promise<void> | undefined;
+  /** What the disk reported, which it does once. */
+  private syncError: unknown;
 
   constructor(
     private readonly handle: FileHandle,
@@ -132,12 +140,26 @@ class ReplacingOutput implements ByteOutput {
     private readonly final: string,
   ) {}
 
-  write(bytes: Buffer): Promise<void> {
-    return writeAll(this.handle, bytes);
+  async write(bytes: Buffer): Promise<void> {
+    await writeAll(this.handle, bytes);
+    this.unsynced += bytes.length;
+    if (this.unsynced < SYNC_BYTES || this.syncing !== undefined) return;
+    this.unsynced = 0;
+    this.syncing = this.handle.datasync().then(
+      () => {
+        this.syncing = undefined;
+      },
+      (error: unknown) => {
+        this.syncing = undefined;
+        this.syncError ??= error;
+      },
+    );
   }
 
   async finish(): Promise<void> {
     try {
+      await this.syncing;
+      if (this.syncError !== undefined) throw this.syncError;
       await this.handle.sync();
       await this.handle.close();
       await rename(this.temporary, this.final);
@@ -154,6 +176,7 @@ class ReplacingOutput implements ByteOutput {
   async abort(): Promise<void> {
     if (this.state === "done") return;
     this.state = "done";
+    await this.syncing;
     await this.handle.close().catch(() => undefined);
     await rm(this.temporary, { force: true }).catch(() => undefined);
   }

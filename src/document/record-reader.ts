@@ -16,6 +16,8 @@ export interface RecordReaderOptions {
   readonly legacy: boolean;
   /** Only these tenants' records; undefined = all. */
   readonly tenants: ReadonlySet<string> | undefined;
+  /** The records after so many (bad ones count) are skipped; undefined = none. */
+  readonly recordLimit: number | undefined;
   readonly limits: BatchLimits;
   /** Makes a UUID of free text and tells of it; undefined = E_INVALID_UUID. */
   readonly onDerivedUuid: ((text: string, uuid: string) => void) | undefined;

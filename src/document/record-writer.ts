@@ -77,8 +77,13 @@ export function writeRecord(
   out.byte(0x7d);
 }
 
-/** The record's bytes in chunks; reads the LargeValue, where there is one, to its end. */
+/** The record's bytes in chunks, the receiver's to keep; reads the LargeValue, where there is one, to its end. */
 export async function* recordChunks(batch: RecordBatch, row: number): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const piece of recordPieces(batch, row)) yield Uint8Array.from(piece);
+}
+
+/** The same, each piece valid until the next is asked for. */
+export async function* recordPieces(batch: RecordBatch, row: number): AsyncGenerator<Uint8Array, void, undefined> {
   const out = new ByteWriter(4096);
   const { large, lengths } = batch;
   const width = batch.kind.fields.length;
@@ -104,20 +109,36 @@ export async function* recordChunks(batch: RecordBatch, row: number): AsyncGener
   yield rest.view();
 }
 
-/** base64 text of the concatenated chunks: each piece but the last encodes a multiple of three bytes. */
-async function* base64Chunks(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
-  let rest = Buffer.alloc(0);
-  for await (const chunk of chunks) {
-    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    const whole = bytes.length - (bytes.length % 3);
-    rest = Buffer.from(bytes.subarray(whole));
-    if (whole > 0) yield base64Of(bytes, whole);
-  }
-  if (rest.length > 0) yield base64Of(rest, rest.length);
-}
+/** Bytes that are encoded at a time: a multiple of three. */
+const BASE64_STEP = 196608;
 
-function base64Of(bytes: Buffer, length: number): Buffer {
-  const out = new ByteWriter(Math.ceil(length / 3) * 4);
-  encodeBase64(bytes, 0, length, out);
-  return out.view();
+/** base64 text of the concatenated chunks; each piece is valid until the next is asked for. */
+async function* base64Chunks(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  const out = new ByteWriter((BASE64_STEP / 3) * 4 + 4);
+  /** Bytes that wait for others to make three. */
+  const rest = Buffer.alloc(3);
+  let waiting = 0;
+  for await (const chunk of chunks) {
+    let at = 0;
+    out.length = 0;
+    if (waiting > 0) {
+      at = chunk.copy(rest, waiting, 0, 3 - waiting);
+      waiting += at;
+      if (waiting < 3) continue;
+      encodeBase64(rest, 0, 3, out);
+    }
+    const whole = chunk.length - ((chunk.length - at) % 3);
+    while (at < whole) {
+      const end = Math.min(whole, at + BASE64_STEP);
+      encodeBase64(chunk, at, end, out);
+      at = end;
+      yield out.view();
+      out.length = 0;
+    }
+    if (out.length > 0) yield out.view();
+    waiting = chunk.copy(rest, 0, whole);
+  }
+  out.length = 0;
+  encodeBase64(rest, 0, waiting, out);
+  if (waiting > 0) yield out.view();
 }

@@ -1,4 +1,4 @@
-/** An input that remembers what was read from it, so that a stream can be read a second time. */
+/** An input that remembers what was read from it, so that a stream can be read again. */
 import type { ByteInput } from "./input.js";
 import { Spool } from "./spool.js";
 
@@ -6,51 +6,67 @@ import { Spool } from "./spool.js";
 const MEMORY_BYTES = 1048576;
 
 export class ReplayInput implements ByteInput {
-  private parts: Buffer[] | undefined = [];
+  private remembers = true;
+  /** What was remembered: all of it, until it is too much; then the rest of it goes to the spool as well. */
+  private parts: Buffer[] = [];
   private kept = 0;
   private spool: Spool | undefined;
+  /** What was remembered, being read again. */
+  private again: ByteInput | undefined;
 
   constructor(private readonly input: ByteInput) {}
 
   async read(target: Buffer, offset: number): Promise<number> {
+    if (this.again !== undefined) {
+      const count = await this.again.read(target, offset);
+      if (count > 0) return count;
+      this.again = undefined;
+      if (!this.remembers) await this.forget();
+    }
     const count = await this.input.read(target, offset);
-    if (this.parts === undefined || count === 0) return count;
+    if (!this.remembers || count === 0) return count;
     this.parts.push(Buffer.from(target.subarray(offset, offset + count)));
     this.kept += count;
-    if (this.kept > MEMORY_BYTES) await this.moveToSpool(this.parts);
+    if (this.spool !== undefined || this.kept > MEMORY_BYTES) await this.moveToSpool();
     return count;
   }
 
   /** Whether what was read so far begins with `bytes`, after a byte order mark perhaps. */
   beginsWith(bytes: Buffer): boolean {
-    const head = Buffer.concat(this.parts ?? []);
+    const head = Buffer.concat(this.parts);
     return head.indexOf(bytes) === (head.length > 0 && head[0] === 0xef ? 3 : 0);
   }
 
-  /** Forgets what was read and remembers no more. */
-  stop(): void {
-    this.parts = undefined;
+  /** Remembers no more from now on: it will not be rewound again. */
+  async stop(): Promise<void> {
+    this.remembers = false;
+    if (this.again === undefined) await this.forget();
   }
 
-  /** After the input was read to its end: everything once more. The caller closes the spool. */
-  async rewind(): Promise<{ input: ByteInput; spool: Spool }> {
-    await this.moveToSpool(this.parts ?? []);
-    const spool = this.spool as Spool;
-    this.spool = undefined;
-    return { input: spool.reader(), spool };
+  /** From the beginning: what was remembered, and then what has not been read yet. E_DISK_FULL, E_IO. */
+  async rewind(): Promise<void> {
+    if (!this.remembers) throw new Error("what was read is forgotten");
+    await this.moveToSpool();
+    this.again = this.spool?.reader();
   }
 
   async close(): Promise<void> {
-    this.stop();
-    await this.spool?.close();
-    this.spool = undefined;
+    this.remembers = false;
+    await this.forget();
     await this.input.close();
   }
 
-  private async moveToSpool(parts: Buffer[]): Promise<void> {
+  private async forget(): Promise<void> {
+    this.parts = [];
+    await this.spool?.close();
+    this.spool = undefined;
+    this.again = undefined;
+  }
+
+  private async moveToSpool(): Promise<void> {
     this.spool ??= await Spool.create();
-    for (const part of parts) await this.spool.append(part);
-    parts.length = 0;
+    for (const part of this.parts) await this.spool.append(part);
+    this.parts = [];
     this.kept = 0;
   }
 }

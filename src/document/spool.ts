@@ -1,6 +1,6 @@
 /** Temporary files that nobody else can read and that vanish with the process. */
 import { randomBytes } from "node:crypto";
-import { writeSync } from "node:fs";
+import { readSync, writeSync } from "node:fs";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,6 +61,19 @@ export class Spool {
         const written = writeSync(this.handle.fd, bytes, at, bytes.length - at, this.length);
         at += written;
         this.length += written;
+      }
+    } catch (error) {
+      throw spoolError(error);
+    }
+  }
+
+  /** Fills `target` with the bytes from `position` on, which must be there; for callers that cannot wait. */
+  readNow(target: Buffer, position: number): void {
+    try {
+      for (let at = 0; at < target.length; ) {
+        const count = readSync(this.handle.fd, target, at, target.length - at, position + at);
+        if (count === 0) throw new Error("the temporary file is shorter than what was written to it");
+        at += count;
       }
     } catch (error) {
       throw spoolError(error);

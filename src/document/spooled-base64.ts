@@ -58,22 +58,31 @@ class Base64Decoder {
   }
 }
 
+/** Memory that serves for one spooled value after the other: of its own each would leave a megabyte to be collected. */
+export class SpooledBase64Memory {
+  readonly chunk = Buffer.allocUnsafeSlow(READ_BYTES);
+  readonly decoded = new ByteWriter(READ_BYTES);
+}
+
 export class SpooledBase64 {
   /** Decoded bytes. */
   length = 0;
   /** What is wrong with the text, once it is known. */
   error: StorageError | undefined;
   private readonly decoder = new Base64Decoder();
-  private readonly decoded = new ByteWriter(READ_BYTES);
 
-  /** `spool` is empty, and belongs to this value until it is cleared. */
-  constructor(private readonly spool: Spool) {}
+  /** `spool` is empty; it and the memory belong to this value until the spool is cleared. */
+  constructor(
+    private readonly spool: Spool,
+    private readonly memory: SpooledBase64Memory,
+  ) {}
 
   /** The next bytes of the string token's body. */
   async append(raw: Buffer): Promise<void> {
-    this.check(() => this.decoder.decode(raw, this.decoded));
-    this.length += this.decoded.length;
-    this.decoded.length = 0;
+    const { decoded } = this.memory;
+    decoded.length = 0;
+    this.check(() => this.decoder.decode(raw, decoded));
+    this.length += decoded.length;
     await this.spool.append(raw);
   }
 
@@ -84,7 +93,7 @@ export class SpooledBase64 {
   /** The string token's body as it came; each chunk is valid until the next is asked for. */
   async *rawChunks(): AsyncGenerator<Buffer, void, undefined> {
     const reader = this.spool.reader();
-    const chunk = Buffer.allocUnsafeSlow(READ_BYTES);
+    const { chunk } = this.memory;
     for (let count = await reader.read(chunk, 0); count > 0; count = await reader.read(chunk, 0))
       yield chunk.subarray(0, count);
   }
@@ -92,7 +101,7 @@ export class SpooledBase64 {
   /** The decoded bytes; each chunk is valid until the next is asked for. */
   async *chunks(): AsyncGenerator<Buffer, void, undefined> {
     const decoder = new Base64Decoder();
-    const out = new ByteWriter(READ_BYTES);
+    const out = this.memory.decoded;
     for await (const raw of this.rawChunks()) {
       out.length = 0;
       decoder.decode(raw, out);

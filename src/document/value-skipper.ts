@@ -41,6 +41,14 @@ export class ValueSkipper {
     this.depth = 0;
   }
 
+  /** Instead of start(): behind an element of the array that is the outermost value. */
+  startInArray(): void {
+    this.start();
+    this.open(CLOSE_ARRAY);
+    this.elements = 0;
+    this.state = AFTER_VALUE;
+  }
+
   /** Goes on at `from`; returns the index up to which everything is dealt with. */
   run(from: number): number {
     const { scanner } = this;

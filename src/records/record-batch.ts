@@ -12,6 +12,8 @@ export const NULL_VALUE = -1;
 /** In `lengths`: the value is the batch's `large`. */
 export const LARGE_VALUE = -2;
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** A value that travels beside its batch, in chunks of at most 1 MiB (an artifact's content of 1 MiB or more). */
 export interface LargeValue {
   /** Index in `kind.fields`. */
@@ -101,7 +103,8 @@ export class BatchBuilder {
     this.batchBytes = limits.batchBytes ?? 262144;
     this.width = kind.fields.length;
     this.arenaBytes = this.batchBytes + (this.batchBytes >> 2);
-    this.arena = new ByteWriter(this.arenaBytes);
+    // Most kinds of a small store have few records: a whole arena each would keep the garbage collector busy.
+    this.arena = new ByteWriter(this.arenaBytes >> 4);
     this.starts = new Uint32Array(256 * this.width);
     this.lengths = new Int32Array(256 * this.width);
   }
@@ -116,6 +119,7 @@ export class BatchBuilder {
   }
 
   begin(): void {
+    if (this.rows === 0 && this.arena.bytes === NO_BYTES) this.renew();
     this.rowStart = this.arena.length;
     const from = this.rows * this.width;
     if (from + this.width > this.starts.length) this.grow();
@@ -163,16 +167,21 @@ export class BatchBuilder {
   /** The batch so far; the builder starts anew with other memory, so the batch stays valid until it is recycled. */
   take(): RecordBatch {
     const batch = new RecordBatch(this.kind, this.rows, this.arena.view(), this.starts, this.lengths, this.large);
-    const { spare } = this;
-    this.spare = undefined;
     this.taken = this.arena.bytes;
-    this.arena.bytes = spare?.bytes ?? Buffer.allocUnsafeSlow(this.arenaBytes);
+    this.arena.bytes = NO_BYTES;
     this.arena.length = 0;
-    this.starts = spare?.starts ?? new Uint32Array(this.starts.length);
-    this.lengths = spare?.lengths ?? new Int32Array(this.lengths.length);
     this.rows = 0;
     this.large = undefined;
     return batch;
+  }
+
+  /** Memory for the batch after one that was taken; not before it has a record. */
+  private renew(): void {
+    const { spare } = this;
+    this.spare = undefined;
+    this.arena.bytes = spare?.bytes ?? Buffer.allocUnsafeSlow(this.arenaBytes);
+    this.starts = spare?.starts ?? new Uint32Array(this.starts.length);
+    this.lengths = spare?.lengths ?? new Int32Array(this.lengths.length);
   }
 
   /**

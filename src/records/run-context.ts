@@ -37,4 +37,20 @@ export interface Selection {
   readonly paths: ReadonlySet<string>;
   /** Only these tenants' records; undefined = all. */
   readonly tenants?: readonly string[];
+  /**
+   * How many records of each kind are needed: its first ones, and those that `wanted` names. A source may give more; one
+   * that can read less reads less.
+   */
+  readonly limit?: number;
+  /** With `limit`, by path. */
+  readonly wanted?: ReadonlyMap<string, WantedRecords>;
+  /** A look ahead: the same source will be read again. What follows the selected kinds need not be read, nor a manifest checked. */
+  readonly peek?: true;
+}
+
+/** Records by the values of some of their fields. */
+export interface WantedRecords {
+  readonly fields: readonly string[];
+  /** A value per field, a uuid in its usual form; undefined where they are too many to name, or no plain text. */
+  readonly keys: readonly (readonly string[])[] | undefined;
 }

@@ -3,6 +3,7 @@
 import type { ConflictPolicy } from "../backends/postgres/conflicts.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
 import { Counters, type LoadedKind } from "../backends/postgres/counters.js";
+import type { DeferPolicy } from "../backends/postgres/deferred-indexes.js";
 import { LoadSession } from "../backends/postgres/load-session.js";
 import { LoadTransaction } from "../backends/postgres/load-transaction.js";
 import { Merge } from "../backends/postgres/merge.js";
@@ -30,6 +31,8 @@ export interface PostgresSinkOptions {
   readonly dryRun?: boolean;
   /** Goes on as this tenant where row-level security binds the role; E_ROW_SECURITY there without it. */
   readonly tenant?: string;
+  /** Which loads drop secondary indexes and build them from all rows at the end. Default "auto": by the number of rows. */
+  readonly deferIndexes?: DeferPolicy;
   /** Default "copy", which falls back on "insert" where the server has no COPY FROM STDIN. */
   readonly method?: LoadMethod;
 }
@@ -99,6 +102,7 @@ class PostgresSink implements Sink {
       context,
       method: this.options.method ?? "copy",
       direct: session.copiesIntoTables,
+      deferIndexes: this.options.deferIndexes ?? "auto",
       number: this.loaders.size,
     });
     if (loader.staging === undefined) this.held.add(kind.path);
@@ -148,10 +152,13 @@ class PostgresSink implements Sink {
       ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
     );
     await counters.tally({ table, staging, matches: records.matches });
-    return { ...(await merge.apply()), dropped };
+    await loader.dropIndexesForMerge();
+    const merged = await merge.apply();
+    await loader.buildIndexes();
+    return { ...merged, dropped };
   }
 
-  /** The records are in the table already, which had no others: only its vector indexes are missing. */
+  /** The records are in the table already, which had no others: only indexes are missing. */
   private async settle(loader: TableLoader): Promise<SinkCounts> {
     const { connection } = this.requireOpen();
     const { kind, table, loaded } = loader;

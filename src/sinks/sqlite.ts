@@ -1,7 +1,7 @@
 /** Writes an SQLite database: one transaction, all or nothing. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { raiseCounters } from "../backends/sqlite/counters.js";
-import { fromSqliteError } from "../backends/sqlite/errors.js";
+import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { settleOrphans } from "../backends/sqlite/foreign-keys.js";
 import { Load } from "../backends/sqlite/load.js";
 import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
@@ -20,6 +20,11 @@ export interface SqliteSinkOptions {
   readonly dryRun?: boolean | undefined;
   /** The shape of embedding tables that are not there yet. Default "blob". */
   readonly vectorsAs?: "blob" | "vec0" | undefined;
+  /**
+   * The file is this run's own: nobody else knows it, and a run that fails throws it away. It is written without a
+   * write-ahead log (once instead of twice) and is not yet on the disk when `finish` resolves: sync it. Default false.
+   */
+  readonly ownFile?: boolean | undefined;
 }
 
 /**
@@ -52,7 +57,8 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
     try {
       return await work();
     } catch (error) {
-      throw load?.context.signal.aborted ? error : fromSqliteError(error);
+      if (load?.context.signal.aborted) throw error;
+      throw fromSqliteError(database === undefined ? error : unhidden(error, database));
     }
   };
 
@@ -60,7 +66,7 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
     name: `sqlite:${options.path}`,
     open: (_header, context) =>
       coded(async () => {
-        database = openSqliteForWriting(options.path);
+        database = openSqliteForWriting(options.path, { unsafe: options.ownFile === true });
         load = new Load(database, catalog, context, {
           onConflict: options.onConflict ?? "update",
           onOrphan: options.onOrphan ?? "error",
@@ -78,8 +84,9 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
         const current = running();
         await settleOrphans(current, writers);
         const notes = raiseCounters(current, writers);
-        current.restore();
+        await current.restore();
         current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
+        if (options.ownFile) current.database.pragma("journal_mode = WAL");
         return { counts: new Map([...writers].map(([path, { counts }]) => [path, counts])), notes };
       }),
     async abort() {

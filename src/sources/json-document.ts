@@ -30,7 +30,11 @@ export interface DocumentSourceOptions extends BatchLimits {
 export function createDocumentSource(options: DocumentSourceOptions): Source {
   const { input: from, catalog = defaultCatalog, invalidUuid = "error" } = options;
   const closers: (() => Promise<void>)[] = [];
+  let input: ReplayInput | undefined;
+  /** It can be opened again. */
+  let isFile = false;
   let reader: DocumentReader | undefined;
+  let hasRead = false;
   let header: DocumentHeader | undefined;
   let ours = false;
   let largeSpool: Promise<Spool> | undefined;
@@ -51,22 +55,18 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     return closing(await openStreamInput(stream));
   }
 
-  /** Reads the rest for the header's sake, and begins again. */
-  async function readTwice(first: DocumentReader, replay: ReplayInput, context: RunContext): Promise<DocumentReader> {
-    const again = "path" in from && (await stat(from.path)).isFile();
-    if (again) replay.stop();
-    await first.scanRest(context);
-    let input: ByteInput;
-    if (again) {
-      input = await openInput(context);
+  /** From the beginning again: a file is opened once more, anything else was remembered. */
+  async function beginAgain(context: RunContext): Promise<DocumentReader> {
+    if (isFile) {
+      await input?.close();
+      input = closing(new ReplayInput(await openInput(context)));
+      await input.stop();
     } else {
-      const rewound = await replay.rewind();
-      closing(rewound.spool);
-      input = abortable(rewound.input, context.signal);
+      await input?.rewind();
     }
-    const second = new DocumentReader(input);
-    await second.readHead(context);
-    return second;
+    const again = new DocumentReader(abortable(input as ReplayInput, context.signal));
+    await again.readHead(context);
+    return again;
   }
 
   function warnReserialised(context: RunContext): void {
@@ -79,16 +79,27 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     name: options.name ?? ("path" in from ? from.path : "-"),
 
     async open(context) {
-      const replay = new ReplayInput(await openInput(context));
-      closing(replay);
-      const first = new DocumentReader(replay);
+      isFile =
+        "path" in from &&
+        (await stat(from.path).then(
+          (stats) => stats.isFile(),
+          () => false,
+        ));
+      input = closing(new ReplayInput(await openInput(context)));
+      const first = new DocumentReader(input);
+      reader = first;
       await first.readHead(context);
       const isWhole = knowsEnough(first.header);
-      reader = first.ended || isWhole ? first : await readTwice(first, replay, context);
+      if (!first.ended && !isWhole) {
+        // What comes behind the data may tell of the data.
+        if (isFile) await input.stop();
+        await first.scanRest(context);
+        reader = await beginAgain(context);
+      }
       header = complete(first.header);
       if (!first.hasData) throw new StorageError("E_DOCUMENT_SHAPE", "the document has no data");
-      ours = isWhole && header.producer !== undefined && replay.beginsWith(Buffer.from(printHead(header), "utf8"));
-      replay.stop();
+      ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
+      if (isFile) await input.stop();
       if (!ours && !isLegacy(header)) warnReserialised(context);
       return { backend: header.sourceBackend, migrations: header.migrations };
     },
@@ -102,6 +113,9 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     async *read(selection, context) {
       if (reader === undefined || header === undefined)
         throw new StorageError("E_UNEXPECTED", "the source is not open");
+      if (hasRead) reader = await beginAgain(context);
+      hasRead = true;
+      if (selection.peek === undefined) await input?.stop();
       const { batchSize, batchBytes } = options;
       const derived = invalidUuid === "derive" ? new DerivedUuids(context) : undefined;
       yield* reader.readRecords(
@@ -109,7 +123,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
           catalog,
           selection,
           legacy: isLegacy(header),
-          verify: ours && (options.verifyManifest ?? true),
+          verify: ours && (options.verifyManifest ?? true) && selection.peek === undefined,
           limits: {
             ...(batchSize === undefined ? {} : { batchSize }),
             ...(batchBytes === undefined ? {} : { batchBytes }),

@@ -6,10 +6,12 @@ import { allowsCopy, openRows, type RowMode } from "../backends/postgres/row-str
 import {
   columnsOf,
   followsIndex,
+  hasValues,
   isKeyedByTenant,
   type SelectOptions,
   selectRecords,
   selectTenants,
+  type TenantFilter,
 } from "../backends/postgres/select.js";
 import { hasNewCollation, type PostgresTable, readTables, requireReadable } from "../backends/postgres/tables.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind, catalog as standardCatalog } from "../catalog/index.js";
@@ -122,9 +124,30 @@ class PostgresSource implements Source {
     for (const kind of kinds) {
       // A tenant that no text of PostgreSQL can be has no records.
       if (literals?.length === 0) continue;
-      for (const tenants of await this.statementsOf(connection, kind, literals))
-        yield* this.readStatement(connection, kind, tenants, context);
+      let left = selection.limit;
+      const wanted = this.wantedOf(connection, kind, selection);
+      if (selection.wanted?.has(kind.path) && wanted === undefined) left = undefined;
+      for (const tenants of await this.statementsOf(connection, kind, literals)) {
+        const filter = { ...(tenants && { tenants }), ...(left === undefined ? {} : { limit: left, wanted }) };
+        if (left === 0 && wanted === undefined) break;
+        for await (const batch of this.readStatement(connection, kind, filter, context)) {
+          // With wanted ones it is not known which were the first.
+          if (left !== undefined && wanted === undefined) left = Math.max(0, left - batch.rows);
+          yield batch;
+        }
+      }
     }
+  }
+
+  /** The condition for the records that are wanted beyond the first ones; undefined where it cannot be said. */
+  private wantedOf(connection: PostgresConnection, kind: RecordKind, { wanted }: Selection): string | undefined {
+    const { fields, keys } = wanted?.get(kind.path) ?? {};
+    const { serverEncoding, distrustsTextIndexes } = this.selectOptions;
+    // Rows of a partitioned table have no place of their own, and bytes that are no UTF-8 no literal.
+    if (fields === undefined || keys === undefined || kind.postgres.partitionedBy !== undefined) return undefined;
+    if (serverEncoding === UNKNOWN_ENCODING || distrustsTextIndexes) return undefined;
+    const literals = keys.map((values) => values.map((value) => connection.client.escapeLiteral(value)));
+    return hasValues(kind, fields, literals);
   }
 
   private selectedKinds(selection: Selection): RecordKind[] {
@@ -186,12 +209,12 @@ class PostgresSource implements Source {
   private async *readStatement(
     connection: PostgresConnection,
     kind: RecordKind,
-    tenants: readonly string[] | undefined,
+    filter: TenantFilter,
     context: RunContext,
   ): AsyncGenerator<RecordBatch> {
-    const filter = tenants === undefined ? {} : { tenants };
     // Sorting wide rows is what costs: along the key's index there is none.
-    await connection.query(`SET LOCAL enable_sort = ${followsIndex(kind, filter) ? "off" : "on"}`);
+    const isSorted = followsIndex(kind, filter) && filter.wanted === undefined;
+    await connection.query(`SET LOCAL enable_sort = ${isSorted ? "off" : "on"}`);
     const { bytes, estimatedRows = 0 } = this.tableOf(kind);
     const known = estimatedRows > 0 ? bytes / estimatedRows : UNKNOWN_ROW_BYTES;
     // Rows of content may each hold a chunk.

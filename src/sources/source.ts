@@ -11,10 +11,12 @@ export interface StoreHeader {
   readonly migrations: readonly string[];
 }
 
-/** A store to read from. One use: open, read once, close. */
+/** A store to read from. One use: open, read (perhaps more than once), close. */
 export interface Source {
   /** For messages, e.g. `sqlite:/data/llmspell.db`; never holds a password. */
   readonly name: string;
+  /** false: `read` may be called only once, so that nothing can be looked at ahead (cascades, limits). */
+  readonly rereadable?: boolean;
   /** Connects, begins the snapshot (or reads the document's head). E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, … */
   open(context: RunContext): Promise<StoreHeader>;
   /** Estimated records per path, for progress only; undefined where it would cost a scan. */
@@ -22,7 +24,8 @@ export interface Source {
   /**
    * All records of the selection, each kind's in the order of its key where the source is a database. Kinds come in the
    * catalog's order from a database and in any order (also interleaved) from a document. Bad records go to
-   * `context.reject`. A batch is never empty.
+   * `context.reject`. A batch is never empty. May be called again when all has been read: the same records come again,
+   * also with another selection (Selection.peek tells that this will happen).
    */
   read(selection: Selection, context: RunContext): AsyncIterable<RecordBatch>;
   /** Releases everything; idempotent; never throws. */

@@ -50,7 +50,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   ): AsyncGenerator<RecordBatch> {
     const { sqlite } = kind;
     const stage =
-      sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable)
+      sqlite.layout === "vector" && mayStage(selection) && isVec0(opened(), sqlite.embeddingTable)
         ? await stageEmbeddings(opened(), sqlite.embeddingTable, context.signal)
         : undefined;
     try {
@@ -70,7 +70,14 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     const reader = createRowReader(opened(), kind, { derived, embeddings: stage?.get });
     if (reader === undefined) return;
     const { tenants } = selection;
-    const rows = orderedRows(opened(), kind, reader, { tenants, deriveUuids: derived !== undefined });
+    const wanted = selection.wanted?.get(kind.path);
+    const rows = orderedRows(opened(), kind, reader, {
+      tenants,
+      deriveUuids: derived !== undefined,
+      // Wanted records that cannot be named are somewhere in the table.
+      limit: wanted !== undefined && wanted.keys === undefined ? undefined : selection.limit,
+      wanted: wanted?.keys === undefined ? undefined : wanted,
+    });
     const builder = new BatchBuilder(kind, options);
     let invalidUuids: number | undefined;
     for (const row of rows) {
@@ -143,6 +150,11 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       database = undefined;
     },
   };
+}
+
+/** A few embeddings of a vec0 table are looked up one by one; all of them come faster from a copy. */
+function mayStage({ limit = Number.POSITIVE_INFINITY }: Selection): boolean {
+  return limit > 1000;
 }
 
 function withCount(error: StorageError, count: number): StorageError {

@@ -8,6 +8,8 @@ export function createTenantFilter(tenants: readonly string[]): Transform {
   const wanted = tenants.map((tenant) => Buffer.from(tenant, "utf8"));
   return {
     name: "tenant filter",
+    // Whole tenants: with a record goes all that refers to it.
+    mayDrop: () => false,
     async *apply(batches) {
       for await (const batch of batches) {
         const kept = keepRows(batch, wanted);

@@ -151,7 +151,7 @@ describePostgres("artifact content in PostgreSQL", () => {
           });
         }
         const chunks: Buffer[] = [];
-        for await (const chunk of batch.large?.chunks() ?? []) chunks.push(chunk);
+        for await (const chunk of batch.large?.chunks() ?? []) chunks.push(Buffer.from(chunk));
         if (mode === "copy") expect(sha256(Buffer.concat(chunks))).toBe(sha256(data));
         read++;
       }

@@ -52,7 +52,15 @@ describe("exportStore and importStore", () => {
     expect([write.mock.calls, writeError.mock.calls]).toEqual([[], []]);
     vi.restoreAllMocks();
     expect(exported).toMatchObject({ source: `sqlite:${source}`, bytes: document.length, dryRun: false });
-    expect(exported.totals).toEqual({ read: 90, inserted: 90, updated: 0, skipped: 0, dropped: 0, rejected: 0 });
+    expect(exported.totals).toEqual({
+      read: 90,
+      inserted: 90,
+      updated: 0,
+      skipped: 0,
+      dropped: 0,
+      rejected: 0,
+      cascaded: 0,
+    });
     expect(imported.totals).toEqual(exported.totals);
     expect(imported.kinds.map(({ path }) => path)).toEqual(exported.kinds.map(({ path }) => path));
     expect(imported.header).toEqual(exported.header);

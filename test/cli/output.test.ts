@@ -6,7 +6,7 @@ import { statisticsLines } from "../../src/commands/statistics.js";
 import { StorageError } from "../../src/errors.js";
 
 function result(counts: Partial<TransferResult["totals"]>): TransferResult {
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, ...counts };
+  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0, ...counts };
   return {
     source: "a",
     target: "b",
@@ -32,9 +32,16 @@ describe("the statistics", () => {
     ]);
   });
 
-  it("name what was skipped, dropped and rejected", () => {
-    const lines = statisticsLines("Imported", result({ skipped: 1000, dropped: 2, rejected: 3 }));
-    expect(lines).toEqual(["✅ Imported 0 total records", "Skipped: 1,000", "Dropped: 2", "Rejected: 3", "a note"]);
+  it("name what was skipped, dropped, cascaded and rejected", () => {
+    const lines = statisticsLines("Imported", result({ skipped: 1000, dropped: 2, rejected: 3, cascaded: 4 }));
+    expect(lines).toEqual([
+      "✅ Imported 0 total records",
+      "Skipped: 1,000",
+      "Dropped: 2",
+      "Cascaded: 4",
+      "Rejected: 3",
+      "a note",
+    ]);
   });
 });
 

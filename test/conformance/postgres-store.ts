@@ -1,5 +1,7 @@
-import { rmSync } from "node:fs";
+import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import pg from "pg";
+import { afterAll } from "vitest";
 import {
   connectPostgres,
   type PostgresConnector,
@@ -8,7 +10,6 @@ import {
 import { migratePostgres } from "../../src/schema/migrator.js";
 import { createPostgresSink } from "../../src/sinks/postgres.js";
 import { createPostgresSource } from "../../src/sources/postgres.js";
-import { withClient } from "../helpers/content-digest.js";
 import { createTestDatabase } from "../helpers/postgres-server.js";
 import { type StoreFactory, type TestStore, temporaryFolder } from "./store.js";
 
@@ -16,7 +17,7 @@ import { type StoreFactory, type TestStore, temporaryFolder } from "./store.js";
  * Empties every table of schema llmspell that holds records, and drops all large objects. DELETE without triggers is far
  * cheaper than TRUNCATE for a few rows. Partitions of event_log stay until there are many.
  */
-const CLEAR_POSTGRES = `
+export const CLEAR_POSTGRES = `
   DO $$
   DECLARE name regclass;
   BEGIN
@@ -28,7 +29,7 @@ const CLEAR_POSTGRES = `
     LOOP
       EXECUTE 'DELETE FROM ' || name;
     END LOOP;
-    IF (SELECT count(*) FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass) > 40 THEN
+    IF (SELECT count(*) FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass) > 15 THEN
       FOR name IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass LOOP
         EXECUTE 'DROP TABLE ' || name;
       END LOOP;
@@ -39,6 +40,7 @@ const CLEAR_POSTGRES = `
 function postgresBackedStore(
   target: PostgresTarget,
   mode: "auto" | "copy" | "cursor",
+  clear: () => Promise<void>,
   close: () => Promise<void>,
 ): TestStore {
   const connect: PostgresConnector = () => connectPostgres(target);
@@ -46,18 +48,7 @@ function postgresBackedStore(
     ...("url" in target ? { url: target.url } : {}),
     source: (limits = {}) => createPostgresSource({ connect, name: "postgres", mode, ...limits }),
     sink: (options = {}) => createPostgresSink({ connect, name: "postgres", ...options }),
-    clear: async () => {
-      if ("url" in target) {
-        await withClient(target.url, (client) => client.query(CLEAR_POSTGRES));
-        return;
-      }
-      const connection = await connect();
-      try {
-        await connection.query(CLEAR_POSTGRES);
-      } finally {
-        await connection.close();
-      }
-    },
+    clear,
     close,
   };
 }
@@ -75,7 +66,14 @@ function serverStore(mode: "copy" | "cursor"): StoreFactory {
       } finally {
         await connection.close();
       }
-      return postgresBackedStore(target, mode, database.drop);
+      // One session for all: a new one would load and plan everything anew each time.
+      const client = new pg.Client({ connectionString: database.url });
+      await client.connect();
+      const clear = async (): Promise<void> => void (await client.query(CLEAR_POSTGRES));
+      return postgresBackedStore(target, mode, clear, async () => {
+        await client.end();
+        await database.drop();
+      });
     },
   };
 }
@@ -83,18 +81,39 @@ function serverStore(mode: "copy" | "cursor"): StoreFactory {
 export const postgresStore = serverStore("copy");
 export const postgresCursorStore = serverStore("cursor");
 
+let template: string | undefined;
+afterAll(() => template && rmSync(template, { recursive: true, force: true }));
+
+/** Makes an embedded database that is migrated and otherwise untouched. The first takes seconds, its copies do not. */
+async function createEmbedded(directory: string): Promise<void> {
+  if (template === undefined) {
+    const folder = temporaryFolder();
+    const connection = await connectPostgres({ pglite: folder }, { create: true });
+    try {
+      await migratePostgres(connection);
+    } finally {
+      await connection.close();
+    }
+    template = folder;
+  }
+  cpSync(template, directory, { recursive: true });
+}
+
 export const pgliteStore: StoreFactory = {
   name: "pglite",
   database: true,
   async open() {
     const folder = temporaryFolder();
     const target = { pglite: join(folder, "database") };
-    const connection = await connectPostgres(target, { create: true });
-    try {
-      await migratePostgres(connection);
-    } finally {
-      await connection.close();
-    }
-    return postgresBackedStore(target, "auto", async () => rmSync(folder, { recursive: true, force: true }));
+    await createEmbedded(target.pglite);
+    const clear = async (): Promise<void> => {
+      const connection = await connectPostgres(target);
+      try {
+        await connection.query(CLEAR_POSTGRES);
+      } finally {
+        await connection.close();
+      }
+    };
+    return postgresBackedStore(target, "auto", clear, async () => rmSync(folder, { recursive: true, force: true }));
   },
 };

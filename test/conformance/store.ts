@@ -1,5 +1,5 @@
 /** The stores that the conformance suites run against: real files, a real server. */
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BatchLimits } from "../../src/records/record-batch.js";
@@ -30,6 +30,19 @@ export interface StoreFactory {
   open(): Promise<TestStore>;
 }
 
+const MEMORY = "/dev/shm";
+const GIB = 2 ** 30;
+
+/** In memory where the machine has room there: thousands of small databases are made, and none need outlive the run. */
 export function temporaryFolder(): string {
-  return mkdtempSync(join(tmpdir(), "llmspell-store-"));
+  return mkdtempSync(join(hasRoom(MEMORY) ? MEMORY : tmpdir(), "llmspell-store-"));
+}
+
+function hasRoom(folder: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize >= GIB;
+  } catch {
+    return false;
+  }
 }

@@ -35,10 +35,18 @@ export interface Workspace extends Disposable {
   bash(script: string, options?: RunOptions): Promise<Outcome>;
 }
 
-/** Builds dist/ where it is missing or older than the sources, and makes an empty workspace. */
-export function createWorkspace(env: Readonly<Record<string, string>> = {}): Workspace {
+let built = false;
+
+function buildOnce(): void {
+  if (built) return;
   const build = spawnSync(process.execPath, [join(root, "scripts/build.mjs"), "--if-stale"], { encoding: "utf8" });
   if (build.status !== 0) throw new Error(`the build failed:\n${build.stdout}${build.stderr}`);
+  built = true;
+}
+
+/** Builds dist/ where it is missing or older than the sources, and makes an empty workspace. */
+export function createWorkspace(env: Readonly<Record<string, string>> = {}): Workspace {
+  buildOnce();
   const folder = mkdtempSync(join(tmpdir(), "llmspell-workspace-"));
   mkdirSync(join(folder, "bin"));
   writeFileSync(join(folder, "bin/llmspell"), `#!/bin/sh\nexec "${process.execPath}" "${cli}" "$@"\n`);

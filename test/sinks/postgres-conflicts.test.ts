@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import type { Rejection } from "../../src/records/run-context.js";
 import { conflictCases, type Records } from "../conformance/conflict-cases.js";
 import { failureOf } from "../conformance/expectations.js";
+import { CLEAR_POSTGRES } from "../conformance/postgres-store.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { expectedRows, load, recordsOf, rowsOf, sql } from "./postgres-support.js";
@@ -15,14 +16,7 @@ describePostgres("conflicts in PostgreSQL", () => {
   });
   afterAll(() => database.drop());
 
-  beforeEach(async () => {
-    const tables = await sql<{ name: string }>(
-      database.url,
-      `SELECT c.oid::regclass::text AS name FROM pg_class c WHERE relnamespace = 'llmspell'::regnamespace
-       AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'refinery_schema_history'`,
-    );
-    await sql(database.url, `TRUNCATE ${tables.map(({ name }) => name).join(", ")}`);
-  });
+  beforeEach(() => sql(database.url, CLEAR_POSTGRES));
 
   async function expectRows(rows: Records): Promise<void> {
     for (const [path, expected] of Object.entries(rows))

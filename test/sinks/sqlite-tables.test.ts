@@ -1,6 +1,17 @@
 /** Tables that an application or a person has changed: nothing fires, nothing is lost, what cannot be done is said. */
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { createFolder, createMigrated, execute, kindOf, load, query, readAll, record } from "./sqlite-support.js";
+import type { Rejection } from "../../src/records/run-context.js";
+import {
+  createFolder,
+  createMigrated,
+  execute,
+  kindOf,
+  load,
+  query,
+  readAll,
+  record,
+  Token,
+} from "./sqlite-support.js";
 
 const folder = createFolder();
 let path: string;
@@ -16,12 +27,12 @@ afterAll(() => folder.remove());
 const time = 1_700_000_000_000_000;
 const id = (n: number): string => `00000000-0000-0000-0000-00000000000${n}`;
 
-function session(n: number, status = "active") {
+function session(n: number, status = "active", session_data: unknown = {}) {
   const times = { created_at: time, last_accessed_at: time, updated_at: time };
   return record("sessions", {
     tenant_id: "t",
     session_id: id(n),
-    session_data: {},
+    session_data,
     status,
     artifact_count: 0,
     ...times,
@@ -55,6 +66,52 @@ describe("triggers", () => {
     await load(path, [session(1), vector(1)]);
     expect(query(path, "SELECT * FROM fired")).toEqual([]);
     expect(query(path, triggers)).toEqual(before);
+  });
+});
+
+describe("indexes of a table without rows", () => {
+  const indexes = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name";
+  const deep = new Token(`${"[".repeat(1001)}${"]".repeat(1001)}`);
+
+  it("are there after the load, whoever made them, and hold every row", async () => {
+    execute(
+      path,
+      `CREATE INDEX mine ON sessions(status DESC, tenant_id COLLATE NOCASE) WHERE status <> 'expired';
+       CREATE INDEX "my (own)" ON sessions(upper(tenant_id));
+       CREATE UNIQUE INDEX single ON sessions(session_id, status);
+       CREATE INDEX extracted ON SESSIONS (json_extract(session_data, '$.a'))`,
+    );
+    const before = query(path, indexes);
+    await load(path, [session(1), session(2, "archived"), session(3), vector(1), vector(2)], { batchSize: 1 });
+    expect(query(path, indexes)).toEqual(before);
+    expect(query(path, "PRAGMA integrity_check")).toEqual([["ok"]]);
+    const hinted = "SELECT count(*) FROM sessions INDEXED BY mine WHERE status <> 'expired'";
+    expect(query(path, hinted)).toEqual([[3n]]);
+  });
+
+  it("are there after a load that fails and after a dry run", async () => {
+    const before = query(path, indexes);
+    await expect(load(path, [session(1), session(1)])).rejects.toMatchObject({ code: "E_KEY_CONFLICT" });
+    await load(path, [session(1)], { dryRun: true });
+    expect(query(path, indexes)).toEqual(before);
+    expect(query(path, "SELECT * FROM sessions")).toEqual([]);
+  });
+
+  it.each([1, 1000])("name the record whose json they do not take (%s records in a batch)", async (batchSize) => {
+    const rejections: Rejection[] = [];
+    await load(path, [session(1), session(2, "active", deep), session(3)], { batchSize, rejections });
+    expect(rejections.map(({ error }) => [error.code, error.context])).toEqual([
+      ["E_TARGET_LIMIT", { section: "sessions", key: `tenant_id=t, session_id=${id(2)}`, field: "session_data" }],
+    ]);
+    expect(query(path, "SELECT session_id FROM sessions ORDER BY 1")).toEqual([[id(1)], [id(3)]]);
+    expect(query(path, "PRAGMA integrity_check")).toEqual([["ok"]]);
+  });
+
+  it("name the record when they extract from text that is no json", async () => {
+    execute(path, "CREATE INDEX odd ON sessions(json_extract(tenant_id, '$.a'))");
+    const rejections: Rejection[] = [];
+    await load(path, [session(1)], { rejections });
+    expect(rejections.map(({ error }) => error.context.key)).toEqual([`tenant_id=t, session_id=${id(1)}`]);
   });
 });
 

@@ -1,10 +1,10 @@
 /** A session with PostgreSQL, on a server or embedded in this process. */
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { to as copyToStream } from "pg-copy-streams";
 import { StorageError } from "../../errors.js";
 import type { EmbeddedPostgres } from "../pglite/embedded.js";
 import { CopyFrom } from "./copy-from.js";
+import { CopyTo } from "./copy-to.js";
 import { fromPostgresError } from "./errors.js";
 
 /** A URL `postgresql://user@host:5432/database`, or the folder of an embedded PostgreSQL. */
@@ -39,7 +39,7 @@ export interface PostgresConnection {
   /** `COPY … FROM STDIN` of one whole data set in the statement's format (binary: header, tuples, trailer). Gives the rows. */
   copyFrom(sql: string, data: Buffer): Promise<number>;
   /**
-   * The data of `COPY … TO STDOUT` in pieces of any size; undefined where it cannot be streamed (embedded). Leaving the
+   * The data of `COPY … TO STDOUT` in pieces of any size, each valid until the next is asked for; undefined where it cannot be streamed (embedded). Leaving the
    * iteration early closes the connection, for a COPY cannot be ended otherwise.
    */
   copyTo(sql: string): AsyncIterable<Buffer> | undefined;
@@ -198,8 +198,8 @@ async function prepareSession(connection: OpenConnection): Promise<void> {
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET client_encoding = 'UTF8'",
   );
   await connection.query(
-    `SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN
-      ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')`,
+    `SELECT set_config(name, '0', false) FROM unnest(ARRAY['statement_timeout', 'idle_in_transaction_session_timeout',
+       'idle_session_timeout', 'transaction_timeout']) AS name WHERE current_setting(name, true) IS NOT NULL`,
   );
   if (connection.embedded) return;
   // Servers before 14, and systems that cannot look at a busy socket, do without.
@@ -259,10 +259,10 @@ class OpenConnection implements PostgresConnection {
   }
 
   private async *streamCopy(sql: string): AsyncGenerator<Buffer> {
-    const stream = this.client.query(copyToStream(sql));
+    const copy = this.client.query(new CopyTo(sql));
     let ended = false;
     try {
-      for await (const chunk of stream) yield chunk as Buffer;
+      yield* copy.chunks();
       ended = true;
     } catch (error) {
       ended = true;

@@ -33,7 +33,8 @@ interface EncodedColumn {
 
 /** Encodes records of one kind, one after the other, into one COPY's data. */
 export class CopyEncoder {
-  private readonly out = new ByteWriter(262144 + 65536);
+  /** Grows to what a batch takes; most kinds of a small store need little. */
+  private readonly out = new ByteWriter((262144 + 65536) >> 4);
   private readonly columns: readonly EncodedColumn[];
   private readonly check: (batch: RecordBatch, row: number) => void;
   private readonly contentIndex: number;

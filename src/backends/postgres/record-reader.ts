@@ -203,7 +203,7 @@ class LargeContent implements LargeValue {
     while (this.state !== "done" && (await this.step()));
   }
 
-  /** A copy: the row's memory is used again for the next one. */
+  /** The row's memory, which is used again for the next one. */
   private chunk(): Buffer {
     const { bytes, starts, lengths } = this.rows.row;
     const column = this.content.column + CONTENT_COLUMNS.chunk;
@@ -211,7 +211,7 @@ class LargeContent implements LargeValue {
     const length = lengths[column] as number;
     const left = this.length - this.number * LARGE_VALUE_BYTES;
     if (length !== Math.min(left, LARGE_VALUE_BYTES)) throw brokenContent();
-    return Buffer.from(bytes.subarray(start, start + length));
+    return bytes.subarray(start, start + length);
   }
 
   /** Goes to the row of the next chunk; false when there is none. */

@@ -15,6 +15,9 @@ export const CONTENT_STATUS = { inline: 0, largeObject: 1, missing: 2, forbidden
 export interface TenantFilter {
   /** SQL literals. */
   readonly tenants?: readonly string[];
+  /** The first so many only, and those that meet the condition `wanted`, SQL. */
+  readonly limit?: number;
+  readonly wanted?: string | undefined;
 }
 
 export interface SelectOptions {
@@ -111,14 +114,15 @@ export function selectRecords(kind: RecordKind, filter: TenantFilter, options: S
       : ` WHERE ${tenant} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`;
   const fixed = new Set(tenants?.length === 1 ? [TENANT] : []);
   const order = orderBy(kind, options, fixed);
+  const rows = `${table(kind)}${limitedTo(kind, filter, where, order)}`;
   const { largeObject } = kind.postgres;
   if (largeObject === undefined)
-    return { expressions: fields.map((field) => quote(columnOf(field))), from: `FROM ${table(kind)}${where} ${order}` };
+    return { expressions: fields.map((field) => quote(columnOf(field))), from: `FROM ${rows}` };
 
   const data = `r.${quote(columnOf(kind.fields[fieldIndex(kind, largeObject.field)] as Field))}`;
   const oid = `r.${quote(largeObject.oidColumn)}`;
   // The inner order holds, for nested loops keep it, and OFFSET 0 keeps the planner from taking the parts into one.
-  const from = `FROM (SELECT * FROM ${table(kind)}${where} ${order} OFFSET 0) r
+  const from = `FROM (SELECT * FROM ${rows} OFFSET 0) r
     CROSS JOIN LATERAL (SELECT ${contentStatus(data, oid, options)} AS status OFFSET 0) s
     LEFT JOIN LATERAL (
       SELECT CASE WHEN lo_close(fd) >= 0 THEN length END AS length FROM (
@@ -141,6 +145,25 @@ export function selectRecords(kind: RecordKind, filter: TenantFilter, options: S
     ],
     from,
   };
+}
+
+/** What follows the table's name. Wanted rows are fetched by their places, so that neither is the table read nor its contents sorted. */
+function limitedTo(kind: RecordKind, { limit, wanted }: TenantFilter, where: string, order: string): string {
+  if (limit === undefined) return `${where} ${order}`;
+  const first = `${where} ${order} LIMIT ${limit}`;
+  if (wanted === undefined) return first;
+  const places = (rest: string): string => `ARRAY(SELECT ctid FROM ${table(kind)}${rest})`;
+  const named = where === "" ? ` WHERE ${wanted}` : `${where} AND ${wanted}`;
+  return ` WHERE ctid = ANY(${places(first)} || ${places(named)}) ${order}`;
+}
+
+/** The condition that a record's fields have one of the rows of values, which are SQL literals. */
+export function hasValues(kind: RecordKind, names: readonly string[], rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return "false";
+  const columns = names.map((name) => quote(columnOf(kind.fields[fieldIndex(kind, name)] as Field)));
+  const types = names.map((name) => (kind.fields[fieldIndex(kind, name)]?.type === "uuid" ? "::uuid" : ""));
+  const values = rows.map((row) => `(${row.map((literal, i) => `${literal}${types[i]}`).join(", ")})`);
+  return `(${columns.join(", ")}) IN (VALUES ${values.join(", ")})`;
 }
 
 /** libpq/libpq-fs.h */

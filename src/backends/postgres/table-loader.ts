@@ -11,6 +11,7 @@ import { recordKey } from "../../records/record-key.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { PostgresConnection } from "./connection.js";
 import { CopyEncoder, needsLargeObject, type TupleExtras } from "./copy-encoder.js";
+import { type DeferPolicy, DeferredIndexes } from "./deferred-indexes.js";
 import { postgresCause } from "./errors.js";
 import { LargeObjectWriter } from "./large-objects.js";
 import type { LoadTransaction } from "./load-transaction.js";
@@ -18,7 +19,6 @@ import { MonthPartitions } from "./partitions.js";
 import { withNamedField, withTriedField } from "./refused-field.js";
 import { readKeys, recordFromWire } from "./stored-records.js";
 import { columnNamed, loadColumns, type TargetTable, uniqueKeysOf } from "./target-table.js";
-import { VectorIndexes } from "./vector-indexes.js";
 
 /** `copy` is the fast way, left for `insert` where the server (a pooler, say) knows no COPY; `insert` does not try. */
 export type LoadMethod = "copy" | "insert";
@@ -29,6 +29,7 @@ export interface LoaderOptions {
   readonly method: LoadMethod;
   /** COPY or INSERT may go to the target table itself. */
   readonly direct: boolean;
+  readonly deferIndexes: DeferPolicy;
   /** For the staging table's name: unique in the run. */
   readonly number: number;
 }
@@ -56,9 +57,9 @@ export class TableLoader {
   readonly kind: RecordKind;
   readonly largeObjects: LargeObjectWriter;
   readonly partitions: MonthPartitions | undefined;
+  private readonly indexes: DeferredIndexes;
   private readonly connection: PostgresConnection;
   private readonly columns: string;
-  private vectorIndexes: VectorIndexes | undefined;
   private ordinal = 0n;
   /** One is filled while the other is on its way. */
   private filling: Outgoing;
@@ -77,27 +78,32 @@ export class TableLoader {
     this.columns = loadColumns(this.kind).join(", ");
     this.largeObjects = new LargeObjectWriter(this.connection, table);
     this.partitions = MonthPartitions.of(this.connection, table);
+    this.indexes = new DeferredIndexes(this.connection, table, options.deferIndexes);
   }
 
   /** Decides which way the records go, and makes the staging table where it takes one. */
   static async open(table: TargetTable, options: LoaderOptions): Promise<TableLoader> {
     const loader = new TableLoader(table, options);
     if (options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))
-      loader.vectorIndexes = await VectorIndexes.drop(loader.connection, table);
+      await loader.indexes.dropForEmptyTable();
     else await loader.createStaging();
     return loader;
   }
 
+  /** Before the staged records are merged. */
+  async dropIndexesForMerge(): Promise<void> {
+    await this.indexes.dropForMerge(this.loaded);
+  }
+
   /** To be called when all records are in the table. */
   async buildIndexes(): Promise<void> {
-    await this.vectorIndexes?.build(this.loaded);
+    await this.indexes.build(this.loaded);
   }
 
   /** True when the table is empty: then nobody else can write to it until the end. */
   private async holdEmptyTable(): Promise<boolean> {
     const { connection, table } = this;
-    await connection.query("SAVEPOINT empty_table");
-    await connection.query(`LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
+    await connection.query(`SAVEPOINT empty_table; LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
     const { rows } = await connection.query<{ filled: boolean }>(`SELECT EXISTS (SELECT FROM ${table.name}) AS filled`);
     const empty = rows[0]?.filled === false;
     // Rolling back frees the lock: a merge takes it again, at the end.
@@ -126,7 +132,10 @@ export class TableLoader {
       await batch.large?.discard();
     }
     await transaction.settled();
-    if (this.staging === undefined) await this.partitions?.create();
+    if (this.staging === undefined) {
+      await this.partitions?.create();
+      await this.indexes.dropForRows(this.loaded + this.filling.encoder.length);
+    }
     const outgoing = this.filling;
     this.filling = this.sending;
     this.sending = outgoing;

@@ -1,4 +1,7 @@
 /** SQLite's result codes (https://sqlite.org/rescode.html) as coded errors. */
+import { statfsSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Database } from "better-sqlite3";
 import { type ErrorCode, type ErrorContext, StorageError } from "../../errors.js";
 
 /** Primary result codes by name, for node:sqlite, which gives only the number. */
@@ -61,6 +64,20 @@ export function fromSqliteError(error: unknown, context: ErrorContext = {}): Sto
   }
   const message = error instanceof Error ? error.message : String(error);
   return new StorageError("E_UNEXPECTED", message, context, error);
+}
+
+/** Less room than this on the disk is none. Bytes. */
+const NO_ROOM = 1048576;
+
+/**
+ * What failed behind an error of sqlite-vec's own, which does not say: when SQLite has rolled back the transaction by
+ * itself, the file could not be written.
+ */
+export function unhidden(error: unknown, database: Database): unknown {
+  if (database.inTransaction || !(error instanceof Error) || !error.message.startsWith("Internal sqlite-vec error"))
+    return error;
+  const { bavail, bsize } = statfsSync(dirname(database.name));
+  return Object.assign(error, { code: bavail * bsize < NO_ROOM ? "SQLITE_FULL" : "SQLITE_IOERR" });
 }
 
 /** Runs `work`; an error of the driver leaves it as a StorageError. */

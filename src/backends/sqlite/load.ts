@@ -1,7 +1,9 @@
 /** What one import into an SQLite database shares: the transaction, triggers set aside, indexes of its own, rowids. */
+import { setImmediate as nextTick } from "node:timers/promises";
 import type { Catalog, RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { RunContext } from "../../records/run-context.js";
+import { type DeferredIndexes, deferIndexes } from "./deferred-indexes.js";
 import { type Database, isVec0, loadVectorExtension } from "./open.js";
 import { defineFunctions } from "./ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids } from "./table.js";
@@ -22,6 +24,8 @@ export class Load {
   readonly context: RunContext;
   readonly options: LoadOptions;
   private readonly indexes: string[] = [];
+  /** By table. */
+  private readonly deferred = new Map<string, DeferredIndexes>();
   private triggers: string[] = [];
   private names = 0;
   private lastVectorRowid: bigint | undefined;
@@ -66,9 +70,30 @@ export class Load {
     this.triggers = ours.map(([, , sql]) => sql);
   }
 
-  /** Everything that is not the records is as it was: triggers back, our indexes gone. */
-  restore(): void {
+  /** For a table without rows: its indexes are made at the end, or when `makeIndexes` is called. */
+  deferIndexes(kind: RecordKind): void {
+    const table = mainTable(kind);
+    if (!this.deferred.has(table)) this.deferred.set(table, deferIndexes(this.database, kind));
+  }
+
+  deferredIndexes(kind: RecordKind): DeferredIndexes | undefined {
+    return this.deferred.get(mainTable(kind));
+  }
+
+  async makeIndexes(table: string): Promise<void> {
+    for (const sql of this.deferred.get(table)?.sql ?? []) {
+      // The driver is synchronous, and an index may take seconds: let signals and timers in.
+      await nextTick();
+      this.context.signal.throwIfAborted();
+      this.database.exec(sql);
+    }
+    this.deferred.delete(table);
+  }
+
+  /** Everything that is not the records is as it was: indexes and triggers back, our own indexes gone. */
+  async restore(): Promise<void> {
     for (const name of this.indexes) this.database.exec(`DROP INDEX ${name}`);
+    for (const table of [...this.deferred.keys()]) await this.makeIndexes(table);
     for (const sql of this.triggers) this.database.exec(sql);
     this.indexes.length = 0;
     this.triggers = [];

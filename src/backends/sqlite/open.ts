@@ -11,8 +11,10 @@ export type { Database } from "better-sqlite3";
 
 /** Waits this long for another process's lock. Milliseconds. */
 const BUSY_TIMEOUT = 5000;
-/** Page cache, and what a sort holds before it spills to a file: KiB. */
-const CACHE_KIB = 16384;
+/** Page cache, and what a sort holds before it spills to a file: more was not faster, the system has the pages. KiB. */
+const CACHE_KIB = 4096;
+/** The same for temporary tables. */
+const TEMPORARY_CACHE_KIB = 1024;
 
 function may(path: string, mode: number): boolean {
   try {
@@ -97,7 +99,10 @@ export function openSqliteForReading(path: string): Database.Database {
  * Opens a database to write it; foreign keys are not enforced on this connection (the sinks check them themselves).
  * E_STORE_NOT_FOUND (unless `create`), E_PERMISSION, E_READ_ONLY, E_NOT_A_DATABASE, E_LOCKED.
  */
-export function openSqliteForWriting(path: string, options: { create?: boolean } = {}): Database.Database {
+export function openSqliteForWriting(
+  path: string,
+  options: { create?: boolean; unsafe?: boolean } = {},
+): Database.Database {
   const real = options.create && !existsSync(path) ? resolve(path) : locate(path);
   const target = existsSync(real) ? real : dirname(real);
   if (!may(target, constants.W_OK) || !may(dirname(real), constants.W_OK))
@@ -108,7 +113,8 @@ export function openSqliteForWriting(path: string, options: { create?: boolean }
     configure(database);
     database.pragma("foreign_keys = OFF");
     // Under NORMAL a commit to the write-ahead log is not on the disk while another process has the database open.
-    database.pragma("synchronous = FULL");
+    database.pragma(`synchronous = ${options.unsafe ? "OFF" : "FULL"}`);
+    if (options.unsafe) database.pragma("journal_mode = MEMORY");
     loadVectorExtension(database);
     return database;
   } catch (error) {
@@ -125,6 +131,7 @@ function located(error: StorageError, path: string): StorageError {
 function configure(database: Database.Database): void {
   database.pragma("temp_store = FILE");
   database.pragma(`cache_size = -${CACHE_KIB}`);
+  database.pragma(`temp.cache_size = -${TEMPORARY_CACHE_KIB}`);
   database.pragma("mmap_size = 0");
   // The first read of the file: finds out whether it is a database.
   database.prepare("SELECT count(*) FROM sqlite_master").get();

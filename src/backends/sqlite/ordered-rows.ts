@@ -1,6 +1,7 @@
 /** Reading a kind's rows in the order of its key with bounded memory. */
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { deriveUuid, formatUuid, uuidDigits } from "../../codecs/uuid.js";
+import type { WantedRecords } from "../../records/run-context.js";
 import type { Database } from "./open.js";
 import type { RowReader } from "./row-reader.js";
 import {
@@ -12,6 +13,7 @@ import {
   type SqlRow,
   secondsOfSql,
   uuidDigitsSql,
+  uuidOrDerivedSql,
 } from "./table.js";
 
 /** SQL functions of ours: `llmspell_utf8`, `llmspell_uuid` (canonical, derived where it is free text), `llmspell_is_uuid`. Before the first query. */
@@ -54,7 +56,7 @@ function orderTerms(database: Database, kind: RecordKind, deriveUuids: boolean):
 
 /** All lower case and of one length: then the texts sort as the UUIDs do. */
 function isUniformlySpelled(database: Database, table: string, column: string): boolean {
-  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} GLOB '*[A-Z]*') FROM ${quoted(table)}`;
+  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} <> lower(${column}) COLLATE BINARY) FROM ${quoted(table)}`;
   const [shortest, longest, capitals] = database.prepare(query).raw().get() as (number | null)[];
   return shortest === longest && capitals !== 1;
 }
@@ -79,6 +81,9 @@ export interface RowSelection {
   readonly tenants?: readonly string[] | undefined;
   /** Free text in UUID fields is replaced by derived UUIDs, and sorts as they do. */
   readonly deriveUuids: boolean;
+  /** The first so many only, and those that are wanted. */
+  readonly limit?: number | undefined;
+  readonly wanted?: WantedRecords | undefined;
 }
 
 /**
@@ -92,7 +97,7 @@ export function orderedRows(
   selection: RowSelection,
 ): IterableIterator<SqlRow> {
   const table = quoted(mainTable(kind));
-  const { tenants } = selection;
+  const { tenants, limit = -1, wanted } = selection;
   const conditions: string[] = [];
   const condition = kindCondition(kind);
   if (condition !== undefined) conditions.push(condition);
@@ -103,11 +108,40 @@ export function orderedRows(
     kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
       ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = s.r`
       : "";
+  const values: string[] = tenants === undefined ? [] : [JSON.stringify(tenants)];
+  let rowids = `SELECT rowid AS r FROM ${table} ${where} ORDER BY ${order} LIMIT ${limit}`;
+  if (wanted !== undefined) {
+    // The tenants' condition stands for the wanted ones as well: they are their children's.
+    const named = wantedRows(database, kind, wanted, selection.deriveUuids);
+    rowids = `SELECT rowid AS r FROM ${table} WHERE rowid IN (SELECT r FROM (${rowids}) UNION ${named}) ORDER BY ${order} LIMIT -1`;
+    values.push(JSON.stringify(wanted.keys));
+  }
   // LIMIT keeps SQLite from dropping the inner ORDER BY, CROSS JOIN from turning the join around.
-  const sql = `SELECT ${reader.select} FROM (SELECT rowid AS r FROM ${table} ${where} ORDER BY ${order} LIMIT -1) AS s CROSS JOIN ${table} AS t ON t.rowid = s.r ${embeddings}`;
+  const sql = `SELECT ${reader.select} FROM (${rowids}) AS s CROSS JOIN ${table} AS t ON t.rowid = s.r ${embeddings}`;
   const statement = database.prepare(sql).raw().safeIntegers();
-  const values = tenants === undefined ? [] : [JSON.stringify(tenants)];
   return statement.iterate(...values) as IterableIterator<SqlRow>;
+}
+
+/** The statement for the rowids of wanted records, whose values are its parameter, as JSON. */
+function wantedRows(database: Database, kind: RecordKind, { fields }: WantedRecords, deriveUuids: boolean): string {
+  const table = mainTable(kind);
+  const columns: string[] = [];
+  const values: string[] = [];
+  for (const [i, name] of fields.entries()) {
+    const field = kind.fields[fieldIndex(kind, name)] as Field;
+    const column = quoted(columnOf(field));
+    const value = `json_extract(value, '$[${i}]')`;
+    // Where all are spelled as usual, an index can serve.
+    const isUsual = field.type !== "uuid" || (!deriveUuids && isUsuallySpelled(database, table, column));
+    columns.push(isUsual ? column : uuidOrDerivedSql(column));
+    values.push(isUsual ? value : uuidDigitsSql(value));
+  }
+  return `SELECT rowid FROM ${quoted(table)} WHERE (${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
+}
+
+function isUsuallySpelled(database: Database, table: string, column: string): boolean {
+  const query = `SELECT 1 FROM ${quoted(table)} WHERE length(${column}) <> 36 OR ${column} GLOB '*[A-Z]*' LIMIT 1`;
+  return database.prepare(query).raw().get() === undefined;
 }
 
 /** How many values of the kind's UUID columns are texts that are no UUIDs. */

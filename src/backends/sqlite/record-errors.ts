@@ -30,6 +30,16 @@ function deepField(kind: RecordKind, batch: RecordBatch, row: number): string | 
     ?.name;
 }
 
+/** Whether json_extract may refuse one of the record's values. */
+export function hasDeepJson(batch: RecordBatch, row: number): boolean {
+  const { lengths, kind } = batch;
+  const base = row * kind.fields.length;
+  // A level is two brackets: the length alone settles nearly all.
+  if (!kind.fields.some(({ type }, i) => type === "json" && (lengths[base + i] as number) > 2 * JSON_MAX_DEPTH))
+    return false;
+  return deepField(kind, batch, row) !== undefined;
+}
+
 /** Levels of arrays and objects in valid JSON text. */
 function jsonDepth(text: Buffer): number {
   let depth = 0;

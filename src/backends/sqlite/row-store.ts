@@ -1,4 +1,5 @@
 /** The statements that write a kind's rows: the table, and for vectors the metadata with the embedding beside it. */
+import { randomBytes } from "node:crypto";
 import { columnOf, type Field, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
@@ -37,7 +38,9 @@ export function createRowStore(
   const encoder = createRowEncoder(kind, spellings);
   const table = quoted(mainTable(kind));
   const vector = sqlite.layout === "vector" ? createEmbeddingStore(load, kind) : undefined;
-  const columns = vector === undefined ? encoder.columns : ["rowid", ...encoder.columns];
+  const surrogate = sqlite.layout === "table" ? sqlite.surrogateKey : undefined;
+  const lead = vector === undefined ? surrogate : "rowid";
+  const columns = lead === undefined ? encoder.columns : [lead, ...encoder.columns];
   const list = columns.map(quoted).join(", ");
   const tuple = `(${columns.map(() => "?").join(", ")})`;
   const kept = new Set([...keepSpelling].map((index) => columnOf(kind.fields[index] as Field)));
@@ -60,10 +63,12 @@ export function createRowStore(
   const encode = (batch: RecordBatch, row: number, values: SqlParam[]): bigint | undefined => {
     const rowid = vector === undefined ? undefined : load.nextVectorRowid();
     if (rowid !== undefined) values.push(rowid);
+    else if (surrogate !== undefined) values.push(nextSurrogate());
     encoder.encode(batch, row, values);
     return rowid;
   };
 
+  const nextSurrogate = surrogateKeys();
   return {
     insertMany(batch, rows) {
       const whole = rows.length === ROWS_PER_INSERT;
@@ -79,8 +84,11 @@ export function createRowStore(
     },
     insert(batch, row, large) {
       const values: SqlParam[] = [];
+      if (large && content !== undefined) {
+        encoder.encode(batch, row, values);
+        return content.insert(values);
+      }
       const rowid = encode(batch, row, values);
-      if (large && content !== undefined) return content.insert(values);
       const result = single.run(values);
       if (rowid !== undefined) vector?.insert(rowid, batch, row);
       return rowid ?? BigInt(result.lastInsertRowid);
@@ -99,6 +107,14 @@ export function createRowStore(
       vector?.delete(rowid);
     },
   };
+}
+
+/** 32 hex digits in ascending order: their index grows at its end, where random ones would touch a page of it each. */
+function surrogateKeys(): () => string {
+  const start = Date.now().toString(16).padStart(12, "0");
+  const run = randomBytes(6).toString("hex");
+  let count = 0;
+  return () => start + (count++).toString(16).padStart(8, "0") + run;
 }
 
 interface ContentStore {

@@ -10,7 +10,7 @@ import type { RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
 import { type Load, requireFreeRowids } from "./load.js";
-import { isRecordError, toRecordError } from "./record-errors.js";
+import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
 import {
   clearLarge,
   createRowStore,
@@ -82,13 +82,14 @@ export class TableWriter {
     const where = condition === undefined ? "" : `WHERE ${condition}`;
     const rows = database.prepare(`SELECT 1 FROM ${quoted(this.table)} ${where} LIMIT 1`);
     this.empty = rows.get() === undefined;
-    this.lastRowid =
-      (database
-        .prepare(`SELECT max(rowid) FROM ${quoted(this.table)}`)
-        .safeIntegers()
-        .pluck()
-        .get() as bigint | null) ?? 0n;
+    const last = database
+      .prepare(`SELECT max(rowid) FROM ${quoted(this.table)}`)
+      .safeIntegers()
+      .pluck()
+      .get() as bigint | null;
+    this.lastRowid = last ?? 0n;
     requireFreeRowids(this.table, this.lastRowid);
+    if (last === null) load.deferIndexes(kind);
     this.spelled = this.empty ? new Set() : spelledFields(database, kind);
     const references = referenceSpellings(load, kind);
     const keepSpelling = new Set([...this.spelled].filter((field) => !references.has(field)));
@@ -148,6 +149,9 @@ export class TableWriter {
         await this.reject(batch, row, error);
       }
     }
+    const extracts = this.load.deferredIndexes(this.kind)?.extractsJson === true;
+    // While the indexes are there, SQLite names the record that they do not take.
+    if (extracts && good.some((row) => hasDeepJson(batch, row))) await this.load.makeIndexes(this.table);
     const direct = this.empty && batch.large === undefined;
     for (let from = 0; from < good.length; from += ROWS_PER_INSERT) {
       const rows = good.slice(from, from + ROWS_PER_INSERT);

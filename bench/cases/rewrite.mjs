@@ -1,0 +1,60 @@
+// Rewriting on the way (--jq), beside the same export without it and beside jq on the document.
+import { rmSync, statSync } from "node:fs";
+import { available } from "../lib/machine.mjs";
+import { cli, llmspell, must } from "../lib/measure.mjs";
+import { interleave } from "../lib/trials.mjs";
+
+export const title = "Rewriting with jq expressions";
+
+/** The migration guide's own expressions. */
+const EXPRESSION = [
+  '.data.sessions[].tenant_id = "new-tenant"',
+  ".data.sessions = [.data.sessions[] | select(.created_at > 1640000000)]",
+  '.data.vector_embeddings."1536"[].metadata.migrated = true',
+].join(" | ");
+/** jq sorts what it compares in memory. */
+const COMPARED_BYTES = 50e6;
+
+export async function run(bench, report) {
+  const help = must([process.execPath, cli, "storage", "export", "--help"]);
+  if (!help.includes("--jq-is-built")) {
+    report.say("Skipped: `storage export` has no `--jq` in this version.");
+    return;
+  }
+  const set = bench.dataSet("rewrite");
+  const database = await set.sqlite();
+  const [plain, ours, theirs] = ["plain.json", "ours.json", "theirs.json"].map((name) => bench.path(name));
+  const shared = ["storage", "export", "--database", database, "--output"];
+  const rewriting = ["--jq", EXPRESSION, ...(help.includes("--no-cascade") ? ["--no-cascade"] : [])];
+  const contenders = [
+    { name: "llmspell export", command: llmspell(...shared, plain), output: plain },
+    { name: "llmspell export --jq", command: llmspell(...shared, ours, ...rewriting), output: ours },
+  ];
+  if (available("jq"))
+    contenders.push({
+      name: "jq on the document",
+      command: ["jq", EXPRESSION, plain],
+      stdout: theirs,
+      most: 3,
+      check() {
+        if (statSync(ours).size > COMPARED_BYTES) return;
+        if (sorted(ours) !== sorted(theirs)) throw new Error("--jq and jq do not agree");
+      },
+      clean: () => rmSync(theirs),
+    });
+  const results = await interleave(bench, contenders);
+  report.contenders(`\`${EXPRESSION}\`, from an SQLite database`, results);
+  report.ratio("SQLite -> document with --jq", "without --jq", results, "llmspell export --jq", "llmspell export", 0.8);
+  report.ratio(
+    "SQLite -> document with --jq",
+    "jq on the document",
+    results,
+    "llmspell export --jq",
+    "jq on the document",
+    5,
+  );
+  report.rss("SQLite -> document with --jq", results, "llmspell export --jq", 200);
+  for (const file of [plain, ours]) rmSync(file);
+}
+
+const sorted = (path) => must(["jq", "-cS", ".data", path]);

@@ -1,0 +1,54 @@
+// Contenders run by turns, A B C A B C …, so that whatever slows the machine for a while slows all of them.
+import { statSync } from "node:fs";
+import { measure } from "./measure.mjs";
+
+/**
+ * A contender:
+ * - `name`; `command` (words), or `sh`: a line for sh
+ * - `prepare(trial)`, `clean(trial)`: before and after each trial, not timed
+ * - `check()`: after the first trial; throws when the work was not done
+ * - `output`: a file whose size is taken; `stdout`: the file that takes its standard output
+ * - `most`: fewer trials than the others, for the very slow ones
+ * Returns `Map name -> { seconds, cpu, megabytes (peak RSS), bytes, trials }`: medians.
+ */
+export async function interleave(bench, contenders) {
+  const runs = new Map(contenders.map(({ name }) => [name, []]));
+  const sizes = new Map();
+  for (let trial = 0; trial < bench.trials; trial++) {
+    for (const contender of contenders) {
+      const { name, command, sh, output, stdout, env, most = Number.POSITIVE_INFINITY } = contender;
+      if (trial >= most) continue;
+      await contender.prepare?.(trial);
+      const result = await measure(command ?? ["sh", "-c", sh], { cwd: bench.folder, env, stdout });
+      runs.get(name).push(result);
+      if (trial === 0) {
+        const file = output ?? stdout;
+        if (file !== undefined) sizes.set(name, statSync(file).size);
+        await contender.check?.();
+      }
+      await contender.clean?.(trial);
+      bench.log(`${name}: ${result.seconds.toFixed(2)} s, ${result.megabytes.toFixed(0)} MB`);
+    }
+  }
+  return new Map(
+    [...runs].map(([name, results]) => {
+      const of = (field) => median(results.map((result) => result[field]));
+      return [
+        name,
+        {
+          seconds: of("seconds"),
+          cpu: of("cpu"),
+          megabytes: of("megabytes"),
+          bytes: sizes.get(name),
+          trials: results.length,
+        },
+      ];
+    }),
+  );
+}
+
+export function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,136 @@
+/**
+ * COPY TO STDOUT, read off the connection's own chunks: the messages' heads are squeezed out where the bytes lie, so that
+ * nothing is copied into new memory. pg-copy-streams makes a buffer more per chunk, and the collector lags behind them.
+ * Messages: https://www.postgresql.org/docs/current/protocol-message-formats.html
+ */
+import type { Duplex } from "node:stream";
+import type { Connection, Submittable } from "pg";
+
+const COPY_DATA = 0x64;
+const COPY_DONE = 0x63;
+const ERROR_RESPONSE = 0x45;
+const HEAD_BYTES = 5;
+
+type DataListener = (chunk: Buffer) => void;
+
+export class CopyTo implements Submittable {
+  private connection: Connection | undefined;
+  /** pg's own reader of the connection, which is away while the data come. */
+  private listener: DataListener | undefined;
+  private ended = false;
+  private failure: { readonly error: unknown } | undefined;
+  private wake: () => void = () => {};
+  private readonly onReadable = (): void => this.wake();
+  /** Bytes that are left of the message at hand, and whether they are data. */
+  private left = 0;
+  private isData = false;
+  /** A message's head that the chunk before cut. */
+  private head = Buffer.alloc(0);
+
+  constructor(private readonly sql: string) {}
+
+  submit(connection: Connection): void {
+    this.connection = connection;
+    const { stream } = this;
+    const listeners = stream.listeners("data") as DataListener[];
+    if (listeners.length !== 1) throw new Error("the connection has another reader");
+    this.listener = listeners[0] as DataListener;
+    stream.removeListener("data", this.listener);
+    stream.pause();
+    stream.on("readable", this.onReadable);
+    connection.query(this.sql);
+  }
+
+  /** The data in pieces of any size, each valid until the next is asked for; throws what the server or the connection reports. */
+  async *chunks(): AsyncGenerator<Buffer, void, undefined> {
+    for (;;) {
+      if (this.failure !== undefined) throw this.failure.error;
+      const chunk = this.listener === undefined ? null : (this.stream.read() as Buffer | null);
+      if (chunk !== null) {
+        const length = this.squeeze(chunk);
+        if (length > 0) yield chunk.subarray(0, length);
+      } else if (this.ended) return;
+      else
+        await new Promise<void>((resolve) => {
+          this.wake = resolve;
+          // An event may have come before.
+          if (this.failure !== undefined || this.ended || this.stream.readableLength > 0) resolve();
+        });
+    }
+  }
+
+  private get stream(): Duplex {
+    return this.connection?.stream as Duplex;
+  }
+
+  /** Moves the data to the chunk's beginning; gives their length. What follows the last of them is pg's. */
+  private squeeze(chunk: Buffer): number {
+    let length = 0;
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.left > 0) {
+        const end = Math.min(chunk.length, at + this.left);
+        this.left -= end - at;
+        if (this.isData) {
+          if (length !== at) chunk.copyWithin(length, at, end);
+          length += end - at;
+        }
+        at = end;
+        continue;
+      }
+      const missing = HEAD_BYTES - this.head.length;
+      if (this.head.length > 0 || chunk.length - at < HEAD_BYTES) {
+        const end = Math.min(chunk.length, at + missing);
+        this.head = Buffer.concat([this.head, chunk.subarray(at, end)]);
+        if (isLast(this.head[0])) {
+          this.giveBack(Buffer.concat([this.head, chunk.subarray(end)]));
+          return length;
+        }
+        at = end;
+        if (this.head.length < HEAD_BYTES) return length;
+        this.begin(this.head, 0);
+        this.head = Buffer.alloc(0);
+        continue;
+      }
+      if (isLast(chunk[at])) {
+        this.giveBack(Buffer.from(chunk.subarray(at)));
+        return length;
+      }
+      this.begin(chunk, at);
+      at += HEAD_BYTES;
+    }
+    return length;
+  }
+
+  private begin(bytes: Buffer, at: number): void {
+    this.isData = bytes[at] === COPY_DATA;
+    this.left = bytes.readUInt32BE(at + 1) - 4;
+  }
+
+  /** pg reads on: the end of the statement, or the error. */
+  private giveBack(rest: Buffer): void {
+    const { stream, listener } = this;
+    this.listener = undefined;
+    stream.removeListener("readable", this.onReadable);
+    stream.on("data", listener as DataListener);
+    listener?.(rest);
+    // The listener that was taken away left the stream paused.
+    process.nextTick(() => stream.resume());
+  }
+
+  // The names of these methods are pg's.
+  handleError(error: unknown): void {
+    this.failure = { error };
+    this.wake();
+  }
+  handleCommandComplete(): void {}
+  handleReadyForQuery(): void {
+    this.ended = true;
+    this.wake();
+  }
+}
+
+/** The data are complete, or will not come; every other message stands between them. */
+function isLast(type: number | undefined): boolean {
+  return type === COPY_DONE || type === ERROR_RESPONSE;
+}
