@@ -29,7 +29,7 @@ export type Ast =
   | ({ readonly type: "fold"; readonly parts: readonly Ast[]; readonly patterns: readonly Pattern[] } & Spelled)
   | ({ readonly type: "def"; readonly body: Ast; readonly rest: Ast } & Spelled)
   | ({ readonly type: "label"; readonly body: Ast } & Spelled)
-  | { readonly type: "break" }
+  | { readonly type: "break"; readonly name: string }
   | { readonly type: "variable"; readonly name: string }
   | { readonly type: "call"; readonly name: string; readonly args: readonly Ast[]; readonly at: number };
 

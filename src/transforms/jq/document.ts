@@ -286,7 +286,14 @@ function findsNoRecord(paths: Ast): boolean {
   }
 }
 
-/** Does not look at its input. */
+/** Functions of one output. */
+const SINGLE = new Set(
+  "not length type test startswith endswith contains has now ascii_downcase ascii_upcase tostring tonumber tojson floor".split(
+    " ",
+  ),
+);
+
+/** Gives one value, whatever its input is. */
 function isClosed(ast: Ast): boolean {
   switch (ast.type) {
     case "literal":
@@ -294,20 +301,26 @@ function isClosed(ast: Ast): boolean {
     case "string":
       return ast.parts.every((part) => typeof part === "string" || isClosed(part));
     case "array":
-      return ast.of === undefined || isClosed(ast.of);
+      return ast.of === undefined || items(ast.of).every(isClosed);
     case "object":
       return ast.entries.every(({ key, value }) => isClosed(key) && isClosed(value));
     case "negate":
       return isClosed(ast.of);
     case "binary":
-      return isClosed(ast.left) && isClosed(ast.right);
+      return ast.op !== "//" && isClosed(ast.left) && isClosed(ast.right);
     case "pipe":
-      return isClosed(ast.left) && ast.right.type === "call" && ast.right.args.every(isClosed);
+      return (
+        isClosed(ast.left) && ast.right.type === "call" && SINGLE.has(ast.right.name) && ast.right.args.every(isClosed)
+      );
     case "call":
       return ast.name === "now" && ast.args.length === 0;
     default:
       return false;
   }
+}
+
+function items(ast: Ast): Ast[] {
+  return ast.type === "comma" ? [...items(ast.left), ...items(ast.right)] : [ast];
 }
 
 /** The steps of a program that makes a new array from the array `.`. */

@@ -335,8 +335,7 @@ class Parser {
     const at = this.skip();
     const name = this.identifier();
     if (name === "break" && this.take("$")) {
-      this.identifier();
-      return { type: "break" };
+      return { type: "break", name: this.identifier() };
     }
     const args: Ast[] = [];
     if (this.take("(")) {

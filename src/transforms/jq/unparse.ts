@@ -1,5 +1,5 @@
 /** The text of a program, from its tree. */
-import type { Ast } from "./ast.js";
+import { type Ast, constantText } from "./ast.js";
 
 export function unparse(ast: Ast): string {
   switch (ast.type) {
@@ -8,7 +8,7 @@ export function unparse(ast: Ast): string {
     case "recurse":
       return "..";
     case "index":
-      return `${base(ast.of)}[${unparse(ast.key)}]${mark(ast.optional)}`;
+      return index(ast);
     case "iterate":
       return `${base(ast.of)}[]${mark(ast.optional)}`;
     case "slice":
@@ -22,7 +22,7 @@ export function unparse(ast: Ast): string {
     case "array":
       return `[${ast.of === undefined ? "" : unparse(ast.of)}]`;
     case "object":
-      return `{${ast.entries.map(({ key, value }) => `${closed(key)}: ${closed(value)}`).join(", ")}}`;
+      return `{${ast.entries.map(({ key, value }) => `(${unparse(key)}): ${closed(value)}`).join(", ")}}`;
     case "negate":
       return `-${closed(ast.of)}`;
     case "pipe":
@@ -43,20 +43,32 @@ export function unparse(ast: Ast): string {
     case "call":
       return ast.name + (ast.args.length === 0 ? "" : `(${ast.args.map(unparse).join("; ")})`);
     case "break":
-      throw new Error("a break stands inside its label, which has its own text");
+      return `break $${ast.name}`;
     default:
       return ast.spelling;
   }
 }
 
+const ATOMS = new Set(["literal", "string", "format", "array", "object", "variable", "call"]);
+
 function closed(ast: Ast): string {
-  return `(${unparse(ast)})`;
+  return ATOMS.has(ast.type) || isPath(ast) ? unparse(ast) : `(${unparse(ast)})`;
+}
+
+function isPath(ast: Ast): boolean {
+  if (ast.type === "identity") return true;
+  return (ast.type === "index" || ast.type === "iterate") && ast.optional !== true && isPath(ast.of);
+}
+
+function index({ of, key, optional }: Ast & { type: "index" }): string {
+  const name = constantText(key);
+  if (name === undefined || !/^[A-Za-z_]\w*$/.test(name)) return `${base(of)}[${unparse(key)}]${mark(optional)}`;
+  return `${of.type === "identity" ? "" : base(of)}.${name}${mark(optional)}`;
 }
 
 /** What a bracket may follow. */
 function base(ast: Ast): string {
-  const isPath = ast.type === "identity" || ((ast.type === "index" || ast.type === "iterate") && ast.optional !== true);
-  return isPath ? unparse(ast) : closed(ast);
+  return isPath(ast) ? unparse(ast) : `(${unparse(ast)})`;
 }
 
 function mark(optional: boolean | undefined): string {
