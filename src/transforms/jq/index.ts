@@ -3,8 +3,10 @@ import { type Catalog, catalog as standardCatalog } from "../../catalog/index.js
 import { StorageError } from "../../errors.js";
 import type { Transform } from "../transform.js";
 import { type Ast, children } from "./ast.js";
-import { type DocumentPlan, NotStreamed, planDocument, type Step } from "./document.js";
-import { JqSyntaxError, parseJq } from "./parser.js";
+import { type DocumentPlan, planDocument, type Step } from "./document.js";
+import { NotStreamed } from "./document-paths.js";
+import { JqSyntaxError } from "./lexer.js";
+import { parseJq } from "./parser.js";
 import { RealJq } from "./real-jq.js";
 import { JqProgram } from "./stage.js";
 import { createJqStage, type PlannedStep } from "./transform.js";

@@ -1,94 +1,14 @@
 /** Reads a jq program into a tree; what is no jq is a JqSyntaxError with its place. */
 import { type Ast, IDENTITY, type ObjectEntry, type Pattern, text } from "./ast.js";
+import { FIELD, FORMAT, IDENTIFIER, JqSyntaxError, Lexer, NUMBER } from "./lexer.js";
 
-export class JqSyntaxError extends Error {
-  constructor(
-    message: string,
-    /** Offset into the program's text. */
-    readonly at: number,
-  ) {
-    super(message);
-  }
-}
-
-const SPACE = /(?:[ \t\r\n]|#[^\n]*)*/y;
-const IDENTIFIER = /(?:[A-Za-z_]\w*::)*[A-Za-z_]\w*/y;
-const FIELD = /\.[A-Za-z_]\w*/y;
-const FORMAT = /@\w+/y;
-const NUMBER = /(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?/y;
-/** Longest first. */
-const OPERATOR = /\?\/\/=?|\/\/=|\|=|\+=|-=|\*=|\/=|%=|==|!=|<=|>=|\/\/|\.\.|[|,=+\-*/%<>?.;:()[\]{}$]/y;
 const ASSIGNMENTS = new Set(["=", "|=", "+=", "-=", "*=", "/=", "%=", "//="]);
 const COMPARISONS = new Set(["==", "!=", "<", "<=", ">", ">="]);
-const KEYWORDS = new Set(
-  "def if then elif else end as reduce foreach try catch label import include and or __loc__".split(" "),
-);
-const ESCAPES: Readonly<Record<string, string>> = {
-  '"': '"',
-  "\\": "\\",
-  "/": "/",
-  b: "\b",
-  f: "\f",
-  n: "\n",
-  r: "\r",
-  t: "\t",
-};
-
-class Parser {
-  private at = 0;
-  constructor(private readonly source: string) {}
-
+class Parser extends Lexer {
   program(): Ast {
     const ast = this.pipe();
     if (this.skip() < this.source.length) throw this.unexpected();
     return ast;
-  }
-
-  private match(pattern: RegExp): string | undefined {
-    this.skip();
-    pattern.lastIndex = this.at;
-    return pattern.exec(this.source)?.[0];
-  }
-
-  private skip(): number {
-    SPACE.lastIndex = this.at;
-    this.at += SPACE.exec(this.source)?.[0].length ?? 0;
-    return this.at;
-  }
-
-  private operator(): string | undefined {
-    return this.match(OPERATOR);
-  }
-
-  private take(token: string): boolean {
-    if (this.operator() !== token) return false;
-    this.at += token.length;
-    return true;
-  }
-
-  private expect(token: string): void {
-    if (!this.take(token)) throw this.unexpected(token);
-  }
-
-  private takeWord(word: string): boolean {
-    if (this.match(IDENTIFIER) !== word) return false;
-    this.at += word.length;
-    return true;
-  }
-
-  private expectWord(word: string): void {
-    if (!this.takeWord(word)) throw this.unexpected(word);
-  }
-
-  private since(start: number): string {
-    return this.source.slice(start, this.at);
-  }
-
-  private unexpected(wanted?: string): JqSyntaxError {
-    const at = this.skip();
-    const found = this.match(IDENTIFIER) ?? this.operator() ?? this.source[at];
-    const expected = wanted === undefined ? "" : `, expected ${wanted}`;
-    return new JqSyntaxError(`unexpected ${found === undefined ? "end" : found}${expected}`, at);
   }
 
   private pipe(): Ast {
@@ -398,13 +318,6 @@ class Parser {
     return this.take("|") ? { type: "pipe", left: value, right: this.entryValue() } : value;
   }
 
-  private identifier(): string {
-    const name = this.match(IDENTIFIER);
-    if (name === undefined || KEYWORDS.has(name)) throw this.unexpected();
-    this.at += name.length;
-    return name;
-  }
-
   private string(format: string | undefined): Ast {
     const start = this.skip();
     if (this.source[start] !== '"') throw this.unexpected("a string");
@@ -430,19 +343,6 @@ class Parser {
     parts.push(plain);
     const filled = parts.filter((part) => part !== "");
     return { type: "string", format, parts: filled };
-  }
-
-  private escape(escaped: string): string {
-    if (escaped === "u") {
-      const digits = /^[0-9a-fA-F]{4}/.exec(this.source.slice(this.at))?.[0];
-      if (digits !== undefined) {
-        this.at += 4;
-        return String.fromCharCode(Number.parseInt(digits, 16));
-      }
-    }
-    const character = ESCAPES[escaped];
-    if (character === undefined) throw new JqSyntaxError("an unknown escape in a string", this.at - 2);
-    return character;
   }
 }
 

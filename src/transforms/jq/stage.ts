@@ -132,8 +132,9 @@ export class JqProgram {
   private read(text: string, { identity }: RealResult, source: Value): Value {
     const output = parseJsonText(text);
     const before = parseJsonText(identity);
-    const keeps = this.isPartial(source) && this.usage.keepsRecord && output instanceof JsonObject;
-    if (!keeps || !(before instanceof JsonObject)) return restoreTexts(output, before, source);
+    if (!this.isPartial(source)) return restoreTexts(output, before, source);
+    const isRecord = this.usage.keepsRecord && output instanceof JsonObject && before instanceof JsonObject;
+    if (!isRecord) return restoreTexts(output, before, this.givenPart(source));
     // Fields that jq was not given are what they were.
     const changes = new Map(source.changes);
     for (const [key, member] of output.map()) {
@@ -148,10 +149,19 @@ export class JqProgram {
     return changes.size === 0 ? source : source.changed(changes);
   }
 
+  /** What jq was given of a record. */
+  private givenPart(source: RecordObject): JsonObject {
+    const members = new Map<string, Value>();
+    for (const name of this.usage.fields ?? []) {
+      const value = source.get(name);
+      if (value !== undefined) members.set(name, value);
+    }
+    return new JsonObject(members);
+  }
+
   /** Numbers that came from other fields of the record. */
   private movedNumbers(value: Value, source: RecordObject): Value {
-    const fields = [...(this.usage.fields ?? [])].map((name) => source.get(name) ?? null);
-    return restoreTexts(value, null, fields);
+    return restoreTexts(value, null, this.givenPart(source));
   }
 }
 

@@ -61,10 +61,14 @@ const grammar = fc.letrec<Grammar>((tie: fc.LetrecTypedTie<Grammar>) => {
       pair((left, right) => `(${left} | ${right})`),
       pair((left, right) => `(${left}, ${right})`),
       fc
-        .tuple(program, fc.constantFrom(..."+ - * / % == != < <= > >= and or //".split(" ")), program)
+        .tuple(program, fc.constantFrom(..."+ - / % == != < <= > >= and or //".split(" ")), program)
         .map(([left, op, right]) => `(${left} ${op} ${right})`),
+      // Not any two values: a string times 10^19 ends jq for good.
+      fc.tuple(program, fc.constantFrom("0", "1", "2", "0.5")).map(([left, factor]) => `(${left} * ${factor})`),
+      pair((left, right) => `((${left} | numbers) * (${right} | numbers))`),
+      fc.tuple(path, fc.constantFrom("0", "3", "1.10")).map(([left, factor]) => `(${left} *= ${factor})`),
       fc
-        .tuple(path, fc.constantFrom(..."= |= += -= *= /= //= %=".split(" ")), program)
+        .tuple(path, fc.constantFrom(..."= |= += -= /= //= %=".split(" ")), program)
         .map(([left, op, right]) => `(${left} ${op} ${right})`),
       wrapped((inner) => `del(${inner})`, path),
       wrapped((inner) => `[${inner}]`),
