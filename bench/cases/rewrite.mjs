@@ -17,7 +17,7 @@ const COMPARED_BYTES = 50e6;
 
 export async function run(bench, report) {
   const help = must([process.execPath, cli, "storage", "export", "--help"]);
-  if (!help.includes("--jq-is-built")) {
+  if (!help.includes("--jq")) {
     report.say("Skipped: `storage export` has no `--jq` in this version.");
     return;
   }
