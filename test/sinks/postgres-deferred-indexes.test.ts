@@ -3,24 +3,8 @@ import pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { events, FEW, hooks, id, MANY, vectors } from "./postgres-indexed-records.js";
 import { load, record, sql } from "./postgres-support.js";
-
-const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
-
-function vectors(first: number, count: number) {
-  return Array.from({ length: count }, (_, i) =>
-    record("vector_embeddings.384", {
-      id: id(first + i),
-      tenant_id: "t",
-      scope: "s",
-      dimension: 384,
-      embedding: Array.from({ length: 384 }, (_, at) => (((first + i) * 31 + at * 7) % 97) / 97),
-      metadata: {},
-      created_at: 0,
-      updated_at: 0,
-    }),
-  );
-}
 
 describePostgres("vector indexes of a PostgreSQL target", () => {
   let database: TestDatabase;
@@ -111,26 +95,6 @@ describePostgres("vector indexes of a PostgreSQL target", () => {
   });
 });
 
-/** Rows that make a load worth deferring B-trees and GIN, and a few that make it not. */
-const MANY = 2400;
-const FEW = 300;
-
-function events(first: number, count: number) {
-  return Array.from({ length: count }, (_, i) =>
-    record("event_log", {
-      tenant_id: "t",
-      event_id: id(first + i),
-      event_type: `type ${i % 7}`,
-      correlation_id: id(i % 50),
-      // Three months, of which llmspell has made partitions for none.
-      timestamp: 1_600_000_000_000_000 + i * 3_000_000_000,
-      sequence: i,
-      language: "lua",
-      payload: { i, text: `event ${first + i}` },
-    }),
-  );
-}
-
 const state = record("agent_state", {
   state_id: id(1),
   tenant_id: "t",
@@ -143,31 +107,6 @@ const state = record("agent_state", {
   created_at: 0,
   updated_at: 0,
 });
-
-function hooks(first: number, count: number) {
-  return Array.from({ length: count }, (_, i) =>
-    record("hook_history", {
-      execution_id: id(first + i),
-      tenant_id: "t",
-      hook_id: "h",
-      hook_type: "after",
-      correlation_id: id(i % 50),
-      hook_context: "AAEC",
-      result_data: {},
-      timestamp: 1_600_000_000_000_000 + i,
-      duration_ms: 1,
-      triggering_component: "c",
-      component_id: "d",
-      modified_operation: false,
-      tags: ["a", `tag ${i % 9}`],
-      retention_priority: 0,
-      context_size: 3,
-      contains_sensitive_data: false,
-      metadata: { i },
-      created_at: 0,
-    }),
-  );
-}
 
 describePostgres("secondary indexes of a PostgreSQL target", () => {
   let database: TestDatabase;

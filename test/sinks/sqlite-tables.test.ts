@@ -1,4 +1,5 @@
 /** Tables that an application or a person has changed: nothing fires, nothing is lost, what cannot be done is said. */
+import Database from "better-sqlite3";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import type { Rejection } from "../../src/records/run-context.js";
 import {
@@ -104,6 +105,32 @@ describe("indexes of a table without rows", () => {
       ["E_TARGET_LIMIT", { section: "sessions", key: `tenant_id=t, session_id=${id(2)}`, field: "session_data" }],
     ]);
     expect(query(path, "SELECT session_id FROM sessions ORDER BY 1")).toEqual([[id(1)], [id(3)]]);
+    expect(query(path, "PRAGMA integrity_check")).toEqual([["ok"]]);
+  });
+
+  it.each([
+    "CREATE INDEX arrow ON sessions(session_data ->> '$.a')",
+    "CREATE INDEX arrow ON sessions(status) WHERE session_data -> 'a' IS NOT NULL",
+  ])("name the record whose json an operator does not take: %s", async (statement) => {
+    for (const [name] of query(path, "SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '%json%'"))
+      execute(path, `DROP INDEX ${name}`);
+    execute(path, statement);
+    const rejections: Rejection[] = [];
+    await load(path, [session(1), session(2, "active", deep)], { rejections });
+    expect(rejections.map(({ error }) => error.context.key)).toEqual([`tenant_id=t, session_id=${id(2)}`]);
+    expect(query(path, "SELECT session_id FROM sessions")).toEqual([[id(1)]]);
+  });
+
+  it("stay where this program could not make them again: with the double quotes of lax builds", async () => {
+    execute(path, "CREATE INDEX lax ON sessions(status) WHERE status <> 'expired'");
+    const database = new Database(path);
+    database.unsafeMode(true);
+    database.pragma("writable_schema = ON");
+    database.exec(`UPDATE sqlite_master SET sql = replace(sql, '''expired''', '"expired"') WHERE name = 'lax'`);
+    database.close();
+    const before = query(path, indexes);
+    await load(path, [session(1), session(2, "archived")]);
+    expect(query(path, indexes)).toEqual(before);
     expect(query(path, "PRAGMA integrity_check")).toEqual([["ok"]]);
   });
 

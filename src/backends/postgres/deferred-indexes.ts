@@ -6,6 +6,7 @@
  * Only indexes are deferred that can refuse no record which the table and its keys accept: a record that is refused must be
  * found while it is at hand.
  */
+import type pg from "pg";
 import { columnOf, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { PostgresConnection } from "./connection.js";
@@ -39,8 +40,8 @@ const ENTRIES_BYTES = 512;
 
 /**
  * The table's indexes that serve no constraint. `sizes`: the most bytes of each column, NULL where it has no bound;
- * `keyed`: a unique index has all of its columns. One with a comment, a tablespace or statistics of its own, or such a part
- * in a partition, would lose it.
+ * `keyed`: a unique index has all of its columns, each once. What the definition does not say would be lost: a comment, a
+ * tablespace, statistics, an order of the table, an extension it goes with, of the index or of its part in a partition.
  */
 const INDEXES = `
   SELECT c.relname AS name, a.amname AS method,
@@ -60,16 +61,19 @@ const INDEXES = `
     ARRAY(SELECT format_type(k.atttypid, NULL) FROM pg_attribute k
           WHERE k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey::int2[])) AS types,
     EXISTS (SELECT FROM pg_index o WHERE o.indrelid = i.indrelid AND o.indisunique AND o.indisvalid AND o.indpred IS NULL
-      AND i.indkey::int2[] <@ o.indkey::int2[]) AS keyed
+      AND i.indkey::int2[] <@ o.indkey::int2[]) AND 0 <> ALL (i.indkey::int2[])
+      AND i.indnatts = (SELECT count(DISTINCT number) FROM unnest(i.indkey::int2[]) AS u (number)) AS keyed
   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
   WHERE i.indrelid = $1 AND NOT i.indisunique AND NOT i.indisexclusion AND i.indisvalid
-    AND NOT i.indisclustered AND NOT i.indisreplident
+    AND NOT i.indisreplident
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid)
     AND NOT EXISTS (
       SELECT FROM pg_class p
       WHERE p.oid IN (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid))
         AND (p.reltablespace <> 0 OR p.reloptions IS DISTINCT FROM c.reloptions
-          OR obj_description(p.oid, 'pg_class') IS NOT NULL
+          OR obj_description(p.oid, 'pg_class') IS NOT NULL OR NOT has_schema_privilege(p.relnamespace, 'CREATE')
+          OR EXISTS (SELECT FROM pg_index WHERE indexrelid = p.oid AND indisclustered)
+          OR EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = p.oid AND deptype IN ('e', 'x'))
           OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = p.oid AND attstattarget >= 0)))
   ORDER BY 1`;
 
@@ -90,8 +94,23 @@ interface Index {
   readonly class: IndexClass;
 }
 
+/** The part of a partitioned index in a partition: its definition does not say how it is called. */
+interface Part {
+  readonly index: string;
+  readonly partition: number;
+  readonly schema: string;
+  readonly name: string;
+}
+
+const PARTS = `
+  SELECT c.relname AS index, i.indrelid AS partition, n.nspname AS schema, p.relname AS name
+  FROM pg_class c CROSS JOIN LATERAL pg_partition_tree(c.oid) t
+    JOIN pg_index i ON i.indexrelid = t.relid JOIN pg_class p ON p.oid = t.relid JOIN pg_namespace n ON n.oid = p.relnamespace
+  WHERE c.relnamespace = '${SCHEMA}'::regnamespace AND c.relname = ANY ($1) AND t.level > 0`;
+
 export class DeferredIndexes {
   private readonly dropped: Index[] = [];
+  private readonly parts: Part[] = [];
   /** Indexes that may still be dropped; undefined until they are looked up. */
   private candidates: readonly Index[] | undefined;
 
@@ -129,12 +148,15 @@ export class DeferredIndexes {
     const chosen = this.candidates.filter((index) => classes.includes(index.class));
     if (chosen.length === 0) return;
     this.candidates = this.candidates.filter((index) => !chosen.includes(index));
-    if (table.kind.postgres.partitionedBy !== undefined && (await this.countPartitions()) > MOST_PARTITIONS) return;
+    const isPartitioned = table.kind.postgres.partitionedBy !== undefined;
+    if (isPartitioned && (await this.countPartitions()) > MOST_PARTITIONS) return;
+    const parts = isPartitioned ? await this.findParts(chosen) : [];
     await connection.query("SAVEPOINT indexes; SET LOCAL lock_timeout = '1s'");
     try {
       await connection.query(`DROP INDEX ${chosen.map(({ name }) => `${SCHEMA}.${quote(name)}`).join(", ")}`);
       await connection.query("SET LOCAL lock_timeout TO DEFAULT; RELEASE SAVEPOINT indexes");
       this.dropped.push(...chosen);
+      this.parts.push(...parts);
     } catch (error) {
       if (!isUnavailable(error)) throw error;
       await connection.query("ROLLBACK TO SAVEPOINT indexes");
@@ -163,12 +185,37 @@ export class DeferredIndexes {
     return Number(rows[0]?.count ?? 0n);
   }
 
+  private async findParts(indexes: readonly Index[]): Promise<readonly Part[]> {
+    return (await this.connection.query<Part & pg.QueryResultRow>(PARTS, [indexes.map(({ name }) => name)])).rows;
+  }
+
   /** Builds what was dropped. `rows`: about how many the table has. */
   async build(rows: number): Promise<void> {
-    for (const index of this.dropped.splice(0)) {
+    const indexes = this.dropped.splice(0);
+    if (indexes.length === 0) return;
+    // A definition says nothing of the database's own tablespace, and a session may have another default.
+    await this.connection.query("SET LOCAL default_tablespace = ''");
+    for (const index of indexes) {
       await this.grantMemory(index.class, rows);
       await this.create(index.definition);
     }
+    await this.connection.query("SET LOCAL default_tablespace TO DEFAULT");
+    await this.renameParts(indexes);
+  }
+
+  /** The server names the parts by their columns: those that were called otherwise get their names back. */
+  private async renameParts(indexes: readonly Index[]): Promise<void> {
+    if (this.parts.length === 0) return;
+    const keyOf = ({ index, partition }: Part): string => `${partition} ${index}`;
+    const names = new Map(this.parts.splice(0).map((part) => [keyOf(part), part.name]));
+    const wrong = (await this.findParts(indexes)).filter((part) => (names.get(keyOf(part)) ?? part.name) !== part.name);
+    const rename = (schema: string, from: string, to: string): Promise<unknown> =>
+      this.connection.query(`ALTER INDEX ${quote(schema)}.${quote(from)} RENAME TO ${quote(to)}`);
+    const between = (number: number): string => `llmspell_load_part_${number}`;
+    // Two may have each other's name.
+    for (const [number, { schema, name }] of wrong.entries()) await rename(schema, name, between(number));
+    for (const [number, part] of wrong.entries())
+      await rename(part.schema, between(number), names.get(keyOf(part)) as string);
   }
 
   private async grantMemory(indexClass: IndexClass, rows: number): Promise<void> {
@@ -212,14 +259,16 @@ function refusesNoRecord({ method, columns, predicate, sizes, types, keyed }: In
   switch (method) {
     case "hnsw":
     case "ivfflat":
-      return true;
+      // A cast to half precision refuses numbers that a vector has.
+      return types.length === columns.length;
     case "gin":
       // jsonb's GIN hashes long keys and values; an array's element that is too long is refused.
       return types.length === columns.length && types.every((type) => type === "jsonb");
     case "btree":
       return keyed || sizes.reduce<number>((sum, size) => sum + (size ?? Number.POSITIVE_INFINITY), 0) <= ENTRY_BYTES;
     case "gist":
-      return columns.length === 1 && isInterval(kind, columns[0] as string);
+      // Not with other columns beside it, which could be too long.
+      return sizes.length === 1 && isInterval(kind, columns[0] as string);
     default:
       return false;
   }
@@ -235,9 +284,9 @@ function isInterval(kind: RecordKind, expression: string): boolean {
   );
 }
 
-/** Lock timeout, object in use, or no room in the table of locks. */
+/** Lock timeout, deadlock, object in use, needed by another (as the part of an index above), or no room in the table of locks. */
 function isUnavailable(error: unknown): boolean {
-  return ["55P03", "55006", "53200"].includes(postgresCause(error)?.sqlState ?? "");
+  return ["55P03", "40P01", "55006", "2BP01", "53200"].includes(postgresCause(error)?.sqlState ?? "");
 }
 
 /** Classes 53 (insufficient resources) and 58 (system error). */

@@ -14,8 +14,8 @@ export interface DeferredIndexes {
 
 /** The whole definition of an index on one json_extract: the column is its first group. */
 const JSON_EXTRACT = /^CREATE INDEX [^(]*\(\s*json_extract\((\w+),\s*'[^'()]*'\)\s*\)\s*$/i;
-/** One whose making cannot fail for a value: columns only, no function in its condition. */
-const PLAIN = /^CREATE INDEX [^(]*\([^()]*\)[^()]*$/i;
+/** One whose making cannot fail for a value: columns only, no function in its condition; -> and ->> are functions of JSON. */
+const PLAIN = /^CREATE INDEX (?!.*->)[^(]*\([^()]*\)[^()]*$/is;
 
 /** Drops the indexes of the kind's table, which has no rows. */
 export function deferIndexes(database: Database, kind: RecordKind): DeferredIndexes {
@@ -33,9 +33,26 @@ export function deferIndexes(database: Database, kind: RecordKind): DeferredInde
   for (const [name, definition] of rows) {
     const extracted = JSON_EXTRACT.exec(definition)?.[1];
     if (extracted === undefined ? !PLAIN.test(definition) : !json.has(extracted)) continue;
+    if (!drop(database, name, definition)) continue;
     extractsJson ||= extracted !== undefined;
-    database.exec(`DROP INDEX ${quoted(name)}`);
     sql.push(definition);
   }
   return { extractsJson, sql };
+}
+
+/** Drops the index if it can be made again: SQLite reads definitions of the file that it takes from nobody else. */
+function drop(database: Database, name: string, definition: string): boolean {
+  database.exec("SAVEPOINT llmspell_load_drop");
+  try {
+    database.exec(`DROP INDEX ${quoted(name)}`);
+    database.exec(definition);
+    database.exec(`DROP INDEX ${quoted(name)}`);
+    return true;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "SQLITE_ERROR") throw error;
+    database.exec("ROLLBACK TO llmspell_load_drop");
+    return false;
+  } finally {
+    if (database.inTransaction) database.exec("RELEASE llmspell_load_drop");
+  }
 }
