@@ -29,24 +29,34 @@ type Batches = AsyncIterable<RecordBatch>;
 /** Undefined when no stage can drop anything that something else hangs on. */
 export function planCascade(options: CascadeOptions): Cascade | undefined {
   const stages = options.transforms.map((transform) => new Stage(transform, linksOf(transform, options)));
-  return stages.some(({ links }) => links.length > 0) ? new Cascade(options.catalog, stages) : undefined;
+  return stages.some(({ links }) => links.length > 0) ? new Cascade(options, stages) : undefined;
 }
 
 export class Cascade {
   /** Records taken out, by path. */
   readonly removed = new Map<string, number>();
-  /** The kinds of the first pass, parents first. */
+  /** The kinds of the first pass: those of which a stage makes records of the others, then parents first. */
   private readonly kinds: readonly RecordKind[];
   /** What the first pass read, by path. */
   private readonly seen = new Map<string, number>();
 
   constructor(
-    catalog: Catalog,
+    { catalog, paths }: CascadeOptions,
     private readonly stages: readonly Stage[],
   ) {
-    const needed = new Set<RecordKind>();
-    for (const { links } of stages) for (const link of links) needed.add(link.learntFrom);
-    this.kinds = catalog.importOrder.filter((kind) => needed.has(kind));
+    const learntFrom = new Set(stages.flatMap(({ links }) => links.map((link) => link.learntFrom.path)));
+    const needed = new Set<string>();
+    // From the last stage on: what one gives, those behind it may drop.
+    for (const { links, emits } of [...stages].reverse()) {
+      if (emits !== undefined && [...emits.to].some((path) => needed.has(path)))
+        for (const path of emits.from) if (paths.has(path)) needed.add(path);
+      for (const link of links) needed.add(link.learntFrom.path);
+    }
+    const kinds = catalog.importOrder.filter(({ path }) => needed.has(path));
+    this.kinds = [
+      ...kinds.filter(({ path }) => !learntFrom.has(path)),
+      ...kinds.filter(({ path }) => learntFrom.has(path)),
+    ];
   }
 
   /** The first pass. `read` gives the records of some kinds, and may be called again. */
@@ -168,11 +178,17 @@ class Stage {
   /** A record was dropped after its children had come. */
   isLate = false;
   private readonly editor = new BatchEditor();
+  /** How many records of each kind the transform dropped in the first pass. */
+  private readonly drops = new Map<RecordKind, number>();
 
   constructor(
     private readonly transform: Transform,
     readonly links: readonly Link[],
   ) {}
+
+  get emits(): Transform["emits"] {
+    return this.transform.emits;
+  }
 
   /** The first pass: learns what is dropped here. */
   watch(batches: Batches, context: RunContext): Batches {
@@ -188,8 +204,11 @@ class Stage {
       }
       if (batch === given.batch) given.dropped[row] = 1;
     };
-    const input = this.feed(batches, given, dropped);
-    return this.transform.apply(input, { ...context, dropped });
+    const told = (batch: RecordBatch, row: number): void => {
+      this.drops.set(batch.kind, (this.drops.get(batch.kind) ?? 0) + 1);
+      dropped(batch, row);
+    };
+    return this.transform.apply(this.feed(batches, given, dropped), { ...context, dropped: told });
   }
 
   private async *feed(
@@ -217,19 +236,35 @@ class Stage {
   /** The real pass. */
   apply(batches: Batches, context: RunContext, removed: Map<string, number>): Batches {
     if (this.links.length === 0) return this.transform.apply(batches, context);
+    const drops = new Map<RecordKind, number>();
     const dropped = (batch: RecordBatch, row: number): void => {
+      drops.set(batch.kind, (drops.get(batch.kind) ?? 0) + 1);
       for (const link of this.links) {
         if (link.learntFrom !== batch.kind || link.unlessKept) continue;
         const key = link.key(batch, row);
         if (key === undefined || link.doomed?.has(key)) continue;
-        throw new StorageError("E_UNEXPECTED", `${this.transform.name} drops other records when it sees them again`, {
-          section: batch.kind.path,
-          key: recordKey(batch, row),
-          hint: "A stage sees sessions and artifacts twice and must decide alike; or use --no-cascade.",
-        });
+        throw this.undecided(batch.kind, recordKey(batch, row));
       }
     };
-    return this.transform.apply(this.remove(batches, removed), { ...context, dropped });
+    const through = this.transform.apply(this.remove(batches, removed), { ...context, dropped });
+    return this.sameDrops(through, drops);
+  }
+
+  /** What went with a record that is kept this time would be lost. */
+  private async *sameDrops(batches: Batches, drops: ReadonlyMap<RecordKind, number>): AsyncGenerator<RecordBatch> {
+    yield* batches;
+    // Released parents were still there in the first pass.
+    const released = this.links.flatMap((link) => (link.unlessKept ? [link.victim] : []));
+    for (const { learntFrom: kind } of this.links)
+      if (!released.includes(kind) && this.drops.get(kind) !== drops.get(kind)) throw this.undecided(kind);
+  }
+
+  private undecided({ path: section }: RecordKind, key?: string): StorageError {
+    return new StorageError("E_UNEXPECTED", `${this.transform.name} drops other records when it sees them again`, {
+      section,
+      ...(key === undefined ? {} : { key }),
+      hint: "A stage sees sessions and artifacts twice and must decide alike; or use --no-cascade.",
+    });
   }
 
   private async *remove(batches: Batches, removed: Map<string, number>): AsyncGenerator<RecordBatch> {
@@ -280,6 +315,7 @@ class Stage {
 
   async reset(): Promise<void> {
     this.isLate = false;
+    this.drops.clear();
     for (const link of this.links) {
       await link.dropped.close();
       await link.kept.close();

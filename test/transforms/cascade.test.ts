@@ -6,9 +6,13 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { catalog, type RecordKind } from "../../src/catalog/index.js";
 import { type PipelineOptions, type PipelineResult, runPipeline } from "../../src/pipeline.js";
+import type { RecordBatch } from "../../src/records/record-batch.js";
 import { createDocumentSource } from "../../src/sources/json-document.js";
 import type { Source } from "../../src/sources/source.js";
 import { planCascade } from "../../src/transforms/cascade.js";
+import type { TransformDefinition } from "../../src/transforms/plugin/definition.js";
+import { createTransforms } from "../../src/transforms/spec.js";
+import type { Transform } from "../../src/transforms/transform.js";
 import { documentStore } from "../conformance/document-store.js";
 import { expectSameRecords, failureOf, load } from "../conformance/expectations.js";
 import {
@@ -240,6 +244,60 @@ describe("a cascade", () => {
     const moody = dropper(SESSIONS, () => seen++ > 40);
     const error = await failureOf(run(source(), { transforms: [moody] }));
     expect([error.code, error.context.section]).toEqual(["E_UNEXPECTED", SESSIONS]);
+  });
+
+  it("is an error when a stage drops fewer when it has seen other sections: their artifacts would be lost", async () => {
+    for (const path of [SESSIONS, ARTIFACTS]) {
+      const learning: Transform = {
+        ...dropper(path, some),
+        apply(batches, context) {
+          let knows = false;
+          const watched = async function* (): AsyncGenerator<RecordBatch> {
+            for await (const batch of batches) {
+              knows ||= batch.kind.path === "kv_store";
+              yield batch;
+            }
+          };
+          return dropper(path, (key) => !knows && some(key)).apply(watched(), context);
+        },
+      };
+      const error = await failureOf(run(source(), { transforms: [learning] }));
+      expect([error.code, error.context.section]).toEqual(["E_UNEXPECTED", path]);
+    }
+  });
+
+  it.each([
+    ["kv_store", "before them"],
+    ["event_log", "after their artifacts"],
+  ])("knows the sessions that a stage makes of %s, which come %s", async (section) => {
+    const made = new Set<string>();
+    const move: TransformDefinition = {
+      name: "move",
+      sections: [section],
+      emits: [SESSIONS],
+      drops: false,
+      transform(record, { into }) {
+        const session_id = record["kv_id"] ?? record["event_id"];
+        made.add(session_id);
+        const [status, session_data, artifact_count] = ["active", {}, 0];
+        const [created_at, last_accessed_at, updated_at, expires_at] = [1n, 1n, 1n, null];
+        const times = { created_at, last_accessed_at, updated_at, expires_at };
+        const { tenant_id } = record;
+        return [record, into(SESSIONS, { tenant_id, session_id, session_data, status, artifact_count, ...times })];
+      },
+    };
+    const transforms = await createTransforms([
+      { type: "plugin", module: move },
+      dropper(SESSIONS, (key) => some(key) || [...made].some((id) => key.includes(id))),
+    ]);
+    const { left, cascaded } = afterDropping(records, isOf(SESSIONS));
+    const result = await run(source(), { transforms });
+    expect(made.size).toBeGreaterThan(10);
+    expectSameRecords(result.records, left);
+    expect(result.cascaded).toEqual(cascaded);
+    const others = new Set([...everything().paths].filter((path) => path !== section));
+    const without = await run(source(), { transforms, selection: { paths: others } });
+    expect(without.records.length).toBe(left.filter(({ kind }) => kind.path !== section).length);
   });
 
   it("tells rejections and warnings once, and stops at the first where the run does", async () => {
