@@ -1,5 +1,5 @@
 /** --map-tenant, --mask, --vectors, their order and config.toml, through the binary. */
-import { createHmac } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { catalog, exportStore, fieldIndex, type Transform } from "../../src/index.js";
@@ -219,6 +219,24 @@ describe("--mask", () => {
       before.get("artifacts.artifacts")?.map(({ session_id: id }) => ids.get(id)),
     );
     await workspace.must(["storage", "import", "--database", fresh(".db"), "--input", output]);
+  });
+
+  it("leaves no digest of a state that it hides something of", async () => {
+    const states = (path: string): Data[] => recordsOf(path).get("agent_state") as Data[];
+    const { state_data: data } = states(document)[0] as Data;
+    const name = Object.keys(data)[0] as string;
+    for (const rule of [`agent_state.state_data.${JSON.stringify(name)}=redact`, "agent_state.state_data=redact"]) {
+      const output = await exported("--mask", rule);
+      for (const [at, before] of states(document).entries()) {
+        const after = states(output)[at] as Data;
+        const text = JSON.stringify(after["state_data"]);
+        const isChanged = text !== JSON.stringify(before["state_data"]);
+        expect(after["checksum"] !== before["checksum"]).toBe(isChanged);
+        if (rule === "agent_state.state_data=redact" && text === "{}")
+          expect(after["checksum"]).toBe(createHash("sha256").update(text).digest("hex"));
+      }
+      await workspace.must(["storage", "import", "--database", fresh(".db"), "--input", output]);
+    }
   });
 
   it("uses the key that the rule names, and no hash without one", async () => {

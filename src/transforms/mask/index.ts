@@ -1,5 +1,6 @@
 /** `--mask SECTION.PATH=METHOD`: hides values; drops nothing, and changes nothing else (docs/transforms.md). */
-import type { Catalog } from "../../catalog/index.js";
+import { createHash } from "node:crypto";
+import { type Catalog, fieldIndex } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { BatchEditor } from "../../records/batch-editor.js";
 import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
@@ -52,7 +53,28 @@ export function createMask(rule: string, { catalog, environment }: MaskSettings)
   };
 }
 
+/** A digest of the text beside it would let it be guessed: where the mask changes the text, the digest is the new one's. */
 function createRowMask(masked: MaskedField, method: Method): RowMask {
+  const mask = createFieldMask(masked, method);
+  const { kind, field } = masked;
+  const digest = kind.sqlite.layout === "table" ? kind.sqlite.textDigest : undefined;
+  if (digest?.of !== field.name) return mask;
+  const digestIndex = fieldIndex(kind, digest.field);
+  return (editor, batch, row, start, length) => {
+    const { arena } = editor;
+    const from = arena.length;
+    mask(editor, batch, row, start, length);
+    const before = batch.bytes.subarray(start, start + length);
+    const after = arena.view().subarray(from);
+    if (after.length === 0 || after.equals(before)) return;
+    const hash = createHash("sha256").update(after).digest("hex");
+    const at = arena.length;
+    arena.latin1(hash);
+    editor.set(row, digestIndex, at);
+  };
+}
+
+function createFieldMask(masked: MaskedField, method: Method): RowMask {
   const { field, index, within } = masked;
   const isText = field.type === "json" || (field.type === "text_array" && within[0] === "[]" && within.length === 1);
   if (within.length > 0 && isText) return createInnerMask(masked, method);
