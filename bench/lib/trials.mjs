@@ -9,17 +9,28 @@ import { measure } from "./measure.mjs";
  * - `check()`: after the first trial; throws when the work was not done
  * - `output`: a file whose size is taken; `stdout`: the file that takes its standard output
  * - `most`: fewer trials than the others, for the very slow ones
+ * - `mayFail`: a peer that may not manage the work at all: it then has no result
  * Returns `Map name -> { seconds, cpu, megabytes (peak RSS), bytes, trials }`: medians.
  */
 export async function interleave(bench, contenders) {
   const runs = new Map(contenders.map(({ name }) => [name, []]));
   const sizes = new Map();
+  const failures = new Set();
   for (let trial = 0; trial < bench.trials; trial++) {
     for (const contender of contenders) {
       const { name, command, sh, output, stdout, env, most = Number.POSITIVE_INFINITY } = contender;
-      if (trial >= most) continue;
+      if (trial >= most || failures.has(name)) continue;
       await contender.prepare?.(trial);
-      const result = await measure(command ?? ["sh", "-c", sh], { cwd: bench.folder, env, stdout });
+      let result;
+      try {
+        result = await measure(command ?? ["sh", "-c", sh], { cwd: bench.folder, env, stdout });
+      } catch (error) {
+        if (contender.mayFail !== true) throw error;
+        failures.add(name);
+        bench.log(`${name}: failed`);
+        await contender.clean?.(trial);
+        continue;
+      }
       runs.get(name).push(result);
       if (trial === 0) {
         const file = output ?? stdout;
@@ -31,19 +42,21 @@ export async function interleave(bench, contenders) {
     }
   }
   return new Map(
-    [...runs].map(([name, results]) => {
-      const of = (field) => median(results.map((result) => result[field]));
-      return [
-        name,
-        {
-          seconds: of("seconds"),
-          cpu: of("cpu"),
-          megabytes: of("megabytes"),
-          bytes: sizes.get(name),
-          trials: results.length,
-        },
-      ];
-    }),
+    [...runs]
+      .filter(([name]) => !failures.has(name))
+      .map(([name, results]) => {
+        const of = (field) => median(results.map((result) => result[field]));
+        return [
+          name,
+          {
+            seconds: of("seconds"),
+            cpu: of("cpu"),
+            megabytes: of("megabytes"),
+            bytes: sizes.get(name),
+            trials: results.length,
+          },
+        ];
+      }),
   );
 }
 
