@@ -42,6 +42,20 @@ export function transformsSchema(z: typeof zod.z) {
   });
 }
 
+/** E_CONFIG for a table that can only be meant as `[transforms]`: left aside, it would let out what its masks are to hide. */
+export function refuseMisspeltTransforms(file: string, document: Readonly<Record<string, unknown>>): void {
+  const { storage, ...others } = document;
+  const meant = [
+    ...Object.keys(others).filter((key) => key !== "transforms"),
+    ...Object.keys(storage ?? {}).map((key) => `storage.${key}`),
+  ].find((path) => /^(storage\.)?transf/i.test(path));
+  if (meant === undefined) return;
+  throw new StorageError("E_CONFIG", `${file} is not valid`, {
+    detail: `${meant}: is no table of this file`,
+    hint: "Stages stand in [transforms], at the top level.",
+  });
+}
+
 type TransformsTable = zod.z.infer<ReturnType<typeof transformsSchema>>;
 type Step = NonNullable<TransformsTable["steps"]>[number];
 

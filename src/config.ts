@@ -5,7 +5,12 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
-import { type ConfiguredTransforms, readTransforms, transformsSchema } from "./config-transforms.js";
+import {
+  type ConfiguredTransforms,
+  readTransforms,
+  refuseMisspeltTransforms,
+  transformsSchema,
+} from "./config-transforms.js";
 import { StorageError } from "./errors.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
@@ -131,7 +136,7 @@ function connectionUrl(file: string, table: PostgresTable | undefined): string |
 }
 
 function readLayer(file: string): Layer {
-  let document: unknown;
+  let document: Record<string, unknown>;
   try {
     document = parse(readFileSync(file, "utf8"));
   } catch (error) {
@@ -147,6 +152,7 @@ function readLayer(file: string): Layer {
     const detail = checked.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ");
     throw new StorageError("E_CONFIG", `${file} is not valid`, { detail });
   }
+  refuseMisspeltTransforms(file, document);
   const { storage, transforms } = checked.data;
   if (storage?.postgres !== undefined && storage.postgresql !== undefined) {
     throw new StorageError("E_CONFIG", `${file} has both [storage.postgresql] and [storage.postgres]`, {

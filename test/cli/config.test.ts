@@ -107,6 +107,9 @@ describe("the configuration", () => {
     ["[storage.postgresql]\nconnection_timeout_seconds = '30'", "storage.postgresql.connection_timeout_seconds"],
     ["[storage.sqlite]\npath = 5", "storage.sqlite.path"],
     ["[transforms]\nmask = ['sessions.session_data=redact']", "transforms"],
+    ["[transform]\nsteps = [{ mask = 'sessions.session_data=redact' }]", "transform"],
+    ["[Transforms]\nsteps = [{ mask = 'sessions.session_data=redact' }]", "Transforms"],
+    ["[storage.transforms]\nsteps = [{ mask = 'sessions.session_data=redact' }]", "storage.transforms"],
   ])("refuses %j and names the key", (text, key) => {
     workFile(text);
     const error = failure();
