@@ -152,7 +152,7 @@ class PostgresSink implements Sink {
       ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
     );
     await counters.tally({ table, staging, matches: records.matches });
-    await loader.dropIndexesForMerge();
+    await loader.dropIndexesForMerge(await merge.countWrites());
     const merged = await merge.apply();
     await loader.buildIndexes();
     return { ...merged, dropped };

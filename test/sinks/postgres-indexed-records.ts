@@ -38,7 +38,7 @@ export function events(first: number, count: number) {
   );
 }
 
-export function hooks(first: number, count: number) {
+export function hooks(first: number, count: number, duration = 1) {
   return Array.from({ length: count }, (_, i) =>
     record("hook_history", {
       execution_id: id(first + i),
@@ -49,7 +49,7 @@ export function hooks(first: number, count: number) {
       hook_context: "AAEC",
       result_data: {},
       timestamp: 1_600_000_000_000_000 + i,
-      duration_ms: 1,
+      duration_ms: duration,
       triggering_component: "c",
       component_id: "d",
       modified_operation: false,

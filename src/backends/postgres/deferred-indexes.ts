@@ -21,8 +21,11 @@ export type IndexClass = "vector" | "other";
 
 /** Fewer rows are not worth the exclusive lock. */
 const LEAST_ROWS = 2000;
-/** A merge rebuilds from this share of changed rows on (bench/RESULTS.md, "Where the line runs"). */
-const REBUILD_SHARE: Readonly<Record<IndexClass, number>> = { vector: 0.3, other: 1 };
+/**
+ * A merge rebuilds when it writes so many times the rows that the table has (bench/README.md). A build reads the versions
+ * that the merge has replaced, too.
+ */
+const REBUILD_SHARE: Readonly<Record<IndexClass, number>> = { vector: 0.3, other: 2 };
 /** Locks of one transaction are few: an index takes one per partition. */
 const MOST_PARTITIONS = 200;
 /** What fits into an entry of a B-tree whatever its page (2704), less its header. Bytes. */
@@ -133,12 +136,12 @@ export class DeferredIndexes {
     if (rows >= LEAST_ROWS) await this.drop(["other"]);
   }
 
-  /** Before a merge that changes so many rows: drops what is then cheaper to build anew ("always": everything). */
-  async dropForMerge(changed: number): Promise<void> {
+  /** Before a merge that writes so many rows: drops what is then cheaper to build anew ("always": everything). */
+  async dropForMerge(writes: number): Promise<void> {
     if (this.policy === "always") return this.drop(["vector", "other"]);
-    if (changed < LEAST_ROWS) return;
+    if (writes < LEAST_ROWS) return;
     for (const one of ["vector", "other"] as const)
-      if (await this.hasAtMost(changed / REBUILD_SHARE[one])) await this.drop([one]);
+      if (await this.hasAtMost(writes / REBUILD_SHARE[one])) await this.drop([one]);
   }
 
   /** Drops those of the classes, unless a reader does not let go of the table or locks are short. */

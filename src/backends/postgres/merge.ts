@@ -1,4 +1,7 @@
-/** Merges the staged records of one kind into its table: rows are changed in place, never deleted and inserted. */
+/**
+ * Merges the staged records of one kind into its table: rows are changed in place, never deleted and inserted. A row that
+ * has the record's values already counts as updated and is not written.
+ */
 import { StorageError } from "../../errors.js";
 import { type ConflictPolicy, refuseConflicts } from "./conflicts.js";
 import { postgresCause } from "./errors.js";
@@ -35,6 +38,16 @@ export class Merge {
     await refuseConflicts(this.records, this.options.onConflict);
   }
 
+  /** How many rows `apply` will write. */
+  async countWrites(): Promise<number> {
+    const { connection, staging, matches } = this.records;
+    const { rows } = await connection.query<{ count: bigint }>(
+      `SELECT count(*) AS count FROM ${staging} s
+       WHERE NOT EXISTS (SELECT FROM ${matches} m WHERE m.ordinal = s.ordinal AND ${this.isKept})`,
+    );
+    return Number(rows[0]?.count ?? 0n);
+  }
+
   /** Writes the records that are left. */
   async apply(): Promise<MergeCounts> {
     const bounds = await this.records.bounds();
@@ -64,7 +77,9 @@ export class Merge {
   private async write(first: bigint, last: bigint): Promise<MergeCounts> {
     const range = [first, last];
     const skips = this.options.onConflict === "skip";
-    const matched = skips ? await this.skip(range) : await this.update(range);
+    if (skips) await this.unlinkSkipped(range);
+    const written = skips ? 0 : await this.update(range);
+    const kept = await this.countKept(range);
     const { connection, table, kind, staging, matches } = this.records;
     const columns = loadColumns(kind);
     const { rowCount } = await connection.query(
@@ -73,20 +88,28 @@ export class Merge {
          AND NOT EXISTS (SELECT FROM ${matches} m WHERE m.ordinal = s.ordinal)`,
       range,
     );
-    return { inserted: rowCount ?? 0, updated: skips ? 0 : matched, skipped: skips ? matched : 0 };
+    return { inserted: rowCount ?? 0, updated: skips ? 0 : written + kept, skipped: skips ? kept : 0 };
   }
 
-  private async skip(range: readonly bigint[]): Promise<number> {
+  /** The condition that the row of the match `m` stays as it is. */
+  private get isKept(): string {
+    return this.options.onConflict === "skip" ? "true" : "m.same";
+  }
+
+  private async countKept(range: readonly bigint[]): Promise<number> {
     const { connection, matches } = this.records;
-    await this.records.unlinkStaged(
-      `s.ordinal BETWEEN $1 AND $2 AND EXISTS (SELECT FROM ${matches} m WHERE m.ordinal = s.ordinal)`,
-      range,
-    );
     const { rows } = await connection.query<{ count: bigint }>(
-      `SELECT count(*) AS count FROM ${matches} WHERE ordinal BETWEEN $1 AND $2`,
+      `SELECT count(*) AS count FROM ${matches} m WHERE m.ordinal BETWEEN $1 AND $2 AND ${this.isKept}`,
       range,
     );
     return Number(rows[0]?.count ?? 0n);
+  }
+
+  private async unlinkSkipped(range: readonly bigint[]): Promise<void> {
+    await this.records.unlinkStaged(
+      `s.ordinal BETWEEN $1 AND $2 AND EXISTS (SELECT FROM ${this.records.matches} m WHERE m.ordinal = s.ordinal)`,
+      range,
+    );
   }
 
   private async update(range: readonly bigint[]): Promise<number> {
@@ -96,7 +119,7 @@ export class Merge {
     const { rowCount } = await connection.query(
       `UPDATE ${table.name} t SET ${columns.map((column) => `${column} = s.${column}`).join(", ")}
        FROM ${matches} m JOIN ${staging} s USING (ordinal)
-       WHERE t.tableoid = m.tab AND t.ctid = m.tid AND m.ordinal BETWEEN $1 AND $2`,
+       WHERE t.tableoid = m.tab AND t.ctid = m.tid AND m.ordinal BETWEEN $1 AND $2 AND NOT m.same`,
       range,
     );
     return rowCount ?? 0;
@@ -111,7 +134,7 @@ export class Merge {
     await connection.query(
       `SELECT count(pg_catalog.lo_unlink(${oid})) FROM ${matches} m
          JOIN ${table.name} t ON t.tableoid = m.tab AND t.ctid = m.tid
-       WHERE m.ordinal BETWEEN $1 AND $2
+       WHERE m.ordinal BETWEEN $1 AND $2 AND NOT m.same
          AND EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata l WHERE l.oid = ${oid})`,
       range,
     );

@@ -9,7 +9,7 @@ import type { PostgresConnection } from "./connection.js";
 import { postgresCause } from "./errors.js";
 import { withNamedField } from "./refused-field.js";
 import { readRecords } from "./stored-records.js";
-import { columnNamed, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
+import { columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
 /** A staged record, by its number, and why it cannot go on. */
 export interface Refused {
@@ -22,7 +22,7 @@ export const PAGE = 500;
 
 export class StagedRecords {
   readonly kind: RecordKind;
-  /** Temporary table (ordinal, tab, tid, tenant): which row (tab.tid) of the target which record matches. */
+  /** Temporary table (ordinal, tab, tid, tenant, same): which row (tab.tid) of the target which record matches. */
   readonly matches: string;
 
   constructor(
@@ -36,14 +36,22 @@ export class StagedRecords {
     this.matches = `${staging}_matches`;
   }
 
-  /** Finds the rows that were there before the run and have the key or a natural key of a record. */
+  /**
+   * Finds the rows that were there before the run and have the key or a natural key of a record. `same`: they have all of
+   * its values, byte for byte (what `=` calls equal, as -0 and 0, may differ).
+   */
   async match(): Promise<void> {
     const { connection, staging, matches, table, kind } = this;
+    const rowOf = (alias: string): string =>
+      `ROW(${loadColumns(kind)
+        .map((column) => `${alias}.${column}`)
+        .join(", ")})`;
+    const same = `pg_catalog.record_image_eq(${rowOf("t")}, ${rowOf("s")})`;
     const tenant = kind.fields.some(({ name }) => name === "tenant_id") ? "t.tenant_id" : "NULL::text";
     const joins = uniqueKeysOf(kind).map((key) => {
       const columns = key.map((name) => columnNamed(kind, name));
       const condition = columns.map((column) => `t.${column} = s.${column}`).join(" AND ");
-      return `SELECT s.ordinal, t.tableoid AS tab, t.ctid AS tid, ${tenant} AS tenant
+      return `SELECT s.ordinal, t.tableoid AS tab, t.ctid AS tid, ${tenant} AS tenant, ${same} AS same
         FROM ${staging} s JOIN ${table.name} t ON ${condition}`;
     });
     await connection.query(`CREATE UNIQUE INDEX ON ${staging} (ordinal)`);
