@@ -14,6 +14,8 @@ interface Grantee {
 
 export class LargeObjectWriter {
   private rights: Promise<(oid: number) => string> | undefined;
+  /** One is filled while the other is on its way. */
+  private readonly pieces = [Buffer.alloc(0), Buffer.alloc(0)];
 
   constructor(
     private readonly connection: PostgresConnection,
@@ -24,18 +26,30 @@ export class LargeObjectWriter {
   async create(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<number> {
     const { rows } = await this.connection.query<{ oid: number }>("SELECT pg_catalog.lo_create(0) AS oid");
     const oid = (rows[0] as { oid: number }).oid;
-    let offset = 0;
-    for await (const chunk of chunks) {
-      for (let at = 0; at < chunk.length; at += CHUNK_BYTES) {
-        const piece = chunk.subarray(at, at + CHUNK_BYTES);
-        await this.connection.query("SELECT pg_catalog.lo_put($1, $2, $3)", [oid, offset, piece]);
-        offset += piece.length;
-      }
-    }
+    await this.put(oid, chunks);
     this.rights ??= this.readRights();
     const grants = (await this.rights)(oid);
     if (grants !== "") await this.connection.query(grants);
     return oid;
+  }
+
+  /** Writes while the next piece is gathered. */
+  private async put(oid: number, chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<void> {
+    let offset = 0;
+    let written: Promise<unknown> = Promise.resolve();
+    try {
+      for await (const piece of gather(chunks, this.pieces)) {
+        await written;
+        written = this.connection.query("SELECT pg_catalog.lo_put($1, $2, $3)", [oid, offset, piece]);
+        // Its failure is told below, where it is waited for.
+        written.catch(() => {});
+        offset += piece.length;
+      }
+    } catch (error) {
+      await written.catch(() => {});
+      throw error;
+    }
+    await written;
   }
 
   async unlink(oid: number): Promise<void> {
@@ -63,6 +77,25 @@ export class LargeObjectWriter {
         ...(table.givesToOwner ? [`ALTER LARGE OBJECT ${oid} OWNER TO ${quote(table.owner)}`] : []),
       ].join("; ");
   }
+}
+
+/** The chunks' bytes in pieces of CHUNK_BYTES, each valid until the next but one is asked for. */
+async function* gather(chunks: AsyncIterable<Buffer> | Iterable<Buffer>, pieces: Buffer[]): AsyncGenerator<Buffer> {
+  let turn = 0;
+  let length = 0;
+  for await (const chunk of chunks)
+    for (let at = 0; at < chunk.length; ) {
+      if (pieces[turn]?.length === 0) pieces[turn] = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      const piece = pieces[turn] as Buffer;
+      const count = chunk.copy(piece, length, at);
+      at += count;
+      length += count;
+      if (length < CHUNK_BYTES) continue;
+      yield piece;
+      turn = 1 - turn;
+      length = 0;
+    }
+  if (length > 0) yield (pieces[turn] as Buffer).subarray(0, length);
 }
 
 /** The content of a large object in chunks of 1 MiB. */

@@ -14,6 +14,10 @@ export function isRecordError(error: unknown): error is StorageError {
   return RECORD_CLASSES.has(state.slice(0, 2)) || (error as StorageError).code === "E_ROW_SECURITY";
 }
 
+const BEGIN_ATTEMPT = "RELEASE SAVEPOINT attempt; SAVEPOINT attempt";
+
+type Outcome<Result> = { readonly value: Result } | { readonly error: StorageError };
+
 export class LoadTransaction {
   private ended = false;
   private underWay: Promise<void> = Promise.resolve();
@@ -32,8 +36,23 @@ export class LoadTransaction {
   async attempt<Result>(
     work: () => Promise<Result>,
     expected: (error: StorageError) => boolean = () => false,
-  ): Promise<{ value: Result } | { error: StorageError }> {
-    await this.connection.query("RELEASE SAVEPOINT attempt; SAVEPOINT attempt");
+  ): Promise<Outcome<Result>> {
+    await this.connection.query(BEGIN_ATTEMPT);
+    return this.outcome(work, expected);
+  }
+
+  /**
+   * `attempt` of a COPY, all in one message: while an answer is awaited before it, the next batch is decoded, and the server
+   * idles. The server must be known to take the statement: one that it cannot parse would undo the attempt before.
+   */
+  attemptCopy(sql: string, data: Buffer): Promise<Outcome<number>> {
+    return this.outcome(() => this.connection.copyFrom(`${BEGIN_ATTEMPT}; ${sql}`, data));
+  }
+
+  private async outcome<Result>(
+    work: () => Promise<Result>,
+    expected: (error: StorageError) => boolean = () => false,
+  ): Promise<Outcome<Result>> {
     try {
       return { value: await work() };
     } catch (error) {

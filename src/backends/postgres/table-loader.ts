@@ -65,6 +65,8 @@ export class TableLoader {
   private filling: Outgoing;
   private sending: Outgoing;
   private method: LoadMethod;
+  /** The server has taken the COPY statement, whatever it said of the data. */
+  private copies = false;
 
   private constructor(
     readonly table: TargetTable,
@@ -90,9 +92,9 @@ export class TableLoader {
     return loader;
   }
 
-  /** Before the staged records are merged. */
-  async dropIndexesForMerge(): Promise<void> {
-    await this.indexes.dropForMerge(this.loaded);
+  /** Before the merge of the staged records, which will write so many rows. */
+  async dropIndexesForMerge(writes: number): Promise<void> {
+    await this.indexes.dropForMerge(writes);
   }
 
   /** To be called when all records are in the table. */
@@ -176,16 +178,13 @@ export class TableLoader {
   /** Sends the tuples `[from, to)`; where the server refuses them, halves of them, down to the record at fault. */
   private async send(outgoing: Outgoing, from: number, to: number): Promise<void> {
     if (from === to) return;
-    const { transaction } = this.options;
-    const { encoder } = outgoing;
-    const transmit = (): Promise<void> =>
-      this.method === "copy" ? this.copy(encoder, from, to) : this.insert(encoder, from, to);
-    const outcome = await transaction.attempt(transmit, refusesStatement);
+    const outcome = await this.transmit(outgoing.encoder, from, to);
     if ("error" in outcome && refusesStatement(outcome.error)) {
       if (this.method === "insert") throw outcome.error;
       this.method = "insert";
       return this.send(outgoing, from, to);
     }
+    this.copies ||= this.method === "copy";
     if (!("error" in outcome)) {
       this.loaded += to - from;
       return;
@@ -197,17 +196,21 @@ export class TableLoader {
       return;
     }
     // The batch itself may be gone by now.
-    const values = encoder.values(from).slice(this.staging === undefined ? 0 : 1);
+    const values = outgoing.encoder.values(from).slice(this.staging === undefined ? 0 : 1);
     const record = recordFromWire(this.connection, this.kind, values);
     await this.reject(record, 0, await this.explain(record, values, outcome.error));
     const largeObject = outgoing.largeObjects.get(from);
     if (largeObject !== undefined) await this.largeObjects.unlink(largeObject);
   }
 
-  private async copy(encoder: CopyEncoder, from: number, to: number): Promise<void> {
+  private transmit(encoder: CopyEncoder, from: number, to: number) {
+    const { transaction } = this.options;
+    if (this.method === "insert") return transaction.attempt(() => this.insert(encoder, from, to), refusesStatement);
     const columns = this.staging === undefined ? this.columns : `ordinal, ${this.columns}`;
     const sql = `COPY ${this.staging ?? this.table.name} (${columns}) FROM STDIN (FORMAT binary)`;
-    await this.connection.copyFrom(sql, encoder.data(from, to));
+    const data = encoder.data(from, to);
+    if (this.copies) return transaction.attemptCopy(sql, data);
+    return transaction.attempt(() => this.connection.copyFrom(sql, data), refusesStatement);
   }
 
   private async insert(encoder: CopyEncoder, from: number, to: number): Promise<void> {
