@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `llmspell` binary: versions, signals, and the only place that ends the process. */
 import { setFlagsFromString } from "node:v8";
+import { settleAllocator } from "./allocator.js";
 import { EXIT, StorageError } from "./errors.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */
@@ -22,6 +23,7 @@ async function main(): Promise<number> {
     process.stdout.write(`llmspell-storage ${VERSION}\n`);
     return EXIT.done;
   }
+  settleAllocator(argv);
   // Garbage here is young (rows, chunks): its space must not grow with the length of the run (bench/RESULTS.md).
   setFlagsFromString("--min-semi-space-size=2");
   setFlagsFromString("--semi-space-growth-factor=1");

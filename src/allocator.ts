@@ -1,0 +1,31 @@
+/**
+ * glibc keeps memory that large values leave: it raises its own threshold for handing them out page by page to the largest
+ * that it has seen (mallopt(3), "M_MMAP_THRESHOLD"), and has a heap per thread. SQLite's driver copies contents of megabytes
+ * through it. The settings are read when a process starts, so the process starts itself anew, once: 30 ms for 20 to 40 MB
+ * (bench/README.md). Elsewhere than on glibc nothing reads them.
+ */
+const SETTINGS: Readonly<Record<string, string>> = {
+  MALLOC_ARENA_MAX: "1",
+  MALLOC_MMAP_THRESHOLD_: "262144",
+  MALLOC_TRIM_THRESHOLD_: "2097152",
+};
+
+/** Does not return where it starts anew. To be called before anything is read, written or opened. */
+export function settleAllocator(argv: readonly string[]): void {
+  if (process.platform !== "linux" || process.execve === undefined || !movesThroughSqlite(argv)) return;
+  // Whoever sets one of them, this function among them, has chosen.
+  if (Object.keys(SETTINGS).some((name) => process.env[name] !== undefined)) return;
+  // V8's own setting of that kind; it can be given at the start only.
+  const flags = [...process.execArgv, "--optimize-for-size"];
+  process.execve(process.execPath, [process.execPath, ...flags, ...process.argv.slice(1)], {
+    ...process.env,
+    ...SETTINGS,
+  });
+}
+
+/** Unless all the databases that the command names are PostgreSQL's, which need no more memory without. */
+function movesThroughSqlite([group, command, ...rest]: readonly string[]): boolean {
+  if (group !== "storage" || !["export", "import", "migrate"].includes(command ?? "")) return false;
+  const named = rest.filter((arg) => /^(--\w+=)?postgres(ql)?(:|$)/.test(arg));
+  return named.length < (command === "migrate" ? 2 : 1);
+}

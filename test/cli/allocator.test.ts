@@ -1,0 +1,55 @@
+/** What the process of a command is started with, as a plugin in it sees it. */
+import { writeFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { createLlmspellPostgres } from "../fixtures/index.js";
+import { outcomeOf } from "../helpers/llmspell.js";
+import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { fresh, read, source, usePluginFixture, workspace } from "./plugin-fixture.js";
+
+usePluginFixture();
+
+/** The settings and the process of an export from `database`, and the process that was started. */
+async function exportFrom(database: string, env: Record<string, string> = {}) {
+  const [path, told, output] = [fresh(".mjs"), fresh(".told"), fresh(".json")];
+  writeFileSync(
+    path,
+    `import { writeFileSync } from "node:fs";
+     const settings = Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith("MALLOC_")));
+     writeFileSync(${JSON.stringify(told)}, JSON.stringify({ settings, pid: process.pid }));
+     export default { name: "told", transform: (record) => record };`,
+  );
+  const child = workspace.start(["storage", "export", "--database", database, "--output", output, "--plugin", path], {
+    env,
+  });
+  expect(await outcomeOf(child)).toMatchObject({ status: 0 });
+  const { settings, pid } = JSON.parse(read(told)) as { settings: Record<string, string>; pid: number };
+  return { settings, isSameProcess: pid === child.pid };
+}
+
+describe.runIf(process.platform === "linux")("the settings of the allocator", () => {
+  it("are made for SQLite, in the process that was started, so that signals reach it", async () => {
+    const settings = {
+      MALLOC_ARENA_MAX: "1",
+      MALLOC_MMAP_THRESHOLD_: "262144",
+      MALLOC_TRIM_THRESHOLD_: "2097152",
+    };
+    expect(await exportFrom(source)).toEqual({ settings, isSameProcess: true });
+  });
+
+  it("are left to whoever makes one of them", async () => {
+    const settings = { MALLOC_TRIM_THRESHOLD_: "1000000" };
+    expect(await exportFrom(source, settings)).toEqual({ settings, isSameProcess: true });
+  });
+});
+
+describePostgres("the settings of the allocator, PostgreSQL alone", () => {
+  it("are not made", async () => {
+    const database = await createTestDatabase();
+    try {
+      await createLlmspellPostgres(database.url);
+      expect(await exportFrom(database.url)).toEqual({ settings: {}, isSameProcess: true });
+    } finally {
+      await database.drop();
+    }
+  });
+});
