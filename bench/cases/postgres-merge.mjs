@@ -1,17 +1,11 @@
 // Document -> PostgreSQL where every record is there already, beside staged INSERT … ON CONFLICT DO UPDATE in psql.
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { llmspell, must } from "../lib/measure.mjs";
+import { CONTENT, changeAll, excluding, HNSW } from "../lib/merges.mjs";
 import { copied, copyOutScript, mergeScript, psqlFile } from "../lib/postgres-peers.mjs";
 import { interleave } from "../lib/trials.mjs";
 
 export const title = "Document -> PostgreSQL, merge";
-
-const HNSW = [384, 768, 1536].map((dimension) => `vector_embeddings_${dimension}`);
-const CONTENT = "artifact_content";
-const SECTIONS = {
-  [CONTENT]: "artifacts.content",
-  ...Object.fromEntries(HNSW.map((table) => [table, table.replace("embeddings_", "embeddings.")])),
-};
 
 /** The HNSW indexes, kept up row by row, would take a quarter of an hour a trial on the whole standard set. */
 const HNSW_FACTOR = 0.25;
@@ -56,7 +50,6 @@ async function merge(bench, set, without, most, isChanged = false) {
   must(psqlFile(server.url(full), copyScript));
   writeFileSync(mergeFile, mergeScript(copies, await columnsOf(server, full, copied(without)), without));
 
-  const excluded = without.flatMap((table) => ["--exclude", SECTIONS[table]]);
   const shared = {
     prepare: () => server.create(target, start),
     check: () => set.expectIn(target),
@@ -76,7 +69,7 @@ async function merge(bench, set, without, most, isChanged = false) {
         document,
         "--on-conflict",
         "update",
-        ...excluded,
+        ...excluding(without),
       ),
     },
     { ...shared, name: "psql ON CONFLICT", command: psqlFile(url, mergeFile) },
@@ -84,19 +77,6 @@ async function merge(bench, set, without, most, isChanged = false) {
   rmSync(copies, { recursive: true });
   if (isChanged) await server.drop(start);
   return results;
-}
-
-/** The name of a copy of the database in which no row of the tables is as it was, and none is dead. */
-async function changeAll(server, full, tables) {
-  const name = "merge_changed";
-  await server.create(name, full);
-  for (const table of tables) {
-    const column =
-      table === "event_log" ? "sequence = sequence + 1" : "created_at = created_at + interval '1 microsecond'";
-    await server.sql(`SET session_replication_role = replica; UPDATE llmspell.${table} SET ${column}`, name);
-  }
-  await server.sql("VACUUM (FULL, ANALYZE)", name);
-  return name;
 }
 
 async function columnsOf(server, database, tables) {

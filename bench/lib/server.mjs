@@ -1,5 +1,5 @@
 // The throwaway PostgreSQL server of the tests, with settings for bulk work; the same for us and for every peer.
-import { delimiter } from "node:path";
+import { delimiter, join } from "node:path";
 import pg from "pg";
 import "../../test/helpers/typescript-hooks.mjs";
 import { must } from "./measure.mjs";
@@ -21,7 +21,7 @@ export class Server {
     const cluster = await startPostgresCluster();
     const server = new Server(cluster);
     try {
-      for (const [name, value] of Object.entries(SETTINGS)) await server.sql(`ALTER SYSTEM SET ${name} = '${value}'`);
+      await server.set(SETTINGS);
       await server.restart();
       // Debian's psql is a script that looks for the right version each time: PostgreSQL's own programs come first.
       process.env.PATH = `${await server.programs()}${delimiter}${process.env.PATH}`;
@@ -35,6 +35,23 @@ export class Server {
   constructor(cluster) {
     this.cluster = cluster;
     this.stop = () => cluster.stop();
+  }
+
+  /** Settings of the server; those of its start take effect with the next. */
+  async set(settings) {
+    for (const [name, value] of Object.entries(settings)) await this.sql(`ALTER SYSTEM SET ${name} = '${value}'`);
+    await this.sql("SELECT pg_reload_conf()");
+  }
+
+  async reset(names) {
+    for (const name of names) await this.sql(`ALTER SYSTEM RESET ${name}`);
+    await this.sql("SELECT pg_reload_conf()");
+  }
+
+  /** The server's own log. */
+  async log() {
+    const { data_directory: data } = (await this.sql("SHOW data_directory")).rows[0];
+    return join(data, "..", "server.log");
   }
 
   /** The settings that matter, for RESULTS.md. */
@@ -95,7 +112,7 @@ export class Server {
       "-m",
       "fast",
       "-l",
-      `${data}/../server.log`,
+      await this.log(),
     ];
     const user = process.getuid?.() === 0 ? ["runuser", "-u", "postgres", "--"] : [];
     // pg_ctl's children inherit its output, so it must not be a pipe.

@@ -2,9 +2,9 @@
 import { writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { createLlmspellPostgres } from "../fixtures/index.js";
-import { outcomeOf } from "../helpers/llmspell.js";
+import { createWorkspace, outcomeOf, WITH_ALLOCATOR } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
-import { fresh, read, source, usePluginFixture, workspace } from "./plugin-fixture.js";
+import { fresh, read, source, usePluginFixture } from "./plugin-fixture.js";
 
 usePluginFixture();
 
@@ -18,9 +18,8 @@ async function exportFrom(database: string, env: Record<string, string> = {}) {
      writeFileSync(${JSON.stringify(told)}, JSON.stringify({ settings, pid: process.pid }));
      export default { name: "told", transform: (record) => record };`,
   );
-  const child = workspace.start(["storage", "export", "--database", database, "--output", output, "--plugin", path], {
-    env,
-  });
+  using workspace = createWorkspace({ ...WITH_ALLOCATOR, ...env });
+  const child = workspace.start(["storage", "export", "--database", database, "--output", output, "--plugin", path]);
   expect(await outcomeOf(child)).toMatchObject({ status: 0 });
   const { settings, pid } = JSON.parse(read(told)) as { settings: Record<string, string>; pid: number };
   return { settings, isSameProcess: pid === child.pid };

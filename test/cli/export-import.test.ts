@@ -18,7 +18,7 @@ import { gunzipSync, gzipSync, zstdDecompressSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
-import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, outcomeOf, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 
@@ -40,7 +40,7 @@ const read = (path: string): string => readFileSync(path, "utf8");
 const dataOf = (path: string): unknown => (JSON.parse(read(path)) as { data: unknown }).data;
 
 beforeAll(async () => {
-  workspace = createWorkspace();
+  workspace = createWorkspace(WITH_ALLOCATOR);
   source = workspace.path("source.db");
   createLlmspellSqlite(source);
   fillSqlite(source, { records: RECORDS });

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { postgresDigest, sqliteDigest, withClient } from "../helpers/content-digest.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 
@@ -61,7 +61,7 @@ describe("disks", () => {
   let document: string;
 
   beforeAll(async () => {
-    workspace = createWorkspace();
+    workspace = createWorkspace(WITH_ALLOCATOR);
     const sqlite = workspace.path("source.db");
     document = workspace.path("source.json");
     createLlmspellSqlite(sqlite);

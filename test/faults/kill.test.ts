@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { dataDigest } from "../workflows/documents.js";
@@ -48,7 +48,7 @@ function registerKillTests(factory: TargetFactory): void {
     it(
       `leaves the target unchanged, ${KILLS} times, and the next import succeeds at once`,
       async () => {
-        using workspace = createWorkspace();
+        using workspace = createWorkspace(WITH_ALLOCATOR);
         const target = await factory.open(workspace);
         try {
           const path = await createDocument(workspace);
@@ -76,7 +76,7 @@ function registerKillTests(factory: TargetFactory): void {
     it(
       "is all or nothing also when the kill comes at the end",
       async () => {
-        using workspace = createWorkspace();
+        using workspace = createWorkspace(WITH_ALLOCATOR);
         const target = await factory.open(workspace);
         try {
           const path = await createDocument(workspace);

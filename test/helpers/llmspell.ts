@@ -44,8 +44,11 @@ function buildOnce(): void {
   built = true;
 }
 
+/** For the environment of a workspace: commands set their allocator up as for a user (src/allocator.ts), which takes a start more. */
+export const WITH_ALLOCATOR = { MALLOC_ARENA_MAX: undefined };
+
 /** Builds dist/ where it is missing or older than the sources, and makes an empty workspace. */
-export function createWorkspace(env: Readonly<Record<string, string>> = {}): Workspace {
+export function createWorkspace(env: Readonly<Record<string, string | undefined>> = {}): Workspace {
   buildOnce();
   const folder = mkdtempSync(join(tmpdir(), "llmspell-workspace-"));
   mkdirSync(join(folder, "bin"));
@@ -57,6 +60,7 @@ export function createWorkspace(env: Readonly<Record<string, string>> = {}): Wor
     HOME: folder,
     TMPDIR: process.env["TMPDIR"] ?? tmpdir(),
     LANG: "C.UTF-8",
+    MALLOC_ARENA_MAX: "1",
     ...env,
   };
 

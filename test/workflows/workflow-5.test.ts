@@ -4,7 +4,7 @@
  */
 import { expect, it } from "vitest";
 import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
 import { DEFAULT_CONTENT_SIZES, fillPostgres, fillSqlite } from "../helpers/sample-data.js";
 import { describeWithTools } from "../helpers/system-tools.js";
@@ -41,7 +41,7 @@ function defineServerTests(): void {
     "takes a SQLite database through PostgreSQL and back without a difference",
     async () => {
       await using database = await createTestDatabase();
-      using workspace = createWorkspace();
+      using workspace = createWorkspace(WITH_ALLOCATOR);
       const sqlite = workspace.path("llmspell.db");
       createLlmspellSqlite(sqlite);
       fillSqlite(sqlite, { records: RECORDS, contentSizes: CONTENT_SIZES });
@@ -88,7 +88,7 @@ function defineServerTests(): void {
     async () => {
       await using database = await createTestDatabase();
       await using target = await createTestDatabase();
-      using workspace = createWorkspace();
+      using workspace = createWorkspace(WITH_ALLOCATOR);
       await createLlmspellPostgres(database.url);
       await fillPostgres(database.url, { records: RECORDS, counts: FEWER_VECTORS, json: "free" });
 
@@ -117,7 +117,7 @@ function defineEmbeddedTest(): void {
   it(
     "takes a SQLite database through embedded PostgreSQL and back without a difference",
     async () => {
-      using workspace = createWorkspace();
+      using workspace = createWorkspace(WITH_ALLOCATOR);
       const sqlite = workspace.path("llmspell.db");
       createLlmspellSqlite(sqlite);
       fillSqlite(sqlite, { records: RECORDS, counts: FEWER_VECTORS });
