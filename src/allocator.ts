@@ -13,6 +13,8 @@ const SETTINGS: Readonly<Record<string, string>> = {
 /** Does not return where it starts anew. To be called before anything is read, written or opened. */
 export function settleAllocator(argv: readonly string[]): void {
   if (process.platform !== "linux" || process.execve === undefined || !movesThroughSqlite(argv)) return;
+  // A parent's channel (child_process.fork) would not survive it.
+  if (process.send !== undefined) return;
   // Whoever sets one of them, this function among them, has chosen.
   if (Object.keys(SETTINGS).some((name) => process.env[name] !== undefined)) return;
   // V8's own setting of that kind; it can be given at the start only.

@@ -53,7 +53,7 @@ export async function profileStatements(server, work) {
     const times = new Map();
     for (const [, duration, statement] of bytes
       .toString("utf8")
-      .matchAll(/duration: ([\d.]+) ms {2}(?:statement|parse|bind|execute)[^:]*: (.*)/g)) {
+      .matchAll(/duration: ([\d.]+) ms {2}(?:statement|parse|bind|execute)[^:]*:\s+(.*)/g)) {
       const name = shortened(statement);
       times.set(name, (times.get(name) ?? 0) + Number(duration));
     }
