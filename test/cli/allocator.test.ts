@@ -1,5 +1,7 @@
 /** What the process of a command is started with, as a plugin in it sees it. */
+import { fork } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createWorkspace, outcomeOf, WITH_ALLOCATOR } from "../helpers/llmspell.js";
@@ -8,8 +10,10 @@ import { fresh, read, source, usePluginFixture } from "./plugin-fixture.js";
 
 usePluginFixture();
 
-/** The settings and the process of an export from `database`, and the process that was started. */
-async function exportFrom(database: string, env: Record<string, string> = {}) {
+const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
+
+/** The settings and the process of an export from `database`, and the process that was started. `forked`: with a channel. */
+async function exportFrom(database: string, env: Record<string, string> = {}, forked = false) {
   const [path, told, output] = [fresh(".mjs"), fresh(".told"), fresh(".json")];
   writeFileSync(
     path,
@@ -19,7 +23,10 @@ async function exportFrom(database: string, env: Record<string, string> = {}) {
      export default { name: "told", transform: (record) => record };`,
   );
   using workspace = createWorkspace({ ...WITH_ALLOCATOR, ...env });
-  const child = workspace.start(["storage", "export", "--database", database, "--output", output, "--plugin", path]);
+  const args = ["storage", "export", "--database", database, "--output", output, "--plugin", path];
+  const child = forked
+    ? fork(cli, args, { cwd: workspace.folder, env: { HOME: workspace.folder }, silent: true })
+    : workspace.start(args);
   expect(await outcomeOf(child)).toMatchObject({ status: 0 });
   const { settings, pid } = JSON.parse(read(told)) as { settings: Record<string, string>; pid: number };
   return { settings, isSameProcess: pid === child.pid };
@@ -33,6 +40,10 @@ describe.runIf(process.platform === "linux")("the settings of the allocator", ()
       MALLOC_TRIM_THRESHOLD_: "2097152",
     };
     expect(await exportFrom(source)).toEqual({ settings, isSameProcess: true });
+  });
+
+  it("are not made under a parent that talks to its child, which a new start would cut off", async () => {
+    expect(await exportFrom(source, {}, true)).toEqual({ settings: {}, isSameProcess: true });
   });
 
   it("are left to whoever makes one of them", async () => {
