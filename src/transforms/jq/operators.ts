@@ -66,7 +66,8 @@ function remainder(left: Value, right: Value): Value {
   // Negative ones and those beyond 2^53 follow C's integers, in ways that changed between versions.
   if (!(dividend >= 0 && divisor >= 0 && dividend <= 2 ** 53 && divisor <= 2 ** 53)) throw new Undecided();
   if (divisor === 0) throw new JqError("number and number cannot be divided (remainder) because the divisor is zero");
-  return dividend % divisor;
+  // As an integer 0 has no sign: -0.5 % 2 is 0.
+  return (dividend % divisor) + 0;
 }
 
 export function splitString(text: string, separator: string): Value {
