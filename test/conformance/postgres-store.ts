@@ -4,6 +4,7 @@ import pg from "pg";
 import { afterAll } from "vitest";
 import {
   connectPostgres,
+  type PostgresConnection,
   type PostgresConnector,
   type PostgresTarget,
 } from "../../src/backends/postgres/connection.js";
@@ -42,8 +43,8 @@ function postgresBackedStore(
   mode: "auto" | "copy" | "cursor",
   clear: () => Promise<void>,
   close: () => Promise<void>,
+  connect: PostgresConnector = () => connectPostgres(target),
 ): TestStore {
-  const connect: PostgresConnector = () => connectPostgres(target);
   return {
     ...("url" in target ? { url: target.url } : {}),
     source: (limits = {}) => createPostgresSource({ connect, name: "postgres", mode, ...limits }),
@@ -53,7 +54,43 @@ function postgresBackedStore(
   };
 }
 
-function serverStore(mode: "copy" | "cursor"): StoreFactory {
+/**
+ * Sessions that go on after they are closed, rolled back: a new one would load the server's catalogs anew, which for a
+ * few records takes longer than everything else. Not where a session is to be lost in the middle of a statement.
+ */
+class LastingSessions {
+  private readonly idle: PostgresConnection[] = [];
+
+  constructor(private readonly target: PostgresTarget) {}
+
+  readonly connect: PostgresConnector = async () => {
+    const connection = this.idle.pop() ?? (await connectPostgres(this.target));
+    const close = async (): Promise<void> => {
+      try {
+        // All settings of a run are its transaction's.
+        await connection.query("ROLLBACK");
+        this.idle.push(connection);
+      } catch {
+        await connection.close();
+      }
+    };
+    let closed: Promise<void> | undefined;
+    return Object.create(connection, {
+      close: {
+        value: () => {
+          closed ??= close();
+          return closed;
+        },
+      },
+    }) as PostgresConnection;
+  };
+
+  async end(): Promise<void> {
+    await Promise.all(this.idle.splice(0).map((connection) => connection.close()));
+  }
+}
+
+function serverStore(mode: "copy" | "cursor", { lasting = false } = {}): StoreFactory {
   return {
     name: `postgres, read by ${mode}`,
     database: true,
@@ -70,16 +107,21 @@ function serverStore(mode: "copy" | "cursor"): StoreFactory {
       const client = new pg.Client({ connectionString: database.url });
       await client.connect();
       const clear = async (): Promise<void> => void (await client.query(CLEAR_POSTGRES));
-      return postgresBackedStore(target, mode, clear, async () => {
+      const sessions = new LastingSessions(target);
+      const close = async (): Promise<void> => {
+        await sessions.end();
         await client.end();
         await database.drop();
-      });
+      };
+      return postgresBackedStore(target, mode, clear, close, lasting ? sessions.connect : undefined);
     },
   };
 }
 
 export const postgresStore = serverStore("copy");
 export const postgresCursorStore = serverStore("cursor");
+/** For runs of few records that follow each other by the thousand. */
+export const lastingPostgresStore = serverStore("copy", { lasting: true });
 
 let template: string | undefined;
 afterAll(() => template && rmSync(template, { recursive: true, force: true }));

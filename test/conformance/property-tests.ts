@@ -17,7 +17,7 @@ import { describePostgres } from "../helpers/postgres-server.js";
 import { type Accounts, account, nameOf, newAccounts, unstorableInPostgres } from "./accounting.js";
 import { contentOf, load } from "./expectations.js";
 import { everything, type MemoryRecord } from "./memory-store.js";
-import { postgresStore } from "./postgres-store.js";
+import { lastingPostgresStore } from "./postgres-store.js";
 import { inSourceOrder } from "./sample-memory.js";
 import { sqliteStore } from "./sqlite-store.js";
 import type { TestStore } from "./store.js";
@@ -97,7 +97,7 @@ function defineTests(seed: number): void {
   beforeAll(async () => {
     first = await sqliteStore.open();
     second = await sqliteStore.open();
-    postgres = await postgresStore.open();
+    postgres = await lastingPostgresStore.open();
     url = postgres.url as string;
   });
 
