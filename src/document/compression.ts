@@ -86,7 +86,7 @@ class GzipOutput implements ByteOutput {
     const { memory } = this;
     const bytes = memory.subarray(0, this.length);
     const strategy = strategyFor(bytes);
-    const compressed = compressMember(bytes, { level: GZIP_LEVEL, strategy, chunkSize: 262144 });
+    const compressed = compressMember(bytes, { level: GZIP_LEVEL, strategy, chunkSize: MEMBER_BYTES });
     // Its failure is thrown when its turn comes; until then it must not count as unhandled.
     compressed.catch(() => undefined);
     this.queue.push({ compressed, memory });
@@ -98,7 +98,10 @@ class GzipOutput implements ByteOutput {
   private async writeMember(): Promise<void> {
     const member = this.queue.shift();
     if (member === undefined) return;
-    await this.output.write(await member.compressed);
+    const bytes = await member.compressed;
+    await this.output.write(bytes);
+    // Freed at once: as garbage, which has outlived a collection, it would wait for 64 MB of its kind.
+    if (bytes.length > Buffer.poolSize) (bytes.buffer as ArrayBuffer).transfer(0);
     this.free.push(member.memory);
   }
 }
