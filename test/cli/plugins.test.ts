@@ -53,9 +53,39 @@ describe("a plugin that changes nothing", () => {
   );
 });
 
+describe("keys with escapes", () => {
+  // V8 13.6 takes the second key of the second record for that of the first: what stands there begins as the key that it expects.
+  it.each([
+    ["short numbers", "1"],
+    ["long numbers", "12345678901234567890"],
+  ])("stay what they are when a plugin changes the object, beside %s", async (_what, number) => {
+    const texts = ["\\\\", '\\"', "a\\\\", 'a\\"', "\\u0061", "\\u005f_proto__"].map(
+      (key) => `{"x":${number},"${key}":[2]}`,
+    );
+    const records = texts.map(
+      (
+        metadata,
+        i,
+      ) => `{"kv_id":"22222222-1111-4111-8111-11111111111${i}","tenant_id":"acme","key":"k${i}","value":"AP/+",
+        "metadata":${metadata},"created_at":1700000000123456,"updated_at":"infinity"}`,
+    );
+    const [from, to] = [fresh(".json"), fresh(".db")];
+    writeFileSync(
+      from,
+      `{"version":"1.0","source_backend":"sqlite","producer":"test","migrations":["V1"],"data":{"kv_store":[${records.join(",")}]}}`,
+    );
+    const transform = (record: PluginRecord) => ({ ...record, metadata: { ...(record.metadata as object), z: 3 } });
+    await importStore({ from, to, transforms: [{ type: "plugin", module: { name: "add", transform } }] });
+    const output = fresh(".json");
+    await exportStore({ from: to, to: output });
+    const keys = ["\\\\", '\\"', "a\\\\", 'a\\"', "a", "__proto__"];
+    for (const key of keys) expect(read(output)).toContain(`"metadata":{"x":${number},"${key}":[2],"z":3}`);
+  });
+});
+
 describe("what a plugin sees and gives", () => {
   const METADATA =
-    '{ "big":12345678901234567890, "fraction":0.12345678901234567890123,"text":"1.10" , "n":1.10 , "e":1e400 }';
+    '{ "big":12345678901234567890, "fraction":0.12345678901234567890123,"text":"1.10" , "n":1.10 , "e":1e400,"zero":-0 }';
 
   async function withMetadata(definition: TransformDefinition): Promise<string> {
     const from = fresh(".json");
@@ -113,7 +143,7 @@ describe("what a plugin sees and gives", () => {
       transform: ({ metadata, ...rest }) => ({ ...rest, metadata: { ...metadata, added: [-0, 2n ** 70n] } }),
     });
     expect(text).toBe(
-      '{"big":12345678901234567890,"fraction":0.12345678901234567890123,"text":"1.10","n":1.10,"e":1e400,"added":[-0,1180591620717411303424]}',
+      '{"big":12345678901234567890,"fraction":0.12345678901234567890123,"text":"1.10","n":1.10,"e":1e400,"zero":-0,"added":[-0,1180591620717411303424]}',
     );
   });
 
