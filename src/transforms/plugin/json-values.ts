@@ -1,4 +1,5 @@
 /** JSON text as JavaScript values and back, losing no digit of a number that is not touched. */
+import { randomUUID } from "node:crypto";
 
 // TypeScript's library does not know them yet (Node 22 has them).
 interface JsonWithSource {
@@ -36,12 +37,19 @@ function parseSources(text: string): unknown {
  */
 function parse(text: string, reviver?: Reviver): unknown {
   if (!text.includes("\\")) return parseNative(text, reviver);
-  let mark = "key";
-  while (text.includes(mark)) mark += "y";
   const keys: string[] = [];
-  const marked = renameEscapedKeys(text, (key) => `"${mark}${keys.push(JSON.parse(key) as string) - 1}"`);
-  const value = parseNative(marked, reviver);
+  let mark = "";
+  const renamed = renameEscapedKeys(text, (token) => {
+    if (mark === "") mark = absentFrom(text);
+    return `"${mark}${keys.push(JSON.parse(token) as string) - 1}"`;
+  });
+  const value = parseNative(renamed, reviver);
   return keys.length === 0 ? value : withKeys(value, mark, keys);
+}
+
+function absentFrom(text: string): string {
+  const mark = randomUUID();
+  return text.includes(mark) ? absentFrom(text) : mark;
 }
 
 const QUOTE = 0x22;
