@@ -36,7 +36,7 @@ export const ERROR_CODES = {
   E_PERMISSION: { exit: EXIT.connection, meaning: "The role or user lacks a right that the run needs." },
   E_ROW_SECURITY: { exit: EXIT.connection, meaning: "Row-level security would hide rows from this role." },
   E_READ_ONLY: { exit: EXIT.connection, meaning: "The target cannot be written." },
-  E_LOCKED: { exit: EXIT.connection, meaning: "Another process holds the database." },
+  E_LOCKED: { exit: EXIT.connection, meaning: "Another process or transaction holds the database, or rows of it." },
   E_NOT_A_DATABASE: { exit: EXIT.connection, meaning: "The file is no SQLite database, or is damaged." },
   E_HOT_JOURNAL: {
     exit: EXIT.connection,

@@ -8,6 +8,7 @@ import {
   type PostgresConnector,
   type PostgresTarget,
 } from "../../src/backends/postgres/connection.js";
+import { catalog } from "../../src/catalog/index.js";
 import { migratePostgres } from "../../src/schema/migrator.js";
 import { createPostgresSink } from "../../src/sinks/postgres.js";
 import { createPostgresSource } from "../../src/sources/postgres.js";
@@ -37,6 +38,12 @@ export const CLEAR_POSTGRES = `
     END IF;
     PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
   END $$`;
+
+/** A build of an index may read deleted rows: see BUG #18351 in test/sinks/postgres-deferred-indexes.test.ts. */
+const KEEP_LONG_VALUES = catalog.kinds
+  .filter(({ fields }) => fields.some(({ type }) => type === "vector"))
+  .map(({ postgres }) => `ALTER TABLE llmspell.${postgres.table} SET (toast.autovacuum_enabled = false)`)
+  .join("; ");
 
 function postgresBackedStore(
   target: PostgresTarget,
@@ -100,6 +107,7 @@ function serverStore(mode: "copy" | "cursor", { lasting = false } = {}): StoreFa
       const connection = await connectPostgres(target);
       try {
         await migratePostgres(connection);
+        await connection.query(KEEP_LONG_VALUES);
       } finally {
         await connection.close();
       }

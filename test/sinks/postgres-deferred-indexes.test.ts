@@ -1,10 +1,16 @@
 /** Indexes that a load defers are built after its rows, and are afterwards what they were before. */
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import {
+  createTestDatabase,
+  describePostgres,
+  postgresAdminUrl,
+  type TestDatabase,
+} from "../helpers/postgres-server.js";
 import { events, FEW, hooks, id, MANY, vectors } from "./postgres-indexed-records.js";
-import { load, record, sql } from "./postgres-support.js";
+import { load, record, rowsOf, sql } from "./postgres-support.js";
 
 describePostgres("vector indexes of a PostgreSQL target", () => {
   let database: TestDatabase;
@@ -92,6 +98,62 @@ describePostgres("vector indexes of a PostgreSQL target", () => {
     await load(database.url, vectors(1, 5));
     expect(await hnsw()).toBe(oid);
     await sql(database.url, `COMMENT ON INDEX llmspell.${name} IS NULL`);
+  });
+});
+
+/**
+ * PostgreSQL's BUG #18351: a build reads deleted rows while a writing transaction of any database is older than the deletion,
+ * but their long values may have been vacuumed.
+ */
+describePostgres("an index of a table whose deleted rows are still read", () => {
+  let database: TestDatabase;
+  let elsewhere: pg.Client;
+  beforeEach(async () => {
+    database = await createTestDatabase();
+    await createLlmspellPostgres(database.url);
+    elsewhere = new pg.Client({ connectionString: postgresAdminUrl() });
+    await elsewhere.connect();
+    await load(database.url, vectors(1, 5, 768));
+    await elsewhere.query("BEGIN; SELECT txid_current()");
+    await sql(database.url, "DELETE FROM llmspell.vector_embeddings_768");
+    const [table] = await sql<{ toast: string }>(
+      database.url,
+      "SELECT reltoastrelid::regclass AS toast FROM pg_class WHERE oid = 'llmspell.vector_embeddings_768'::regclass",
+    );
+    await sql(database.url, `VACUUM ${table?.toast}`);
+    return async () => {
+      await elsewhere.end();
+      await database.drop();
+    };
+  });
+  const count = async () => (await rowsOf(database.url, "vector_embeddings.768")).length;
+
+  it("is built when that transaction ends", async () => {
+    const ended = sleep(2000).then(() => elsewhere.query("COMMIT"));
+    await Promise.all([load(database.url, vectors(1, 7, 768)), ended]);
+    expect(await count()).toBe(7);
+  });
+
+  it("is named when it does not, and nothing is imported", async () => {
+    await expect(load(database.url, vectors(1, 7, 768))).rejects.toMatchObject({
+      code: "E_LOCKED",
+      context: {
+        section: "vector_embeddings.768",
+        hint: expect.stringContaining("VACUUM llmspell.vector_embeddings_768"),
+      },
+    });
+    expect(await count()).toBe(0);
+  });
+
+  it("is built after VACUUM, as the hint says", async () => {
+    await sql(database.url, "VACUUM llmspell.vector_embeddings_768");
+    await load(database.url, vectors(1, 7, 768));
+    expect(await count()).toBe(7);
+  });
+
+  it("is kept up to date row by row with --defer-indexes never, as the hint says", async () => {
+    await load(database.url, vectors(1, 7, 768), { deferIndexes: "never" });
+    expect(await count()).toBe(7);
   });
 });
 

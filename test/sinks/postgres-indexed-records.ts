@@ -7,14 +7,14 @@ export const FEW = 300;
 
 export const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
 
-export function vectors(first: number, count: number) {
+export function vectors(first: number, count: number, dimension: 384 | 768 = 384) {
   return Array.from({ length: count }, (_, i) =>
-    record("vector_embeddings.384", {
+    record(`vector_embeddings.${dimension}`, {
       id: id(first + i),
       tenant_id: "t",
       scope: "s",
-      dimension: 384,
-      embedding: Array.from({ length: 384 }, (_, at) => (((first + i) * 31 + at * 7) % 97) / 97),
+      dimension,
+      embedding: Array.from({ length: dimension }, (_, at) => (((first + i) * 31 + at * 7) % 97) / 97),
       metadata: {},
       created_at: 0,
       updated_at: 0,

@@ -6,11 +6,12 @@
  * Only indexes are deferred that can refuse no record which the table and its keys accept: a record that is refused must be
  * found while it is at hand.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { columnOf, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { PostgresConnection } from "./connection.js";
-import { postgresCause } from "./errors.js";
+import { type PostgresErrorCause, postgresCause } from "./errors.js";
 import { quote, SCHEMA, type TargetTable } from "./target-table.js";
 
 /** When a load defers indexes: by its size, whenever it can, or not at all. */
@@ -40,6 +41,14 @@ const MOST_EMBEDDED_MEMORY = 128 * MIB;
 const GRAPH_BYTES = 900;
 /** Bytes per row that sorting an index's entries, or gathering those of GIN, takes. */
 const ENTRIES_BYTES = 512;
+/**
+ * data_corrupted. PostgreSQL's BUG #18351: a build reads deleted rows that an open transaction might still see, and counts
+ * transactions of all databases; what vacuums the rows' long values counts those of its own database only.
+ */
+const MISSING_VALUES = "XX001";
+/** How long a build waits for such transactions to end, and between its attempts. Milliseconds. */
+const BUILD_PATIENCE = 10_000;
+const BUILD_PAUSE = 500;
 
 /**
  * The table's indexes that serve no constraint. `sizes`: the most bytes of each column, NULL where it has no bound;
@@ -236,16 +245,44 @@ export class DeferredIndexes {
 
   private async create(definition: string): Promise<void> {
     const { connection } = this;
-    await connection.query("SAVEPOINT indexes");
-    try {
-      await connection.query(definition);
-    } catch (error) {
-      if (!lacksResources(error)) throw error;
-      // The memory that workers share is scarce in containers; alone the server builds in its own.
-      await connection.query("ROLLBACK TO SAVEPOINT indexes; SET LOCAL max_parallel_maintenance_workers = 0");
-      await connection.query(definition);
+    const deadline = Date.now() + BUILD_PATIENCE;
+    let alone = false;
+    for (;;) {
+      await connection.query("SAVEPOINT indexes");
+      try {
+        await connection.query(definition);
+        await connection.query("RELEASE SAVEPOINT indexes");
+        return;
+      } catch (error) {
+        const cause = postgresCause(error);
+        const waits = cause?.sqlState === MISSING_VALUES;
+        if (!waits && (alone || !lacksResources(error))) throw error;
+        if (waits && Date.now() >= deadline) throw this.incomplete(cause);
+        await connection.query("ROLLBACK TO SAVEPOINT indexes");
+        if (waits) await sleep(BUILD_PAUSE);
+        else {
+          // The memory that workers share is scarce in containers; alone the server builds in its own.
+          await connection.query("SET LOCAL max_parallel_maintenance_workers = 0");
+          alone = true;
+        }
+      }
     }
-    await connection.query("RELEASE SAVEPOINT indexes");
+  }
+
+  private incomplete(cause: PostgresErrorCause): StorageError {
+    const table = `${SCHEMA}.${this.table.kind.postgres.table}`;
+    return new StorageError(
+      "E_LOCKED",
+      "an index cannot be built: the server misses values of rows in its table",
+      {
+        section: this.table.kind.path,
+        detail: cause.message,
+        hint:
+          "If they are those of deleted rows, a writing transaction in another database of the server keeps the rows in sight: " +
+          `run it again once that has ended, or after VACUUM ${table}, or with --defer-indexes never.`,
+      },
+      cause,
+    );
   }
 }
 
