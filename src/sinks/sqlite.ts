@@ -4,7 +4,7 @@ import { raiseCounters } from "../backends/sqlite/counters.js";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { settleOrphans } from "../backends/sqlite/foreign-keys.js";
 import { Load } from "../backends/sqlite/load.js";
-import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
 import { TableWriter } from "../backends/sqlite/table-writer.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import type { Sink } from "./sink.js";
@@ -37,6 +37,7 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
   const writers = new Map<string, TableWriter>();
   let database: Database | undefined;
   let load: Load | undefined;
+  let written: RecordKind | undefined;
 
   const running = (): Load => {
     if (load === undefined) throw new Error("the sink is not open");
@@ -75,7 +76,10 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
       }),
     write: (batch) =>
       coded(async () => {
-        await writerOf(batch.kind).write(batch);
+        const writer = writerOf(batch.kind);
+        if (batch.kind !== written) fitPageCache(running().database, batch.kind);
+        written = batch.kind;
+        await writer.write(batch);
         // The driver is synchronous: let signals and timers in.
         await nextTick();
       }),

@@ -2,7 +2,7 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
-import { type Database, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
+import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import {
   countInvalidUuids,
   countStrayEmbeddings,
@@ -49,6 +49,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     derived: DerivedUuids | undefined,
   ): AsyncGenerator<RecordBatch> {
     const { sqlite } = kind;
+    fitPageCache(opened(), kind);
     const stage =
       sqlite.layout === "vector" && mayStage(selection) && isVec0(opened(), sqlite.embeddingTable)
         ? await stageEmbeddings(opened(), sqlite.embeddingTable, context.signal)

@@ -3,6 +3,7 @@ import { accessSync, closeSync, constants, existsSync, openSync, readSync, realp
 import { dirname, resolve } from "node:path";
 import Database from "better-sqlite3";
 import * as sqliteVec from "sqlite-vec";
+import type { RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { fromSqliteError, mapped } from "./errors.js";
 import { openImmutable } from "./immutable.js";
@@ -15,6 +16,8 @@ const BUSY_TIMEOUT = 5000;
 const CACHE_KIB = 4096;
 /** The same for temporary tables. */
 const TEMPORARY_CACHE_KIB = 1024;
+/** Vectors in a chunk of a vec0 table, where the table does not say another chunk_size. */
+const VEC0_CHUNK_ROWS = 1024;
 
 function may(path: string, mode: number): boolean {
   try {
@@ -135,6 +138,17 @@ function configure(database: Database.Database): void {
   database.pragma("mmap_size = 0");
   // The first read of the file: finds out whether it is a database.
   database.prepare("SELECT count(*) FROM sqlite_master").get();
+}
+
+/**
+ * Before records of the kind are read or written: vec0 walks the pages of a chunk for each vector, of which it is one BLOB,
+ * so a whole chunk has room in the page cache: ten times as fast at 3072 dimensions.
+ */
+export function fitPageCache(database: Database.Database, kind: RecordKind): void {
+  const { sqlite } = kind;
+  const inChunks = sqlite.layout === "vector" && isVec0(database, sqlite.embeddingTable) === true;
+  const chunkKib = inChunks ? (VEC0_CHUNK_ROWS * sqlite.dimension * 4) / 1024 : 0;
+  database.pragma(`cache_size = -${CACHE_KIB + chunkKib}`);
 }
 
 /** Whether the table is a sqlite-vec virtual table; undefined when there is no such table. */
