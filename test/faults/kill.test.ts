@@ -8,8 +8,7 @@ import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
-import { dataDigest } from "../workflows/documents.js";
-import { pgliteTarget, postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
+import { exportedDigest, pgliteTarget, postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
 
 const KILLS = 10;
 const MINUTES = 60_000;
@@ -80,12 +79,7 @@ function registerKillTests(factory: TargetFactory): void {
         const target = await factory.open(workspace);
         try {
           const path = await createDocument(workspace);
-          const exported = async (): Promise<string> => {
-            const output = workspace.path("exported.json");
-            await workspace.must(["storage", "export", "--database", target.store, "--output", output]);
-            return dataDigest(output);
-          };
-          const before = await exported();
+          const before = await exportedDigest(workspace, target.store);
           const seen: string[] = [];
           for (let kill = 0; kill < 3; kill++) {
             // With the whole document given, the process may be killed anywhere up to its commit, or just after.
@@ -97,10 +91,10 @@ function registerKillTests(factory: TargetFactory): void {
             child.kill("SIGKILL");
             await closed;
             expect((await target.leftovers()).locks).toBe(0);
-            seen.push(await exported());
+            seen.push(await exportedDigest(workspace, target.store));
           }
           await workspace.must(["storage", "import", "--database", target.store, "--input", path]);
-          const complete = await exported();
+          const complete = await exportedDigest(workspace, target.store);
           for (const each of seen) expect([before, complete]).toContain(each);
         } finally {
           await target.close();
