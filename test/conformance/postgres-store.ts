@@ -149,6 +149,7 @@ async function createEmbedded(directory: string): Promise<void> {
   cpSync(template, directory, { recursive: true });
 }
 
+/** One session for all, as PGlite takes a second to start; test/faults and test/workflows start it anew each time. */
 export const pgliteStore: StoreFactory = {
   name: "pglite",
   database: true,
@@ -156,14 +157,19 @@ export const pgliteStore: StoreFactory = {
     const folder = temporaryFolder();
     const target = { pglite: join(folder, "database") };
     await createEmbedded(target.pglite);
+    const sessions = new LastingSessions(target);
     const clear = async (): Promise<void> => {
-      const connection = await connectPostgres(target);
+      const connection = await sessions.connect();
       try {
         await connection.query(CLEAR_POSTGRES);
       } finally {
         await connection.close();
       }
     };
-    return postgresBackedStore(target, "auto", clear, async () => rmSync(folder, { recursive: true, force: true }));
+    const close = async (): Promise<void> => {
+      await sessions.end();
+      rmSync(folder, { recursive: true, force: true });
+    };
+    return postgresBackedStore(target, "auto", clear, close, sessions.connect);
   },
 };
