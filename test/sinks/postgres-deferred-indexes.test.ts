@@ -116,6 +116,7 @@ describePostgres("an index of a table whose deleted rows are still read", () => 
     await load(database.url, vectors(1, 5, 768));
     await elsewhere.query("BEGIN; SELECT txid_current()");
     await sql(database.url, "DELETE FROM llmspell.vector_embeddings_768");
+    await endOfOthers();
     const [table] = await sql<{ toast: string }>(
       database.url,
       "SELECT reltoastrelid::regclass AS toast FROM pg_class WHERE oid = 'llmspell.vector_embeddings_768'::regclass",
@@ -126,6 +127,13 @@ describePostgres("an index of a table whose deleted rows are still read", () => 
       await database.drop();
     };
   });
+  /** Waits for the transactions of other tests that are as old: the build would wait for them, too. */
+  const endOfOthers = async () => {
+    const [now] = await sql<{ xid: string }>(database.url, "SELECT pg_current_xact_id()::xid::text AS xid");
+    const { rows } = await elsewhere.query("SELECT pg_backend_pid() AS pid");
+    const older = `SELECT pid FROM pg_stat_activity WHERE age(backend_xid) > age('${now?.xid}'::xid) AND pid <> ${rows[0].pid}`;
+    await expect.poll(() => sql(database.url, older), { timeout: 150_000, interval: 200 }).toEqual([]);
+  };
   const count = async () => (await rowsOf(database.url, "vector_embeddings.768")).length;
 
   it("is built when that transaction ends", async () => {
@@ -203,7 +211,7 @@ describePostgres("secondary indexes of a PostgreSQL target", () => {
       const plan = async () => JSON.stringify((await client.query(`EXPLAIN SELECT FROM ${condition}`)).rows);
       // Where rows were updated in their pages, the server trusts a new index once all older transactions have ended
       // (pg_index.indcheckxmin), those of other databases as well.
-      await expect.poll(plan, { timeout: 45_000, interval: 100 }).toContain("Index");
+      await expect.poll(plan, { timeout: 150_000, interval: 100 }).toContain("Index");
       const { rows } = await client.query(`SELECT count(*)::int4 AS count FROM ${condition}`);
       return rows[0].count as number;
     } finally {
