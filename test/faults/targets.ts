@@ -1,6 +1,6 @@
 /** Targets for imports that go wrong: filled with records of their own, and able to say whether they are untouched. */
 import Database from "better-sqlite3";
-import { exportStore } from "../../src/index.js";
+import { exportStore, importStore } from "../../src/index.js";
 import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
 import { postgresDigest, postgresLeftovers, sqliteDigest } from "../helpers/content-digest.js";
 import type { Workspace } from "../helpers/llmspell.js";
@@ -92,12 +92,10 @@ export const pgliteTarget: TargetFactory = {
   async open(workspace) {
     const store = `pglite:${workspace.path("embedded")}`;
     const sqlite = workspace.path("own.db");
-    const own = workspace.path("own.json");
     createLlmspellSqlite(sqlite);
     fillSqlite(sqlite, OWN_RECORDS);
-    await workspace.must(["storage", "export", "--database", sqlite, "--output", own]);
     await workspace.must(["database", "migrate", "--database", store]);
-    await workspace.must(["storage", "import", "--database", store, "--input", own]);
+    await importStore({ from: sqlite, to: store });
     return {
       name: "pglite",
       store,
