@@ -51,7 +51,13 @@ const REWRITE = {
   content: STANDARD.content,
 };
 
-const SETS = { standard: STANDARD, large: LARGE, rewrite: REWRITE };
+/** For the case of vec0 tables: its chunks are the larger, the more dimensions there are. */
+const VECTORS = {
+  rows: { vector_embeddings_768: 10_000, vector_embeddings_3072: 10_000 },
+  content: STANDARD.content,
+};
+
+const SETS = { standard: STANDARD, large: LARGE, rewrite: REWRITE, vectors: VECTORS };
 
 /** Of a `least` rows each where the set has the table: every path is taken at any factor. */
 export function sizes(set, factor = 1, least = 6) {
