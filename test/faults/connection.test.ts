@@ -137,7 +137,7 @@ describePostgres("a connection that fails", () => {
 /** Ends the tool's sessions in the database, once one is in the middle of its work. */
 async function terminateOthers(url: string): Promise<void> {
   await withClient(url, async (client) => {
-    const deadline = Date.now() + 60_000;
+    const deadline = Date.now() + 30_000;
     for (;;) {
       const { rows } = await client.query(
         `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity

@@ -74,8 +74,8 @@ export const postgresTarget: TargetFactory = {
       store: database.url,
       digest: () => postgresDigest(database.url),
       leftovers: async () => {
-        // The server learns within half a second that its client is gone; a minute is a deadline, not a measure.
-        const deadline = Date.now() + 60_000;
+        // The server learns within half a second that its client is gone; ten seconds are a deadline, not a measure.
+        const deadline = Date.now() + 10_000;
         for (;;) {
           const found = await postgresLeftovers(database.url);
           if (found.locks === 0 || Date.now() > deadline) return found;

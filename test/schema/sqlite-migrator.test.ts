@@ -20,7 +20,7 @@ function migrateInChild(path: string, fatalLook?: number): Promise<{ applied: st
   const args = ["--no-warnings", "--experimental-transform-types", "--import", hooks, script, path];
   const child = spawn(process.execPath, fatalLook === undefined ? args : [...args, String(fatalLook)], {
     stdio: ["ignore", "pipe", "inherit"],
-    timeout: 150_000,
+    timeout: 50_000,
   });
   let output = "";
   child.stdout.on("data", (chunk) => {

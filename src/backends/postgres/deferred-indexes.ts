@@ -46,7 +46,7 @@ const ENTRIES_BYTES = 512;
  * transactions of all databases; what vacuums the rows' long values counts those of its own database only.
  */
 const MISSING_VALUES = "XX001";
-/** How long a build waits for such transactions to end, and between its attempts. Milliseconds. */
+/** How long a build that failed waits for such transactions to end, and between its attempts. Milliseconds. */
 const BUILD_PATIENCE = 10_000;
 const BUILD_PAUSE = 500;
 
@@ -245,7 +245,7 @@ export class DeferredIndexes {
 
   private async create(definition: string): Promise<void> {
     const { connection } = this;
-    const deadline = Date.now() + BUILD_PATIENCE;
+    let deadline: number | undefined;
     let alone = false;
     for (;;) {
       await connection.query("SAVEPOINT indexes");
@@ -257,6 +257,8 @@ export class DeferredIndexes {
         const cause = postgresCause(error);
         const waits = cause?.sqlState === MISSING_VALUES;
         if (!waits && (alone || !lacksResources(error))) throw error;
+        // From the first failure on: a build of minutes is tried again, too.
+        deadline ??= Date.now() + BUILD_PATIENCE;
         if (waits && Date.now() >= deadline) throw this.incomplete(cause);
         await connection.query("ROLLBACK TO SAVEPOINT indexes");
         if (waits) await sleep(BUILD_PAUSE);
