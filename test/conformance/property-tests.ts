@@ -14,6 +14,7 @@ import type { Rejection } from "../../src/records/run-context.js";
 import { type DataSet, dataSetArbitrary } from "../helpers/arbitraries.js";
 import { withClient } from "../helpers/content-digest.js";
 import { describePostgres } from "../helpers/postgres-server.js";
+import { scaled } from "../helpers/scale.js";
 import { type Accounts, account, nameOf, newAccounts, unstorableInPostgres } from "./accounting.js";
 import { contentOf, load } from "./expectations.js";
 import { everything, type MemoryRecord } from "./memory-store.js";
@@ -22,7 +23,7 @@ import { inSourceOrder } from "./sample-memory.js";
 import { sqliteStore } from "./sqlite-store.js";
 import type { TestStore } from "./store.js";
 
-const RUNS = Math.ceil(Number(process.env["PROPERTY_RUNS"] ?? 1000) / 2);
+const RUNS = Math.ceil(Number(process.env["PROPERTY_RUNS"] ?? scaled(200, 1000)) / 2);
 const SEED = Number(process.env["PROPERTY_SEED"] ?? Date.now() % 2 ** 31);
 
 const databases = fc.oneof(

@@ -8,9 +8,11 @@ import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
+import { scaled } from "../helpers/scale.js";
 import { exportedDigest, pgliteTarget, postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
 
-const KILLS = 10;
+const KILLS = scaled(3, 10);
+const LATE_KILLS = scaled(1, 3);
 const MINUTES = 60_000;
 
 /** A document of some megabytes, large objects in its middle. */
@@ -81,7 +83,7 @@ function registerKillTests(factory: TargetFactory): void {
           const path = await createDocument(workspace);
           const before = await exportedDigest(workspace, target.store);
           const seen: string[] = [];
-          for (let kill = 0; kill < 3; kill++) {
+          for (let kill = 0; kill < LATE_KILLS; kill++) {
             // With the whole document given, the process may be killed anywhere up to its commit, or just after.
             const child = workspace.start(["storage", "import", "--database", target.store, "--input", path]);
             const closed = once(child, "close");

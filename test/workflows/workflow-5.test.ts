@@ -1,25 +1,27 @@
 /**
  * The guide's Workflow 5, "Backend Testing & Validation", as it is written there: real databases, the real binary, the
- * real jq. 2,000 records of every kind and dimension, one artifact of 100 MiB.
+ * real jq. 400 records of every kind and dimension (`npm run test:long`: 2,000), one artifact of 100 MiB.
  */
 import { expect, it } from "vitest";
 import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
 import { DEFAULT_CONTENT_SIZES, fillPostgres, fillSqlite } from "../helpers/sample-data.js";
+import { scaled } from "../helpers/scale.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 import { dataDigest, fileDigest, manifestCounts } from "./documents.js";
 
-const RECORDS = 2000;
+const RECORDS = scaled(400, 2000);
+/** Of each dimension, where HNSW indexes are built: vectors are by far the dearest rows of an import. */
+const FEWER = scaled(100, 500);
 const CONTENT_SIZES = [...DEFAULT_CONTENT_SIZES, 100 * 1048576];
 const MINUTES = 60_000;
 
-/** HNSW indexes make vectors by far the dearest rows of an import: 2,000 of each dimension once, 2,000 in all elsewhere. */
 const FEWER_VECTORS = {
-  vector_embeddings_384: 500,
-  vector_embeddings_768: 500,
-  vector_embeddings_1536: 500,
-  vector_embeddings_3072: 500,
+  vector_embeddings_384: FEWER,
+  vector_embeddings_768: FEWER,
+  vector_embeddings_1536: FEWER,
+  vector_embeddings_3072: FEWER,
 };
 
 /** What the guide prints with every comparison: empty output and status 0 mean equal. */
@@ -103,7 +105,7 @@ function defineServerTests(): void {
           env: { LLMSPELL_SQLITE_PATH: workspace.path("new.db"), SOURCE_URL: database.url, TARGET_URL: target.url },
         },
       );
-      expectCounts(workspace.path("first.json"), 500);
+      expectCounts(workspace.path("first.json"), FEWER);
       await expectEqualByJq(workspace, "first.json", "third.json");
       const data = dataDigest(workspace.path("first.json"));
       expect(dataDigest(workspace.path("second.json"))).toBe(data);
@@ -130,7 +132,7 @@ function defineEmbeddedTest(): void {
        LLMSPELL_SQLITE_PATH=new.db llmspell storage export --backend sqlite --output round3.json`,
         { env: { LLMSPELL_SQLITE_PATH: sqlite } },
       );
-      expectCounts(workspace.path("round1.json"), 500);
+      expectCounts(workspace.path("round1.json"), FEWER);
       await expectEqualByJq(workspace, "round1.json", "round2.json");
       await expectEqualByJq(workspace, "round2.json", "round3.json");
       expect(dataDigest(workspace.path("round3.json"))).toBe(dataDigest(workspace.path("round2.json")));

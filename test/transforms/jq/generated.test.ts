@@ -1,11 +1,12 @@
 /** PROPERTY_SEED repeats a run, JQ_PROGRAMS sets the number of programs (each meets three inputs). */
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { scaled } from "../../helpers/scale.js";
 import { runCompiled, runReal } from "./engines.js";
 import { inputs, programs } from "./generated.js";
 
 const seed = Number(process.env["PROPERTY_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
-const numRuns = Number(process.env["JQ_PROGRAMS"] ?? 10000);
+const numRuns = Number(process.env["JQ_PROGRAMS"] ?? scaled(2000, 10000));
 
 it("agrees with jq on arbitrary programs and inputs", async () => {
   let compared = 0;

@@ -1,0 +1,18 @@
+import { defineConfig } from "vitest/config";
+import ordinary from "./vitest.config.js";
+
+/** The tests whose numbers grow (test/helpers/scale.ts), with the large ones: `npm run test:long`. */
+export default defineConfig({
+  test: {
+    ...ordinary.test,
+    include: [
+      "workflows/workflow-5",
+      "conformance/property",
+      "conformance/property-second",
+      "faults/kill",
+      "fidelity/one-in-a-million",
+      "transforms/jq/generated",
+    ].map((name) => `test/${name}.test.ts`),
+    env: { TEST_LONG: "1" },
+  },
+});
