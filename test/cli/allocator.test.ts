@@ -1,6 +1,6 @@
 /** What the process of a command is started with, as a plugin in it sees it. */
-import { fork } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { fork, spawn } from "node:child_process";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { createLlmspellPostgres } from "../fixtures/index.js";
@@ -51,6 +51,71 @@ describe.runIf(process.platform === "linux")("the settings of the allocator", ()
     expect(await exportFrom(source, settings)).toEqual({ settings, isSameProcess: true });
   });
 });
+
+describe.runIf(process.platform === "linux")("a descriptor that the parent hands over", () => {
+  /** Runs the command with `path` open as descriptor `number`, as `3<file` of a shell does. */
+  async function withDescriptor(number: number, path: string, flags: "r" | "w", args: string[]) {
+    using workspace = createWorkspace(WITH_ALLOCATOR);
+    const fd = openSync(path, flags);
+    const stdio = [
+      "ignore",
+      "pipe",
+      "pipe",
+      ...Array.from({ length: number - 3 }, () => "ignore" as const),
+      fd,
+    ] as const;
+    const child = spawn(process.execPath, [cli, ...args], {
+      cwd: workspace.folder,
+      env: { HOME: workspace.folder, PATH: process.env["PATH"] },
+      stdio: [...stdio],
+    });
+    const outcome = await outcomeOf(child);
+    closeSync(fd);
+    return outcome;
+  }
+
+  const names = [
+    ["/dev/fd/3", 3],
+    ["/dev/fd/12", 12],
+    ["/proc/self/fd/12", 12],
+  ] as const;
+
+  it.each(names)("is read where the input is %s", async (name, number) => {
+    const [document, target, again] = [fresh(".json"), fresh(".db"), fresh(".json")];
+    using workspace = createWorkspace();
+    await workspace.must(["storage", "export", "--database", source, "--output", document]);
+    const args = ["storage", "import", "--database", target, "--input", name];
+    expect(await withDescriptor(number, document, "r", args)).toMatchObject({ status: 0, stderr: "" });
+    await workspace.must(["storage", "export", "--database", target, "--output", again]);
+    expect(dataOf(again)).toBe(dataOf(document));
+  });
+
+  it.each(names)("is written where the output is %s", async (name, number) => {
+    const [document, written] = [fresh(".json"), fresh(".json")];
+    using workspace = createWorkspace();
+    await workspace.must(["storage", "export", "--database", source, "--output", document]);
+    const args = ["storage", "export", "--database", source, "--output", name, "--quiet"];
+    expect(await withDescriptor(number, written, "w", args)).toMatchObject({ status: 0, stderr: "" });
+    expect(dataOf(written)).toBe(dataOf(document));
+  });
+
+  it("reaches a plugin that knows of it", async () => {
+    const [path, told, output] = [fresh(".mjs"), fresh(".told"), fresh(".json")];
+    writeFileSync(
+      path,
+      'import { writeSync } from "node:fs"; writeSync(5, "told"); export default { name: "p", transform: (r) => r };',
+    );
+    const args = ["storage", "export", "--database", source, "--output", output, "--plugin", path];
+    expect(await withDescriptor(5, told, "w", args)).toMatchObject({ status: 0 });
+    expect(read(told)).toBe("told");
+  });
+});
+
+/** The bytes of a document's data. */
+function dataOf(path: string): string {
+  const text = readFileSync(path, "utf8");
+  return text.slice(text.indexOf('"data"'), text.lastIndexOf('"manifest"'));
+}
 
 describePostgres("the settings of the allocator, PostgreSQL alone", () => {
   it("are not made", async () => {
