@@ -1,8 +1,7 @@
 /** The configuration: environment > config.toml of the working directory > config.toml of the user > defaults. */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
 import {
@@ -12,6 +11,7 @@ import {
   transformsSchema,
 } from "./config-transforms.js";
 import { StorageError } from "./errors.js";
+import { expandPath, homeFolder, workingFolder } from "./folders.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;
@@ -87,12 +87,6 @@ interface Layer {
 export function parseBackendName(name: string): "sqlite" | "postgresql" | undefined {
   if (name === "sqlite") return "sqlite";
   return name === "postgres" || name === "postgresql" ? "postgresql" : undefined;
-}
-
-/** `~` and `~/…` as the home folder; anything else relative to `directory`. */
-export function expandPath(path: string, directory: string = process.cwd()): string {
-  if (path === "~" || path.startsWith("~/")) return join(homedir(), path.slice(1));
-  return resolve(directory, path);
 }
 
 /**
@@ -171,23 +165,23 @@ function readLayer(file: string): Layer {
   };
 }
 
-function configFiles(environment: Readonly<Record<string, string | undefined>>, directory: string): string[] {
+function configFiles(environment: Readonly<Record<string, string | undefined>>, directory?: string): string[] {
   const named = environment["LLMSPELL_CONFIG"];
   if (named) {
     const file = expandPath(named, directory);
     if (existsSync(file)) return [file];
     throw new StorageError("E_CONFIG", `the file that LLMSPELL_CONFIG names does not exist: ${file}`);
   }
-  const userFolder = environment["XDG_CONFIG_HOME"] || join(homedir(), ".config");
-  return [join(directory, "config.toml"), join(userFolder, "llmspell", "config.toml")].filter((file) =>
-    existsSync(file),
-  );
+  const home = homeFolder();
+  const userFolder = environment["XDG_CONFIG_HOME"] || (home && join(home, ".config"));
+  const folders = [directory, userFolder && join(userFolder, "llmspell")];
+  return folders.flatMap((folder) => (folder ? [join(folder, "config.toml")] : [])).filter((file) => existsSync(file));
 }
 
 /** Reads environment and files. E_CONFIG for a file that cannot be read or a value that is not valid. */
 export function loadConfig(sources: ConfigSources = {}): Config {
   const environment = sources.environment ?? process.env;
-  const directory = sources.directory ?? process.cwd();
+  const directory = sources.directory ?? workingFolder();
   const layers = configFiles(environment, directory).map(readLayer);
   const databaseUrl = environment["DATABASE_URL"] || undefined;
   // The connection is one file's as a whole: a password of one file never goes to a host that another one names.
@@ -199,14 +193,16 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   } else if (databaseUrl !== undefined) {
     backend = { name: "postgresql", reason: "DATABASE_URL is set" };
   }
+  const sqlitePath =
+    environment["LLMSPELL_SQLITE_PATH"] ||
+    (layers.find((layer) => layer.sqlitePath !== undefined)?.sqlitePath ?? "~/.local/share/llmspell/llmspell.db");
   return {
     backend,
     sqlite: {
-      path: expandPath(
-        environment["LLMSPELL_SQLITE_PATH"] ||
-          (layers.find((layer) => layer.sqlitePath !== undefined)?.sqlitePath ?? "~/.local/share/llmspell/llmspell.db"),
-        directory,
-      ),
+      // Only a command that uses it needs the home folder of the default.
+      get path() {
+        return expandPath(sqlitePath, directory);
+      },
       vectors: layers.find((layer) => layer.vectors !== undefined)?.vectors ?? "blob",
     },
     postgresql: {

@@ -5,12 +5,12 @@
  * - A dry run changes nothing: where it would have to create or migrate, it works on a temporary copy.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, readlinkSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, readlinkSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
 import { StorageError } from "./errors.js";
+import { makeTemporaryFolder } from "./folders.js";
 import type { RunContext } from "./records/run-context.js";
 import { listSqliteMigrations, migrateSqlite } from "./schema/migrator.js";
 import type { Sink } from "./sinks/sink.js";
@@ -32,14 +32,14 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   const place = async (): Promise<string> => {
     if (existsSync(path)) {
       if (!dryRun || !needsMigration(path)) return path;
-      temporaryFolder = mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
+      temporaryFolder = makeTemporaryFolder("llmspell-dry-run-");
       const copy = join(temporaryFolder, "copy.db");
       await copyDatabase(path, copy);
       return copy;
     }
     refuseLeftovers(path);
     if (dryRun) {
-      temporaryFolder = mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
+      temporaryFolder = makeTemporaryFolder("llmspell-dry-run-");
       return join(temporaryFolder, "new.db");
     }
     return `${path}.${randomBytes(6).toString("hex")}.importing`;

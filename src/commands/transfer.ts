@@ -1,9 +1,10 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
 import { resolve } from "node:path";
 import type { TransferOptions, TransferResult } from "../api.js";
-import { type Config, expandPath } from "../config.js";
+import type { Config } from "../config.js";
 import type { TransferCommand } from "../config-transforms.js";
 import { EXIT, StorageError } from "../errors.js";
+import { expandPath } from "../folders.js";
 import type { Rejection } from "../records/run-context.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";

@@ -1,6 +1,7 @@
 /** The stages that a command line, config.toml or a program asks for, in order, and the transforms they stand for. */
 import { type Catalog, catalog as standardCatalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { workingFolder } from "../folders.js";
 import type { TransformDefinition } from "./plugin/definition.js";
 import type { Transform } from "./transform.js";
 
@@ -50,7 +51,7 @@ export async function createTransforms(
 }
 
 async function createTransform(spec: TransformSpec, settings: TransformSettings): Promise<Transform> {
-  const { catalog = standardCatalog, environment = process.env, directory = process.cwd() } = settings;
+  const { catalog = standardCatalog, environment = process.env, directory = workingFolder() } = settings;
   switch (spec.type) {
     case "map-tenant": {
       const { createMapTenant } = await import("./map-tenant.js");

@@ -8,7 +8,7 @@ import { PluginRun } from "./plugin-run.js";
 export interface PluginSettings {
   readonly catalog: Catalog;
   /** What a path is relative to, and whose packages a name means. */
-  readonly directory: string;
+  readonly directory: string | undefined;
   /** How long one call may take. */
   readonly timeoutSeconds: number;
 }

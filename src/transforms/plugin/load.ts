@@ -1,17 +1,17 @@
 /** Finds a plugin's module in the user's project and checks what it exports. */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { homedir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, parse, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Catalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
+import { expandPath } from "../../folders.js";
 import type { TransformDefinition } from "./definition.js";
 
 /** `module`: a path, a package's name, or a definition. E_PLUGIN_LOAD. */
 export async function loadDefinition(
   module: string | TransformDefinition,
-  directory: string,
+  directory: string | undefined,
 ): Promise<TransformDefinition> {
   if (typeof module !== "string") return checked(module, "the plugin");
   let exported: { readonly default?: unknown };
@@ -92,10 +92,11 @@ function checked(exported: unknown, what: string): TransformDefinition {
   return definition as TransformDefinition;
 }
 
-function resolveModule(module: string, directory: string): string {
+function resolveModule(module: string, from: string | undefined): string {
   if (module.startsWith("file:")) return fileURLToPath(module);
-  if (module === "~" || module.startsWith("~/")) return join(homedir(), module.slice(1));
-  if (/^(\.{0,2}[/\\]|[A-Za-z]:[/\\])/.test(module)) return resolve(directory, module);
+  if (module === "~" || module.startsWith("~/")) return expandPath(module);
+  if (/^(\.{0,2}[/\\]|[A-Za-z]:[/\\])/.test(module)) return expandPath(module, from);
+  const directory = from ?? parse(process.execPath).root;
   try {
     return createRequire(join(directory, "package.json")).resolve(module);
   } catch (error) {
