@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { inheritedDescriptors } from "./descriptors.js";
 
 /**
  * glibc keeps memory that large values leave: it raises its own threshold for handing them out page by page to the largest
@@ -20,7 +20,7 @@ export function settleAllocator(argv: readonly string[]): void {
   // Whoever sets one of them, this function among them, has chosen.
   if (Object.keys(SETTINGS).some((name) => process.env[name] !== undefined)) return;
   // Node marks what it inherits close-on-exec: a descriptor that a shell handed over would be gone.
-  if (argv.some((arg) => NAMES_DESCRIPTOR.test(arg)) || inheritsDescriptors()) return;
+  if (argv.some((arg) => NAMES_DESCRIPTOR.test(arg)) || inheritedDescriptors()?.length !== 0) return;
   // No flags for V8 among them: with --optimize-for-size its threads can hang at the end (nodejs/node#54918).
   process.execve(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], {
     ...process.env,
@@ -29,46 +29,6 @@ export function settleAllocator(argv: readonly string[]): void {
 }
 
 const NAMES_DESCRIPTOR = /\/dev\/fd\/|\/proc\/[^/]+\/(task\/[^/]+\/)?fd\//;
-const CLOSE_ON_EXEC = 0o2000000;
-
-/** Whether descriptors above 2 came from the parent that a new start would close. Unknown counts as yes. */
-function inheritsDescriptors(): boolean {
-  try {
-    const open = readdirSync("/proc/self/fd").filter((fd) => Number(fd) > 2);
-    const targets = open.flatMap((fd) => (isClosedOnExec(fd) ? [targetOf(fd)] : []));
-    // Node's own: epoll, eventfd and io_uring (anonymous inodes), /dev/null, pipes of which it has both ends.
-    return targets.some(
-      (target) =>
-        !target.startsWith("anon_inode:") &&
-        target !== "/dev/null" &&
-        target !== GONE &&
-        !(target.startsWith("pipe:") && targets.filter((other) => other === target).length > 1),
-    );
-  } catch {
-    return true;
-  }
-}
-
-/** The descriptor that the listing itself was read through. */
-const GONE = "";
-
-function targetOf(fd: string): string {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    return GONE;
-  }
-}
-
-function isClosedOnExec(fd: string): boolean {
-  try {
-    const info = readFileSync(`/proc/self/fdinfo/${fd}`, "latin1");
-    return (Number.parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? "0", 8) & CLOSE_ON_EXEC) !== 0;
-  } catch {
-    return false;
-  }
-}
-
 /** Unless all the databases that the command names are PostgreSQL's, which need no more memory without. */
 function movesThroughSqlite([group, command, ...rest]: readonly string[]): boolean {
   if (group !== "storage" || !["export", "import", "migrate"].includes(command ?? "")) return false;

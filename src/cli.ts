@@ -2,7 +2,8 @@
 /** The `llmspell` binary: versions, signals, and the only place that ends the process. */
 import { setFlagsFromString } from "node:v8";
 import { settleAllocator } from "./allocator.js";
-import { EXIT, StorageError } from "./errors.js";
+import { EXIT, StorageError, toStorageError } from "./errors.js";
+import { commandWords, foreignCommand, handOver } from "./handover.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */
 const NEEDED_NODE = [22, 15] as const;
@@ -23,7 +24,17 @@ async function main(): Promise<number> {
     process.stdout.write(`llmspell-storage ${VERSION}\n`);
     return EXIT.done;
   }
-  settleAllocator(argv);
+  const foreign = foreignCommand(argv, process.argv[1] ?? "");
+  if (foreign !== undefined) {
+    try {
+      return await handOver(argv, foreign);
+    } catch (error) {
+      const { reportFailure } = await import("./commands/program.js");
+      await reportFailure(toStorageError(error), argv);
+      return toStorageError(error).exitStatus;
+    }
+  }
+  settleAllocator(commandWords(argv));
   // Garbage here is young (rows, chunks): its space must not grow with the length of the run (bench/RESULTS.md).
   setFlagsFromString("--min-semi-space-size=2");
   setFlagsFromString("--semi-space-growth-factor=1");

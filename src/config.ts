@@ -1,9 +1,9 @@
-/** The configuration: environment > config.toml of the working directory > config.toml of the user > defaults. */
-import { existsSync, readFileSync } from "node:fs";
+/** The configuration: environment > the configuration files (config-places.ts) > defaults. */
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
+import { configFiles, configuredSqlite, type Place, type SqliteKeys } from "./config-places.js";
 import {
   type ConfiguredTransforms,
   readTransforms,
@@ -11,7 +11,7 @@ import {
   transformsSchema,
 } from "./config-transforms.js";
 import { StorageError } from "./errors.js";
-import { expandPath, homeFolder, workingFolder } from "./folders.js";
+import { workingFolder } from "./folders.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;
@@ -20,21 +20,29 @@ export interface Config {
   /** The backend that `--backend` would name, and what says so; undefined: nothing does. */
   readonly backend: { readonly name: "sqlite" | "postgresql"; readonly reason: string } | undefined;
   readonly sqlite: {
-    /** Absolute. */
+    /** Absolute. E_CONFIG where two are there and nothing chose one. */
     readonly path: string;
+    /** What chose the path. */
+    readonly because: string;
     /** The shape of new embedding tables. */
     readonly vectors: "blob" | "vec0";
   };
   readonly postgresql: {
     /** Holds the password; undefined: no server is configured. From the environment it is not checked yet. */
     readonly url: string | undefined;
+    /** What chose the URL. */
+    readonly because: string | undefined;
     readonly connectionTimeoutSeconds: number;
   };
+  /** Keys of the files that nothing here knows, one message each. */
+  readonly warnings: readonly string[];
   /** `[transforms]` of the first file that has it. The library's functions leave it to the command line. */
   readonly transforms?: ConfiguredTransforms | undefined;
 }
 
 export interface ConfigSources {
+  /** `--config`: the one file to read. */
+  readonly file?: string | undefined;
   /** Default: process.env. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Default: the working directory. */
@@ -55,18 +63,52 @@ function configFileSchema() {
     // A timer's range in milliseconds is 2^31 - 1.
     connection_timeout_seconds: z.number().positive().max(2_147_483).optional(),
   });
-  const sqliteTable = z.object({ path: z.string().min(1).optional(), vectors: z.enum(["blob", "vec0"]).optional() });
+  const path = z.string().min(1).optional();
+  const sqliteTable = z.object({ path, database_path: path, vectors: z.enum(["blob", "vec0"]).optional() });
   return z.object({
     storage: z
       .object({
-        backend: z.enum(["sqlite", "postgres", "postgresql"]).optional(),
+        backend: z.preprocess(lowerCase, z.enum(["sqlite", "postgres", "postgresql"])).optional(),
+        base_dir: path,
+        database_path: path,
         sqlite: sqliteTable.optional(),
         postgresql: postgresTable.optional(),
         postgres: postgresTable.optional(),
       })
       .optional(),
+    rag: z.object({ vector_storage: z.object({ persistence_path: path }).optional() }).optional(),
     transforms: transformsSchema(z).optional(),
   });
+}
+
+const lowerCase = (value: unknown): unknown => (typeof value === "string" ? value.toLowerCase() : value);
+
+/** What `[storage]` may hold; the last two of the first line and the last of the second are llmspell's and say nothing of where a store is. */
+const KNOWN: Readonly<Record<string, ReadonlySet<string>>> = {
+  storage: new Set(["backend", "base_dir", "database_path", "sqlite", "postgresql", "postgres", "sessions_dir"]),
+  "storage.sqlite": new Set(["path", "database_path", "vectors", "journal_mode"]),
+  "storage.postgresql": new Set([
+    "url",
+    "host",
+    "port",
+    "database",
+    "username",
+    "password",
+    "connection_timeout_seconds",
+  ]),
+};
+
+function unknownKeys(file: string, storage: Readonly<Record<string, unknown>> = {}): string[] {
+  const tables = {
+    storage,
+    "storage.sqlite": storage["sqlite"],
+    "storage.postgresql": storage["postgresql"] ?? storage["postgres"],
+  };
+  return Object.entries(tables).flatMap(([table, keys]) =>
+    Object.keys(keys ?? {})
+      .filter((key) => !KNOWN[table]?.has(key))
+      .map((key) => `${file}: [${table}] ${key} is not known here, and ignored`),
+  );
 }
 
 type StorageTable = NonNullable<zod.z.infer<ReturnType<typeof configFileSchema>>["storage"]>;
@@ -76,17 +118,19 @@ type PostgresTable = NonNullable<StorageTable["postgres"]>;
 interface Layer {
   readonly file: string;
   readonly backend: "sqlite" | "postgresql" | undefined;
-  readonly sqlitePath: string | undefined;
+  readonly sqlite: SqliteKeys;
+  readonly unknown: readonly string[];
   readonly vectors: "blob" | "vec0" | undefined;
   readonly url: string | undefined;
   readonly connectionTimeoutSeconds: number | undefined;
   readonly transforms: ConfiguredTransforms | undefined;
 }
 
-/** The backend that a name stands for; `postgres` and `postgresql` are synonyms. Undefined for any other name. */
+/** The backend that a name stands for; `postgres` and `postgresql` are synonyms, in any case. Undefined for any other name. */
 export function parseBackendName(name: string): "sqlite" | "postgresql" | undefined {
-  if (name === "sqlite") return "sqlite";
-  return name === "postgres" || name === "postgresql" ? "postgresql" : undefined;
+  const lower = name.toLowerCase();
+  if (lower === "sqlite") return "sqlite";
+  return lower === "postgres" || lower === "postgresql" ? "postgresql" : undefined;
 }
 
 /**
@@ -147,7 +191,7 @@ function readLayer(file: string): Layer {
     throw new StorageError("E_CONFIG", `${file} is not valid`, { detail });
   }
   refuseMisspeltTransforms(file, document);
-  const { storage, transforms } = checked.data;
+  const { storage, rag, transforms } = checked.data;
   if (storage?.postgres !== undefined && storage.postgresql !== undefined) {
     throw new StorageError("E_CONFIG", `${file} has both [storage.postgresql] and [storage.postgres]`, {
       hint: "They are the same table; keep one.",
@@ -157,7 +201,15 @@ function readLayer(file: string): Layer {
   return {
     file,
     backend: storage?.backend === undefined ? undefined : parseBackendName(storage.backend),
-    sqlitePath: storage?.sqlite?.path,
+    sqlite: {
+      file,
+      path: storage?.sqlite?.path,
+      databasePath: storage?.sqlite?.database_path,
+      storageDatabasePath: storage?.database_path,
+      baseDir: storage?.base_dir,
+      persistencePath: rag?.vector_storage?.persistence_path,
+    },
+    unknown: unknownKeys(file, document["storage"] as Record<string, unknown> | undefined),
     vectors: storage?.sqlite?.vectors,
     url: connectionUrl(file, postgres),
     connectionTimeoutSeconds: postgres?.connection_timeout_seconds,
@@ -165,27 +217,15 @@ function readLayer(file: string): Layer {
   };
 }
 
-function configFiles(environment: Readonly<Record<string, string | undefined>>, directory?: string): string[] {
-  const named = environment["LLMSPELL_CONFIG"];
-  if (named) {
-    const file = expandPath(named, directory);
-    if (existsSync(file)) return [file];
-    throw new StorageError("E_CONFIG", `the file that LLMSPELL_CONFIG names does not exist: ${file}`);
-  }
-  const home = homeFolder();
-  const userFolder = environment["XDG_CONFIG_HOME"] || (home && join(home, ".config"));
-  const folders = [directory, userFolder && join(userFolder, "llmspell")];
-  return folders.flatMap((folder) => (folder ? [join(folder, "config.toml")] : [])).filter((file) => existsSync(file));
-}
-
 /** Reads environment and files. E_CONFIG for a file that cannot be read or a value that is not valid. */
 export function loadConfig(sources: ConfigSources = {}): Config {
   const environment = sources.environment ?? process.env;
   const directory = sources.directory ?? workingFolder();
-  const layers = configFiles(environment, directory).map(readLayer);
+  const layers = configFiles(environment, directory, sources.file).map(readLayer);
   const databaseUrl = environment["DATABASE_URL"] || undefined;
   // The connection is one file's as a whole: a password of one file never goes to a host that another one names.
-  const url = databaseUrl ?? layers.find((layer) => layer.url !== undefined)?.url;
+  const connected = layers.find((layer) => layer.url !== undefined);
+  const url = databaseUrl ?? connected?.url;
   const chosen = layers.find((layer) => layer.backend !== undefined);
   let backend: Config["backend"];
   if (chosen?.backend !== undefined) {
@@ -193,24 +233,36 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   } else if (databaseUrl !== undefined) {
     backend = { name: "postgresql", reason: "DATABASE_URL is set" };
   }
-  const sqlitePath =
-    environment["LLMSPELL_SQLITE_PATH"] ||
-    (layers.find((layer) => layer.sqlitePath !== undefined)?.sqlitePath ?? "~/.local/share/llmspell/llmspell.db");
+  // Only a command that uses it needs the home folder of the default, and has to choose.
+  let place: Place | undefined;
+  const sqlite = (): Place =>
+    (place ??= configuredSqlite(
+      environment,
+      layers.map((layer) => layer.sqlite),
+      directory,
+    ));
   return {
     backend,
     sqlite: {
-      // Only a command that uses it needs the home folder of the default.
       get path() {
-        return expandPath(sqlitePath, directory);
+        return sqlite().path;
+      },
+      get because() {
+        return sqlite().because;
       },
       vectors: layers.find((layer) => layer.vectors !== undefined)?.vectors ?? "blob",
     },
     postgresql: {
       url,
+      because:
+        databaseUrl === undefined
+          ? connected && `[storage.postgresql] is set in ${connected.file}`
+          : "DATABASE_URL is set",
       connectionTimeoutSeconds:
         layers.find((layer) => layer.connectionTimeoutSeconds !== undefined)?.connectionTimeoutSeconds ??
         DEFAULT_CONNECTION_TIMEOUT_SECONDS,
     },
+    warnings: layers.flatMap((layer) => layer.unknown),
     transforms: layers.find((layer) => layer.transforms !== undefined)?.transforms,
   };
 }

@@ -23,6 +23,8 @@ export type StoreLocation =
 export interface StoreChoice {
   readonly location: StoreLocation;
   readonly chosenBecause: string | undefined;
+  /** What says where the backend's store is; undefined where the command line does. */
+  readonly because: string | undefined;
 }
 
 const STORE_FORMS =
@@ -86,16 +88,24 @@ export function chooseStore(
     if (backend !== undefined && backend !== backendOf(location)) {
       throw new StorageError("E_USAGE", `--backend ${flags.backend} and --database name different backends`);
     }
-    return { location, chosenBecause: undefined };
+    const because = configuredBecause(flags.database, config);
+    return { location, chosenBecause: undefined, because };
   }
-  if (backend !== undefined) return { location: configuredStore(backend, config), chosenBecause: undefined };
-  if (config.backend !== undefined) {
-    return { location: configuredStore(config.backend.name, config), chosenBecause: config.backend.reason };
-  }
-  return {
-    location: configuredStore("sqlite", config),
-    chosenBecause: "neither DATABASE_URL nor [storage] backend is set",
-  };
+  const chosen = (name: "sqlite" | "postgresql", chosenBecause: string | undefined): StoreChoice => ({
+    location: configuredStore(name, config),
+    chosenBecause,
+    because: configuredBecause(name, config),
+  });
+  if (backend !== undefined) return chosen(backend, undefined);
+  if (config.backend !== undefined) return chosen(config.backend.name, config.backend.reason);
+  return chosen("sqlite", "neither DATABASE_URL nor [storage] backend is set");
+}
+
+/** What says where a store is that is named by a bare word; undefined for any other text. */
+export function configuredBecause(text: string, config: Config): string | undefined {
+  const backend = parseBackendName(text);
+  if (backend === undefined) return undefined;
+  return backend === "sqlite" ? config.sqlite.because : config.postgresql.because;
 }
 
 function backendOf(location: StoreLocation): "sqlite" | "postgresql" | undefined {

@@ -6,7 +6,7 @@ import type { MigrationReport, MigrationState } from "../schema/migrator.js";
 import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
 import { formatBytes } from "./progress.js";
-import { type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
+import { announceResolved, type CommonFlags, outputFor, resolvedStore, type StoreFlags } from "./transfer.js";
 
 export type DatabaseFlags = CommonFlags & StoreFlags;
 
@@ -23,14 +23,19 @@ interface Chosen {
 /** Names the database first, and what chose it when no flag did. */
 function choose(flags: DatabaseFlags): Chosen {
   const output = outputFor(flags);
-  const config = loadConfig();
-  const { location, chosenBecause } = chooseStore(flags, config);
+  const config = loadConfig({ file: flags.config });
+  const { location, chosenBecause, because } = chooseStore(flags, config);
   const name = storeName(location);
   output.line(`Database: ${name}`);
   if (chosenBecause !== undefined) {
     output.line(`Hint: chosen because ${chosenBecause}; --backend or --database names another.`);
   }
-  const head = { database: name, ...(chosenBecause === undefined ? {} : { chosenBecause }) };
+  announceResolved(resolvedStore(location, because), { flags, output, config });
+  const head = {
+    database: name,
+    ...(because === undefined ? {} : { because }),
+    ...(chosenBecause === undefined ? {} : { chosenBecause }),
+  };
   return { location: location as Database, config, output, head };
 }
 

@@ -2,7 +2,7 @@
 import { exportStore } from "../api.js";
 import { loadConfig } from "../config.js";
 import { chooseStore, documentLocation } from "../stores.js";
-import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+import { outputFor, resolvedStore, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
 export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly output: string;
@@ -15,8 +15,8 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
 export async function runExport(flags: ExportFlags, signal: AbortSignal): Promise<number> {
   const toStdout = flags.output === "-";
   const output = outputFor(flags, toStdout);
-  const config = loadConfig();
-  const { location: from } = chooseStore(flags, config);
+  const config = loadConfig({ file: flags.config });
+  const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(flags.output);
   const { compress, force, sourceMode } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
@@ -28,7 +28,8 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   // A progress bar would stand in the middle of the document.
   const onTerminal = toStdout && process.stdout.isTTY;
   const shown = onTerminal ? { ...flags, progress: false } : flags;
-  return runTransfer({ flags: shown, output, signal, config, command: "export", vectors, files }, (options) =>
+  const resolved = resolvedStore(from, because);
+  return runTransfer({ flags: shown, output, signal, config, resolved, command: "export", vectors, files }, (options) =>
     exportStore({
       ...options,
       config,

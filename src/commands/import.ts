@@ -2,7 +2,7 @@
 import { importStore } from "../api.js";
 import { loadConfig } from "../config.js";
 import { chooseStore, documentLocation } from "../stores.js";
-import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+import { outputFor, resolvedStore, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
 export interface LoadFlags extends TransferFlags {
   readonly onConflict?: "update" | "skip" | "error";
@@ -33,8 +33,8 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
 /** Gives the exit status. */
 export async function runImport(flags: ImportFlags, signal: AbortSignal): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig();
-  const { location: to } = chooseStore(flags, config);
+  const config = loadConfig({ file: flags.config });
+  const { location: to, because } = chooseStore(flags, config);
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
   const backend = to.type === "sqlite" ? "sqlite" : "postgres";
@@ -42,7 +42,8 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
   const files = to.type === "sqlite" ? [to.path] : [];
   if (from.type === "document" && !fromStdin) files.push(from.path);
-  return runTransfer({ flags, output, signal, config, command: "import", files }, (options) =>
+  const resolved = resolvedStore(to, because);
+  return runTransfer({ flags, output, signal, config, resolved, command: "import", files }, (options) =>
     importStore({ ...options, ...loadOptions(flags), config, from, to }),
   );
 }

@@ -8,24 +8,35 @@ import { leftOutError } from "../pipeline.js";
 import type { Rejection } from "../records/run-context.js";
 import type { Sink, SinkCounts } from "../sinks/sink.js";
 import type { StoreHeader } from "../sources/source.js";
-import { chooseStore, parseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
+import {
+  chooseStore,
+  configuredBecause,
+  parseStore,
+  postgresConnector,
+  type StoreLocation,
+  storeName,
+} from "../stores.js";
 import { reportError } from "./error-report.js";
 import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
-import { type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
+import { announceResolved, type CommonFlags, outputFor, resolvedStore, type StoreFlags } from "./transfer.js";
 
 export type InfoFlags = CommonFlags & StoreFlags & { readonly strict?: boolean };
 
 /** Gives the exit status. */
 export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: string): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig();
+  const config = loadConfig({ file: flags.config });
   if (store !== undefined && (flags.backend !== undefined || flags.database !== undefined)) {
     throw new StorageError("E_USAGE", "name the store once: STORE, --backend or --database");
   }
-  const location = store === undefined ? chooseStore(flags, config).location : parseStore(store, () => config);
+  const { location, because } =
+    store === undefined
+      ? chooseStore(flags, config)
+      : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
   output.line(
     `Store: ${location.type === "document" && location.path === "-" ? "standard input" : storeName(location)}`,
   );
+  announceResolved(resolvedStore(location, because), { flags, output, config });
   const facts = await physicalFacts(location, config, signal);
   for (const { label, text } of facts) output.line(`${label}: ${text}`);
 

@@ -1,9 +1,9 @@
 /** `llmspell storage migrate`: from database to database, with no file between. */
 import { importStore } from "../api.js";
 import { loadConfig } from "../config.js";
-import { parseStore, storeName } from "../stores.js";
+import { configuredBecause, parseStore, storeName } from "../stores.js";
 import { type LoadFlags, loadOptions } from "./import.js";
-import { outputFor, runTransfer } from "./transfer.js";
+import { outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
 export interface MigrateFlags extends LoadFlags {
   readonly from: string;
@@ -13,13 +13,17 @@ export interface MigrateFlags extends LoadFlags {
 /** Gives the exit status. */
 export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig();
+  const config = loadConfig({ file: flags.config });
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
   const { sourceMode } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
   const files = [from, to].flatMap((store) => ("path" in store ? [store.path] : []));
-  return runTransfer({ flags, output, signal, config, command: "migrate", files }, (options) =>
+  const resolved = [
+    ...resolvedStore(from, configuredBecause(flags.from, config)),
+    ...resolvedStore(to, configuredBecause(flags.to, config)),
+  ];
+  return runTransfer({ flags, output, signal, config, resolved, command: "migrate", files }, (options) =>
     importStore({
       ...options,
       ...loadOptions(flags),

@@ -1,5 +1,6 @@
 /** The options of the command line, each said once. */
 import { InvalidArgumentError, Option } from "commander";
+import { parseBackendName } from "../config.js";
 import { parseMapTenant, parsePlugin, type TransformSpec } from "../transforms/spec.js";
 
 function choice(flags: string, description: string, ...choices: string[]): Option {
@@ -26,7 +27,7 @@ const STORE_HELP = "postgresql:// URL, pglite:DIR, sqlite:PATH or a file (.db, .
 /** Which database a command acts on. */
 export const storeOptions = (): Option[] => [
   new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser((value: string) => {
-    if (["sqlite", "postgres", "postgresql"].includes(value)) return value;
+    if (parseBackendName(value) !== undefined) return value;
     throw new InvalidArgumentError("The backends are sqlite and postgres (or postgresql).");
   }),
   new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
@@ -113,6 +114,10 @@ export const loadOptions = (): Option[] => [
   new Option("--dry-run", "everything but the commit"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
 ];
+
+/** Of every command, also before its name. */
+export const configOption = (): Option =>
+  new Option("-c, --config <FILE>", "the one configuration file to read (LLMSPELL_CONFIG)");
 
 /** Of every command. */
 export const commonOptions = (): Option[] => [

@@ -5,6 +5,7 @@ import { redact } from "../redaction.js";
 import { VERSION } from "../version.js";
 import {
   commonOptions,
+  configOption,
   documentOptions,
   loadOptions,
   required,
@@ -21,7 +22,7 @@ export async function runCommandLine(argv: readonly string[], signal: AbortSigna
   let flags: CommonFlags & { readonly output?: string } = commonFlagsOf(argv);
   let status: number = EXIT.done;
   const program = createProgram(async (command, run) => {
-    flags = command.opts();
+    flags = command.optsWithGlobals();
     status = await run();
   }, signal);
   try {
@@ -106,16 +107,20 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
   const program = prepare(new Command("llmspell"))
     .description("Lossless export, import and migration of llmspell storage between SQLite and PostgreSQL.")
     .version(`llmspell-storage ${VERSION}`, "--version", "print the version")
-    .addHelpText("after", "\nDocumentation: docs/command-line.md");
+    .addOption(configOption())
+    .addHelpText(
+      "after",
+      "\nEvery other command of llmspell is handed to the next llmspell on the PATH.\nDocumentation: docs/command-line.md",
+    );
   const group = (parent: Command, name: string, description: string): Command =>
-    prepare(parent.command(name).description(description));
+    prepare(parent.command(name).description(description)).addOption(configOption());
   const leaf = (parent: Command, { name, description, examples, options, argument, run }: Leaf): void => {
     const command = group(parent, name, description);
     for (const option of [...options, ...commonOptions()]) command.addOption(option);
     if (argument !== undefined) command.argument(...argument);
     command
       .addHelpText("after", `\nExamples:\n${examples.map((example) => `  ${example}`).join("\n")}`)
-      .action(() => dispatch(command, () => run(command.opts(), signal, ...command.args)));
+      .action(() => dispatch(command, () => run(command.optsWithGlobals(), signal, ...command.args)));
   };
 
   const storage = group(program, "storage", "move records between databases and export documents");
@@ -208,7 +213,7 @@ function prepare(command: Command): Command {
       .configureOutput({ outputError: () => {} })
       .configureHelp({ helpWidth: 100 })
       .helpOption("-h, --help", "show help")
-      .helpCommand(false)
+
       .allowExcessArguments(false)
   );
 }

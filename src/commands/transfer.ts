@@ -6,6 +6,7 @@ import type { TransferCommand } from "../config-transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import type { Rejection } from "../records/run-context.js";
+import { type StoreLocation, storeName } from "../stores.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { reportError } from "./error-report.js";
@@ -16,6 +17,7 @@ import { resultObject, statisticsLines } from "./statistics.js";
 
 /** Flags of every command. */
 export interface CommonFlags {
+  readonly config?: string;
   readonly quiet?: boolean;
   readonly verbose?: boolean;
   readonly json?: boolean;
@@ -49,12 +51,36 @@ export interface TransferFlags extends CommonFlags {
   readonly pluginTimeout?: number;
 }
 
+/** A store that the configuration resolved. */
+export interface ResolvedStore {
+  /** Without a password. */
+  readonly name: string;
+  readonly because: string;
+}
+
+/** Says which stores the configuration resolved, and what of it was not understood. */
+export function announceResolved(
+  stores: readonly ResolvedStore[],
+  { flags, output, config }: { readonly flags: CommonFlags; readonly output: Output; readonly config: Config },
+): void {
+  if (stores.length > 0) for (const warning of config.warnings) output.warn(warning);
+  if (flags.json) return;
+  for (const { name, because } of stores) output.info(`Store: ${name} (${because})`);
+}
+
+/** None where the command line names the store itself. */
+export function resolvedStore(location: StoreLocation, because: string | undefined): ResolvedStore[] {
+  return because === undefined ? [] : [{ name: storeName(location), because }];
+}
+
 export interface TransferRun {
   readonly flags: TransferFlags;
   readonly output: Output;
   readonly signal: AbortSignal;
   readonly config: Config;
   readonly command: TransferCommand;
+  /** The stores that the configuration resolved, and what says where they are. */
+  readonly resolved: readonly ResolvedStore[];
   /** The form of embeddings in the output. */
   readonly vectors?: "base64" | "json" | undefined;
   /** Files that the rejects must not overwrite. */
@@ -82,6 +108,7 @@ export async function runTransfer(
   transfer: (options: TransferOptions) => Promise<TransferResult>,
 ): Promise<number> {
   const { flags, output, signal, files } = run;
+  announceResolved(run.resolved, run);
   const { onError = "stop", rejects: rejectsPath } = flags;
   if (rejectsPath !== undefined && onError !== "skip") {
     throw new StorageError("E_USAGE", "--rejects needs --on-error skip");
@@ -129,7 +156,13 @@ export async function runTransfer(
   for (const line of statisticsLines(DONE[run.command], result)) output.line(line);
   const { rejected } = result.totals;
   const error = rejected === 0 ? undefined : rejectedError(rejected, first, rejectsPath);
-  output.result({ ...resultObject(result), warnings, ...(error === undefined ? {} : { error: reportError(error) }) });
+  const stores = run.resolved.length === 0 ? {} : { stores: run.resolved };
+  output.result({
+    ...resultObject(result),
+    ...stores,
+    warnings,
+    ...(error === undefined ? {} : { error: reportError(error) }),
+  });
   if (error === undefined) return EXIT.done;
   output.error(error, true);
   return error.exitStatus;

@@ -44,9 +44,9 @@ describe("llmspell", () => {
   });
 
   it.each([
-    [["exec", "return 1"], "unknown command 'exec'", "storage export, storage import"],
+    [["exec", "return 1"], "the command exec belongs to llmspell itself", "the commands storage and database"],
     [["storage", "exprot"], "unknown command 'exprot'", "Did you mean export?"],
-    [["session", "list"], "unknown command 'session'", "database migrations list"],
+    [["session", "list"], "the command session belongs to llmspell itself", "Install llmspell"],
     [[], "no command is given", "storage export"],
     [["storage"], "no command is given", "storage export"],
     [["storage", "export"], "required option '--output <FILE>' not specified", "--help"],

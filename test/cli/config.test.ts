@@ -36,7 +36,7 @@ function failure(environment: Record<string, string> = {}): StorageError {
 
 describe("the configuration", () => {
   it("has defaults", () => {
-    expect(load()).toEqual({
+    expect(load()).toMatchObject({
       backend: undefined,
       sqlite: { path: join(homedir(), ".local/share/llmspell/llmspell.db"), vectors: "blob" },
       postgresql: { url: undefined, connectionTimeoutSeconds: 30 },
@@ -47,9 +47,9 @@ describe("the configuration", () => {
     userFile(
       '[storage.sqlite]\npath = "/user.db"\nvectors = "vec0"\n[storage.postgresql]\nconnection_timeout_seconds = 7\n',
     );
-    expect(load().sqlite).toEqual({ path: "/user.db", vectors: "vec0" });
+    expect(load().sqlite).toMatchObject({ path: "/user.db", vectors: "vec0" });
     workFile('[storage.sqlite]\npath = "~/work.db"\n');
-    expect(load().sqlite).toEqual({ path: join(homedir(), "work.db"), vectors: "vec0" });
+    expect(load().sqlite).toMatchObject({ path: join(homedir(), "work.db"), vectors: "vec0" });
     expect(load({ LLMSPELL_SQLITE_PATH: "here.db" }).sqlite.path).toBe(join(folder, "work", "here.db"));
     expect(load().postgresql.connectionTimeoutSeconds).toBe(7);
   });

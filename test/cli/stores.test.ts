@@ -8,8 +8,9 @@ import { chooseStore, parseStore, type StoreLocation, sameStore, storeName } fro
 
 const config: Config = {
   backend: undefined,
-  sqlite: { path: "/default.db", vectors: "blob" },
-  postgresql: { url: "postgresql://u:secret@h/d", connectionTimeoutSeconds: 30 },
+  sqlite: { path: "/default.db", because: "a test", vectors: "blob" },
+  postgresql: { url: "postgresql://u:secret@h/d", because: "a test", connectionTimeoutSeconds: 30 },
+  warnings: [],
 };
 
 describe("a STORE", () => {
