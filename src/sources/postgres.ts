@@ -14,6 +14,7 @@ import {
   type TenantFilter,
 } from "../backends/postgres/select.js";
 import { hasNewCollation, type PostgresTable, readTables, requireReadable } from "../backends/postgres/tables.js";
+import { beginTransaction } from "../backends/postgres/transaction.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind, catalog as standardCatalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
@@ -71,8 +72,10 @@ class PostgresSource implements Source {
     context.signal.addEventListener("abort", onAbort, { once: true });
     this.detach = () => context.signal.removeEventListener("abort", onAbort);
     context.signal.throwIfAborted();
-    await connection.query(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-      SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0`);
+    await beginTransaction(connection, "read");
+    await connection.query(
+      "SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0",
+    );
     const { rows } = await connection.query<{ encoding: string; version: number; user: string; migrated: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
               current_user::text AS user, to_regnamespace('llmspell') IS NOT NULL AS migrated`,
