@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { Database } from "../backends/sqlite/open.js";
+import { ROWID_NAMES, rowidOf } from "../backends/sqlite/table.js";
 import { StorageError } from "../errors.js";
 
 /** Rows between two looks at the signal. */
@@ -65,7 +66,7 @@ export async function rebuildTable(database: Database, sql: string, signal: Abor
 
   database.exec(create);
   const columns = [...columnsOf(database, table).values()];
-  addForeignColumns(database, rebuilt, columns);
+  addForeignColumns(database, table, rebuilt, columns);
   const names = columns.map(({ name }) => name);
   await copyRows(database, table, rebuilt, names, signal);
   const before = await tableDigest(database, table, names, signal);
@@ -86,11 +87,15 @@ export async function rebuildTable(database: Database, sql: string, signal: Abor
 }
 
 /** Columns that neither llmspell nor we know are kept, with their type and their default. */
-function addForeignColumns(database: Database, rebuilt: string, columns: readonly Column[]): void {
+function addForeignColumns(database: Database, table: string, rebuilt: string, columns: readonly Column[]): void {
   const known = columnsOf(database, rebuilt);
   for (const { name, type, dflt_value, hidden } of columns) {
     if (hidden !== 0) throw new StorageError("E_SCHEMA", `cannot rebuild a table with the generated column ${name}`);
     if (known.has(name)) continue;
+    if (ROWID_NAMES.includes(name.toLowerCase()))
+      throw new StorageError("E_SCHEMA", `cannot rebuild ${table}: its column ${name} hides the rowid`, {
+        hint: `Give it another name: ALTER TABLE ${table} RENAME COLUMN ${name} TO …`,
+      });
     const fallback = dflt_value === null ? "" : ` DEFAULT ${dflt_value}`;
     database.exec(`ALTER TABLE ${quoted(rebuilt)} ADD COLUMN ${quoted(name)} ${type}${fallback}`);
   }
@@ -102,9 +107,10 @@ async function* rowidRanges(
   table: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<readonly [from: bigint, to: bigint]> {
+  const rowid = rowidOf(database, table);
   const last = database
     .prepare(
-      `SELECT min(rowid), max(rowid) FROM (SELECT rowid FROM ${quoted(table)} WHERE rowid >= ? ORDER BY rowid LIMIT ${CHUNK_ROWS})`,
+      `SELECT min(r), max(r) FROM (SELECT ${rowid} AS r FROM ${quoted(table)} WHERE ${rowid} >= ? ORDER BY ${rowid} LIMIT ${CHUNK_ROWS})`,
     )
     .safeIntegers()
     .raw();
@@ -126,9 +132,10 @@ async function copyRows(
   names: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const columns = [...new Set(["rowid", ...names])].map(quoted).join(", ");
+  const rowid = rowidOf(database, from);
+  const columns = [...new Set([rowid, ...names])].map(quoted).join(", ");
   const copy = database.prepare(
-    `INSERT INTO ${quoted(to)} (${columns}) SELECT ${columns} FROM ${quoted(from)} WHERE rowid BETWEEN ? AND ? ORDER BY rowid`,
+    `INSERT INTO ${quoted(to)} (${columns}) SELECT ${columns} FROM ${quoted(from)} WHERE ${rowid} BETWEEN ? AND ? ORDER BY ${rowid}`,
   );
   for await (const [first, last] of rowidRanges(database, from, signal)) copy.run(first, last);
 }
@@ -141,16 +148,17 @@ async function tableDigest(
   signal: AbortSignal | undefined,
 ): Promise<{ rows: number; sha256: string }> {
   const cells = names.map((name) => `typeof(${quoted(name)}), CAST(${quoted(name)} AS BLOB)`).join(", ");
+  const rowid = rowidOf(database, table);
   const read = database
-    .prepare(`SELECT rowid, ${cells} FROM ${quoted(table)} WHERE rowid BETWEEN ? AND ? ORDER BY rowid`)
+    .prepare(`SELECT ${rowid}, ${cells} FROM ${quoted(table)} WHERE ${rowid} BETWEEN ? AND ? ORDER BY ${rowid}`)
     .safeIntegers()
     .raw();
   const hash = createHash("sha256");
   let rows = 0;
   for await (const [first, last] of rowidRanges(database, table, signal)) {
-    for (const [rowid, ...values] of read.iterate(first, last) as Iterable<[bigint, ...(string | Buffer | null)[]]>) {
+    for (const [at, ...values] of read.iterate(first, last) as Iterable<[bigint, ...(string | Buffer | null)[]]>) {
       const lengths = values.map((value) => (typeof value === "string" ? value : (value?.length ?? -1)));
-      hash.update(`${rowid} ${lengths.join(" ")}\n`);
+      hash.update(`${at} ${lengths.join(" ")}\n`);
       for (const value of values) if (value instanceof Uint8Array) hash.update(value);
       rows += 1;
     }

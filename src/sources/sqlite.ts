@@ -13,6 +13,7 @@ import {
 } from "../backends/sqlite/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/raw-record.js";
 import { createRowReader } from "../backends/sqlite/row-reader.js";
+import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vec0-embeddings.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
@@ -51,7 +52,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     const { sqlite } = kind;
     fitPageCache(opened(), kind);
     const stage =
-      sqlite.layout === "vector" && mayStage(selection) && isVec0(opened(), sqlite.embeddingTable)
+      sqlite.layout === "vector" && isStaged(opened(), sqlite.embeddingTable, selection)
         ? await stageEmbeddings(opened(), sqlite.embeddingTable, context.signal)
         : undefined;
     try {
@@ -72,7 +73,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     if (reader === undefined) return;
     const { tenants } = selection;
     const wanted = selection.wanted?.get(kind.path);
-    const rows = orderedRows(opened(), kind, reader, {
+    const ordered = orderedRows(opened(), kind, reader, {
       tenants,
       deriveUuids: derived !== undefined,
       // Wanted records that cannot be named are somewhere in the table.
@@ -81,7 +82,9 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     });
     const builder = new BatchBuilder(kind, options);
     let invalidUuids: number | undefined;
-    for (const row of rows) {
+    if (!selection.peek) await ordered.requireAllAhead(context.signal);
+    for (const row of ordered.rows()) {
+      ordered.saw(row);
       if (builder.length > 0 && (builder.full || reader.hasLargeValue(row))) {
         const batch = builder.take();
         yield batch;
@@ -102,6 +105,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         await context.reject({ kind, error: located, record: rawRecord(reader.fields(row)) });
       }
     }
+    if (!selection.peek) await ordered.requireAll(context.signal);
     if (builder.length > 0) yield builder.take();
     if (tenants === undefined) warnOfStrayEmbeddings(kind, context);
   }
@@ -153,9 +157,14 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   };
 }
 
-/** A few embeddings of a vec0 table are looked up one by one; all of them come faster from a copy. */
-function mayStage({ limit = Number.POSITIVE_INFINITY }: Selection): boolean {
-  return limit > 1000;
+/**
+ * A few embeddings of a vec0 table are looked up one by one; all of them come faster from a copy. Where a rowid may stand
+ * twice, the copy shows it.
+ */
+function isStaged(database: Database, table: string, { limit = Number.POSITIVE_INFINITY }: Selection): boolean {
+  const vec0 = isVec0(database, table);
+  if (vec0 === undefined) return false;
+  return vec0 ? limit > 1000 : !hasUniqueRowids(database, table);
 }
 
 function withCount(error: StorageError, count: number): StorageError {

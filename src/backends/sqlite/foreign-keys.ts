@@ -6,7 +6,7 @@ import { StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
 import type { Load } from "./load.js";
-import { mainTable, quoted } from "./table.js";
+import { mainTable, quoted, rowidOf } from "./table.js";
 import type { TableWriter } from "./table-writer.js";
 
 export type Writers = ReadonlyMap<string, TableWriter>;
@@ -24,7 +24,8 @@ export function parentOf(load: Load, key: ForeignKey): RecordKind {
 
 /** Rows that the run inserted or replaced. */
 export function writtenRows(writer: TableWriter, alias: string): string {
-  return `(${alias}.rowid > ${writer.lastRowid} OR ${alias}.rowid IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
+  const rowid = `${alias}.${writer.rowid}`;
+  return `(${rowid} > ${writer.lastRowid} OR ${rowid} IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
 }
 
 /** The child's row has a parent, or NULL where it would name one. */
@@ -49,8 +50,9 @@ export async function settleOrphans(load: Load, writers: Writers): Promise<void>
 async function settleKind(load: Load, writer: TableWriter): Promise<void> {
   const { kind, table } = writer;
   const { database, context } = load;
+  const at = `c.${writer.rowid}`;
   const orphaned = `FROM ${quoted(table)} c WHERE ${writtenRows(writer, "c")} AND NOT (${kind.foreignKeys.map((key) => hasParent(load, kind, key)).join(" AND ")})`;
-  const page = database.prepare(`SELECT c.rowid ${orphaned} AND c.rowid > ? ORDER BY c.rowid LIMIT ${PAGE}`);
+  const page = database.prepare(`SELECT ${at} ${orphaned} AND ${at} > ? ORDER BY ${at} LIMIT ${PAGE}`);
   page.safeIntegers().pluck();
   let total: number | undefined;
   for (let after = -(2n ** 63n); ; ) {
@@ -88,7 +90,8 @@ async function settleKind(load: Load, writer: TableWriter): Promise<void> {
 }
 
 function isThere(load: Load, kind: RecordKind, key: ForeignKey, rowid: bigint): boolean {
-  const query = `SELECT ${hasParent(load, kind, key)} FROM ${quoted(mainTable(kind))} c WHERE c.rowid = ?`;
+  const table = mainTable(kind);
+  const query = `SELECT ${hasParent(load, kind, key)} FROM ${quoted(table)} c WHERE c.${rowidOf(load.database, table)} = ?`;
   return load.database.prepare(query).pluck().get(rowid) === 1;
 }
 

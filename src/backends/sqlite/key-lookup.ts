@@ -4,12 +4,14 @@ import { toUnixSeconds } from "../../codecs/timestamp.js";
 import { formatUuid } from "../../codecs/uuid.js";
 import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 import type { Database } from "./open.js";
+import { requireSoundIndexes } from "./row-check.js";
 import { type SqlParam, sqlValue } from "./row-encoder.js";
 import {
   exactTimeSql,
   kindCondition,
   mainTable,
   quoted,
+  rowidOf,
   secondsOfSql,
   uniqueIndexes,
   uuidOrDerivedSql,
@@ -141,6 +143,7 @@ export function createKeyLookup(
   createIndex: (expressions: readonly string[], unique: boolean) => void,
 ): KeyLookup {
   const table = mainTable(kind);
+  const rowid = rowidOf(database, table);
   const condition = kindCondition(kind);
   const extra = condition === undefined ? [] : ["dimension"];
   const lookups = keySets(kind).map((fields) => {
@@ -159,8 +162,9 @@ export function createKeyLookup(
     else if (!served) createIndex([...wanted, ...extra], false);
     const sql = comparison.alternatives
       .map((conditions) => [...conditions, ...(condition === undefined ? [] : [condition])].join(" AND "))
-      .map((where) => `SELECT rowid FROM ${quoted(table)} WHERE ${where}`)
+      .map((where) => `SELECT ${rowid} FROM ${quoted(table)} WHERE ${where}`)
       .join(" UNION ");
+    if (!empty) requireSoundIndexes(database, table, rowid, sql);
     const statement = database.prepare(sql).safeIntegers().pluck();
     return { fields, statement, bind: comparison.bind };
   });

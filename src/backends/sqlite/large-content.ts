@@ -17,7 +17,12 @@ const COPIED_BYTES = 8 * LARGE_VALUE_BYTES;
 export type LargeContentReader = (rowid: bigint, length: bigint) => AsyncGenerator<Buffer, void, undefined>;
 
 /** Before the first query is under way on the connection. */
-export function createLargeContentReader(database: Database, table: string, field: Field): LargeContentReader {
+export function createLargeContentReader(
+  database: Database,
+  table: string,
+  rowid: string,
+  field: Field,
+): LargeContentReader {
   const take = quoted(`llmspell_take_${table}`);
   let spool: Spool | undefined;
   // directOnly: no view or trigger of the database may call it.
@@ -29,19 +34,19 @@ export function createLargeContentReader(database: Database, table: string, fiel
   const select = `SELECT total(${take}(substr(c.${quoted(columnOf(field))}, p.n * ${LARGE_VALUE_BYTES} + 1, ${LARGE_VALUE_BYTES})))
     FROM ${quoted(table)} AS c
     CROSS JOIN (WITH RECURSIVE p(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM p LIMIT ?) SELECT n FROM p) AS p
-    WHERE c.rowid = ?`;
-  const whole = database.prepare(`SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE rowid = ?`).pluck();
-  return async function* (rowid, length) {
+    WHERE c.${rowid} = ?`;
+  const whole = database.prepare(`SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE ${rowid} = ?`).pluck();
+  return async function* (at, length) {
     if (length <= COPIED_BYTES) {
-      const content = whole.get(rowid) as Buffer;
-      for (let at = 0; at < content.length; at += CHUNK_BYTES) yield content.subarray(at, at + CHUNK_BYTES);
+      const content = whole.get(at) as Buffer;
+      for (let from = 0; from < content.length; from += CHUNK_BYTES) yield content.subarray(from, from + CHUNK_BYTES);
       release(content);
       return;
     }
     const pieces = await Spool.create();
     try {
       spool = pieces;
-      database.prepare(select).get(BigInt(Math.ceil(Number(length) / LARGE_VALUE_BYTES)), rowid);
+      database.prepare(select).get(BigInt(Math.ceil(Number(length) / LARGE_VALUE_BYTES)), at);
       spool = undefined;
       const reader = pieces.reader();
       const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);

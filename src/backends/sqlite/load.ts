@@ -6,7 +6,7 @@ import type { RunContext } from "../../records/run-context.js";
 import { type DeferredIndexes, deferIndexes } from "./deferred-indexes.js";
 import { type Database, isVec0, loadVectorExtension } from "./open.js";
 import { defineFunctions } from "./ordered-rows.js";
-import { columnsOf, mainTable, neededColumns, quoted, requireRowids } from "./table.js";
+import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "./table.js";
 
 export interface LoadOptions {
   readonly onConflict: "update" | "skip" | "error";
@@ -154,10 +154,23 @@ export function requireFreeRowids(table: string, last: bigint): void {
   });
 }
 
+/** Metadata and embeddings belong together by rowid: the one that SQLite gives, or writing would part them. E_SCHEMA. */
+function requireLinkedRowids(database: Database, kind: RecordKind): void {
+  if (kind.sqlite.layout !== "vector") return;
+  for (const table of [kind.sqlite.metadataTable, kind.sqlite.embeddingTable]) {
+    if (isVec0(database, table) !== false || rowidOf(database, table) === "rowid") continue;
+    throw new StorageError("E_SCHEMA", `the column rowid of ${table} is not its INTEGER PRIMARY KEY`, {
+      section: kind.path,
+      hint: "Export the database, and import the document into a new one.",
+    });
+  }
+}
+
 function requireMigrated(database: Database, kind: RecordKind): void {
   const table = mainTable(kind);
   const present = columnsOf(database, table);
   requireRowids(database, table);
+  requireLinkedRowids(database, kind);
   const { plain, exact } = neededColumns(kind);
   const lacking = [...plain, ...exact].find((column) => present?.has(column) !== true);
   if (lacking === undefined) return;

@@ -3,6 +3,7 @@ import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from
 import { deriveUuid, formatUuid, uuidDigits } from "../../codecs/uuid.js";
 import type { WantedRecords } from "../../records/run-context.js";
 import type { Database } from "./open.js";
+import { RowidTally, requireSameRows, rowMissing, type Tally, tallyOfQuery, tallyOfTable } from "./row-check.js";
 import type { RowReader } from "./row-reader.js";
 import {
   columnsOf,
@@ -10,6 +11,8 @@ import {
   kindCondition,
   mainTable,
   quoted,
+  requireRowids,
+  rowidOf,
   type SqlRow,
   secondsOfSql,
   uuidDigitsSql,
@@ -86,6 +89,17 @@ export interface RowSelection {
   readonly wanted?: WantedRecords | undefined;
 }
 
+/** The rows, and whether they are all of them (row-check.ts). */
+export interface OrderedRows {
+  rows(): IterableIterator<SqlRow>;
+  /** To be called with each row. E_SOURCE_DAMAGED when it is not there. */
+  saw(row: SqlRow): void;
+  /** Before the rows: where only the first ones come, whether they are the first of all. E_SOURCE_DAMAGED. */
+  requireAllAhead(signal: AbortSignal): Promise<void>;
+  /** After the last row: whether all have come, each once. E_SOURCE_DAMAGED. */
+  requireAll(signal: AbortSignal): Promise<void>;
+}
+
 /**
  * The kind's rows, ordered by its key. Keys and rowids are sorted (or an index is walked), and the rows fetched by rowid:
  * a sort of wide rows would cost more than the reading.
@@ -95,35 +109,61 @@ export function orderedRows(
   kind: RecordKind,
   reader: RowReader,
   selection: RowSelection,
-): IterableIterator<SqlRow> {
-  const table = quoted(mainTable(kind));
-  const { tenants, limit = -1, wanted } = selection;
+): OrderedRows {
+  const name = mainTable(kind);
+  const table = quoted(name);
+  const rowid = rowidOf(database, name);
+  const { tenants, limit, wanted } = selection;
   const conditions: string[] = [];
   const condition = kindCondition(kind);
   if (condition !== undefined) conditions.push(condition);
   if (tenants !== undefined) conditions.push("tenant_id IN (SELECT value FROM json_each(?))");
-  const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+  const where = conditions.length === 0 ? undefined : conditions.join(" AND ");
   const order = orderTerms(database, kind, selection.deriveUuids).join(", ");
   const embeddings =
     kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
-      ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = s.r`
+      ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
       : "";
   const values: string[] = tenants === undefined ? [] : [JSON.stringify(tenants)];
-  let rowids = `SELECT rowid AS r FROM ${table} ${where} ORDER BY ${order} LIMIT ${limit}`;
+  // LIMIT keeps SQLite from dropping the inner ORDER BY.
+  const all = `SELECT ${rowid} AS r FROM ${table} ${where === undefined ? "" : `WHERE ${where}`} ORDER BY ${order} LIMIT`;
+  let rowids = `${all} ${limit ?? -1}`;
+  const walked = [...values];
   if (wanted !== undefined) {
     // The tenants' condition stands for the wanted ones as well: they are their children's.
-    const named = wantedRows(database, kind, wanted, selection.deriveUuids);
-    rowids = `SELECT rowid AS r FROM ${table} WHERE rowid IN (SELECT r FROM (${rowids}) UNION ${named}) ORDER BY ${order} LIMIT -1`;
+    const named = wantedRows(database, kind, rowid, wanted, selection.deriveUuids);
+    rowids = `SELECT n.r FROM (SELECT r FROM (${rowids}) UNION ${named}) AS n LEFT JOIN ${table} AS o ON o.${rowid} = n.r ORDER BY ${order} LIMIT -1`;
     values.push(JSON.stringify(wanted.keys));
   }
-  // LIMIT keeps SQLite from dropping the inner ORDER BY, CROSS JOIN from turning the join around.
-  const sql = `SELECT ${reader.select} FROM (${rowids}) AS s CROSS JOIN ${table} AS t ON t.rowid = s.r ${embeddings}`;
+  // A row that the index names and the table does not have comes as NULLs.
+  const sql = `SELECT ${reader.select} FROM (${rowids}) AS s LEFT JOIN ${table} AS t ON t.${rowid} = s.r ${embeddings}`;
   const statement = database.prepare(sql).raw().safeIntegers();
-  return statement.iterate(...values) as IterableIterator<SqlRow>;
+  const came = new RowidTally();
+  const there = (signal: AbortSignal): Promise<Tally> => tallyOfTable(database, name, rowid, where, walked, signal);
+  return {
+    rows: () => statement.iterate(...values) as IterableIterator<SqlRow>,
+    saw(row) {
+      if (row[0] === null) throw rowMissing(name);
+      came.add(row[0] as bigint);
+    },
+    async requireAllAhead(signal) {
+      if (limit === undefined) return;
+      requireSameRows(name, tallyOfQuery(database, `${all} -1`, walked), await there(signal));
+    },
+    async requireAll(signal) {
+      if (limit === undefined) requireSameRows(name, came, await there(signal));
+    },
+  };
 }
 
 /** The statement for the rowids of wanted records, whose values are its parameter, as JSON. */
-function wantedRows(database: Database, kind: RecordKind, { fields }: WantedRecords, deriveUuids: boolean): string {
+function wantedRows(
+  database: Database,
+  kind: RecordKind,
+  rowid: string,
+  { fields }: WantedRecords,
+  deriveUuids: boolean,
+): string {
   const table = mainTable(kind);
   const columns: string[] = [];
   const values: string[] = [];
@@ -131,12 +171,13 @@ function wantedRows(database: Database, kind: RecordKind, { fields }: WantedReco
     const field = kind.fields[fieldIndex(kind, name)] as Field;
     const column = quoted(columnOf(field));
     const value = `json_extract(value, '$[${i}]')`;
-    // Where all are spelled as usual, an index can serve.
+    // Where all are spelled as usual, they are compared as they are.
     const isUsual = field.type !== "uuid" || (!deriveUuids && isUsuallySpelled(database, table, column));
     columns.push(isUsual ? column : uuidOrDerivedSql(column));
     values.push(isUsual ? value : uuidDigitsSql(value));
   }
-  return `SELECT rowid FROM ${quoted(table)} WHERE (${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
+  // By a walk through the table: a damaged index would not find them all.
+  return `SELECT ${rowid} FROM ${quoted(table)} NOT INDEXED WHERE (${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
 }
 
 function isUsuallySpelled(database: Database, table: string, column: string): boolean {
@@ -160,7 +201,7 @@ export function countStrayEmbeddings(database: Database, kind: RecordKind): numb
   if (kind.sqlite.layout !== "vector") return 0;
   const { embeddingTable, metadataTable, dimension } = kind.sqlite;
   if (columnsOf(database, embeddingTable) === undefined || columnsOf(database, metadataTable) === undefined) return 0;
-  const query = `SELECT count(*) FROM ${quoted(embeddingTable)} WHERE rowid NOT IN (SELECT rowid FROM ${quoted(metadataTable)} WHERE dimension = ${dimension})`;
+  const query = `SELECT count(*) FROM ${quoted(embeddingTable)} WHERE rowid NOT IN (SELECT rowid FROM ${quoted(metadataTable)} WHERE dimension = ${dimension} AND rowid IS NOT NULL)`;
   return (database.prepare(query).raw().get() as [number])[0];
 }
 
@@ -178,9 +219,11 @@ export function countStrayMetadata(database: Database, kinds: readonly RecordKin
 export function estimateRows(database: Database, kind: RecordKind): number {
   const table = mainTable(kind);
   if (columnsOf(database, table) === undefined) return 0;
+  requireRowids(database, table);
   const condition = kindCondition(kind);
   const where = condition === undefined ? "" : `WHERE ${condition}`;
-  const end = (name: string): string => `(SELECT ${name}(rowid) FROM ${quoted(table)} ${where})`;
+  const rowid = rowidOf(database, table);
+  const end = (name: string): string => `(SELECT ${name}(${rowid}) FROM ${quoted(table)} ${where})`;
   const [rows] = database
     .prepare(`SELECT ${end("max")} - ${end("min")} + 1`)
     .raw()

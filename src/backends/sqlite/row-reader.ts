@@ -27,6 +27,7 @@ import {
   quoted,
   release,
   requireRowids,
+  rowidOf,
   type SqlRow,
   type SqlValue,
 } from "./table.js";
@@ -87,8 +88,8 @@ export function createRowReader(
   options: {
     /** Free text in UUID fields is replaced by derived UUIDs. */
     derived?: UuidDerivation | undefined;
-    /** Embeddings by rowid, where they are not to be joined. */
-    embeddings?: ((rowid: bigint) => SqlValue) | undefined;
+    /** Embeddings by rowid, where they are not to be joined; undefined for a rowid that has several. */
+    embeddings?: ((rowid: bigint) => SqlValue | undefined) | undefined;
   } = {},
 ): RowReader | undefined {
   const table = mainTable(kind);
@@ -103,8 +104,11 @@ export function createRowReader(
     embeddingTable !== undefined &&
     options.embeddings === undefined &&
     columnsOf(database, embeddingTable) !== undefined;
-  const expressions = ["t.rowid"];
+  const rowid = rowidOf(database, table);
+  const expressions = [`t.${rowid}`];
   const add = (expression: string): number => expressions.push(expression) - 1;
+  // Embeddings go by what is called `rowid`, be it the table's own or a column.
+  const embeddingAt = rowid !== "rowid" && options.embeddings !== undefined ? add("t.rowid") : 0;
   const columns: Column[] = [];
   const constants: { index: number; value: number }[] = [];
   let large: { index: number; lengthAt: number; field: Field; read: LargeContentReader } | undefined;
@@ -117,7 +121,7 @@ export function createRowReader(
       const isLarge = `typeof(${name}) = 'blob' AND length(${name}) >= ${LARGE_VALUE_BYTES}`;
       const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`);
       const lengthAt = add(`CASE WHEN ${isLarge} THEN length(${name}) END`);
-      large = { index, lengthAt, field, read: createLargeContentReader(database, table, field) };
+      large = { index, lengthAt, field, read: createLargeContentReader(database, table, rowid, field) };
       columns.push({ field, index, codec: codecs[field.type], at });
     } else if (field.type === "vector") {
       columns.push({ field, index, codec: codecs.vector, at: add(joined ? "e.embedding" : "NULL") });
@@ -140,14 +144,14 @@ export function createRowReader(
     throw new Error(`${kind.path}: a field that is not in SQLite and not derived`);
   const select = expressions.map((expression, i) => `${expression} AS c${i}`).join(", ");
   const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
-  const strictBytes = strictReader(database, table, encoding);
+  const strictBytes = strictReader(database, table, rowid, encoding);
   const mayBeInvalid =
     encoding === "UTF-8"
       ? (text: string): boolean => text.includes("\uFFFD")
       : (text: string): boolean => Buffer.byteLength(text) > text.length;
   const { derived, embeddings } = options;
-  const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue =>
-    field.type === "vector" && embeddings !== undefined ? embeddings(row[0] as bigint) : (row[at] as SqlValue);
+  const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue | undefined =>
+    field.type === "vector" && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
 
   const writeValue = (
     { field, codec, exactAt }: Column,
@@ -215,6 +219,7 @@ export function createRowReader(
         if (value === null && (field.nullable || (isLarge && field.large))) continue;
         const start = out.length;
         try {
+          if (value === undefined) throw new StorageError("E_INVALID_EMBEDDING", "the record has two embeddings");
           if (column === digest?.column) writeDigest(digest, row, value, out);
           else writeValue(column, row, value, out);
         } catch (error) {
@@ -242,8 +247,8 @@ export function createRowReader(
       for (const column of columns) {
         const { field } = column;
         if (field === large?.field && row[large.lengthAt] !== null)
-          yield [field, readWhole(database, table, field, row[0] as bigint)];
-        else yield [field, valueAt(column, row)];
+          yield [field, readWhole(database, table, rowid, field, row[0] as bigint)];
+        else yield [field, valueAt(column, row) ?? null];
       }
     },
   };
@@ -303,10 +308,15 @@ function shortened(text: string): string {
  * The driver makes U+FFFD of bytes that are no UTF-8, and SQLite other characters of a surrogate that is alone in UTF-16:
  * reads such a text again as bytes, and throws E_INVALID_UTF8 when they are not valid.
  */
-function strictReader(database: Database, table: string, encoding: string): (rowid: bigint, column: string) => void {
-  return (rowid, column) => {
-    const query = `SELECT CAST(${quoted(column)} AS BLOB) FROM ${quoted(table)} WHERE rowid = ?`;
-    const [bytes] = database.prepare(query).raw().get(rowid) as [Buffer];
+function strictReader(
+  database: Database,
+  table: string,
+  rowid: string,
+  encoding: string,
+): (at: bigint, column: string) => void {
+  return (at, column) => {
+    const query = `SELECT CAST(${quoted(column)} AS BLOB) FROM ${quoted(table)} WHERE ${rowid} = ?`;
+    const [bytes] = database.prepare(query).raw().get(at) as [Buffer];
     if (!(encoding === "UTF-8" ? isUtf8(bytes) : isUtf16(bytes, encoding)))
       throw new StorageError("E_INVALID_UTF8", `the text is not valid ${encoding}`);
   };
@@ -318,8 +328,8 @@ function isUtf16(bytes: Buffer, encoding: string): boolean {
   return little.toString("utf16le").isWellFormed();
 }
 
-function readWhole(database: Database, table: string, field: Field, rowid: bigint): Buffer {
-  const query = `SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE rowid = ?`;
-  const [bytes] = database.prepare(query).raw().get(rowid) as [Buffer];
+function readWhole(database: Database, table: string, rowid: string, field: Field, at: bigint): Buffer {
+  const query = `SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE ${rowid} = ?`;
+  const [bytes] = database.prepare(query).raw().get(at) as [Buffer];
   return bytes;
 }

@@ -5,7 +5,7 @@ import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
 import type { Load } from "./load.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
-import { columnsOf, mainTable, quoted, uuidDigitsSql, uuidOrDerivedSql } from "./table.js";
+import { columnsOf, mainTable, quoted, rowidOf, uuidDigitsSql, uuidOrDerivedSql } from "./table.js";
 
 /** Rows of one multi-row INSERT. */
 export const ROWS_PER_INSERT = 64;
@@ -37,6 +37,7 @@ export function createRowStore(
   const { sqlite } = kind;
   const encoder = createRowEncoder(kind, spellings);
   const table = quoted(mainTable(kind));
+  const rowidName = rowidOf(database, mainTable(kind));
   const vector = sqlite.layout === "vector" ? createEmbeddingStore(load, kind) : undefined;
   const surrogate = sqlite.layout === "table" ? sqlite.surrogateKey : undefined;
   const lead = vector === undefined ? surrogate : "rowid";
@@ -55,8 +56,8 @@ export function createRowStore(
     const same = `${uuidOrDerivedSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
     return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
   });
-  const update = database.prepare(`UPDATE OR ABORT ${table} SET ${assignments.join(", ")} WHERE rowid = ?`);
-  const remove = database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
+  const update = database.prepare(`UPDATE OR ABORT ${table} SET ${assignments.join(", ")} WHERE ${rowidName} = ?`);
+  const remove = database.prepare(`DELETE FROM ${table} WHERE ${rowidName} = ?`);
   const { largeAt } = encoder;
   const content = largeAt === undefined ? undefined : createContentStore(load, kind, encoder.columns, largeAt);
 
@@ -127,27 +128,28 @@ interface ContentStore {
 function createContentStore(load: Load, kind: RecordKind, columns: readonly string[], largeAt: number): ContentStore {
   const { database } = load;
   const table = quoted(mainTable(kind));
+  const rowid = rowidOf(database, mainTable(kind));
   const name = columns[largeAt] as string;
   const row = `temp.${load.name("row")}`;
   database.exec(`CREATE TABLE IF NOT EXISTS ${CHUNKS} (n INTEGER PRIMARY KEY, b BLOB)`);
-  database.exec(`CREATE TABLE ${row} AS SELECT rowid AS llmspell_rowid, * FROM ${table} WHERE 0`);
+  database.exec(`CREATE TABLE ${row} AS SELECT ${rowid} AS llmspell_rowid, * FROM ${table} WHERE 0`);
   const values = columns.map((_, at) => (at === largeAt ? JOINED : "?")).join(", ");
   const insert = database.prepare(
     `INSERT OR ABORT INTO ${table} (${columns.map(quoted).join(", ")}) SELECT ${values} FROM ${PIECES}`,
   );
   // UPDATE can only take the content from a subquery. No trigger and no foreign key acts: the row is the same after.
   const others = [...(columnsOf(database, mainTable(kind)) ?? [])].filter((column) => column !== name).map(quoted);
-  const take = database.prepare(`INSERT INTO ${row} SELECT rowid, * FROM ${table} WHERE rowid = ?`);
-  const remove = database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
+  const take = database.prepare(`INSERT INTO ${row} SELECT ${rowid}, * FROM ${table} WHERE ${rowid} = ?`);
+  const remove = database.prepare(`DELETE FROM ${table} WHERE ${rowid} = ?`);
   const put = database.prepare(
-    `INSERT OR ABORT INTO ${table} (rowid, ${others.join(", ")}, ${quoted(name)}) SELECT llmspell_rowid, ${others.join(", ")}, ${JOINED} FROM ${PIECES} CROSS JOIN ${row}`,
+    `INSERT OR ABORT INTO ${table} (${rowid}, ${others.join(", ")}, ${quoted(name)}) SELECT llmspell_rowid, ${others.join(", ")}, ${JOINED} FROM ${PIECES} CROSS JOIN ${row}`,
   );
   const clear = database.prepare(`DELETE FROM ${row}`);
   return {
     insert: (encoded) => BigInt(insert.run(encoded.toSpliced(largeAt, 1)).lastInsertRowid),
-    replace(rowid) {
-      take.run(rowid);
-      remove.run(rowid);
+    replace(at) {
+      take.run(at);
+      remove.run(at);
       put.run();
       clear.run();
     },

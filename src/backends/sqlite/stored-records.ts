@@ -4,7 +4,7 @@ import type { RecordKind } from "../../catalog/index.js";
 import { BatchBuilder, type RecordBatch } from "../../records/record-batch.js";
 import type { Load } from "./load.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
-import { columnsOf, mainTable, quoted, type SqlRow } from "./table.js";
+import { columnsOf, mainTable, quoted, rowidOf, type SqlRow } from "./table.js";
 
 export interface StoredRecords {
   /** The record's key as `describeKey` gives it. */
@@ -22,19 +22,23 @@ export interface StoredRecords {
 export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords {
   const { database } = load;
   const table = quoted(mainTable(kind));
+  const name = rowidOf(database, mainTable(kind));
   // Embeddings are not needed to name a record: they stay unread.
   const derived = { add: () => {} };
   const reader = createRowReader(database, kind, { derived, embeddings: () => null }) as RowReader;
-  const select = database.prepare(`SELECT ${reader.select} FROM ${table} AS t WHERE t.rowid = ?`).raw().safeIntegers();
+  const select = database
+    .prepare(`SELECT ${reader.select} FROM ${table} AS t WHERE t.${name} = ?`)
+    .raw()
+    .safeIntegers();
   const rowAt = (rowid: bigint): SqlRow => select.get(rowid) as SqlRow;
   let kept: string | undefined;
   let keep: Statement | undefined;
 
   const makeKept = (): string => {
-    const name = `temp.${load.name("kept")}`;
-    database.exec(`CREATE TABLE ${name} AS SELECT rowid AS llmspell_rowid, * FROM ${table} WHERE 0`);
-    database.exec(`CREATE UNIQUE INDEX ${name}_rows ON ${name.slice("temp.".length)}(llmspell_rowid)`);
-    return name;
+    const made = `temp.${load.name("kept")}`;
+    database.exec(`CREATE TABLE ${made} AS SELECT ${name} AS llmspell_rowid, * FROM ${table} WHERE 0`);
+    database.exec(`CREATE UNIQUE INDEX ${made}_rows ON ${made.slice("temp.".length)}(llmspell_rowid)`);
+    return made;
   };
 
   return {
@@ -55,15 +59,15 @@ export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords
     },
     keep(rowid) {
       kept ??= makeKept();
-      keep ??= database.prepare(`INSERT OR IGNORE INTO ${kept} SELECT rowid, * FROM ${table} WHERE rowid = ?`);
+      keep ??= database.prepare(`INSERT OR IGNORE INTO ${kept} SELECT ${name}, * FROM ${table} WHERE ${name} = ?`);
       keep.run(rowid);
     },
     restore(rowid) {
       const columns = [...(columnsOf(database, mainTable(kind)) ?? [])].map(quoted).join(", ");
-      database.prepare(`DELETE FROM ${table} WHERE rowid = ?`).run(rowid);
+      database.prepare(`DELETE FROM ${table} WHERE ${name} = ?`).run(rowid);
       database
         .prepare(
-          `INSERT INTO ${table} (rowid, ${columns}) SELECT llmspell_rowid, ${columns} FROM ${kept} WHERE llmspell_rowid = ?`,
+          `INSERT INTO ${table} (${name}, ${columns}) SELECT llmspell_rowid, ${columns} FROM ${kept} WHERE llmspell_rowid = ?`,
         )
         .run(rowid);
     },

@@ -21,7 +21,7 @@ import {
 } from "./row-store.js";
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
-import { kindCondition, mainTable, quoted } from "./table.js";
+import { kindCondition, mainTable, quoted, rowidOf } from "./table.js";
 
 /** How a record met what is there. */
 interface Meeting {
@@ -48,6 +48,8 @@ interface HiddenKeys {
 export class TableWriter {
   readonly kind: RecordKind;
   readonly table: string;
+  /** What the table's rowid is called. */
+  readonly rowid: string;
   readonly stored: StoredRecords;
   readonly counts = { inserted: 0, updated: 0, skipped: 0, dropped: 0 };
   /** Rows from before the run have rowids up to this one. */
@@ -78,12 +80,13 @@ export class TableWriter {
     this.kind = kind;
     this.table = mainTable(kind);
     const { database } = load;
+    this.rowid = rowidOf(database, this.table);
     const condition = kindCondition(kind);
     const where = condition === undefined ? "" : `WHERE ${condition}`;
     const rows = database.prepare(`SELECT 1 FROM ${quoted(this.table)} ${where} LIMIT 1`);
     this.empty = rows.get() === undefined;
     const last = database
-      .prepare(`SELECT max(rowid) FROM ${quoted(this.table)}`)
+      .prepare(`SELECT max(${this.rowid}) FROM ${quoted(this.table)}`)
       .safeIntegers()
       .pluck()
       .get() as bigint | null;
@@ -106,7 +109,9 @@ export class TableWriter {
     this.isMet = database.prepare(`SELECT written, key FROM ${this.met} WHERE r = ?`).raw();
     this.markMet = database.prepare(`INSERT INTO ${this.met} VALUES (?, ?, ?)`);
     this.tenantOf = database
-      .prepare(`SELECT ${this.tenantField < 0 ? "NULL" : "tenant_id"} FROM ${quoted(this.table)} WHERE rowid = ?`)
+      .prepare(
+        `SELECT ${this.tenantField < 0 ? "NULL" : "tenant_id"} FROM ${quoted(this.table)} WHERE ${this.rowid} = ?`,
+      )
       .pluck();
     this.group = {
       begin: database.prepare("SAVEPOINT llmspell_load"),

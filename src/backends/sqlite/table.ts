@@ -40,12 +40,47 @@ export function columnsOf(database: Database, table: string): ReadonlySet<string
   return rows.length === 0 ? undefined : new Set(rows.map(([name]) => name));
 }
 
+/** The names of SQLite's own rowid, of which a column hides the one that it is called. */
+export const ROWID_NAMES: readonly string[] = ["rowid", "_rowid_", "oid"];
+
+/**
+ * The name by which the table's own rowid is had: `rowid`, unless that is a column that holds something else. E_SCHEMA
+ * where columns have taken all names.
+ */
+export function rowidOf(database: Database, table: string): string {
+  const columns = database.prepare("SELECT lower(name), upper(type), pk FROM pragma_table_xinfo(?)").raw().all(table);
+  const hidden = new Set<string>();
+  const keys = (columns as [string, string, number | bigint][]).filter(([, , pk]) => Number(pk) > 0);
+  // Such a column is the rowid under its own name; a DESC one is not, and has an index.
+  const own =
+    keys.length === 1 && keys[0]?.[1] === "INTEGER" && !hasKeyIndex(database, table) ? keys[0]?.[0] : undefined;
+  for (const [name] of columns as [string][]) if (name !== own) hidden.add(name);
+  const free = ROWID_NAMES.find((name) => !hidden.has(name));
+  if (free !== undefined) return free;
+  throw new StorageError("E_SCHEMA", `the columns of ${table} hide its rowid under each of its names`, {
+    detail: `its columns ${ROWID_NAMES.join(", ")} are not the rowid`,
+    hint: `Rename one of them: ALTER TABLE ${table} RENAME COLUMN oid TO oid_.`,
+  });
+}
+
+function hasKeyIndex(database: Database, table: string): boolean {
+  return database.prepare("SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk'").raw().get(table) !== undefined;
+}
+
+/** Whether the table can hold a rowid (`rowid`, as column or not) only once. */
+export function hasUniqueRowids(database: Database, table: string): boolean {
+  const query = "SELECT 1 FROM pragma_table_xinfo(?) WHERE lower(name) = 'rowid'";
+  return rowidOf(database, table) === "rowid" || database.prepare(query).raw().get(table) === undefined;
+}
+
 /** E_SCHEMA for what has no rowids, by which rows are fetched and changed: a view, a table WITHOUT ROWID. */
 export function requireRowids(database: Database, table: string): void {
   const query = "SELECT type, wr FROM pragma_table_list(?) WHERE schema = 'main'";
   const row = database.prepare(query).raw().get(table) as [string, number | bigint] | undefined;
   if (row === undefined || (row[0] !== "view" && Number(row[1]) === 0)) return;
-  throw new StorageError("E_SCHEMA", `${table} is ${row[0] === "view" ? "a view" : "a table WITHOUT ROWID"}`);
+  throw new StorageError("E_SCHEMA", `${table} is ${row[0] === "view" ? "a view" : "a table WITHOUT ROWID"}`, {
+    hint: "llmspell makes it as an ordinary table: create that, copy the rows into it, and give it the name.",
+  });
 }
 
 /** The columns that the kind needs in its main table: `exact` those of our own migrations (companions). */

@@ -12,8 +12,8 @@ import { quoted, release } from "./table.js";
 const ROWS_PER_TURN = 512;
 
 export interface EmbeddingStage {
-  /** The embedding of a rowid, or null. */
-  get(rowid: bigint): Buffer | null;
+  /** The embedding of a rowid, or null; undefined where there are several. */
+  get(rowid: bigint): Buffer | null | undefined;
   close(): void;
 }
 
@@ -23,10 +23,11 @@ export async function stageEmbeddings(database: Database, table: string, signal:
   try {
     stage.pragma("journal_mode = OFF");
     stage.pragma("cache_size = -8192");
-    stage.exec("CREATE TABLE embeddings (rowid INTEGER PRIMARY KEY, embedding BLOB); BEGIN");
-    const insert = stage.prepare("INSERT INTO embeddings VALUES (?, ?)");
+    // Nothing but the rowid's own kind can be a row's: other values of a column that is called so lead nowhere.
+    stage.exec("CREATE TABLE embeddings (rowid INTEGER PRIMARY KEY, embedding BLOB, several INTEGER); BEGIN");
+    const insert = stage.prepare("INSERT INTO embeddings VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET several = 1");
     const rows = database
-      .prepare(`SELECT rowid, embedding FROM ${quoted(table)}`)
+      .prepare(`SELECT rowid, embedding FROM ${quoted(table)} WHERE typeof(rowid) = 'integer'`)
       .raw()
       .safeIntegers()
       .iterate();
@@ -43,9 +44,12 @@ export async function stageEmbeddings(database: Database, table: string, signal:
     stage.close();
     throw error;
   }
-  const select = stage.prepare("SELECT embedding FROM embeddings WHERE rowid = ?").pluck();
+  const select = stage.prepare("SELECT embedding, several FROM embeddings WHERE rowid = ?").raw();
   return {
-    get: (rowid) => (select.get(rowid) as Buffer | null | undefined) ?? null,
+    get(rowid) {
+      const [embedding = null, several] = (select.get(rowid) ?? []) as [(Buffer | null)?, number?];
+      return several === 1 ? undefined : embedding;
+    },
     close: () => stage.close(),
   };
 }
