@@ -40,6 +40,11 @@ export interface TransferOptions {
   /** Called for each record that cannot go on, and the run goes on without it. Without it the first one ends the run. */
   readonly onReject?: (rejection: Rejection) => void | Promise<void>;
   readonly onWarning?: (message: string) => void;
+  /**
+   * What the source holds and the run leaves out without being asked to (tables, columns and rows that llmspell does not
+   * have) is E_LEFT_OUT, and nothing is written. Default false: each is a warning, and in the result's `leftOut`.
+   */
+  readonly strict?: boolean;
   /** What a UUID field that holds free text becomes: an error (default), or a UUIDv5 of the text, the same everywhere. */
   readonly invalidUuid?: "error" | "derive";
   /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
@@ -118,6 +123,8 @@ export interface TransferResult {
   readonly bytes?: number;
   /** Lines for the user, e.g. how many reference counts were raised. */
   readonly notes: readonly string[];
+  /** What the source holds and the run left out without being asked to, a line each. */
+  readonly leftOut: readonly string[];
   readonly dryRun: boolean;
   readonly seconds: number;
 }
@@ -261,7 +268,7 @@ async function transfer(
   const paths = selectPaths(catalog, options.include, options.exclude);
   const selection: Selection = tenants === undefined || tenants.length === 0 ? { paths } : { paths, tenants };
   const started = performance.now();
-  const { header, report, read, rejected, cascaded } = await runPipeline({
+  const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
     ...options,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink,
@@ -293,6 +300,7 @@ async function transfer(
     totals,
     ...(report.bytes === undefined ? {} : { bytes: report.bytes }),
     notes: report.notes,
+    leftOut,
     dryRun,
     seconds: (performance.now() - started) / 1000,
   };

@@ -51,6 +51,12 @@ export const ERROR_CODES = {
   E_DOCUMENT_DUPLICATE: { exit: EXIT.document, meaning: "A section or a key stands twice." },
   E_DOCUMENT_MANIFEST: { exit: EXIT.document, meaning: "The document's manifest does not agree with its content." },
   E_DOCUMENT_COMPRESSION: { exit: EXIT.document, meaning: "The compressed input is damaged." },
+  // 4: a source as a whole
+  E_SOURCE_DAMAGED: {
+    exit: EXIT.document,
+    meaning: "A table of the source and an index of it do not have the same rows.",
+  },
+  E_LEFT_OUT: { exit: EXIT.document, meaning: "The source holds what the run would leave out (--strict)." },
   // 4: one record of a document or database does not have its type (rejectable)
   E_MISSING_FIELD: { exit: EXIT.document, meaning: "A record lacks a field that it must have." },
   E_FIELD_TYPE: { exit: EXIT.document, meaning: "A field's value is not of its type." },

@@ -33,6 +33,8 @@ export interface PipelineOptions {
   /** Called for each rejected record; throw (or reject) to stop the run. Default: stop at the first. */
   readonly onReject?: (rejection: Rejection) => void | Promise<void>;
   readonly onWarning?: (message: string) => void;
+  /** What a source leaves out without being asked to (RunContext.leftOut) ends the run: E_LEFT_OUT. Default false: warnings. */
+  readonly strict?: boolean;
   /** Tells which kinds are parents: their rejected keys are remembered. Default: llmspell's. */
   readonly catalog?: Catalog;
 }
@@ -46,6 +48,8 @@ export interface PipelineResult {
   readonly rejected: ReadonlyMap<string, number>;
   /** Records that went with others which a transform dropped, by path. */
   readonly cascaded: ReadonlyMap<string, number>;
+  /** What the source holds and the run did not take, a line each. */
+  readonly leftOut: readonly string[];
 }
 
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
@@ -55,6 +59,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const rejected = new Map<string, number>();
   const rejectedKeys = new Set<string>();
   const warned = new Set<string>();
+  const leftOut = new Set<string>();
   // A sink may reject a record of one batch while the source rejects one of the next: whoever is told hears one at a time.
   let lastRejection: Promise<void> = Promise.resolve();
   const tell = async (rejection: Rejection): Promise<void> => {
@@ -76,6 +81,13 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       warned.add(message);
       options.onWarning?.(message);
     },
+    leftOut(message) {
+      leftOut.add(message);
+      context.warn(message);
+    },
+  };
+  const requireComplete = (): void => {
+    if (options.strict === true && leftOut.size > 0) throw leftOutError([...leftOut]);
   };
   const ahead = lookingAhead(context, options.onReject !== undefined);
   let cascade: Cascade | undefined;
@@ -104,6 +116,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     let bytes = 0;
     for await (const batch of batches) {
       signal.throwIfAborted();
+      requireComplete();
       await sink.write(batch);
       records += batch.rows;
       bytes += batch.byteLength;
@@ -112,8 +125,9 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       onProgress?.({ path: batch.kind.path, records, pathRecords, bytes });
     }
     signal.throwIfAborted();
+    requireComplete();
     const cascaded = cascade?.removed ?? new Map<string, number>();
-    return { header, report: await sink.finish(), read: written, rejected, cascaded };
+    return { header, report: await sink.finish(), read: written, rejected, cascaded, leftOut: [...leftOut] };
   } catch (error) {
     throw signal.aborted ? interruption(signal) : toStorageError(error);
   } finally {
@@ -133,7 +147,20 @@ function lookingAhead(context: RunContext, goesOn: boolean): RunContext {
     },
     isRejected: () => false,
     warn: () => {},
+    leftOut: () => {},
   };
+}
+
+/** The first of these lines are named in the error; warnings name them all. */
+const NAMED_LINES = 3;
+
+/** E_LEFT_OUT for the lines of RunContext.leftOut. */
+export function leftOutError(lines: readonly string[]): StorageError {
+  const more = lines.length > NAMED_LINES ? `; and ${lines.length - NAMED_LINES} more` : "";
+  return new StorageError("E_LEFT_OUT", "the source holds what the run would leave out", {
+    detail: lines.slice(0, NAMED_LINES).join("; ") + more,
+    hint: "Without --strict (strict: false) the run goes on without it, and warns.",
+  });
 }
 
 function requireRereadable(source: Source): void {

@@ -4,14 +4,16 @@ import { exportStore, type KindResult } from "../api.js";
 import { catalog } from "../catalog/index.js";
 import { type Config, loadConfig } from "../config.js";
 import { type ErrorCode, EXIT, StorageError } from "../errors.js";
+import { leftOutError } from "../pipeline.js";
 import type { Rejection } from "../records/run-context.js";
 import type { Sink, SinkCounts } from "../sinks/sink.js";
 import type { StoreHeader } from "../sources/source.js";
 import { chooseStore, parseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
+import { reportError } from "./error-report.js";
 import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
 import { type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
-export type InfoFlags = CommonFlags & StoreFlags;
+export type InfoFlags = CommonFlags & StoreFlags & { readonly strict?: boolean };
 
 /** Gives the exit status. */
 export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: string): Promise<number> {
@@ -50,7 +52,9 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
   output.line(`Migrations: ${migrations.join(", ")}`);
   output.line(`Records: ${formatCount(result.totals.read)}`);
   for (const line of sectionLines(result.kinds, bytes)) output.line(line);
-  for (const line of obstacles.lines()) output.line(line);
+  for (const line of obstacles.lines(result.leftOut.length === 0)) output.line(line);
+  for (const line of leftOutLines(result.leftOut)) output.line(line);
+  const refused = flags.strict === true && result.leftOut.length > 0 ? leftOutError(result.leftOut) : undefined;
   output.result({
     store: storeName(location),
     ...Object.fromEntries(facts.map(({ name, value }) => [name, value])),
@@ -66,8 +70,12 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     rejected: result.totals.rejected,
     obstacles: obstacles.list(),
     warnings,
+    leftOut: result.leftOut,
+    ...(refused === undefined ? {} : { error: reportError(refused) }),
   });
-  return EXIT.done;
+  if (refused === undefined) return EXIT.done;
+  output.error(refused, true);
+  return refused.exitStatus;
 }
 
 interface Fact {
@@ -168,6 +176,11 @@ function sectionLines(kinds: readonly KindResult[], bytes: ReadonlyMap<string, n
   );
 }
 
+function leftOutLines(leftOut: readonly string[]): string[] {
+  if (leftOut.length === 0) return [];
+  return ["An export would leave out (or, with --strict, stop at):", ...leftOut.map((line) => `  ${line}`)];
+}
+
 interface Obstacle {
   readonly code: ErrorCode;
   readonly section: string;
@@ -193,8 +206,9 @@ class Obstacles {
     return [...this.found.values()];
   }
 
-  lines(): string[] {
-    if (this.found.size === 0) return ["An export would take every record."];
+  /** `complete`: nothing else would be left out. */
+  lines(complete: boolean): string[] {
+    if (this.found.size === 0) return complete ? ["An export would take every record."] : [];
     return [
       "An export would stop at these records (or leave them out, with --on-error skip):",
       ...this.list().map(({ code, section, field, firstKey, count }) => {

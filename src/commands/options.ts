@@ -44,8 +44,13 @@ export const documentOptions = (): Option[] => [
   choice("--vectors <FORM>", "embeddings as base64 (default), or as arrays of numbers", "base64", "json"),
 ];
 
-/** Of every command that reads a database. */
+/** Of every command that reads a database, `info` too. */
+export const strictOption = (): Option =>
+  new Option("--strict", "tables, columns and rows that would be left out are an error, not a warning");
+
+/** Of every command that moves records out of a database. */
 export const sourceOptions = (): Option[] => [
+  strictOption(),
   choice("--source-mode <MODE>", "how PostgreSQL is read: COPY where it can be had (auto)", "auto", "copy", "cursor"),
 ];
 

@@ -10,6 +10,7 @@ import {
   required,
   sourceOptions,
   storeOptions,
+  strictOption,
   transferOptions,
   transformOptions,
 } from "./options.js";
@@ -170,7 +171,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     description: "what a store holds, and what an export of it would meet: versions, counts, sizes, shapes",
     examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
     argument: ["[STORE]", "a database or a document; default: as --backend says"],
-    options: storeOptions(),
+    options: [...storeOptions(), strictOption()],
     run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
   });
 

@@ -44,6 +44,7 @@ export function resultObject(result: TransferResult): object {
     sections: Object.fromEntries(result.kinds.map(({ path, label, ...counts }) => [path, { label, ...counts }])),
     ...(result.bytes === undefined ? {} : { bytes: result.bytes }),
     notes: result.notes,
+    leftOut: result.leftOut,
     seconds: Math.round(result.seconds * 1000) / 1000,
   };
 }

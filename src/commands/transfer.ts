@@ -38,6 +38,7 @@ export interface TransferFlags extends CommonFlags {
   readonly onError?: "stop" | "skip";
   readonly rejects?: string;
   readonly invalidUuid?: "error" | "derive";
+  readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   /** Each of the four holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
@@ -104,6 +105,7 @@ export async function runTransfer(
       ...(flags.limit === undefined ? {} : { limit: flags.limit }),
       ...(flags.cascade === undefined ? {} : { cascade: flags.cascade }),
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
+      ...(flags.strict === undefined ? {} : { strict: flags.strict }),
       onStart: (_header, estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),
       onWarning(message) {

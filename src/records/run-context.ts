@@ -29,6 +29,12 @@ export interface RunContext {
   dropped?(batch: RecordBatch, row: number): void;
   /** One line for the user, on stderr; the same line is shown once. */
   warn(message: string): void;
+  /**
+   * A source tells of what the store holds and the run does not take though nobody asked to leave it out: tables, columns,
+   * rows that the catalog does not know. One line that names and counts them, before the first batch where it can. It is a
+   * warning, or, under `strict`, the run ends with E_LEFT_OUT at the next batch.
+   */
+  leftOut(message: string): void;
 }
 
 /** Which records a source gives. */

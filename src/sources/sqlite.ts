@@ -109,7 +109,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   function warnOfStrayEmbeddings(kind: RecordKind, context: RunContext): void {
     const strays = countStrayEmbeddings(opened(), kind);
     if (strays > 0 && kind.sqlite.layout === "vector")
-      context.warn(`${strays} embeddings in ${kind.sqlite.embeddingTable} have no metadata; they are no records`);
+      context.leftOut(`${strays} embeddings in ${kind.sqlite.embeddingTable} have no metadata; they are no records`);
   }
 
   return {
@@ -135,7 +135,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         for (const kind of kinds) yield* readKind(kind, selection, context, derived);
         if (selection.tenants === undefined && kinds.some(({ sqlite }) => sqlite.layout === "vector")) {
           const strays = countStrayMetadata(opened(), catalog.kinds);
-          if (strays > 0) context.warn(`${strays} rows of vector_metadata have a dimension that no section has`);
+          if (strays > 0) context.leftOut(`${strays} rows of vector_metadata have a dimension that no section has`);
         }
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);

@@ -21,6 +21,7 @@ const context: RunContext = {
     throw error;
   },
   isRejected: () => false,
+  leftOut: () => {},
   warn: () => {},
 };
 

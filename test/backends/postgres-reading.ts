@@ -52,6 +52,7 @@ export async function readPostgres(target: PostgresTarget, options: ReadingOptio
       rejected.push({ path: kind.path, error, record: Buffer.concat(chunks).toString("utf8") });
     },
     isRejected: () => false,
+    leftOut: () => {},
     warn: (message) => void warnings.push(message),
   };
   const selection: Selection = {

@@ -19,7 +19,7 @@ function contextOf(signal = new AbortController().signal): RunContext {
   const reject: RunContext["reject"] = async ({ error }) => {
     throw error;
   };
-  return { signal, reject, isRejected: () => false, warn: () => {} };
+  return { signal, reject, isRejected: () => false, warn: () => {}, leftOut: () => {} };
 }
 
 async function failureOf(work: Promise<unknown>): Promise<StorageError> {

@@ -18,6 +18,7 @@ function result(counts: Partial<TransferResult["totals"]>): TransferResult {
     ],
     totals,
     notes: ["a note"],
+    leftOut: [],
     dryRun: false,
     seconds: 1,
   };

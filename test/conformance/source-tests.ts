@@ -15,6 +15,7 @@ function createContext(): RunContext {
       throw error;
     },
     isRejected: () => false,
+    leftOut: () => {},
     warn: () => {},
   };
 }

@@ -30,6 +30,7 @@ export function collectingContext(skip: boolean): RunContext & { warnings: strin
       rejected.push({ path: kind.path, error, record: Buffer.concat(parts).toString("utf8") });
     },
     isRejected: () => false,
+    leftOut: () => {},
     warn(line) {
       if (!warnings.includes(line)) warnings.push(line);
     },

@@ -196,6 +196,7 @@ describe("a cascade", () => {
         signal: new AbortController().signal,
         reject: async () => {},
         isRejected: () => false,
+        leftOut: () => {},
         warn: () => {},
       };
       const read = (paths: ReadonlySet<string>) =>
