@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CopyDecoder, RecordDecoder, type TupleDecoder } from "../../src/backends/postgres/tuple-decoder.js";
+import { CopyDecoder, type TupleDecoder } from "../../src/backends/postgres/tuple-decoder.js";
 
 type Row = readonly (Buffer | null)[];
 
@@ -51,8 +51,8 @@ function rowAtHand({ bytes, starts, lengths }: TupleDecoder): Row {
 }
 
 /** Feeds the data in pieces that end at `cuts`; the pieces are wiped afterwards, as a socket's buffers may be. */
-function decode(data: Buffer, cuts: readonly number[], columns: number): Row[] {
-  const decoder = new CopyDecoder(columns);
+function decode(data: Buffer, cuts: readonly number[], columns: number, form: "copy" | "rows" = "copy"): Row[] {
+  const decoder = new CopyDecoder(columns, form);
   const rows: Row[] = [];
   let from = 0;
   for (const to of [...new Set([...cuts, data.length])].sort((a, b) => a - b)) {
@@ -108,18 +108,15 @@ describe("the decoder of a binary COPY", () => {
   });
 });
 
-describe("the decoder of record_send", () => {
-  it("gives each row", () => {
+describe("the decoder of rows of a FETCH", () => {
+  it("gives the rows, wherever the data is cut, and refuses a cut one at the end", () => {
     fc.assert(
-      fc.property(rowsOf(3), (rows) => {
-        const decoder = new RecordDecoder(3);
-        for (const row of rows) {
-          decoder.push(Buffer.concat([int32(3), ...row.flatMap((each) => [int32(25), ...field(each)])]));
-          expect(decoder.next()).toBe(true);
-          expect(comparable([rowAtHand(decoder)])).toEqual(comparable([row]));
-          expect(decoder.next()).toBe(false);
-        }
-        decoder.end();
+      fc.property(rowsOf(3), fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 30 }), (rows, places) => {
+        const data = Buffer.concat(rows.flatMap((row) => [int16(row.length), ...row.flatMap(field)]));
+        const cuts = places.map((place) => Math.floor(place * data.length));
+        expect(comparable(decode(data, cuts, 3, "rows"))).toEqual(comparable(rows));
+        if (data.length > 0)
+          expect(() => decode(data.subarray(0, -1), cuts, 3, "rows")).toThrow("stopped before its end");
       }),
       { numRuns: 50 },
     );

@@ -1,14 +1,15 @@
 /**
- * COPY TO STDOUT, read off the connection's own chunks: the messages' heads are squeezed out where the bytes lie, so that
- * nothing is copied into new memory. pg-copy-streams makes a buffer more per chunk, and the collector lags behind them.
+ * COPY TO STDOUT, and the rows of a FETCH, read off the connection's own chunks: the messages' heads are squeezed out where
+ * the bytes lie, so that nothing is copied into new memory, and a value is never a string, which V8 ends at 512 MiB.
+ * pg-copy-streams makes a buffer more per chunk, and the collector lags behind them.
  * Messages: https://www.postgresql.org/docs/current/protocol-message-formats.html
  */
 import type { Duplex } from "node:stream";
 import type { Connection, Submittable } from "pg";
 
-const COPY_DATA = 0x64;
-const COPY_DONE = 0x63;
 const ERROR_RESPONSE = 0x45;
+/** The messages that hold the data, and the one that follows them: CopyData and CopyDone, DataRow and CommandComplete. */
+const MESSAGES = { copy: { data: 0x64, done: 0x63 }, rows: { data: 0x44, done: 0x43 } } as const;
 const HEAD_BYTES = 5;
 
 type DataListener = (chunk: Buffer) => void;
@@ -27,7 +28,17 @@ export class CopyTo implements Submittable {
   /** A message's head that the chunk before cut. */
   private head = Buffer.alloc(0);
 
-  constructor(private readonly sql: string) {}
+  /** Rows that came, once the statement has ended. */
+  rows = 0;
+  private readonly messages: { readonly data: number; readonly done: number };
+
+  /** @param form "rows": a FETCH of a binary cursor, whose rows have the form of COPY's */
+  constructor(
+    private readonly sql: string,
+    form: keyof typeof MESSAGES = "copy",
+  ) {
+    this.messages = MESSAGES[form];
+  }
 
   submit(connection: Connection): void {
     this.connection = connection;
@@ -82,7 +93,7 @@ export class CopyTo implements Submittable {
       if (this.head.length > 0 || chunk.length - at < HEAD_BYTES) {
         const end = Math.min(chunk.length, at + missing);
         this.head = Buffer.concat([this.head, chunk.subarray(at, end)]);
-        if (isLast(this.head[0])) {
+        if (this.isLast(this.head[0])) {
           this.giveBack(Buffer.concat([this.head, chunk.subarray(end)]));
           return length;
         }
@@ -92,7 +103,7 @@ export class CopyTo implements Submittable {
         this.head = Buffer.alloc(0);
         continue;
       }
-      if (isLast(chunk[at])) {
+      if (this.isLast(chunk[at])) {
         this.giveBack(Buffer.from(chunk.subarray(at)));
         return length;
       }
@@ -103,8 +114,13 @@ export class CopyTo implements Submittable {
   }
 
   private begin(bytes: Buffer, at: number): void {
-    this.isData = bytes[at] === COPY_DATA;
+    this.isData = bytes[at] === this.messages.data;
     this.left = bytes.readUInt32BE(at + 1) - 4;
+  }
+
+  /** The data are complete, or will not come; every other message stands between them. */
+  private isLast(type: number | undefined): boolean {
+    return type === this.messages.done || type === ERROR_RESPONSE;
   }
 
   /** pg reads on: the end of the statement, or the error. */
@@ -123,14 +139,11 @@ export class CopyTo implements Submittable {
     this.failure = { error };
     this.wake();
   }
-  handleCommandComplete(): void {}
+  handleCommandComplete(message: { text: string }): void {
+    this.rows = Number(/\d+$/.exec(message.text)?.[0] ?? 0);
+  }
   handleReadyForQuery(): void {
     this.ended = true;
     this.wake();
   }
-}
-
-/** The data are complete, or will not come; every other message stands between them. */
-function isLast(type: number | undefined): boolean {
-  return type === COPY_DONE || type === ERROR_RESPONSE;
 }

@@ -1,17 +1,18 @@
 /** A statement's rows in binary form, streamed by COPY or by a cursor: both give the same bytes for every value. */
-import type pg from "pg";
-import QueryStream from "pg-query-stream";
 import type { PostgresConnection } from "./connection.js";
+import { CopyTo } from "./copy-to.js";
 import { fromPostgresError, postgresCause } from "./errors.js";
 import type { Select } from "./select.js";
-import { CopyDecoder, RecordDecoder, type TupleDecoder } from "./tuple-decoder.js";
+import { CopyDecoder, type TupleDecoder } from "./tuple-decoder.js";
 
-/** "copy": `COPY … TO STDOUT (FORMAT binary)`; "cursor": pg-query-stream over `record_send`. */
+/** "copy": `COPY … TO STDOUT (FORMAT binary)`; "cursor": FETCHes from a binary cursor. */
 export type RowMode = "copy" | "cursor";
 
 /** A cursor fetches as many rows as make about this many bytes. */
 const FETCH_BYTES = 1048576;
 const FETCH_ROWS = 500;
+/** One at a time is open. */
+const CURSOR = "llmspell_rows";
 
 /** Rows one after the other. `close` must be called; leaving a COPY before its end closes the connection. */
 export class RowReader {
@@ -66,48 +67,37 @@ export function openRows(
   mode: RowMode,
   { rowBytes }: RowSize,
 ): RowReader {
+  const text = `SELECT ${expressions.join(", ")} ${from}`;
   if (mode === "copy") {
-    const chunks = connection.copyTo(`COPY (SELECT ${expressions.join(", ")} ${from}) TO STDOUT (FORMAT binary)`);
+    const chunks = connection.copyTo(`COPY (${text}) TO STDOUT (FORMAT binary)`);
     if (chunks === undefined) throw new Error("an embedded database is read by a cursor");
     return new RowReader(new CopyDecoder(columns), chunks);
   }
-  const text = `SELECT record_send(ROW(${expressions.join(", ")})) ${from}`;
   const fetched = Math.max(1, Math.min(FETCH_ROWS, Math.floor(FETCH_BYTES / Math.max(1, rowBytes))));
-  return new RowReader(new RecordDecoder(columns), streamCursor(connection, text, fetched));
+  return new RowReader(new CopyDecoder(columns, "rows"), streamCursor(connection, text, fetched));
 }
 
-/** QueryStream waits for the server's answer when it is destroyed, which a broken connection never gives. */
-class CursorStream extends QueryStream {
-  constructor(
-    private readonly client: pg.Client,
-    text: string,
-    batchSize: number,
-  ) {
-    super(text, [], { batchSize, rowMode: "array" });
-  }
-
-  override _destroy(reason: Error, done: (error?: Error | null) => void): void {
-    let called = false;
-    const finish = (error?: Error | null): void => {
-      if (called) return;
-      called = true;
-      this.client.off("end", onEnd);
-      done(error ?? reason);
-    };
-    const onEnd = (): void => finish();
-    this.client.once("end", onEnd);
-    if (this.client.connection.stream.destroyed) finish();
-    else super._destroy(reason, finish);
-  }
-}
-
+/** The rows of a binary cursor. Leaving them early reads the rest of what was fetched, and closes the cursor. */
 async function* streamCursor(connection: PostgresConnection, text: string, batchSize: number): AsyncGenerator<Buffer> {
-  const { client } = connection;
-  const stream = client.query(new CursorStream(client, text, batchSize));
+  await connection.query(`DECLARE ${CURSOR} BINARY NO SCROLL CURSOR FOR ${text}`);
+  let failed = false;
   try {
-    for await (const row of stream) yield row[0] as Buffer;
-  } catch (error) {
-    throw fromPostgresError(error);
+    for (let ended = false; !ended; ) {
+      const fetch = connection.client.query(new CopyTo(`FETCH ${batchSize} FROM ${CURSOR}`, "rows"));
+      const chunks = fetch.chunks();
+      try {
+        for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value;
+      } catch (error) {
+        failed = true;
+        throw fromPostgresError(error);
+      } finally {
+        while (!failed && (await chunks.next()).done !== true);
+      }
+      ended = fetch.rows < batchSize;
+    }
+  } finally {
+    // After an error the transaction takes no statement, and a rollback closes the cursor.
+    if (!failed) await connection.query(`CLOSE ${CURSOR}`).catch(() => {});
   }
 }
 

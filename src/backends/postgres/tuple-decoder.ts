@@ -1,6 +1,6 @@
 /**
- * Rows in PostgreSQL's binary forms, as positions in the bytes that came: nothing is copied that need not be.
- * COPY: https://www.postgresql.org/docs/current/sql-copy.html ("Binary Format"); record_send: src/backend/utils/adt/rowtypes.c.
+ * Rows in PostgreSQL's binary form, as positions in the bytes that came: nothing is copied that need not be.
+ * COPY: https://www.postgresql.org/docs/current/sql-copy.html ("Binary Format"). A DataRow message has its tuples' form.
  */
 import { StorageError } from "../../errors.js";
 
@@ -30,7 +30,7 @@ function malformed(what: string): StorageError {
   return new StorageError("E_UNEXPECTED", `the server's data is malformed: ${what}`);
 }
 
-/** Decodes the output of `COPY … TO STDOUT (FORMAT binary)`, cut anywhere. */
+/** Decodes the output of `COPY … TO STDOUT (FORMAT binary)`, or the bodies of DataRow messages ("rows"), cut anywhere. */
 export class CopyDecoder implements TupleDecoder {
   bytes: Buffer = Buffer.alloc(0);
   readonly starts: Uint32Array;
@@ -39,10 +39,14 @@ export class CopyDecoder implements TupleDecoder {
   private stop = 0;
   /** Where rows are put together that came in several chunks. */
   private own = Buffer.alloc(0);
-  private headerRead = false;
+  private headerRead: boolean;
   private trailerRead = false;
 
-  constructor(private readonly columns: number) {
+  constructor(
+    private readonly columns: number,
+    private readonly form: "copy" | "rows" = "copy",
+  ) {
+    this.headerRead = form === "rows";
     this.starts = new Uint32Array(columns);
     this.lengths = new Int32Array(columns);
   }
@@ -100,7 +104,8 @@ export class CopyDecoder implements TupleDecoder {
   }
 
   end(): void {
-    if (!this.trailerRead) throw new StorageError("E_CONNECTION_LOST", "the server's data stopped before its end");
+    const isWhole = this.form === "rows" ? this.start === this.stop : this.trailerRead;
+    if (!isWhole) throw new StorageError("E_CONNECTION_LOST", "the server's data stopped before its end");
   }
 
   private readHeader(): boolean {
@@ -113,42 +118,4 @@ export class CopyDecoder implements TupleDecoder {
     this.headerRead = true;
     return true;
   }
-}
-
-/** Decodes the output of `record_send(ROW(…))`, one row per chunk. */
-export class RecordDecoder implements TupleDecoder {
-  bytes: Buffer = Buffer.alloc(0);
-  readonly starts: Uint32Array;
-  readonly lengths: Int32Array;
-  private pending = false;
-
-  constructor(private readonly columns: number) {
-    this.starts = new Uint32Array(columns);
-    this.lengths = new Int32Array(columns);
-  }
-
-  push(chunk: Buffer): void {
-    this.bytes = chunk;
-    this.pending = true;
-  }
-
-  next(): boolean {
-    if (!this.pending) return false;
-    this.pending = false;
-    const { bytes, starts, lengths, columns } = this;
-    const count = bytes.readInt32BE(0);
-    if (count !== columns) throw malformed(`a row of ${count} columns instead of ${columns}`);
-    let at = 4;
-    for (let column = 0; column < columns; column++) {
-      const length = bytes.readInt32BE(at + 4); // before it stands the column's type
-      at += 8;
-      starts[column] = at;
-      lengths[column] = length;
-      if (length > 0) at += length;
-    }
-    if (at !== bytes.length) throw malformed("a row has another length than its columns");
-    return true;
-  }
-
-  end(): void {}
 }
