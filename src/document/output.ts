@@ -21,20 +21,36 @@ export interface ByteOutput {
 
 type Stats = Awaited<ReturnType<typeof stat>>;
 
-/** The StorageError for a failed write. */
-export function writeError(error: unknown): StorageError {
-  if (error instanceof StorageError) return error;
+/** What a failed write means, whatever was written. */
+export function writeErrorCode(error: unknown): "E_DISK_FULL" | "E_CLOSED_PIPE" | "E_IO" {
   switch ((error as NodeJS.ErrnoException).code) {
     case "ENOSPC":
     case "EDQUOT":
-      return new StorageError("E_DISK_FULL", "Ran out of disk space writing export file", {}, error);
+      return "E_DISK_FULL";
     case "EPIPE":
     case "ERR_STREAM_DESTROYED":
     case "ERR_STREAM_PREMATURE_CLOSE":
     case "ERR_STREAM_WRITE_AFTER_END":
-      return new StorageError("E_CLOSED_PIPE", "the reader of the output went away", {}, error);
+    case "ERR_STREAM_ALREADY_FINISHED":
+      return "E_CLOSED_PIPE";
     default:
-      return new StorageError("E_IO", "writing the document failed", {}, error);
+      return "E_IO";
+  }
+}
+
+/** The StorageError for a failed write. */
+export function writeError(error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  switch (writeErrorCode(error)) {
+    case "E_DISK_FULL":
+      return new StorageError("E_DISK_FULL", "Ran out of disk space writing export file", {}, error);
+    case "E_CLOSED_PIPE":
+      return new StorageError("E_CLOSED_PIPE", "the reader of the output went away", {}, error);
+    case "E_IO": {
+      const tooLarge = (error as NodeJS.ErrnoException).code === "EFBIG";
+      const context = tooLarge ? { hint: "The file system, or `ulimit -f`, permits no larger file." } : {};
+      return new StorageError("E_IO", "writing the document failed", context, error);
+    }
   }
 }
 
@@ -232,8 +248,9 @@ export class StreamOutput implements ByteOutput {
 
   /** `action` calls back when it is done; a stream that closes before, or an abort, is an error. */
   private unlessClosed(action: (done: (error?: Error | null) => void) => void): Promise<void> {
-    if (this.failure !== undefined) return Promise.reject(writeError(this.failure));
     const { stream, signal } = this;
+    if (this.failure !== undefined) return Promise.reject(writeError(this.failure));
+    if (signal?.aborted) return Promise.reject(writeError(signal.reason));
     return new Promise<void>((resolved, rejected) => {
       const settle = (error?: unknown) => {
         stream.off("close", closed);
