@@ -1,5 +1,4 @@
 /** Where a document's bytes go: a file, written beside its name and renamed, or a stream. */
-import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
 import { type FileHandle, lstat, open, readlink, realpath, rename, rm, type stat } from "node:fs/promises";
@@ -8,6 +7,7 @@ import type { Writable } from "node:stream";
 import { StorageError } from "../errors.js";
 import { looksLikeDocument } from "./header.js";
 import { openFileInput } from "./input.js";
+import { createOwned, type OwnedFile } from "./owned-file.js";
 
 /** Takes a document's bytes in order. E_DISK_FULL, E_CLOSED_PIPE, E_IO. */
 export interface ByteOutput {
@@ -59,6 +59,10 @@ function openError(path: string, error: unknown): StorageError {
     case "ENOENT":
     case "ENOTDIR":
       return new StorageError("E_USAGE", `the folder of ${path} does not exist`, {}, error);
+    case "ENAMETOOLONG":
+      return new StorageError("E_USAGE", "the output's name is too long", { hint: "255 bytes are the most." }, error);
+    case "ELOOP":
+      return new StorageError("E_USAGE", `${path} is a symlink that leads nowhere`, {}, error);
     case "EACCES":
     case "EPERM":
     case "EROFS":
@@ -92,8 +96,7 @@ export async function openFileOutput(path: string, force: boolean): Promise<Byte
         hint: "Choose another name, or replace the file with --force.",
       });
     const final = await resolveLinks(path);
-    const temporary = join(dirname(final), `.${basename(final)}.${randomBytes(6).toString("hex")}.tmp`);
-    return new ReplacingOutput(await open(temporary, "wx", 0o600), temporary, final);
+    return new ReplacingOutput(await createOwned(final, "file", ".tmp"), final);
   } catch (error) {
     throw error instanceof StorageError ? error : openError(path, error);
   }
@@ -151,10 +154,13 @@ class ReplacingOutput implements ByteOutput {
   private syncError: unknown;
 
   constructor(
-    private readonly handle: FileHandle,
-    private readonly temporary: string,
+    private readonly temporary: OwnedFile,
     private readonly final: string,
   ) {}
+
+  private get handle(): FileHandle {
+    return this.temporary.handle;
+  }
 
   async write(bytes: Buffer): Promise<void> {
     await writeAll(this.handle, bytes);
@@ -177,9 +183,10 @@ class ReplacingOutput implements ByteOutput {
       await this.syncing;
       if (this.syncError !== undefined) throw this.syncError;
       await this.handle.sync();
-      await this.handle.close();
-      await rename(this.temporary, this.final);
+      // While it is locked: closed, it would be anybody's to remove.
+      await rename(this.temporary.path, this.final);
       this.state = "done";
+      await this.temporary.release();
       const folder = await open(dirname(this.final), "r");
       // Some file systems cannot sync a folder; the document is there all the same.
       await folder.sync().catch(() => undefined);
@@ -193,8 +200,8 @@ class ReplacingOutput implements ByteOutput {
     if (this.state === "done") return;
     this.state = "done";
     await this.syncing;
-    await this.handle.close().catch(() => undefined);
-    await rm(this.temporary, { force: true }).catch(() => undefined);
+    await this.temporary.release();
+    await rm(this.temporary.path, { force: true }).catch(() => undefined);
   }
 }
 

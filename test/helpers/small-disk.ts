@@ -42,3 +42,28 @@ export const canMount = probe !== undefined;
 probe?.[Symbol.dispose]();
 if (!canMount)
   process.stderr.write("\u001b[31mSKIPPED: full and read-only file systems (mounting one needs root)\u001b[0m\n");
+
+/** Mounts an empty exFAT, which has neither hard links nor modes; undefined where this machine does not permit it. */
+export function mountExfat(): SmallDisk | undefined {
+  const folder = mkdtempSync(join("/tmp", "llmspell-exfat-"));
+  const image = `${folder}.img`;
+  const mounted =
+    command("truncate", "-s", "64M", image) &&
+    command("/usr/sbin/mkfs.exfat", image) &&
+    // The loop device goes away with its mount.
+    command(
+      "sh",
+      "-c",
+      `loop=$(losetup -f --show ${image}) && /usr/sbin/mount.exfat-fuse $loop ${folder} && losetup -d $loop`,
+    );
+  const remove = (): void => {
+    command("umount", "-l", folder);
+    rmSync(folder, { recursive: true, force: true });
+    rmSync(image, { force: true });
+  };
+  if (!mounted) {
+    remove();
+    return undefined;
+  }
+  return { folder, fill: () => {}, readOnly: () => {}, [Symbol.dispose]: remove };
+}
