@@ -57,6 +57,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
 
   return {
     name: `sqlite:${options.path}`,
+    checksReferences: true,
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
       await migrateSqlite(working, { signal: context.signal });
