@@ -1,6 +1,5 @@
 /** The folders that paths begin at, on machines where one of them is missing. */
-import { mkdtempSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { homedir } from "node:os";
 import { isAbsolute, join, normalize, resolve } from "node:path";
 import { StorageError } from "./errors.js";
 
@@ -36,18 +35,4 @@ export function expandPath(path: string, directory: string | undefined = working
   throw new StorageError("E_USAGE", `${path} is a path from the working directory, which does not exist any more`, {
     hint: "Change to a folder that exists, or give whole paths.",
   });
-}
-
-/** A folder of this run's own for temporary files, for nobody else to read. E_IO. */
-export function makeTemporaryFolder(prefix: string): string {
-  try {
-    return mkdtempSync(join(tmpdir(), prefix));
-  } catch (error) {
-    throw new StorageError(
-      "E_IO",
-      "no temporary folder could be made",
-      { detail: `in ${tmpdir()}`, hint: "Set TMPDIR to a folder that can be written." },
-      error,
-    );
-  }
 }

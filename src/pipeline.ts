@@ -6,6 +6,8 @@ import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { type Cascade, planCascade } from "./transforms/cascade.js";
 import { Limit, type Read } from "./transforms/limit.js";
+import { RejectedKeys } from "./transforms/rejected-keys.js";
+import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js";
 import type { Transform } from "./transforms/transform.js";
 
 export interface Progress {
@@ -54,10 +56,11 @@ export interface PipelineResult {
 
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
 export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
-  const { source, sink, selection, transforms = [], onProgress, catalog = standardCatalog } = options;
+  const { source, sink, selection, onProgress, catalog = standardCatalog } = options;
   const signal = options.signal ?? new AbortController().signal;
   const rejected = new Map<string, number>();
-  const rejectedKeys = new Set<string>();
+  const rejectedKeys = new RejectedKeys(catalog.parents);
+  const aheadKeys = new RejectedKeys(catalog.parents);
   const warned = new Set<string>();
   const leftOut = new Set<string>();
   // A sink may reject a record of one batch while the source rejects one of the next: whoever is told hears one at a time.
@@ -67,7 +70,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     if (options.onReject === undefined) throw error;
     await options.onReject(rejection);
     rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
-    if (catalog.parents.has(kind.path)) rejectedKeys.add(`${kind.path}\n${error.context.key}`);
+    await rejectedKeys.add(kind.path, `${error.context.key}`);
   };
   const context: RunContext = {
     signal,
@@ -75,7 +78,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       lastRejection = lastRejection.then(() => tell(rejection));
       return lastRejection;
     },
-    isRejected: (path, key) => rejectedKeys.has(`${path}\n${key}`),
+    isRejected: (path, key) => rejectedKeys.has(path, key),
     warn(message) {
       if (warned.has(message)) return;
       warned.add(message);
@@ -89,7 +92,14 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const requireComplete = (): void => {
     if (options.strict === true && leftOut.size > 0) throw leftOutError([...leftOut]);
   };
-  const ahead = lookingAhead(context, options.onReject !== undefined);
+  const ahead = lookingAhead(context, options.onReject !== undefined, aheadKeys);
+  const orphans = {
+    catalog,
+    hasRejected: (path: string) => rejectedKeys.hasAny(path) || aheadKeys.hasAny(path),
+  };
+  const leavesOrphans = options.onReject !== undefined && sink.checksReferences !== true;
+  const given = options.transforms ?? [];
+  const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
   let cascade: Cascade | undefined;
   let limit: Limit | undefined;
   try {
@@ -111,6 +121,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     let batches = read(selection, context);
     if (cascade !== undefined) batches = cascade.apply(batches, context);
     else for (const transform of transforms) batches = transform.apply(batches, context);
+    if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
     let records = 0;
     let bytes = 0;
@@ -135,17 +146,20 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     await source.close();
     await cascade?.close();
     await limit?.close();
+    await rejectedKeys.close();
+    await aheadKeys.close();
   }
 }
 
 /** The context of a look ahead: what is to be said is said when the records come again. */
-function lookingAhead(context: RunContext, goesOn: boolean): RunContext {
+function lookingAhead(context: RunContext, goesOn: boolean, keys: RejectedKeys): RunContext {
   return {
     signal: context.signal,
-    async reject({ error }) {
+    async reject({ kind, error }) {
       if (!goesOn) throw error;
+      await keys.add(kind.path, `${error.context.key}`);
     },
-    isRejected: () => false,
+    isRejected: (path, key) => keys.has(path, key),
     warn: () => {},
     leftOut: () => {},
   };

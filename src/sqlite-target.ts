@@ -1,18 +1,20 @@
 /**
  * The SQLite target of an import: its schema is created or completed first (llmspell does so at its first connection).
  *
- * - A file that is not there yet is made beside its name and renamed when complete, so that a run that fails leaves none.
+ * - A file that is not there yet is made in a folder beside its name and gets it when complete: a run that fails leaves
+ *   none, and of two runs one is told that the other was first.
  * - A dry run changes nothing: where it would have to create or migrate, it works on a temporary copy.
  */
-import { randomBytes } from "node:crypto";
-import { existsSync, readlinkSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { existsSync, mkdtempSync, readlinkSync, realpathSync, rmSync, statSync } from "node:fs";
+import { type FileHandle, link, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
+import { writeErrorCode } from "./document/output.js";
+import { createOwned, type OwnedFile } from "./document/owned-file.js";
 import { StorageError } from "./errors.js";
-import { makeTemporaryFolder } from "./folders.js";
 import type { RunContext } from "./records/run-context.js";
-import { listSqliteMigrations, migrateSqlite } from "./schema/migrator.js";
+import { listSqliteMigrations, makeSqliteFolder, migrateSqlite, requireSqliteName } from "./schema/migrator.js";
 import type { Sink } from "./sinks/sink.js";
 import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
 import type { StoreHeader } from "./sources/source.js";
@@ -26,27 +28,36 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   let inner: Sink | undefined;
   /** Where the records go; other than `path` until the end where the file is new. */
   let working = path;
-  let temporaryFolder: string | undefined;
+  /** Of a dry run. */
+  let copies: string | undefined;
+  /** Of a new file, beside it. */
+  let folder: OwnedFile | undefined;
   let disk: EarlySync | undefined;
 
   const place = async (): Promise<string> => {
     if (existsSync(path)) {
       if (!dryRun || !needsMigration(path)) return path;
-      temporaryFolder = makeTemporaryFolder("llmspell-dry-run-");
-      const copy = join(temporaryFolder, "copy.db");
+      copies = dryRunFolder();
+      const copy = join(copies, "copy.db");
       await copyDatabase(path, copy);
       return copy;
     }
+    requireSqliteName(path);
     refuseLeftovers(path);
     if (dryRun) {
-      temporaryFolder = makeTemporaryFolder("llmspell-dry-run-");
-      return join(temporaryFolder, "new.db");
+      copies = dryRunFolder();
+      return join(copies, "new.db");
     }
-    return `${path}.${randomBytes(6).toString("hex")}.importing`;
+    makeSqliteFolder(path);
+    folder = await createOwned(path, "folder", ".importing").catch((error) => {
+      throw targetError(path, error);
+    });
+    return join(folder.path, "new.db");
   };
 
   return {
     name: `sqlite:${options.path}`,
+    checksReferences: true,
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
       await migrateSqlite(working, { signal: context.signal });
@@ -66,14 +77,10 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
       if (working === path || dryRun) return report;
       await inner.abort();
       await disk?.finish();
-      if (existsSync(path)) {
-        throw new StorageError("E_LOCKED", `another process created ${path} during the import`, {
-          hint: "Import again.",
-        });
-      }
       refuseLeftovers(path);
-      renameSync(working, path);
-      working = path;
+      await publish(working, path).catch((error) => {
+        throw targetError(path, error);
+      });
       await syncFolder(dirname(path));
       return report;
     },
@@ -81,9 +88,10 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
       await inner?.abort();
       await disk?.close();
       disk = undefined;
-      if (temporaryFolder !== undefined) rmSync(temporaryFolder, { recursive: true, force: true });
-      else if (working !== path)
-        for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(working + suffix, { force: true });
+      if (copies !== undefined) rmSync(copies, { recursive: true, force: true });
+      if (folder === undefined) return;
+      await folder.release();
+      await rm(folder.path, { recursive: true, force: true }).catch(() => undefined);
     },
   };
 }
@@ -99,6 +107,67 @@ function linkTarget(path: string): string {
     }
   }
   return at;
+}
+
+function dryRunFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
+  } catch (error) {
+    const full = writeErrorCode(error) === "E_DISK_FULL";
+    throw new StorageError(
+      full ? "E_DISK_FULL" : "E_IO",
+      `a dry run needs a temporary folder in ${tmpdir()}`,
+      { hint: "Set TMPDIR to a folder that can be written." },
+      error,
+    );
+  }
+}
+
+function targetError(path: string, error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "EACCES" || code === "EPERM" || code === "EROFS")
+    return new StorageError("E_READ_ONLY", `${path} cannot be written`, {}, error);
+  if (writeErrorCode(error) === "E_DISK_FULL")
+    return new StorageError("E_DISK_FULL", "no space is left for the database", {}, error);
+  return new StorageError("E_IO", `${path} cannot be made`, {}, error);
+}
+
+/** What link(2) says where there are no hard links: FAT, some network file systems. */
+const WITHOUT_LINKS: ReadonlySet<string | undefined> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
+/** Gives the new file its name, which nothing may have yet: rename(2) would replace another import's database. E_LOCKED. */
+export async function publish(working: string, path: string): Promise<void> {
+  try {
+    await link(working, path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") throw createdMeanwhile(path);
+    if (!WITHOUT_LINKS.has(code)) throw error;
+    await renameClaimed(working, path);
+  }
+}
+
+/**
+ * Imports come one after the other here, by a folder that one of them can make. (A claim of the name itself, an empty file,
+ * would be a database to others.)
+ */
+async function renameClaimed(working: string, path: string): Promise<void> {
+  const claim = join(dirname(working), "..", `.${basename(path).slice(0, 100)}.claim`);
+  await mkdir(claim).catch((error) => {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    throw createdMeanwhile(path, `If no import is under way, remove ${claim}.`);
+  });
+  try {
+    if (existsSync(path)) throw createdMeanwhile(path);
+    await rename(working, path);
+  } finally {
+    await rmdir(claim).catch(() => undefined);
+  }
+}
+
+function createdMeanwhile(path: string, hint = "Import again."): StorageError {
+  return new StorageError("E_LOCKED", `another process created ${path} during the import`, { hint });
 }
 
 /** SQLite would play a -wal or a -journal whose database is gone into the new one: records would be lost or altered. */

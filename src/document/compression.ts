@@ -1,6 +1,7 @@
 /** Compressing outputs. */
 import { promisify } from "node:util";
 import { constants, createZstdCompress, deflateRawSync, gzip } from "node:zlib";
+import type { StorageError } from "../errors.js";
 import { type ByteOutput, writeError } from "./output.js";
 
 export type Compression = "gzip" | "zstd" | "none";
@@ -112,29 +113,31 @@ class ZstdOutput implements ByteOutput {
     chunkSize: 262144,
     params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 },
   });
-  private failure: unknown;
+  private failure: StorageError | undefined;
+  /** Rejects the write under way: a stream that is destroyed forgets its callbacks. */
+  private onFailure: (error: StorageError) => void = () => {};
   private readonly pump: Promise<void>;
 
   constructor(private readonly output: ByteOutput) {
-    this.stream.on("error", (error) => {
-      this.failure ??= error;
-    });
+    this.stream.on("error", (error) => this.fail(error));
     this.pump = this.run();
   }
 
   async write(bytes: Buffer): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
     await new Promise<void>((done, failed) => {
+      this.onFailure = failed;
       this.stream.write(bytes, (error) => {
-        if (error) failed(writeError(this.failure ?? error));
+        if (error) this.fail(error);
         else done();
       });
     });
   }
 
   async finish(): Promise<void> {
-    this.stream.end();
+    if (this.failure === undefined) this.stream.end();
     await this.pump;
-    if (this.failure !== undefined) throw writeError(this.failure);
+    if (this.failure !== undefined) throw this.failure;
     await this.output.finish();
   }
 
@@ -143,12 +146,18 @@ class ZstdOutput implements ByteOutput {
     await this.output.abort();
   }
 
+  /** Hands on what is compressed. Never rejects. */
   private async run(): Promise<void> {
     try {
       for await (const chunk of this.stream) await this.output.write(chunk as Buffer);
     } catch (error) {
-      this.failure ??= error;
-      this.stream.destroy();
+      this.fail(error);
     }
+  }
+
+  private fail(error: unknown): void {
+    this.failure ??= writeError(error);
+    this.stream.destroy();
+    this.onFailure(this.failure);
   }
 }

@@ -1,5 +1,4 @@
 /** Where a document's bytes go: a file, written beside its name and renamed, or a stream. */
-import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
 import { type FileHandle, lstat, open, readlink, realpath, rename, rm, type stat } from "node:fs/promises";
@@ -8,6 +7,7 @@ import type { Writable } from "node:stream";
 import { StorageError } from "../errors.js";
 import { looksLikeDocument } from "./header.js";
 import { openFileInput } from "./input.js";
+import { createOwned, type OwnedFile } from "./owned-file.js";
 
 /** Takes a document's bytes in order. E_DISK_FULL, E_CLOSED_PIPE, E_IO. */
 export interface ByteOutput {
@@ -21,20 +21,36 @@ export interface ByteOutput {
 
 type Stats = Awaited<ReturnType<typeof stat>>;
 
-/** The StorageError for a failed write. */
-export function writeError(error: unknown): StorageError {
-  if (error instanceof StorageError) return error;
+/** What a failed write means, whatever was written. */
+export function writeErrorCode(error: unknown): "E_DISK_FULL" | "E_CLOSED_PIPE" | "E_IO" {
   switch ((error as NodeJS.ErrnoException).code) {
     case "ENOSPC":
     case "EDQUOT":
-      return new StorageError("E_DISK_FULL", "Ran out of disk space writing export file", {}, error);
+      return "E_DISK_FULL";
     case "EPIPE":
     case "ERR_STREAM_DESTROYED":
     case "ERR_STREAM_PREMATURE_CLOSE":
     case "ERR_STREAM_WRITE_AFTER_END":
-      return new StorageError("E_CLOSED_PIPE", "the reader of the output went away", {}, error);
+    case "ERR_STREAM_ALREADY_FINISHED":
+      return "E_CLOSED_PIPE";
     default:
-      return new StorageError("E_IO", "writing the document failed", {}, error);
+      return "E_IO";
+  }
+}
+
+/** The StorageError for a failed write. */
+export function writeError(error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  switch (writeErrorCode(error)) {
+    case "E_DISK_FULL":
+      return new StorageError("E_DISK_FULL", "Ran out of disk space writing export file", {}, error);
+    case "E_CLOSED_PIPE":
+      return new StorageError("E_CLOSED_PIPE", "the reader of the output went away", {}, error);
+    case "E_IO": {
+      const tooLarge = (error as NodeJS.ErrnoException).code === "EFBIG";
+      const context = tooLarge ? { hint: "The file system, or `ulimit -f`, permits no larger file." } : {};
+      return new StorageError("E_IO", "writing the document failed", context, error);
+    }
   }
 }
 
@@ -43,6 +59,10 @@ function openError(path: string, error: unknown): StorageError {
     case "ENOENT":
     case "ENOTDIR":
       return new StorageError("E_USAGE", `the folder of ${path} does not exist`, {}, error);
+    case "ENAMETOOLONG":
+      return new StorageError("E_USAGE", "the output's name is too long", { hint: "255 bytes are the most." }, error);
+    case "ELOOP":
+      return new StorageError("E_USAGE", `${path} is a symlink that leads nowhere`, {}, error);
     case "EACCES":
     case "EPERM":
     case "EROFS":
@@ -76,8 +96,7 @@ export async function openFileOutput(path: string, force: boolean): Promise<Byte
         hint: "Choose another name, or replace the file with --force.",
       });
     const final = await resolveLinks(path);
-    const temporary = join(dirname(final), `.${basename(final)}.${randomBytes(6).toString("hex")}.tmp`);
-    return new ReplacingOutput(await open(temporary, "wx", 0o600), temporary, final);
+    return new ReplacingOutput(await createOwned(final, "file", ".tmp"), final);
   } catch (error) {
     throw error instanceof StorageError ? error : openError(path, error);
   }
@@ -135,10 +154,13 @@ class ReplacingOutput implements ByteOutput {
   private syncError: unknown;
 
   constructor(
-    private readonly handle: FileHandle,
-    private readonly temporary: string,
+    private readonly temporary: OwnedFile,
     private readonly final: string,
   ) {}
+
+  private get handle(): FileHandle {
+    return this.temporary.handle;
+  }
 
   async write(bytes: Buffer): Promise<void> {
     await writeAll(this.handle, bytes);
@@ -161,9 +183,10 @@ class ReplacingOutput implements ByteOutput {
       await this.syncing;
       if (this.syncError !== undefined) throw this.syncError;
       await this.handle.sync();
-      await this.handle.close();
-      await rename(this.temporary, this.final);
+      // While it is locked: closed, it would be anybody's to remove.
+      await rename(this.temporary.path, this.final);
       this.state = "done";
+      await this.temporary.release();
       const folder = await open(dirname(this.final), "r");
       // Some file systems cannot sync a folder; the document is there all the same.
       await folder.sync().catch(() => undefined);
@@ -177,8 +200,8 @@ class ReplacingOutput implements ByteOutput {
     if (this.state === "done") return;
     this.state = "done";
     await this.syncing;
-    await this.handle.close().catch(() => undefined);
-    await rm(this.temporary, { force: true }).catch(() => undefined);
+    await this.temporary.release();
+    await rm(this.temporary.path, { force: true }).catch(() => undefined);
   }
 }
 
@@ -232,8 +255,9 @@ export class StreamOutput implements ByteOutput {
 
   /** `action` calls back when it is done; a stream that closes before, or an abort, is an error. */
   private unlessClosed(action: (done: (error?: Error | null) => void) => void): Promise<void> {
-    if (this.failure !== undefined) return Promise.reject(writeError(this.failure));
     const { stream, signal } = this;
+    if (this.failure !== undefined) return Promise.reject(writeError(this.failure));
+    if (signal?.aborted) return Promise.reject(writeError(signal.reason));
     return new Promise<void>((resolved, rejected) => {
       const settle = (error?: unknown) => {
         stream.off("close", closed);

@@ -1,10 +1,11 @@
 /** How a record is named in messages and rejects: its key fields as text. */
+import { hash } from "node:crypto";
 import { type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
 import { codecs } from "../codecs/index.js";
 import type { RecordBatch } from "./record-batch.js";
 
-/** Longer key values are cut here, so that a message stays one line. */
+/** Longer key values are cut here, so that a message stays one line; a digest of the whole tells them apart. */
 const KEY_CHARACTERS = 200;
 
 function valueText(field: Field, value: Buffer): string {
@@ -15,7 +16,8 @@ function valueText(field: Field, value: Buffer): string {
 }
 
 function shortened(text: string): string {
-  return text.length > KEY_CHARACTERS ? `${text.slice(0, KEY_CHARACTERS)}…` : text;
+  if (text.length <= KEY_CHARACTERS) return text;
+  return `${text.slice(0, KEY_CHARACTERS)}… (SHA-256 ${hash("sha256", text).slice(0, 16)})`;
 }
 
 /**

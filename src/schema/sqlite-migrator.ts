@@ -1,6 +1,6 @@
 /** Migrations of SQLite: one transaction, one at a time. */
 import { existsSync, mkdirSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fromSqliteError, sqliteCode } from "../backends/sqlite/errors.js";
 import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
@@ -61,7 +61,10 @@ export function listSqliteMigrations(database: Database): MigrationState[] {
  * @throws {StorageError} E_READ_ONLY, E_PERMISSION, E_NOT_A_DATABASE, E_LOCKED, E_DISK_FULL, E_SCHEMA
  */
 export async function migrateSqlite(path: string, options: MigrateSqliteOptions = {}): Promise<MigrationReport> {
-  if (!existsSync(path)) makeFolder(dirname(resolve(path)), path);
+  if (!existsSync(path)) {
+    requireSqliteName(path);
+    makeSqliteFolder(path);
+  }
   let database: Database | undefined;
   try {
     database = openSqliteForWriting(path, { create: true });
@@ -73,9 +76,23 @@ export async function migrateSqlite(path: string, options: MigrateSqliteOptions 
   }
 }
 
-function makeFolder(folder: string, path: string): void {
+/** What SQLite puts behind a database's name, at most: -journal. */
+const SUFFIX_BYTES = 8;
+const NAME_BYTES = 255;
+
+/** E_USAGE for a new database whose name leaves no room for what SQLite puts behind it. */
+export function requireSqliteName(path: string): void {
+  const most = NAME_BYTES - SUFFIX_BYTES;
+  if (Buffer.byteLength(basename(path)) <= most) return;
+  throw new StorageError("E_USAGE", "the database's name is too long", {
+    hint: `${most} bytes are the most: SQLite makes files whose names are longer by ${SUFFIX_BYTES}.`,
+  });
+}
+
+/** The folder of a new database, where it is missing. E_READ_ONLY, E_IO. */
+export function makeSqliteFolder(path: string): void {
   try {
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(dirname(resolve(path)), { recursive: true });
   } catch (error) {
     const readOnly = ["EACCES", "EPERM", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "");
     throw new StorageError(readOnly ? "E_READ_ONLY" : "E_IO", `${path}: its folder cannot be made`, {}, error);

@@ -55,6 +55,7 @@ interface Open {
 
 class PostgresSink implements Sink {
   readonly name: string;
+  readonly checksReferences = true;
   private readonly catalog: Catalog;
   private readonly onConflict: ConflictPolicy;
   private connection: PostgresConnection | undefined;

@@ -27,6 +27,8 @@ export interface Sink {
   readonly name: string;
   /** Takes kinds in the catalog's order only, each at one go (a document). */
   readonly inCatalogOrder?: boolean;
+  /** It finds records whose parents are missing itself; else children of rejected records are rejected before they come. */
+  readonly checksReferences?: boolean;
   /** Connects, checks the schema, begins the transaction. */
   open(header: StoreHeader, context: RunContext): Promise<void>;
   /** Takes one batch; the caller waits (back-pressure). Kinds may come in any order and interleaved, unless the sink is a document. */

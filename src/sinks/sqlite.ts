@@ -65,6 +65,7 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
 
   return {
     name: `sqlite:${options.path}`,
+    checksReferences: true,
     open: (_header, context) =>
       coded(async () => {
         database = openSqliteForWriting(options.path, { unsafe: options.ownFile === true });

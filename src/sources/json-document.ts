@@ -50,6 +50,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     const stream = "path" in from ? openFifoForReading(from.path) : from.stream;
     // A read that waits for a stream ends with the run.
     const abort = () => stream.destroy(new StorageError("E_INTERRUPTED", "the run was interrupted"));
+    if (signal.aborted) abort();
     signal.addEventListener("abort", abort, { once: true });
     closers.push(async () => signal.removeEventListener("abort", abort));
     return closing(await openStreamInput(stream));

@@ -174,9 +174,7 @@ export class KeySet {
     try {
       if (this.spool !== undefined) await rest.moveToFile();
       let kept = Buffer.alloc(0);
-      const pages = this.spool === undefined ? 1 : this.index.length / WIDTH;
-      for (let number = 0; number < pages; number++) {
-        const page = this.spool === undefined ? this.index : this.readPage(this.spool, number);
+      for (const page of this.pages()) {
         let length = 0;
         if (page.length > kept.length) kept = Buffer.allocUnsafeSlow(page.length);
         for (let at = 0; at < page.length; at += WIDTH) {
@@ -190,6 +188,24 @@ export class KeySet {
       await rest.close();
       throw error;
     }
+  }
+
+  /** Adds all keys to the collector. E_DISK_FULL, E_IO. */
+  async addTo(collector: KeyCollector): Promise<void> {
+    for (const page of this.pages()) {
+      for (let at = 0; at < page.length; at += WIDTH) {
+        collector.add(page.subarray(at, at + WIDTH));
+        if (at % (KEYS_IN_MEMORY * WIDTH) === 0) await collector.settle();
+      }
+      await collector.settle();
+    }
+  }
+
+  /** All keys in their order; each page is valid until the next. */
+  private *pages(): Generator<Buffer> {
+    const { spool } = this;
+    if (spool === undefined) yield this.index;
+    else for (let number = 0; number < this.index.length / WIDTH; number++) yield this.readPage(spool, number);
   }
 
   async close(): Promise<void> {

@@ -84,7 +84,7 @@ describe("a TMPDIR that is not there", () => {
     const words = ["--database", workspace.path("new.db"), "--input", workspace.path("a.json"), "--dry-run"];
     const outcome = await workspace.run(["storage", "import", ...words], { env: { TMPDIR: "/nonexistent" } });
     expect(outcome.status).toBe(1);
-    expect(outcome.stderr).toContain("no temporary folder could be made [E_IO]");
+    expect(outcome.stderr).toContain("a dry run needs a temporary folder in /nonexistent [E_IO]");
     expect(outcome.stderr).toContain("Hint: Set TMPDIR to a folder that can be written.");
   });
 });

@@ -1,15 +1,5 @@
 /** A full disk, a read-only target: a coded error, the right exit status, and nothing changed or left behind. */
-import { spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  statfsSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
@@ -17,44 +7,7 @@ import { postgresDigest, sqliteDigest, withClient } from "../helpers/content-dig
 import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
-
-function command(...words: string[]): boolean {
-  return spawnSync(words[0] as string, words.slice(1), { stdio: "ignore", timeout: 20_000 }).status === 0;
-}
-
-interface SmallDisk extends Disposable {
-  readonly folder: string;
-  /** Writes a file that leaves only so many KiB. */
-  fill(kibibytesLeft: number): void;
-  readOnly(): void;
-}
-
-/** Mounts a small file system; undefined where this machine does not permit it (no root, a container without the right). */
-function mountSmall(megabytes: number): SmallDisk | undefined {
-  const folder = mkdtempSync(join("/tmp", "llmspell-small-"));
-  if (!command("mount", "-t", "tmpfs", "-o", `size=${megabytes}m,mode=0755`, "tmpfs", folder)) {
-    rmSync(folder, { recursive: true, force: true });
-    return undefined;
-  }
-  return {
-    folder,
-    fill: (kibibytesLeft) => {
-      const { bavail, bsize } = statfsSync(folder);
-      writeFileSync(join(folder, "ballast"), Buffer.alloc(Math.max(0, bavail * bsize - kibibytesLeft * 1024)));
-    },
-    readOnly: () => void command("mount", "-o", "remount,ro", folder),
-    [Symbol.dispose]: () => {
-      command("umount", "-l", folder);
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
-}
-
-const probe = mountSmall(1);
-const canMount = probe !== undefined;
-probe?.[Symbol.dispose]();
-if (!canMount)
-  process.stderr.write("\u001b[31mSKIPPED: full and read-only file systems (mounting one needs root)\u001b[0m\n");
+import { canMount, command, mountSmall, type SmallDisk } from "../helpers/small-disk.js";
 
 describe("disks", () => {
   let workspace: Workspace;

@@ -3,10 +3,21 @@ import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Programs that tests run beside the tool, as users do; each is also the name of its Debian package. */
-export const systemTools = ["jq", "gzip", "zstd", "sqlite3", "time"] as const;
+/** Programs that tests run beside the tool, as users do, by the names of their Debian packages. */
+const PROGRAMS = {
+  jq: "jq",
+  gzip: "gzip",
+  zstd: "zstd",
+  sqlite3: "sqlite3",
+  time: "time",
+  // A file system without hard links and modes.
+  "exfat-fuse": "mount.exfat-fuse",
+  exfatprogs: "mkfs.exfat",
+} as const;
 
-export type SystemTool = (typeof systemTools)[number];
+export type SystemTool = keyof typeof PROGRAMS;
+
+export const systemTools = Object.keys(PROGRAMS) as SystemTool[];
 
 /**
  * Runs one of the project's install scripts, which install Debian packages.
@@ -28,8 +39,8 @@ export function runInstallScript(name: string, ...args: string[]): void {
 }
 
 function findMissingTools(): SystemTool[] {
-  const folders = (process.env["PATH"] ?? "").split(delimiter);
-  return systemTools.filter((tool) => !folders.some((folder) => existsSync(join(folder, tool))));
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
+  return systemTools.filter((tool) => !folders.some((folder) => existsSync(join(folder, PROGRAMS[tool]))));
 }
 
 /** Installs the missing tools where this is root on a Debian-like machine; returns those that are missing all the same. */

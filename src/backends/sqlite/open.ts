@@ -1,5 +1,15 @@
 /** Opening SQLite files: for reading without a trace, for writing with the settings of a bulk load. */
-import { accessSync, closeSync, constants, existsSync, openSync, readSync, realpathSync, statSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  openSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { dirname, resolve } from "node:path";
 import Database from "better-sqlite3";
 import * as sqliteVec from "sqlite-vec";
@@ -112,6 +122,7 @@ export function openSqliteForWriting(
     throw new StorageError("E_READ_ONLY", `${path} cannot be written`);
   let database: Database.Database | undefined;
   try {
+    if (options.create && !existsSync(real)) createPrivate(real);
     database = new Database(real, { fileMustExist: options.create !== true, timeout: BUSY_TIMEOUT });
     configure(database);
     database.pragma("foreign_keys = OFF");
@@ -123,6 +134,24 @@ export function openSqliteForWriting(
   } catch (error) {
     database?.close();
     throw located(fromSqliteError(error), path);
+  }
+}
+
+/** An empty database that only its owner can read, whatever the umask is; SQLite gives its -wal and -shm the same mode. */
+function createPrivate(path: string): void {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, "wx", 0o600);
+  } catch {
+    // Another process was first, or SQLite will say what is wrong.
+    return;
+  }
+  try {
+    fchmodSync(descriptor, 0o600);
+  } catch {
+    // A file system without modes.
+  } finally {
+    closeSync(descriptor);
   }
 }
 
