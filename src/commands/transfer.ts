@@ -45,6 +45,7 @@ export interface TransferFlags extends CommonFlags {
   readonly mask?: readonly TransformSpec[];
   readonly plugin?: readonly TransformSpec[];
   readonly pluginTimeout?: number;
+  readonly jqTimeout?: number;
 }
 
 export interface TransferRun {
@@ -70,6 +71,7 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
   return createTransforms([...fromFile, ...given], {
     vectors,
     pluginTimeoutSeconds: flags.pluginTimeout ?? configured?.pluginTimeoutSeconds,
+    jqTimeoutSeconds: flags.jqTimeout ?? configured?.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
 }
