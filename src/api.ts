@@ -24,6 +24,8 @@ export interface TransferOptions {
   readonly transforms?: readonly (Transform | TransformSpec)[];
   /** How long a plugin may take for one record or batch. Seconds; default 30. */
   readonly pluginTimeoutSeconds?: number;
+  /** How long a jq expression may take for one record. Seconds; default 30. */
+  readonly jqTimeoutSeconds?: number;
   /**
    * Default true: artifacts go with a session that a transform drops, and content that nothing refers to any more with its
    * artifacts; they are counted. false leaves them, and orphans are E_ORPHAN at an import.

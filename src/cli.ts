@@ -4,9 +4,13 @@ import { setFlagsFromString } from "node:v8";
 import { settleAllocator } from "./allocator.js";
 import { EXIT, StorageError, toStorageError } from "./errors.js";
 import { commandWords, foreignCommand, handOver } from "./handover.js";
+import { runningPlugins } from "./transforms/plugin/process-guard.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */
 const NEEDED_NODE = [22, 15] as const;
+
+/** How long a run may take to roll back after an error that nobody handled. */
+const END_MILLISECONDS = 10000;
 
 async function main(): Promise<number> {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
@@ -53,19 +57,38 @@ async function main(): Promise<number> {
   for (const name of ["SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => interrupt(name, new StorageError("E_TERMINATED", "terminated")));
   }
-  let outputError: StorageError | undefined;
   const { commonFlagsOf, reportFailure, runCommandLine } = await import("./commands/program.js");
+  /** Came when the command may have been done. */
+  let lateError: StorageError | undefined;
+  const onUncaught = (error: unknown): void => {
+    const failure = uncaughtError(error);
+    lateError ??= failure;
+    controller.abort(failure);
+    // Whatever waits for what will not come now does not keep the process.
+    setTimeout(() => reportFailure(failure, argv).finally(() => process.exit(failure.exitStatus)), END_MILLISECONDS);
+  };
+  process.on("uncaughtException", onUncaught);
+  process.on("unhandledRejection", onUncaught);
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    outputError ??= stdoutError(error, commonFlagsOf(argv).output === "-");
-    controller.abort(outputError);
+    lateError ??= stdoutError(error, commonFlagsOf(argv).output === "-");
+    controller.abort(lateError);
   });
   process.stderr.on("error", () => {});
   const status = await runCommandLine(argv, controller.signal);
   await Promise.all([written(process.stdout), written(process.stderr)]);
   // A result that nobody got is no success; an error was reported already.
-  if (status !== EXIT.done || outputError === undefined) return status;
-  await reportFailure(outputError, argv);
-  return outputError.exitStatus;
+  if (status !== EXIT.done || lateError === undefined) return status;
+  await reportFailure(lateError, argv);
+  return lateError.exitStatus;
+}
+
+/** An error that nobody handles: a plugin's, when one runs. */
+function uncaughtError(error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  const plugins = runningPlugins();
+  if (plugins.length === 0) return toStorageError(error);
+  const message = error instanceof Error ? error.message : String(error);
+  return new StorageError("E_PLUGIN", `the plugin ${plugins.join(" or ")} left an error behind: ${message}`, {}, error);
 }
 
 function stdoutError(error: NodeJS.ErrnoException, holdsDocument: boolean): StorageError {

@@ -15,6 +15,7 @@ export interface ConfiguredTransforms {
   readonly steps: readonly TransformSpec[];
   readonly vectors?: "base64" | "json" | undefined;
   readonly pluginTimeoutSeconds?: number | undefined;
+  readonly jqTimeoutSeconds?: number | undefined;
 }
 
 /** The table's schema. `z`: zod, which is loaded only where there is a file. */
@@ -39,6 +40,7 @@ export function transformsSchema(z: typeof zod.z) {
     vectors: z.enum(["base64", "json"]).optional(),
     // A timer's range in milliseconds is 2^31 - 1.
     plugin_timeout_seconds: z.number().positive().max(2_147_483).optional(),
+    jq_timeout_seconds: z.number().positive().max(2_147_483).optional(),
   });
 }
 
@@ -61,14 +63,22 @@ type Step = NonNullable<TransformsTable["steps"]>[number];
 
 /** E_CONFIG for steps that do not say which commands they are for, and for a step that is not understood. */
 export function readTransforms(file: string, table: TransformsTable): ConfiguredTransforms {
-  const { on, steps = [], vectors, plugin_timeout_seconds: pluginTimeoutSeconds } = table;
+  const { on, steps = [], vectors } = table;
+  const { plugin_timeout_seconds: pluginTimeoutSeconds, jq_timeout_seconds: jqTimeoutSeconds } = table;
   if (on === undefined && steps.length > 0) {
     throw new StorageError("E_CONFIG", `${file} is not valid`, {
       detail: "transforms.on: says which commands the steps are for, and is missing",
       hint: 'For instance: on = ["export"].',
     });
   }
-  return { file, on: on ?? [], steps: steps.map((one, at) => specOf(file, one, at)), vectors, pluginTimeoutSeconds };
+  return {
+    file,
+    on: on ?? [],
+    steps: steps.map((one, at) => specOf(file, one, at)),
+    vectors,
+    pluginTimeoutSeconds,
+    jqTimeoutSeconds,
+  };
 }
 
 function specOf(file: string, one: Step, at: number): TransformSpec {

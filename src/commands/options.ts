@@ -86,6 +86,9 @@ export const transformOptions = (): Option[] => {
     step("--jq <EXPR>", "rewrite records with a jq expression", (expression) => ({ type: "jq", expression })),
     step("--mask <RULE>", "SECTION.PATH=redact|null|hash[:KEYENV]|email", (rule) => ({ type: "mask", rule })),
     step("--plugin <MODULE>", "a module of yours; with options: MODULE:JSON", parsePlugin),
+    new Option("--jq-timeout <SECONDS>", "how long an expression may take for a record (default: 30)").argParser(
+      seconds,
+    ),
     new Option("--plugin-timeout <SECONDS>", "how long a plugin may take for a record (default: 30)").argParser(
       seconds,
     ),

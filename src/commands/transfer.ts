@@ -49,6 +49,7 @@ export interface TransferFlags extends CommonFlags {
   readonly mask?: readonly TransformSpec[];
   readonly plugin?: readonly TransformSpec[];
   readonly pluginTimeout?: number;
+  readonly jqTimeout?: number;
 }
 
 /** A store that the configuration resolved. */
@@ -98,6 +99,7 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
   return createTransforms([...fromFile, ...given], {
     vectors,
     pluginTimeoutSeconds: flags.pluginTimeout ?? configured?.pluginTimeoutSeconds,
+    jqTimeoutSeconds: flags.jqTimeout ?? configured?.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
 }

@@ -27,6 +27,8 @@ export interface TransformSettings {
   readonly vectors?: "base64" | "json" | undefined;
   /** Seconds that a plugin may take for one record or batch. Default 30. */
   readonly pluginTimeoutSeconds?: number | undefined;
+  /** Seconds that an expression may take for one record. Default 30. */
+  readonly jqTimeoutSeconds?: number | undefined;
   /** Where masks find their keys. Default: process.env. */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   /** Default: the working directory. */
@@ -36,6 +38,7 @@ export interface TransformSettings {
 }
 
 export const DEFAULT_PLUGIN_TIMEOUT_SECONDS = 30;
+export const DEFAULT_JQ_TIMEOUT_SECONDS = 30;
 
 /**
  * The transforms of a list, in its order; those of the list that are transforms already stay as they are. Whatever is wrong
@@ -59,8 +62,8 @@ async function createTransform(spec: TransformSpec, settings: TransformSettings)
     }
     case "jq": {
       const { createJqTransform } = await import("./jq/index.js");
-      const { vectors = "base64", onInfo } = settings;
-      return createJqTransform(spec.expression, { catalog, vectors, onInfo });
+      const { vectors = "base64", onInfo, jqTimeoutSeconds: timeoutSeconds = DEFAULT_JQ_TIMEOUT_SECONDS } = settings;
+      return createJqTransform(spec.expression, { catalog, vectors, onInfo, timeoutSeconds });
     }
     case "mask": {
       const { createMask } = await import("./mask/index.js");

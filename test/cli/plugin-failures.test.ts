@@ -1,5 +1,6 @@
 /** What becomes of plugins that cannot be loaded, fail, give nonsense, or never come to an end. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { PluginRecord } from "../../src/index.js";
 import { createWorkspace, type Outcome } from "../helpers/llmspell.js";
@@ -156,6 +157,81 @@ describe("a plugin's mistakes", () => {
   });
 });
 
+describe("a plugin that turns on the process", () => {
+  it.each([
+    ["called process.exit(0)", "process.exit(0)"],
+    ["called process.exit(0)", "try { process.exit(0); } catch {} return r;"],
+    ["called process.exit(3)", "await null; process.exit(3)"],
+    ["called process.abort()", "process.abort()"],
+    ["set process.exitCode", "process.exitCode = 0; return r;"],
+    ["called process.exit(0)", "setImmediate(() => process.exit(0)); await new Promise(() => {});"],
+    [
+      "left an error behind: floating",
+      "Promise.reject(new Error('floating')); await new Promise((done) => setTimeout(done, 50)); return r;",
+    ],
+    [
+      "left an error behind: thrown",
+      "setImmediate(() => { throw new Error('thrown'); }); await new Promise(() => {});",
+    ],
+  ])("%s: is named, and ends the run: %s", async (message, body) => {
+    const { status, stderr, output } = await runPlugin(
+      `export default { name: "rude", sections: ["kv_store"], ${body.includes("await") ? "async " : ""}transform(r) { ${body} } };`,
+      "--on-error",
+      "skip",
+    );
+    expect([status, stderr]).toEqual([5, expect.stringContaining(`Error: the plugin rude ${message} [E_PLUGIN]`)]);
+    expect(existsSync(output)).toBe(false);
+    expect(readdirSync(workspace.folder).filter((name) => name.includes(".tmp"))).toEqual([]);
+  });
+
+  it.each([
+    ["setup", "setup() { process.exit(0); }"],
+    ["flush", "flush() { process.exit(0); }"],
+  ])("in %s", async (_where, method) => {
+    const { status, stderr } = await runPlugin(`export default { name: "rude", transform: (r) => r, ${method} };`);
+    expect([status, stderr]).toEqual([5, expect.stringContaining("the plugin rude called process.exit(0) [E_PLUGIN]")]);
+  });
+
+  it("while it is loaded", async () => {
+    const { status, stderr } = await runPlugin("process.exit(0);");
+    expect([status, stderr]).toEqual([5, expect.stringContaining("called process.exit(0) [E_PLUGIN]")]);
+  });
+
+  it("in a program, which may itself end", async () => {
+    const error = await errorOf(
+      exportThrough({
+        name: "rude",
+        ...KINDS,
+        transform: () => process.exit(0),
+      }),
+    );
+    expect(error.message).toBe("the plugin rude called process.exit(0)");
+    const program = workspace.path("ends.mjs");
+    writeFileSync(
+      program,
+      `import { exportStore } from ${JSON.stringify(new URL("../../dist/index.js", import.meta.url).href)};
+       let seen = 0;
+       const transform = async (r) => { seen++; return r; };
+       await exportStore({ from: ${JSON.stringify(source)}, to: ${JSON.stringify(fresh(".json"))},
+         transforms: [{ type: "plugin", module: { name: "quiet", transform } }],
+         onProgress() { if (seen > 0) process.exit(7); } });`,
+    );
+    expect(spawnSync(process.execPath, [program]).status).toBe(7);
+  });
+
+  it("prints to stderr, where stdout may be the document", async () => {
+    const path = fresh(".mjs");
+    writeFileSync(
+      path,
+      `console.log("<loading>"); export default { name: "chatty", sections: ["kv_store"],
+        async transform(r) { console.log("<one>"); await null; process.stdout.write("<two>\\n"); return r; } };`,
+    );
+    const run = await workspace.must(["storage", "export", "--database", source, "--output", "-", "--plugin", path]);
+    expect(Object.keys(JSON.parse(run.stdout))).toContain("data");
+    for (const word of ["<loading>", "<one>", "<two>"]) expect(run.stderr).toContain(word);
+  });
+});
+
 describe("loading a plugin", () => {
   const load = (module: string): Promise<Outcome> =>
     workspace.run(["storage", "export", "--database", "missing.db", "--output", "x.json", "--plugin", module]);
@@ -181,6 +257,30 @@ describe("loading a plugin", () => {
     const { status, stderr } = await load(module);
     expect([status, stderr]).toEqual([2, expect.stringContaining("[E_PLUGIN_LOAD]")]);
     expect(stderr).toMatch(new RegExp(reason));
+  });
+
+  it("takes a bare name for Node's own modules and packages, and a path for a file, and says which it took", async () => {
+    using own = createWorkspace();
+    const plugin = (name: string): string => `export default { name: "${name}", transform: (r) => r };`;
+    writeFileSync(own.path("events"), "throw new Error('the file');");
+    writeFileSync(own.path("mine.mjs"), "throw new Error('my file');");
+    mkdirSync(own.path("node_modules/events"), { recursive: true });
+    writeFileSync(own.path("node_modules/events/package.json"), '{"name":"events","main":"index.mjs"}');
+    writeFileSync(own.path("node_modules/events/index.mjs"), plugin("package"));
+    const run = (module: string): Promise<Outcome> =>
+      own.run(["storage", "export", "--database", source, "--output", "x.json", "--force", "--plugin", module]);
+    const builtin = await run("events");
+    expect([builtin.status, builtin.stderr]).toEqual([2, expect.stringContaining("a module of Node itself")]);
+    expect(builtin.stderr).toContain("./events");
+    expect((await run("node:fs")).stderr).toContain("a module of Node itself");
+    const file = await run("./events");
+    expect([file.status, file.stderr]).toEqual([2, expect.stringContaining(own.path("events"))]);
+    expect((await run("events/")).status).toBe(0);
+    const bare = await run("mine.mjs");
+    expect([bare.status, bare.stderr]).toEqual([2, expect.stringContaining("The file there is ./mine.mjs.")]);
+    expect((await run("./mine.mjs")).stderr).toContain(
+      `the plugin ./mine.mjs (${own.path("mine.mjs")}) cannot be loaded`,
+    );
   });
 
   it("says that options are no JSON", async () => {

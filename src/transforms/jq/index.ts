@@ -14,6 +14,8 @@ import { createJqStage, type PlannedStep } from "./transform.js";
 export interface JqOptions {
   /** The form in which an expression sees embeddings. */
   readonly vectors: "base64" | "json";
+  /** What jq itself may take for one record. */
+  readonly timeoutSeconds: number;
   /** Default: llmspell's. */
   readonly catalog?: Catalog | undefined;
   /** One line for `--verbose`. */
@@ -22,6 +24,8 @@ export interface JqOptions {
 
 /** `sessions: …`: no jq program begins like that. */
 const SECTION_FORM = /^\s*([A-Za-z_]\w*(?:\.\w+)*)\s*:(?!:)/;
+
+const COMPILE_SECONDS = 60;
 
 /** What reaches outside the record, or would end the run. */
 const OUTSIDE = new Set(
@@ -34,7 +38,7 @@ const OUTSIDE = new Set(
  * there: all before anything is opened.
  */
 export async function createJqTransform(expression: string, options: JqOptions): Promise<Transform> {
-  const { catalog = standardCatalog, onInfo = () => {}, vectors } = options;
+  const { catalog = standardCatalog, onInfo = () => {}, vectors, timeoutSeconds } = options;
   // One time for the whole run, so that both engines and all records see the same.
   const now = Date.now() / 1000;
   const form = SECTION_FORM.exec(expression);
@@ -46,7 +50,7 @@ export async function createJqTransform(expression: string, options: JqOptions):
   for (const [path, planned] of plan.steps) {
     const made = planned.map((step): PlannedStep => {
       if (step.type !== "program") return step;
-      const program = programs.get(step.source) ?? new JqProgram(step.source, step.ast, now);
+      const program = programs.get(step.source) ?? new JqProgram(step.source, step.ast, now, timeoutSeconds);
       programs.set(step.source, program);
       return program;
     });
@@ -123,7 +127,7 @@ async function parsed(source: string, expression: string, offset: number, now: n
 
 /** Why jq itself refuses the program. */
 async function compileError(source: string, now: number): Promise<string | undefined> {
-  const jq = new RealJq(source, now);
+  const jq = new RealJq(source, now, COMPILE_SECONDS);
   try {
     return await jq.compileError();
   } finally {

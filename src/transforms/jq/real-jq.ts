@@ -1,7 +1,15 @@
-/** jq itself, as WebAssembly, in a worker thread. */
+/** jq itself, as WebAssembly, in a worker thread that ends when a record takes too long or too much. */
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
-import { StorageError } from "../../errors.js";
+import {
+  type Answer,
+  MEMORY_BYTES,
+  OUTPUT_BYTES,
+  OUTPUT_COUNT,
+  type Question,
+  WORKER,
+  type WorkerData,
+} from "./real-jq-worker.js";
 
 /** What jq made of one record. */
 export interface RealResult {
@@ -12,30 +20,17 @@ export interface RealResult {
   readonly error?: string;
 }
 
-interface Answer {
-  readonly stdout?: string;
-  readonly exitCode?: number;
-  readonly stderr?: string;
-}
+/** Why there is no result for a record: a limit, or jq itself broke (the record is nested too deeply, …). */
+export type RealFailure = "time" | "memory" | "output" | "broken";
 
-// As text: under a test runner there is no compiled file beside this one.
-const WORKER = `
-const { parentPort, workerData } = require("node:worker_threads");
-const loading = require(workerData);
-parentPort.on("message", async ({ input, filter }) => {
-  const jq = await loading;
-  try {
-    parentPort.postMessage({ stdout: jq.raw(input, filter, ["-c"]) ?? "" });
-  } catch (error) {
-    if (typeof error.exitCode !== "number") throw error;
-    parentPort.postMessage({ exitCode: error.exitCode, stderr: error.message });
-  }
-});
-`;
 /** How the line of a failure begins; outputs stand in brackets. */
 const FAILED = '{"e":';
 /** jq's exit status for a program that it does not understand. */
 const COMPILE_ERROR = 3;
+/** What loading jq, compiling the program and reading a record may take: nothing there is for a program to decide. */
+const START_SECONDS = 60;
+/** A thread whose memory grew beyond this serves for no more records. */
+const KEPT_BYTES = 256 * 2 ** 20;
 
 /** The program that prints of each record: itself, its outputs, how it failed, and an end. */
 export function framedProgram(program: string, now: number): string {
@@ -46,41 +41,51 @@ export function framedProgram(program: string, now: number): string {
 export class RealJq {
   private worker: Worker | undefined;
   private readonly filter: string;
+  /** Of the thread that runs, as WorkerData has it. */
+  private progress: Int32Array = new Int32Array();
 
-  /** `now`: seconds since the epoch, what the program's `now` gives. */
-  constructor(program: string, now: number) {
+  /** `now`: seconds since the epoch, what the program's `now` gives. `seconds`: what it may take for one record. */
+  constructor(
+    program: string,
+    now: number,
+    private readonly seconds: number,
+  ) {
     this.filter = framedProgram(program, now);
   }
 
   /** jq's message when it does not understand the program. */
   async compileError(): Promise<string | undefined> {
-    const { exitCode, stderr = "" } = await this.ask("", undefined);
-    if (exitCode === undefined) return undefined;
-    if (exitCode !== COMPILE_ERROR) throw new StorageError("E_UNEXPECTED", `jq ended with status ${exitCode}`);
-    const line = stderr.split("\n").find((one) => one.startsWith("jq: error: "));
+    const answer = await this.ask([], undefined);
+    if ("done" in answer || (answer.failure !== undefined && answer.exitCode !== COMPILE_ERROR))
+      return "jq does not come to an end with it";
+    if (answer.failure === undefined) return undefined;
+    const line = answer.stderr?.split("\n").find((one) => one.startsWith("jq: error: "));
     return line?.slice("jq: error: ".length).replace(/ at <top-level>, line \d+:$/, "") ?? "jq does not compile it";
   }
 
-  /**
-   * The results of records (JSON texts without line breaks), in their order; undefined for one that jq itself breaks at.
-   */
-  async run(records: readonly string[], signal?: AbortSignal): Promise<(RealResult | undefined)[]> {
-    if (records.length === 0) return [];
-    let answer: Answer;
-    try {
-      answer = await this.ask(records.join("\n"), signal);
-    } catch (error) {
-      if (signal?.aborted === true) throw error;
+  /** The results of records (JSON texts without line breaks), in their order. */
+  async run(records: readonly string[], signal?: AbortSignal): Promise<(RealResult | RealFailure)[]> {
+    const results: (RealResult | RealFailure)[] = [];
+    while (results.length < records.length) {
+      const rest = records.slice(results.length);
+      const answer = await this.ask(rest, signal);
+      if ("done" in answer) {
+        // The thread took along what it had: the records before the slow one, none of which is, are run again.
+        results.push(...(await this.run(rest.slice(0, answer.done), signal)), "time");
+        continue;
+      }
+      const found = parseAnswer(answer.stdout);
+      if (answer.failure === undefined && found.length !== rest.length) {
+        results.push(...(await this.runEach(rest, signal)));
+        continue;
+      }
+      results.push(...found);
+      if (answer.failure === undefined) continue;
       this.close();
-      answer = { exitCode: -1 };
+      // What is printed for many records may be too much without any of them being at fault.
+      if (answer.failure !== "output" || found.length === 0) results.push(answer.failure);
     }
-    const results = answer.stdout === undefined ? undefined : parseAnswer(answer.stdout);
-    if (results?.length === records.length) return results;
-    // Out of memory, nested too deeply, …: the record that it was is found by halving.
-    if (records.length === 1) return [undefined];
-    const middle = records.length >> 1;
-    const first = await this.run(records.slice(0, middle), signal);
-    return [...first, ...(await this.run(records.slice(middle), signal))];
+    return results;
   }
 
   close(): void {
@@ -88,42 +93,94 @@ export class RealJq {
     this.worker = undefined;
   }
 
-  private ask(input: string, signal: AbortSignal | undefined): Promise<Answer> {
-    this.worker ??= startWorker();
-    const { worker } = this;
+  /** For a program that reads the records behind its own. */
+  private async runEach(
+    records: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<(RealResult | RealFailure)[]> {
+    if (records.length === 1) return ["broken"];
+    const results: (RealResult | RealFailure)[] = [];
+    for (const record of records) results.push(...(await this.run([record], signal)));
+    return results;
+  }
+
+  /** `done`: the thread was ended, because it was too long at the record behind so many. */
+  private ask(
+    records: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<Answer | { readonly done: number }> {
+    if (this.worker === undefined) {
+      this.progress = new Int32Array(new SharedArrayBuffer(4));
+      this.worker = startWorker(this.progress);
+    }
+    const { worker, progress } = this;
+    progress[0] = 0;
     return new Promise((resolve, reject) => {
       const finish = (settle: () => void): void => {
-        worker.off("message", onMessage).off("error", onError).off("exit", onExit);
+        worker.off("message", onMessage).off("error", onBroken).off("exit", onBroken);
         worker.unref();
+        clearInterval(timer);
         signal?.removeEventListener("abort", onAbort);
         settle();
       };
-      const onMessage = (answer: Answer): void => finish(() => resolve(answer));
-      const onError = (error: unknown): void => finish(() => reject(error));
-      const onExit = (): void => finish(() => reject(new Error("jq's thread ended")));
+      const onMessage = (answer: Answer): void => {
+        if (answer.memoryBytes > KEPT_BYTES) this.close();
+        finish(() => resolve(answer));
+      };
+      const onBroken = (): void => {
+        this.close();
+        finish(() => resolve({ stdout: "", failure: "broken", memoryBytes: 0 }));
+      };
       const onAbort = (): void => {
         this.close();
         finish(() => reject(signal?.reason));
       };
+      const timer = this.watch(progress, (at) => {
+        this.close();
+        finish(() => resolve({ done: Math.min(at >> 1, Math.max(0, records.length - 1)) }));
+      });
       if (signal?.aborted === true) {
         onAbort();
         return;
       }
       signal?.addEventListener("abort", onAbort);
       worker.ref();
-      worker.on("message", onMessage).on("error", onError).on("exit", onExit);
-      worker.postMessage({ input, filter: this.filter });
+      worker.on("message", onMessage).on("error", onBroken).on("exit", onBroken);
+      const question: Question = { input: records.join("\n"), filter: this.filter };
+      worker.postMessage(question);
     });
+  }
+
+  /** Calls `onTimeout` when the thread stands at one place for too long. */
+  private watch(progress: Int32Array, onTimeout: (at: number) => void): NodeJS.Timeout {
+    let seen = 0;
+    let since = performance.now();
+    const look = (): void => {
+      const at = Atomics.load(progress, 0);
+      const now = performance.now();
+      if (at !== seen) {
+        seen = at;
+        since = now;
+      }
+      const inRecord = at % 2 === 1;
+      const seconds = inRecord ? this.seconds : Math.max(this.seconds, START_SECONDS);
+      if (now - since > seconds * 1000) onTimeout(at);
+    };
+    return setInterval(look, Math.min(500, Math.max(10, this.seconds * 250)));
   }
 }
 
-function startWorker(): Worker {
-  const module = createRequire(import.meta.url).resolve("jq-web");
+function startWorker(progress: Int32Array): Worker {
+  const workerData: WorkerData = {
+    module: createRequire(import.meta.url).resolve("jq-web"),
+    progress,
+    limits: { memoryBytes: MEMORY_BYTES, outputBytes: OUTPUT_BYTES, outputCount: OUTPUT_COUNT },
+  };
   // What jq says on stderr is not for the user; it comes back as an error.
-  return new Worker(WORKER, { eval: true, workerData: module, stdout: true, stderr: true });
+  return new Worker(WORKER, { eval: true, workerData, stdout: true, stderr: true });
 }
 
-/** What a framed program printed. */
+/** What a framed program printed: the records that it came to an end with. */
 export function parseAnswer(stdout: string): RealResult[] {
   const results: RealResult[] = [];
   let identity: string | undefined;

@@ -1,4 +1,7 @@
 /** One program, slice or drop over the values that records became so far. */
+import { setImmediate } from "node:timers/promises";
+import type { ErrorCode } from "../../errors.js";
+import { runWithin } from "../interruptible.js";
 import { JqError } from "./access.js";
 import type { Ast } from "./ast.js";
 import { NotCompiled } from "./code.js";
@@ -6,16 +9,23 @@ import { compileProgram, type Program } from "./compile.js";
 import type { Step } from "./document.js";
 import { parseJsonText } from "./json-parser.js";
 import { Undecided } from "./numbers.js";
-import { RealJq, type RealResult } from "./real-jq.js";
+import { type RealFailure, RealJq, type RealResult } from "./real-jq.js";
+import { MEMORY_BYTES, OUTPUT_BYTES, OUTPUT_COUNT } from "./real-jq-worker.js";
 import { RecordObject } from "./record-object.js";
 import { restoreTexts } from "./restored-text.js";
-import { alwaysGives, type Usage, usageOf } from "./usage.js";
+import { alwaysGives, isQuick, type Usage, usageOf } from "./usage.js";
 import { JsonObject, printKept, type Value } from "./values.js";
 
 /** Records that jq is given at once. */
 const REAL_RECORDS = 1000;
 /** The same in characters, about. */
 const REAL_CHARACTERS = 4194304;
+/** After so long signals are heard before the next record. */
+const SLICE_MILLISECONDS = 100;
+/** What takes longer is left to jq's thread. */
+const COMPILED_MILLISECONDS = 500;
+/** After so many records of that kind it is left all of them. */
+const SLOW_RECORDS = 3;
 
 /** A value that a row became. */
 export interface Item {
@@ -23,8 +33,8 @@ export interface Item {
   readonly value: Value;
 }
 
-/** Called for a row at which the program fails. */
-export type Fail = (row: number, message: string) => void;
+/** Called for a row at which the program fails. `code`: default E_JQ. */
+export type Fail = (row: number, message: string, code?: ErrorCode, hint?: string) => void;
 
 /** A program and its two engines. */
 export class JqProgram {
@@ -33,13 +43,18 @@ export class JqProgram {
   readonly reason: string | undefined;
   readonly usage: Usage;
   readonly mayDrop: boolean;
+  /** Whether the closures take no longer than reading the record. */
+  private readonly isQuick: boolean;
+  private slowRecords = 0;
 
-  /** `ast`: undefined where only jq itself understands the program. */
+  /** `ast`: undefined where only jq itself understands the program. `seconds`: what jq itself may take for a record. */
   constructor(
     readonly source: string,
     ast: Ast | undefined,
     readonly now: number,
+    readonly seconds: number,
   ) {
+    this.isQuick = ast !== undefined && isQuick(ast);
     this.usage = ast === undefined ? { fields: undefined, keepsRecord: false } : usageOf(ast);
     this.mayDrop = ast === undefined || !alwaysGives(ast);
     try {
@@ -57,12 +72,28 @@ export class JqProgram {
     /** Items for jq itself, and how many outputs stood before theirs. */
     const left: Item[] = [];
     const places: number[] = [];
-    for (const item of items) {
-      const count = outputs.length;
-      if (this.attempt(item, outputs, fail)) continue;
+    const leave = (item: Item, count: number): void => {
       outputs.length = count;
       left.push(item);
       places.push(count);
+    };
+    for (let at = 0; at < items.length; ) {
+      let count = 0;
+      const until = performance.now() + SLICE_MILLISECONDS;
+      const work = (): void => {
+        for (; at < items.length && performance.now() < until; at++) {
+          count = outputs.length;
+          const item = items[at] as Item;
+          if (!this.attempt(item, outputs, fail)) leave(item, count);
+        }
+      };
+      if (this.isQuick || this.compiled === undefined) work();
+      else if (!runWithin(COMPILED_MILLISECONDS, work)) {
+        this.slowRecords++;
+        leave(items[at++] as Item, count);
+      }
+      if (at < items.length) await setImmediate();
+      signal.throwIfAborted();
     }
     if (left.length === 0) return outputs;
     const found = await this.runReal(left, fail, real.of(this), signal);
@@ -78,7 +109,7 @@ export class JqProgram {
 
   /** False where the item is jq's. */
   private attempt({ row, value }: Item, outputs: Item[], fail: Fail): boolean {
-    if (this.compiled === undefined) return false;
+    if (this.compiled === undefined || this.slowRecords >= SLOW_RECORDS) return false;
     try {
       this.compiled(value, (output) => {
         outputs.push({ row, value: output });
@@ -105,13 +136,37 @@ export class JqProgram {
       const results = await jq.run(texts, signal);
       for (const [at, result] of results.entries()) {
         const { row, value } = items[from + at] as Item;
-        if (result?.error !== undefined) fail(row, shownMessage(result.error));
-        if (result === undefined) fail(row, "jq itself broke at the record");
-        outputs.push(result === undefined ? [] : result.outputs.map((output) => this.read(output, result, value)));
+        if (typeof result === "string") {
+          this.failAtLimit(row, result, fail);
+          outputs.push([]);
+          continue;
+        }
+        if (result.error !== undefined) fail(row, shownMessage(result.error));
+        outputs.push(result.outputs.map((output) => this.read(output, result, value)));
       }
       from += texts.length;
     }
     return outputs;
+  }
+
+  private failAtLimit(row: number, failure: RealFailure, fail: Fail): void {
+    switch (failure) {
+      case "time": {
+        const message = `the expression did not come to an end within ${this.seconds} seconds`;
+        fail(row, message, "E_JQ_LIMIT", "--jq-timeout gives it more time.");
+        break;
+      }
+      case "memory":
+        fail(row, `the expression needs more than ${MEMORY_BYTES / 2 ** 30} GiB of memory`, "E_JQ_LIMIT");
+        break;
+      case "output": {
+        const bytes = `${OUTPUT_BYTES / 2 ** 20} MiB`;
+        fail(row, `the expression gives more than ${OUTPUT_COUNT} outputs, or ${bytes}, for one record`, "E_JQ_LIMIT");
+        break;
+      }
+      case "broken":
+        fail(row, "jq itself broke at the record");
+    }
   }
 
   private isPartial(value: Value): value is RecordObject {
@@ -172,7 +227,7 @@ export class RealJqPool {
   of(program: JqProgram): RealJq {
     let jq = this.running.get(program);
     if (jq === undefined) {
-      jq = new RealJq(program.source, program.now);
+      jq = new RealJq(program.source, program.now, program.seconds);
       this.running.set(program, jq);
     }
     return jq;

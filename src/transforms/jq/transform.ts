@@ -1,6 +1,6 @@
 /** The stage: programs over the records of a batch, and their outputs back into it. */
 import { LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
-import { StorageError } from "../../errors.js";
+import { type ErrorCode, StorageError } from "../../errors.js";
 import { BatchEditor } from "../../records/batch-editor.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
@@ -90,7 +90,7 @@ class JqRun {
       else {
         items = await step.run(
           items,
-          (row, message) => this.fail(failures, batch, row, message),
+          (row, ...failure) => this.fail(failures, batch, row, ...failure),
           this.real,
           this.context.signal,
         );
@@ -102,10 +102,17 @@ class JqRun {
     return edited;
   }
 
-  private fail(failures: Map<number, StorageError>, batch: RecordBatch, row: number, message: string): void {
+  private fail(
+    failures: Map<number, StorageError>,
+    batch: RecordBatch,
+    row: number,
+    message: string,
+    code: ErrorCode = "E_JQ",
+    hint?: string,
+  ): void {
     if (failures.has(row)) return;
-    const where = { section: batch.kind.path, key: recordKey(batch, row) };
-    failures.set(row, new StorageError("E_JQ", `jq: ${message}`, where));
+    const where = { section: batch.kind.path, key: recordKey(batch, row), ...(hint === undefined ? {} : { hint }) };
+    failures.set(row, new StorageError(code, `jq: ${message}`, where));
   }
 
   private async write(

@@ -187,3 +187,71 @@ export function alwaysGives(ast: Ast): boolean {
       return false;
   }
 }
+
+/** What gives at most one output, and takes no longer for it than reading its input. */
+const QUICK = new Set(
+  `not length keys type tostring tonumber tojson floor has startswith endswith ltrimstr rtrimstr split join ascii_downcase
+  ascii_upcase to_entries from_entries empty error now select ${Object.keys(TYPE_FILTERS).join(" ")}`.split(/\s+/),
+);
+/** The same, for each member of the input. */
+const QUICK_LOOPS = new Set(["map", "with_entries", "any", "all"]);
+const LONGEST_QUICK_PATTERN = 200;
+
+/**
+ * Whether the closures certainly take no longer than reading the record, whatever it holds: each loop goes down from where the
+ * one around it stands, and no regular expression tries one text in many ways.
+ */
+export function isQuick(ast: Ast): boolean {
+  if (ast.type === "pipe") return isQuick(ast.left) && isQuick(ast.right);
+  if (ast.type === "iterate") return isQuickOne(ast.of);
+  return isQuickOne(ast);
+}
+
+/** And that there is at most one output: two of many would make a product. */
+function isQuickOne(ast: Ast): boolean {
+  switch (ast.type) {
+    case "identity":
+    case "literal":
+    case "format":
+      return true;
+    case "array":
+      return ast.of === undefined || isQuick(ast.of);
+    case "string":
+    case "object":
+    case "negate":
+    case "pipe":
+    case "if":
+      return children(ast).every(isQuickOne);
+    case "index":
+      return isQuickOne(ast.of) && constantText(ast.key) !== undefined;
+    case "binary":
+      // Of two arrays each item of one is looked for in the other.
+      if (ast.op === "-" && ast.left.type !== "literal" && ast.right.type !== "literal") return false;
+      return isQuickOne(ast.left) && isQuickOne(ast.right);
+    case "assign":
+      return isPlainPath(ast.left) && isQuickOne(ast.right);
+    case "call": {
+      const [first] = ast.args;
+      if (ast.name === "del" && first !== undefined) return isPlainPath(first);
+      if (ast.name === "test" && first !== undefined) return isQuickPattern(constantText(first));
+      if (QUICK_LOOPS.has(ast.name)) return ast.args.every(isQuick);
+      return QUICK.has(ast.name) && ast.args.every(isQuickOne);
+    }
+    default:
+      return false;
+  }
+}
+
+function isPlainPath(ast: Ast): boolean {
+  if (ast.type === "comma") return isPlainPath(ast.left) && isPlainPath(ast.right);
+  return (
+    ast.type === "identity" || (ast.type === "index" && isPlainPath(ast.of) && constantText(ast.key) !== undefined)
+  );
+}
+
+/** Nothing is repeated. */
+function isQuickPattern(pattern: string | undefined): boolean {
+  return (
+    pattern !== undefined && pattern.length <= LONGEST_QUICK_PATTERN && !/[*+?{]/.test(pattern.replaceAll("(?:", ""))
+  );
+}

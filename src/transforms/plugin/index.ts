@@ -4,6 +4,7 @@ import type { Transform } from "../transform.js";
 import type { TransformDefinition } from "./definition.js";
 import { loadDefinition, parseOptions, pathsOf } from "./load.js";
 import { PluginRun } from "./plugin-run.js";
+import { ProcessGuard } from "./process-guard.js";
 
 export interface PluginSettings {
   readonly catalog: Catalog;
@@ -29,7 +30,8 @@ export async function createPlugin(
     mayDrop: (path) => definition.drops !== false && sections.has(path),
     ...(emitted.size === 0 ? {} : { emits: { from: sections, to: emitted, atEnd: definition.flush !== undefined } }),
     async *apply(batches, context) {
-      const run = new PluginRun({ definition, options, emitted, catalog, timeoutSeconds, context });
+      const guard = new ProcessGuard(definition.name, typeof module === "string");
+      const run = new PluginRun({ definition, options, emitted, catalog, timeoutSeconds, context, guard });
       await run.setup();
       for await (const batch of batches) {
         if (sections.has(batch.kind.path)) yield* run.process(batch);

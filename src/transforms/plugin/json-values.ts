@@ -32,19 +32,16 @@ function parseSources(text: string): unknown {
 
 /**
  * JSON.parse, for texts that have an escape in a key as well. V8 13.6 (Node 24) gives such a key the name of one in an object
- * that it has seen before, when that begins as the key is written: after `{"\\":1}`, `{"\"":1}` has the key `\`. So these keys
- * are given names without escapes while it parses.
+ * that it has seen before, when that begins as the key is written: after `{"\\":1}`, `{"\"":1}` has the key `\`. So in such a
+ * text all keys are given names without escapes while it parses, each its own: of a key that stands several times, in whatever
+ * spelling, the last counts.
  */
 function parse(text: string, reviver?: Reviver): unknown {
-  if (!text.includes("\\")) return parseNative(text, reviver);
+  if (!text.includes("\\") || !hasEscapedKey(text)) return parseNative(text, reviver);
   const keys: string[] = [];
-  let mark = "";
-  const renamed = renameEscapedKeys(text, (token) => {
-    if (mark === "") mark = absentFrom(text);
-    return `"${mark}${keys.push(JSON.parse(token) as string) - 1}"`;
-  });
-  const value = parseNative(renamed, reviver);
-  return keys.length === 0 ? value : withKeys(value, mark, keys);
+  const mark = absentFrom(text);
+  const renamed = renameKeys(text, (token) => `"${mark}${keys.push(JSON.parse(token) as string) - 1}"`);
+  return withKeys(parseNative(renamed, reviver), mark, keys);
 }
 
 function absentFrom(text: string): string {
@@ -56,42 +53,44 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = /\s*:/y;
 
-/** The text with other tokens for the keys that have escapes. */
-function renameEscapedKeys(text: string, rename: (token: string) => string): string {
+function hasEscapedKey(text: string): boolean {
+  for (const { start, end } of keysOf(text)) if (text.slice(start, end).includes("\\")) return true;
+  return false;
+}
+
+/** The text with other tokens for its keys. */
+function renameKeys(text: string, rename: (token: string) => string): string {
   let renamed = "";
   let done = 0;
-  for (let start = text.indexOf('"'); start !== -1; ) {
-    let end = start + 1;
-    let isEscaped = false;
-    for (; end < text.length && text.charCodeAt(end) !== QUOTE; end++) {
-      if (text.charCodeAt(end) !== BACKSLASH) continue;
-      isEscaped = true;
-      end++;
-    }
-    end++;
-    COLON.lastIndex = end;
-    if (isEscaped && COLON.test(text)) {
-      renamed += text.slice(done, start) + rename(text.slice(start, end));
-      done = end;
-    }
-    start = text.indexOf('"', end);
+  for (const { start, end } of keysOf(text)) {
+    renamed += text.slice(done, start) + rename(text.slice(start, end));
+    done = end;
   }
   return renamed + text.slice(done);
+}
+
+/** Where the keys of valid JSON stand, with their quotes. */
+function* keysOf(text: string): Generator<{ readonly start: number; readonly end: number }> {
+  for (let start = text.indexOf('"'); start !== -1; ) {
+    let end = start + 1;
+    for (; end < text.length && text.charCodeAt(end) !== QUOTE; end++) if (text.charCodeAt(end) === BACKSLASH) end++;
+    end++;
+    COLON.lastIndex = end;
+    if (COLON.test(text)) yield { start, end };
+    start = text.indexOf('"', end);
+  }
 }
 
 function parseNative(text: string, reviver?: Reviver): unknown {
   return reviver === undefined ? JSON.parse(text) : json.parse(text, reviver);
 }
 
-/** The value with `keys` where it has the mark and the number of one. */
+/** The value with `keys` instead of the mark and the number of each. */
 function withKeys(value: unknown, mark: string, keys: readonly string[]): unknown {
   if (typeof value !== "object" || value === null || json.isRawJSON(value)) return value;
   if (Array.isArray(value)) return value.map((item) => withKeys(item, mark, keys));
   return Object.fromEntries(
-    Object.entries(value).map(([key, member]) => [
-      key.startsWith(mark) ? keys[Number(key.slice(mark.length))] : key,
-      withKeys(member, mark, keys),
-    ]),
+    Object.entries(value).map(([key, member]) => [keys[Number(key.slice(mark.length))], withKeys(member, mark, keys)]),
   );
 }
 

@@ -1,12 +1,13 @@
 /** Finds a plugin's module in the user's project and checks what it exports. */
 import { existsSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { createRequire, isBuiltin } from "node:module";
 import { dirname, join, parse, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Catalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { expandPath } from "../../folders.js";
 import type { TransformDefinition } from "./definition.js";
+import { ProcessGuard } from "./process-guard.js";
 
 /** `module`: a path, a package's name, or a definition. E_PLUGIN_LOAD. */
 export async function loadDefinition(
@@ -15,14 +16,20 @@ export async function loadDefinition(
 ): Promise<TransformDefinition> {
   if (typeof module !== "string") return checked(module, "the plugin");
   let exported: { readonly default?: unknown };
+  let what = `the plugin ${module}`;
+  const guard = new ProcessGuard(module, true);
   try {
-    exported = (await import(pathToFileURL(resolveModule(module, directory)).href)) as typeof exported;
+    const file = resolveModule(module, directory);
+    if (file !== module) what += ` (${file})`;
+    exported = (await guard.run(() => import(pathToFileURL(file).href))) as typeof exported;
+    guard.check();
+    guard.forget();
   } catch (error) {
     if (error instanceof StorageError) throw error;
     const detail = error instanceof Error ? error.message : String(error);
-    throw new StorageError("E_PLUGIN_LOAD", `the plugin ${module} cannot be loaded`, { detail }, error);
+    throw new StorageError("E_PLUGIN_LOAD", `${what} cannot be loaded`, { detail }, error);
   }
-  return checked(exported.default, `the plugin ${module}`);
+  return checked(exported.default, what);
 }
 
 /** What the options are by the plugin's own schema. E_PLUGIN_LOAD; no value is shown. */
@@ -95,8 +102,16 @@ function checked(exported: unknown, what: string): TransformDefinition {
 function resolveModule(module: string, from: string | undefined): string {
   if (module.startsWith("file:")) return fileURLToPath(module);
   if (module === "~" || module.startsWith("~/")) return expandPath(module);
-  if (/^(\.{0,2}[/\\]|[A-Za-z]:[/\\])/.test(module)) return expandPath(module, from);
+  // As Node has it: `.`, `..` and what begins with them or a root is a path, anything else the name of a module or package.
+  if (/^(\.{1,2}$|\.{0,2}[/\\]|[A-Za-z]:[/\\])/.test(module)) return expandPath(module, from);
   const directory = from ?? parse(process.execPath).root;
+  if (isBuiltin(module)) {
+    const isThere = existsSync(resolve(directory, module));
+    throw new StorageError("E_PLUGIN_LOAD", `the plugin ${module} cannot be loaded`, {
+      detail: `${module} is the name of a module of Node itself`,
+      hint: isThere ? `The file there is ./${module}.` : `A package of that name is ${module}/, a file ./${module}.`,
+    });
+  }
   try {
     return createRequire(join(directory, "package.json")).resolve(module);
   } catch (error) {

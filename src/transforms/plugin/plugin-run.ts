@@ -8,6 +8,7 @@ import type { RunContext } from "../../records/run-context.js";
 import { rejectRow } from "../reject-row.js";
 import { isPromise, withDeadline } from "./deadline.js";
 import type { PluginContext, PluginRecord, TransformDefinition } from "./definition.js";
+import type { ProcessGuard } from "./process-guard.js";
 import { type EncodedRecord, keyOf, largeValueOf, RecordEncoder, typeName } from "./record-encoding.js";
 import { RecordViews } from "./record-view.js";
 
@@ -22,6 +23,8 @@ export interface PluginRunOptions {
   readonly catalog: Catalog;
   readonly timeoutSeconds: number;
   readonly context: RunContext;
+  /** Open while the plugin runs. */
+  readonly guard: ProcessGuard;
 }
 
 /** What became of a row (undefined: of no row in particular). */
@@ -38,8 +41,11 @@ export class PluginRun {
   private readonly builders = new Map<RecordKind, BatchBuilder>();
   private readonly targets = new WeakMap<object, RecordKind>();
   private readonly limit;
+  /** Of the run, and of what the plugin does to it. */
+  private readonly signal: AbortSignal;
 
   constructor(private readonly run: PluginRunOptions) {
+    this.signal = AbortSignal.any([run.context.signal, run.guard.signal]);
     this.limit = pLimit(run.definition.concurrency ?? DEFAULT_CONCURRENCY);
   }
 
@@ -55,6 +61,7 @@ export class PluginRun {
     let largePassedOn = false;
     const outcomes = definition.batch === true ? this.callBatch(batch, records) : this.callEach(batch, records);
     for await (const { row, records: given, error } of outcomes) {
+      this.run.guard.check();
       try {
         if (error !== undefined) throw error;
         const encoded = this.encodeAll(batch, row, given);
@@ -108,7 +115,8 @@ export class PluginRun {
     const { definition } = this.run;
     if (definition.batch === true) return;
     const context = this.contextFor(batch.kind.path);
-    const attempt = (record: PluginRecord): unknown => definition.transform(record, context);
+    const { guard } = this.run;
+    const attempt = (record: PluginRecord): unknown => guard.run(() => definition.transform(record, context));
     const settle = async (row: number, work: () => unknown): Promise<Outcome> => {
       try {
         const given = work();
@@ -151,7 +159,7 @@ export class PluginRun {
     if (definition.batch !== true) return;
     let given: readonly PluginRecord[];
     try {
-      const promise = definition.transform(records, this.contextFor(batch.kind.path));
+      const promise = this.run.guard.run(() => definition.transform(records, this.contextFor(batch.kind.path)));
       const result = isPromise(promise) ? await this.settled(promise, () => undefined, batch) : promise;
       if (!Array.isArray(result)) throw new Error(`it returned ${typeName(result)}, not an array of records`);
       given = recordsOf(result);
@@ -224,9 +232,14 @@ export class PluginRun {
   /** setup or flush. */
   private async call<Value>(what: "setup" | "flush", work: () => Value | PromiseLike<Value>): Promise<Value> {
     try {
-      const given = work();
-      return isPromise(given) ? await this.settled(given as PromiseLike<Value>, () => undefined, undefined) : given;
+      const given = this.run.guard.run(work);
+      const value = isPromise(given)
+        ? await this.settled(given as PromiseLike<Value>, () => undefined, undefined)
+        : given;
+      this.run.guard.check();
+      return value as Value;
     } catch (error) {
+      this.run.guard.check();
       throw error instanceof StorageError ? error : this.failure(`${what} failed: ${messageOf(error)}`, error);
     }
   }
@@ -236,8 +249,8 @@ export class PluginRun {
     key: () => string | undefined,
     batch: RecordBatch | undefined,
   ): Promise<Value> {
-    const { definition, timeoutSeconds, context } = this.run;
-    return withDeadline(promise, timeoutSeconds, context.signal, () => {
+    const { definition, timeoutSeconds } = this.run;
+    return withDeadline(promise, timeoutSeconds, this.signal, () => {
       const record = key();
       return new StorageError(
         "E_PLUGIN_TIMEOUT",
