@@ -24,7 +24,7 @@ export function parentOf(load: Load, key: ForeignKey): RecordKind {
 
 /** Rows that the run inserted or replaced. */
 export function writtenRows(writer: TableWriter, alias: string): string {
-  return `(${alias}.rowid > ${writer.lastRowid} OR ${alias}.rowid IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
+  return `(${writer.newRows(alias)} OR ${alias}.rowid IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
 }
 
 /** The child's row has a parent, or NULL where it would name one. */

@@ -22,6 +22,7 @@ import {
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
 import { kindCondition, mainTable, quoted } from "./table.js";
+import { blockOf, greatestRowid } from "./vector-rowids.js";
 
 /** How a record met what is there. */
 interface Meeting {
@@ -50,12 +51,12 @@ export class TableWriter {
   readonly table: string;
   readonly stored: StoredRecords;
   readonly counts = { inserted: 0, updated: 0, skipped: 0, dropped: 0 };
-  /** Rows from before the run have rowids up to this one. */
-  readonly lastRowid: bigint;
   /** Temporary table (r, written, key): rows from before the run that a record of the run met. */
   readonly met: string;
   /** UUID fields in which the table holds other spellings than the canonical one. */
   readonly spelled: ReadonlySet<number>;
+  /** The run's own rows have rowids after `last`, and up to `end` where they are in a block of the table. */
+  private readonly before: { readonly last: bigint; readonly end: bigint | undefined };
   private readonly load: Load;
   private readonly empty: boolean;
   private readonly lookup: KeyLookup;
@@ -82,14 +83,15 @@ export class TableWriter {
     const where = condition === undefined ? "" : `WHERE ${condition}`;
     const rows = database.prepare(`SELECT 1 FROM ${quoted(this.table)} ${where} LIMIT 1`);
     this.empty = rows.get() === undefined;
-    const last = database
-      .prepare(`SELECT max(rowid) FROM ${quoted(this.table)}`)
-      .safeIntegers()
-      .pluck()
-      .get() as bigint | null;
-    this.lastRowid = last ?? 0n;
-    requireFreeRowids(this.table, this.lastRowid);
-    if (last === null) load.deferIndexes(kind);
+    const last = greatestRowid(database, this.table);
+    const { sqlite } = kind;
+    const block = sqlite.layout === "vector" ? blockOf(sqlite.dimension) : undefined;
+    if (block === undefined) requireFreeRowids(this.table, last ?? 0n);
+    this.before =
+      block === undefined
+        ? { last: last ?? 0n, end: undefined }
+        : { last: greatestRowid(database, this.table, block) ?? block.first - 1n, end: block.last };
+    if (last === undefined) load.deferIndexes(kind);
     this.spelled = this.empty ? new Set() : spelledFields(database, kind);
     const references = referenceSpellings(load, kind);
     const keepSpelling = new Set([...this.spelled].filter((field) => !references.has(field)));
@@ -139,6 +141,18 @@ export class TableWriter {
     };
   }
 
+  /** Whether the run inserted the row. */
+  private isNew(rowid: bigint): boolean {
+    const { last, end } = this.before;
+    return rowid > last && (end === undefined || rowid <= end);
+  }
+
+  /** The SQL condition that picks the rows that the run inserted. */
+  newRows(alias: string): string {
+    const { last, end } = this.before;
+    return `(${alias}.rowid > ${last}${end === undefined ? "" : ` AND ${alias}.rowid <= ${end}`})`;
+  }
+
   async write(batch: RecordBatch): Promise<void> {
     const good: number[] = [];
     for (let row = 0; row < batch.rows; row++) {
@@ -162,7 +176,7 @@ export class TableWriter {
 
   /** False, and nothing written, when one of the records is not taken. */
   private insertMany(batch: RecordBatch, rows: readonly number[]): boolean {
-    const { database } = this.load;
+    const { database, unreadableEmbeddings } = this.load;
     this.group.begin.run();
     try {
       this.store.insertMany(batch, rows);
@@ -173,6 +187,7 @@ export class TableWriter {
       if (!database.inTransaction || !isRecordError(error)) throw error;
       this.group.rollback.run();
       this.group.release.run();
+      this.load.unreadableEmbeddings = unreadableEmbeddings;
       return false;
     }
   }
@@ -190,7 +205,7 @@ export class TableWriter {
     }
     const { large } = batch;
     if (large !== undefined) await stageLarge(this.load, large);
-    const { database } = this.load;
+    const { database, unreadableEmbeddings } = this.load;
     this.savepoint?.begin.run();
     try {
       if (match === undefined) {
@@ -205,6 +220,7 @@ export class TableWriter {
       if (!database.inTransaction || !isRecordError(error)) throw error;
       this.savepoint?.rollback.run();
       this.savepoint?.release.run();
+      this.load.unreadableEmbeddings = unreadableEmbeddings;
       const record = large === undefined ? batch : withStagedContent(this.load, batch, large);
       await this.reject(record, row, toRecordError(error, batch, row));
     }
@@ -244,7 +260,7 @@ export class TableWriter {
     let earlier: string | undefined;
     for (const [set, fields] of this.sets.entries()) {
       for (const rowid of this.lookup.find(set, batch, row)) {
-        if (this.empty || rowid > this.lastRowid) {
+        if (this.empty || this.isNew(rowid)) {
           earlier ??= this.stored.keyOf(rowid);
           continue;
         }
@@ -269,7 +285,7 @@ export class TableWriter {
 
   /** Takes a record back: the row is gone, or what it was before the run. */
   undo(rowid: bigint, as: "dropped" | "rejected"): void {
-    if (rowid > this.lastRowid) {
+    if (this.isNew(rowid)) {
       this.store.delete(rowid);
       this.counts.inserted--;
     } else {
