@@ -12,7 +12,7 @@ import { dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
 import { StorageError } from "./errors.js";
 import type { RunContext } from "./records/run-context.js";
-import { listSqliteMigrations, migrateSqlite } from "./schema/migrator.js";
+import { isSqlitePending, migrateSqlite } from "./schema/migrator.js";
 import type { Sink } from "./sinks/sink.js";
 import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
 import type { StoreHeader } from "./sources/source.js";
@@ -166,7 +166,7 @@ class EarlySync {
 function needsMigration(path: string): boolean {
   const database = openSqliteForReading(path);
   try {
-    return listSqliteMigrations(database).some(({ applied }) => !applied);
+    return isSqlitePending(database);
   } finally {
     database.close();
   }
