@@ -2,4 +2,11 @@
 export type { Migration, MigrationReport, MigrationState } from "./migration.js";
 export { listPostgresMigrations, type MigratePostgresOptions, migratePostgres } from "./postgres-migrator.js";
 export { compareSqliteSchema, type SqliteComparison } from "./sqlite-comparison.js";
-export { isSqlitePending, listSqliteMigrations, type MigrateSqliteOptions, migrateSqlite } from "./sqlite-migrator.js";
+export {
+  isSqlitePending,
+  listSqliteMigrations,
+  type MigrateSqliteOptions,
+  migrateSqlite,
+  readSqliteSchema,
+  type SqliteSchemaState,
+} from "./sqlite-migrator.js";

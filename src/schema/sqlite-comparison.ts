@@ -67,19 +67,20 @@ function findLeftOut(
     if (blocking === undefined) continue;
     losing.delete(table);
     const { child, columns, referenced } = blocking;
-    leftOut.set(version, `${keyText(child, columns)} refers to ${keyText(table, referenced)}`);
+    const named = referenced.length > 0 ? referenced : primaryKey(database, table);
+    leftOut.set(version, `${keyText(child, columns)} refers to ${keyText(table, named)}`);
   }
   return leftOut;
 }
 
-/** The statement that brings a column back, empty or with its default, or what else to do. */
+/** The statement that makes a column anew, empty or with its default. */
 function columnRepair(table: string, column: string, definition: string): string {
-  if (definition.startsWith("key ")) return "a column of the primary key cannot be added: restore a backup";
+  if (definition.startsWith("key ")) return "restore a backup: a column of the primary key cannot be added";
   const zero = /^(INTEGER|REAL)/i.test(definition) ? "0" : /^BLOB/i.test(definition) ? "x''" : "''";
   // Only constants may be added to a table with rows.
   const constant = definition.replace(/ DEFAULT \([\s\S]*\)$/, " DEFAULT 0");
   const fallback = / NOT NULL/.test(constant) && !/ DEFAULT /.test(constant) ? ` DEFAULT ${zero}` : "";
-  return `restore a backup, or give up its values: ALTER TABLE ${quoted(table)} ADD COLUMN ${quoted(column)} ${constant}${fallback}`;
+  return `ALTER TABLE ${quoted(table)} ADD COLUMN ${quoted(column)} ${constant}${fallback}`;
 }
 
 function repairOf({ object, table, definition, version }: ExpectedObject): string | undefined {
@@ -98,7 +99,7 @@ function isThere({ object, table, definition }: ExpectedObject, found: SqliteObj
   return [...found].some(([other, text]) => other.startsWith(`index ${table}.`) && text === definition);
 }
 
-/** Foreign keys to what is no key: SQLite refuses every change of their tables. */
+/** Foreign keys to what is no key: SQLite refuses every change of their tables, and deletions from llmspell's. */
 function mismatchedKeys(database: Database, keys: readonly DeclaredKey[], found: SqliteObjects): SchemaDifference[] {
   return keys
     .filter(
@@ -106,9 +107,15 @@ function mismatchedKeys(database: Database, keys: readonly DeclaredKey[], found:
     )
     .map(({ child, columns, parent, referenced }) => ({
       object: `foreign key ${keyText(child, columns)}`,
-      migration: "",
+      migration: rebuildOf(parent),
       repair: `make ${child} anew without it: ${keyText(parent, referenced)} is no key, and SQLite refuses every change of ${child}`,
     }));
+}
+
+/** The migration that took the table's keys. */
+function rebuildOf(table: string): string {
+  const rebuild = loadMigrations("sqlite").find(({ sql }) => rebuiltTable(sql) === table.toLowerCase());
+  return rebuild === undefined ? "" : migrationId(rebuild.version);
 }
 
 export function compareSqliteSchema(database: Database): SqliteComparison {

@@ -55,6 +55,17 @@ function plan(database: Database, migrations: readonly Migration[]): Plan {
   return { pending, states, comparison };
 }
 
+/** Every migration of the database and of this release, and how the objects compare. Reads only. */
+export interface SqliteSchemaState {
+  readonly migrations: readonly MigrationState[];
+  readonly comparison: SqliteComparison;
+}
+
+export function readSqliteSchema(database: Database): SqliteSchemaState {
+  const { states, comparison } = plan(database, loadMigrations("sqlite"));
+  return { migrations: states, comparison };
+}
+
 /** Every migration of the database and of this release. Reads only. */
 export function listSqliteMigrations(database: Database): MigrationState[] {
   return plan(database, loadMigrations("sqlite")).states;
@@ -116,12 +127,14 @@ async function migrate(database: Database, options: MigrateSqliteOptions): Promi
   }
 }
 
-/** A column of llmspell's that is gone took its values along: E_SCHEMA, because no migration brings those back. */
+/** A column of llmspell's that is gone took its values with it: E_SCHEMA, with the statement that makes it anew. */
 function refuseBroken({ broken }: SqliteComparison): void {
-  const column = broken.find(({ object }) => object.startsWith("column "));
-  if (column === undefined) return;
-  throw new StorageError("E_SCHEMA", `the ${column.object} of ${column.migration} is missing`, {
-    ...(column.repair === undefined ? {} : { hint: `No migration brings it back; ${column.repair}.` }),
+  const lost = broken.filter(({ object }) => object.startsWith("column "));
+  const [first] = lost;
+  if (first === undefined) return;
+  const others = lost.length === 1 ? "" : `, and ${lost.length - 1} more`;
+  throw new StorageError("E_SCHEMA", `${first.object} is missing${others}; its values are gone with it`, {
+    hint: `Restore a backup, or make it anew: ${lost.map(({ repair }) => `${repair};`).join(" ")}`,
   });
 }
 

@@ -1,13 +1,14 @@
 /** Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts". */
 
 import type { Statement } from "better-sqlite3";
-import type { RecordKind } from "../../catalog/index.js";
+import type { ForeignKey, RecordKind } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { recordChunks } from "../../document/record-writer.js";
 import { StorageError } from "../../errors.js";
 import { createConstraintCheck } from "../../records/constraints.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
+import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
 import { type Load, requireFreeRowids } from "./load.js";
 import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
@@ -49,6 +50,8 @@ interface HiddenKeys {
 export class TableWriter {
   readonly kind: RecordKind;
   readonly table: string;
+  /** What its records must have the parents of when all are there. */
+  readonly foreignKeys: readonly ForeignKey[];
   readonly stored: StoredRecords;
   readonly counts = { inserted: 0, updated: 0, skipped: 0, dropped: 0 };
   /** Temporary table (r, written, key): rows from before the run that a record of the run met. */
@@ -78,6 +81,7 @@ export class TableWriter {
     this.load = load;
     this.kind = kind;
     this.table = mainTable(kind);
+    this.foreignKeys = foreignKeysOf(load, kind);
     const { database } = load;
     const condition = kindCondition(kind);
     const where = condition === undefined ? "" : `WHERE ${condition}`;
@@ -230,7 +234,7 @@ export class TableWriter {
   /** Update in place; the earlier row is kept where the record may yet turn out an orphan. */
   private replace(batch: RecordBatch, row: number, rowid: bigint, sameKeys: boolean): void {
     const before = sameKeys ? undefined : this.stored.read(rowid);
-    if (this.kind.foreignKeys.length > 0) this.stored.keep(rowid);
+    if (this.foreignKeys.length > 0) this.stored.keep(rowid);
     this.store.update(rowid, batch, row, batch.large !== undefined);
     this.markMet.run(rowid, 1, null);
     if (before === undefined) return;
