@@ -14,7 +14,7 @@ import { writeErrorCode } from "./document/output.js";
 import { createOwned, type OwnedFile } from "./document/owned-file.js";
 import { StorageError } from "./errors.js";
 import type { RunContext } from "./records/run-context.js";
-import { listSqliteMigrations, makeSqliteFolder, migrateSqlite, requireSqliteName } from "./schema/migrator.js";
+import { isSqlitePending, makeSqliteFolder, migrateSqlite, requireSqliteName } from "./schema/migrator.js";
 import type { Sink } from "./sinks/sink.js";
 import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
 import type { StoreHeader } from "./sources/source.js";
@@ -235,7 +235,7 @@ class EarlySync {
 function needsMigration(path: string): boolean {
   const database = openSqliteForReading(path);
   try {
-    return listSqliteMigrations(database).some(({ applied }) => !applied);
+    return isSqlitePending(database);
   } finally {
     database.close();
   }

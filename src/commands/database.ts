@@ -70,9 +70,12 @@ export async function runMigrationsList(flags: DatabaseFlags, signal: AbortSigna
   const { location, config, output, head } = choose(flags);
   const { migrations } = await examine(location, config, signal);
   const idWidth = Math.max(...migrations.map(({ id }) => id.length));
-  for (const { id, name, applied, recordedBy } of migrations) {
+  for (const { id, name, applied, recordedBy, leftOut } of migrations) {
     const by = recordedBy === undefined ? "" : ` (recorded by ${recordedBy})`;
-    output.line(`  ${id.padEnd(idWidth)}  ${applied ? "applied" : "pending"}  ${name}${by}`);
+    const state = applied ? "applied" : leftOut === undefined ? "pending" : "left out";
+    output.line(
+      `  ${id.padEnd(idWidth)}  ${state.padEnd(7)}  ${name}${by}${leftOut === undefined ? "" : ` (${leftOut})`}`,
+    );
   }
   output.line(pendingLine(migrations));
   output.result({ ...head, migrations });
@@ -93,7 +96,7 @@ export async function runDatabaseHealth(flags: DatabaseFlags, signal: AbortSigna
 }
 
 function pendingLine(migrations: readonly MigrationState[]): string {
-  const pending = migrations.filter(({ applied }) => !applied).map(({ id }) => id);
+  const pending = migrations.filter(({ applied, leftOut }) => !applied && leftOut === undefined).map(({ id }) => id);
   if (pending.length === 0) return "✅ The schema is up to date";
   return `Pending: ${pending.join(", ")}. Run \`llmspell database migrate\`.`;
 }

@@ -1,10 +1,14 @@
 /** Brings a database's schema up to date, and says what it has. */
 export type { Migration, MigrationReport, MigrationState } from "./migration.js";
 export { listPostgresMigrations, type MigratePostgresOptions, migratePostgres } from "./postgres-migrator.js";
+export { compareSqliteSchema, type SqliteComparison } from "./sqlite-comparison.js";
 export {
+  isSqlitePending,
   listSqliteMigrations,
   type MigrateSqliteOptions,
   makeSqliteFolder,
   migrateSqlite,
+  readSqliteSchema,
   requireSqliteName,
+  type SqliteSchemaState,
 } from "./sqlite-migrator.js";

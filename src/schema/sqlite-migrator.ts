@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fromSqliteError, sqliteCode } from "../backends/sqlite/errors.js";
-import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
+import { readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
 import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
 import { StorageError } from "../errors.js";
 import {
@@ -12,10 +12,12 @@ import {
   type MigrationReport,
   type MigrationState,
   migrationError,
+  migrationId,
   migrationStates,
   refuseNewer,
 } from "./migration.js";
-import { columnsOf, isRebuilt, rebuildTable, rebuiltTable } from "./sqlite-rebuild.js";
+import { compareSqliteSchema, type SqliteComparison } from "./sqlite-comparison.js";
+import { addRebuiltColumns, columnsOf, rebuildTable, rebuiltTable } from "./sqlite-rebuild.js";
 
 export interface MigrateSqliteOptions {
   /** How long another process's lock is waited for. Seconds, default 60. */
@@ -31,27 +33,47 @@ const BUSY_MILLISECONDS = 250;
 interface Plan {
   readonly pending: readonly Migration[];
   readonly states: MigrationState[];
+  readonly comparison: SqliteComparison;
 }
 
 function plan(database: Database, migrations: readonly Migration[]): Plan {
   const { llmspell, ours, present } = readSqliteMigrations(database);
   refuseNewer(migrations, ours);
-  const isApplied = ({ version, sql }: Migration): boolean => {
+  const comparison = compareSqliteSchema(database);
+  const isApplied = ({ version }: Migration): boolean => {
     if (version === 1) return [...llmspell, ...ours].some((row) => row.version === 1) || present.size > 0;
-    if (version < FIRST_STORAGE_MIGRATION) return present.has(version);
-    if (rebuiltTable(sql) !== undefined) return isRebuilt(database, sql);
-    const added = addedColumns(sql);
-    if (added.length > 0) return added.every(({ table, column }) => columnsOf(database, table).has(column));
-    return ours.some((row) => row.version === version);
+    // What is there counts, not the record: what is gone is made again.
+    return !comparison.incomplete.has(version);
   };
   const pending = migrations.filter((migration) => !isApplied(migration));
-  const states = migrationStates(migrations, new Set(pending.map(({ version }) => version)), llmspell, ours);
-  return { pending, states };
+  const { leftOut } = comparison;
+  const notApplied = new Set([...pending.map(({ version }) => version), ...leftOut.keys()]);
+  const states = migrationStates(migrations, notApplied, llmspell, ours).map((state) => {
+    const why = migrations.find(({ version }) => migrationId(version) === state.id && leftOut.has(version));
+    return why === undefined ? state : { ...state, leftOut: leftOut.get(why.version) as string };
+  });
+  return { pending, states, comparison };
+}
+
+/** Every migration of the database and of this release, and how the objects compare. Reads only. */
+export interface SqliteSchemaState {
+  readonly migrations: readonly MigrationState[];
+  readonly comparison: SqliteComparison;
+}
+
+export function readSqliteSchema(database: Database): SqliteSchemaState {
+  const { states, comparison } = plan(database, loadMigrations("sqlite"));
+  return { migrations: states, comparison };
 }
 
 /** Every migration of the database and of this release. Reads only. */
 export function listSqliteMigrations(database: Database): MigrationState[] {
   return plan(database, loadMigrations("sqlite")).states;
+}
+
+/** Whether `migrateSqlite` would write. Reads only. */
+export function isSqlitePending(database: Database): boolean {
+  return plan(database, loadMigrations("sqlite")).pending.length > 0;
 }
 
 /**
@@ -68,7 +90,7 @@ export async function migrateSqlite(path: string, options: MigrateSqliteOptions 
   let database: Database | undefined;
   try {
     database = openSqliteForWriting(path, { create: true });
-    return { applied: await migrate(database, options), warnings: [] };
+    return await migrate(database, options);
   } catch (error) {
     throw options.signal?.aborted === true ? error : fromSqliteError(error);
   } finally {
@@ -99,22 +121,38 @@ export function makeSqliteFolder(path: string): void {
   }
 }
 
-async function migrate(database: Database, options: MigrateSqliteOptions): Promise<MigrationState[]> {
+async function migrate(database: Database, options: MigrateSqliteOptions): Promise<MigrationReport> {
   const migrations = loadMigrations("sqlite");
-  if (plan(database, migrations).pending.length === 0) return [];
+  const first = plan(database, migrations);
+  refuseBroken(first.comparison);
+  if (first.pending.length === 0) return { applied: [], warnings: first.comparison.notes };
   // Dropping a parent table would delete its children otherwise; it can only change outside a transaction.
   database.pragma("foreign_keys = OFF");
   database.pragma(`busy_timeout = ${BUSY_MILLISECONDS}`);
   await begin(database, options);
   try {
     // Read again: another process may have been first.
-    const { pending } = plan(database, migrations);
-    for (const migration of pending) await apply(database, migration, options.signal);
+    const { pending, comparison } = plan(database, migrations);
+    for (const migration of pending) await apply(database, migration, comparison, options.signal);
     database.exec("COMMIT");
-    return migrationStates(pending, new Set(), [], []);
+    const applied = migrationStates(pending, new Set(comparison.leftOut.keys()), [], []).filter(
+      ({ applied }) => applied,
+    );
+    return { applied, warnings: comparison.notes };
   } finally {
     if (database.inTransaction) database.exec("ROLLBACK");
   }
+}
+
+/** A column of llmspell's that is gone took its values with it: E_SCHEMA, with the statement that makes it anew. */
+function refuseBroken({ broken }: SqliteComparison): void {
+  const lost = broken.filter(({ object }) => object.startsWith("column "));
+  const [first] = lost;
+  if (first === undefined) return;
+  const others = lost.length === 1 ? "" : `, and ${lost.length - 1} more`;
+  throw new StorageError("E_SCHEMA", `${first.object} is missing${others}; its values are gone with it`, {
+    hint: `Restore a backup, or make it anew: ${lost.map(({ repair }) => `${repair};`).join(" ")}`,
+  });
 }
 
 /** WAL for a new database, and the write lock, however long another process holds it: E_LOCKED after the time-out. */
@@ -134,8 +172,14 @@ async function begin(database: Database, { lockTimeoutSeconds = 60, signal }: Mi
   }
 }
 
-async function apply(database: Database, migration: Migration, signal: AbortSignal | undefined): Promise<void> {
+async function apply(
+  database: Database,
+  migration: Migration,
+  { leftOut }: SqliteComparison,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   try {
+    if (leftOut.has(migration.version)) return addRebuiltColumns(database, migration.sql);
     if (rebuiltTable(migration.sql) !== undefined) await rebuildTable(database, migration.sql, signal);
     else database.exec(withoutExistingColumns(database, migration.sql));
     database.exec(
@@ -155,13 +199,6 @@ async function apply(database: Database, migration: Migration, signal: AbortSign
 }
 
 const ADD_COLUMN = /^ALTER TABLE (\w+) ADD COLUMN (\w+)[^;]*;$/gm;
-
-function addedColumns(sql: string): { table: string; column: string }[] {
-  return [...sql.matchAll(ADD_COLUMN)].map(([, table, column]) => ({
-    table: table as string,
-    column: column as string,
-  }));
-}
 
 /** SQLite has no ADD COLUMN IF NOT EXISTS. */
 function withoutExistingColumns(database: Database, sql: string): string {

@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
-import type { Database } from "../backends/sqlite/open.js";
+import { type Database, openScratch } from "../backends/sqlite/open.js";
 import { ROWID_NAMES, rowidOf } from "../backends/sqlite/table.js";
 import { StorageError } from "../errors.js";
 
@@ -52,28 +52,83 @@ export function isRebuilt(database: Database, sql: string): boolean {
   return rows.some((row) => row.key === key);
 }
 
-/** Rebuilds the table: rows (rowids too), indexes and triggers stay. @throws {StorageError} E_SCHEMA when a row would change */
+/**
+ * Rebuilds the table: rows (rowids too), indexes and triggers stay. Of a table that has its keys already, only what is made
+ * after the swap. @throws {StorageError} E_SCHEMA when a row would change
+ */
 export async function rebuildTable(database: Database, sql: string, signal: AbortSignal | undefined): Promise<void> {
   const table = rebuiltTable(sql) as string;
-  const rebuilt = `${table}_rebuilt`;
+  const [create, afterwards] = partsOf(sql);
+  if (!isRebuilt(database, sql)) {
+    database.exec(create);
+    const rebuilt = `${table}_rebuilt`;
+    const columns = [...columnsOf(database, table).values()];
+    addForeignColumns(database, table, rebuilt, columns);
+    const names = columns.map(({ name }) => name);
+    await copyRows(database, table, rebuilt, names, signal);
+    const before = await tableDigest(database, table, names, signal);
+    const after = await tableDigest(database, rebuilt, names, signal);
+    if (before.rows !== after.rows || before.sha256 !== after.sha256)
+      throw new StorageError("E_SCHEMA", `the rebuilt table ${table} does not have the rows of the old one`);
+    swap(database, table, rebuilt);
+  }
+  database.exec(afterwards);
+}
+
+/** The same of a table that has no rows. */
+export function rebuildEmptyTable(database: Database, sql: string): void {
+  const table = rebuiltTable(sql) as string;
+  const [create, afterwards] = partsOf(sql);
+  database.exec(create);
+  swap(database, table, `${table}_rebuilt`);
+  database.exec(afterwards);
+}
+
+/** Where the table keeps its keys: the columns that the rebuilt one would have. */
+export function addRebuiltColumns(database: Database, sql: string): void {
+  const table = rebuiltTable(sql) as string;
+  const present = columnsOf(database, table);
+  const columns = inScratch(sql, (scratch, rebuilt) => [...columnsOf(scratch, rebuilt).values()]);
+  for (const { name, type } of columns)
+    if (!present.has(name)) database.exec(`ALTER TABLE ${quoted(table)} ADD COLUMN ${quoted(name)} ${type}`);
+}
+
+/** The keys of the rebuilt table: the names of each one's columns, in alphabetical order, with commas between. */
+export function rebuiltKeys(sql: string): string[] {
+  return inScratch(sql, (scratch, rebuilt) => {
+    const primary = scratch
+      .prepare("SELECT name FROM pragma_table_info(?) WHERE pk > 0")
+      .pluck()
+      .all(rebuilt) as string[];
+    const indexes = scratch.prepare('SELECT name FROM pragma_index_list(?) WHERE "unique" = 1').pluck().all(rebuilt);
+    const info = scratch.prepare("SELECT name FROM pragma_index_info(?)").pluck();
+    return [primary, ...indexes.map((index) => info.all(index) as string[])].map((names) => names.sort().join());
+  });
+}
+
+function inScratch<Result>(sql: string, work: (scratch: Database, rebuilt: string) => Result): Result {
+  const scratch = openScratch();
+  try {
+    scratch.exec(partsOf(sql)[0]);
+    return work(scratch, `${rebuiltTable(sql)}_rebuilt`);
+  } finally {
+    scratch.close();
+  }
+}
+
+function partsOf(sql: string): [create: string, afterwards: string] {
   const [create = "", afterwards = ""] = sql.split(/^-- after the swap$/m);
+  return [create, afterwards];
+}
+
+/** Puts the rebuilt table in the place of the old one, with the old one's indexes and triggers. */
+function swap(database: Database, table: string, rebuilt: string): void {
   const kept = database
     .prepare(
       "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY rowid",
     )
     .raw()
     .all(table) as [string][];
-
-  database.exec(create);
-  const columns = [...columnsOf(database, table).values()];
-  addForeignColumns(database, table, rebuilt, columns);
-  const names = columns.map(({ name }) => name);
-  await copyRows(database, table, rebuilt, names, signal);
-  const before = await tableDigest(database, table, names, signal);
-  const after = await tableDigest(database, rebuilt, names, signal);
-  if (before.rows !== after.rows || before.sha256 !== after.sha256)
-    throw new StorageError("E_SCHEMA", `the rebuilt table ${table} does not have the rows of the old one`);
-
   database.exec(`DROP TABLE ${quoted(table)}`);
   // The old way of renaming looks at this table alone, not at views and triggers that name the dropped one.
   database.pragma("legacy_alter_table = ON");
@@ -83,7 +138,6 @@ export async function rebuildTable(database: Database, sql: string, signal: Abor
     database.pragma("legacy_alter_table = OFF");
   }
   for (const [statement] of kept) database.exec(statement);
-  database.exec(afterwards);
 }
 
 /** Columns that neither llmspell nor we know are kept, with their type and their default. */

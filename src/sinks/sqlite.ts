@@ -89,6 +89,11 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
         const current = running();
         await settleOrphans(current, writers);
         const notes = raiseCounters(current, writers);
+        const { unreadableEmbeddings: unreadable } = current;
+        if (unreadable > 0)
+          current.context.warn(
+            `llmspell will fail on ${unreadable} ${unreadable === 1 ? "embedding that begins" : "embeddings that begin"} with the byte of "[" and ${unreadable === 1 ? "holds" : "hold"} NaN or Infinity: it takes such bytes for JSON, which has no number for these`,
+          );
         await current.restore();
         current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
         if (options.ownFile) current.database.pragma("journal_mode = WAL");

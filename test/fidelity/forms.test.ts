@@ -12,6 +12,8 @@ const BITS = [0x3f80005b, 0x80000000, 0x3dcccccd, 1, 0x80000001, 0x7f7fffff, 0xf
 const BIG_ENDIAN = Buffer.from(float32(...BITS))
   .swap32()
   .toString("hex");
+const ofText = (text: Buffer): Buffer =>
+  Buffer.from(Float32Array.from(JSON.parse(text.toString("latin1")) as number[]).buffer);
 const sha = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 describePostgres("forms of one value", () => {
@@ -56,18 +58,14 @@ describePostgres("forms of one value", () => {
       await other.clear();
       await load(postgres, other, { vectorsAs });
       for (const dimension of DIMENSIONS) {
-        const rows = await other.rows(
-          `SELECT hex(substr(embedding, 1, ${BITS.length * 4})), length(embedding) FROM vec_embeddings_${dimension}
+        const rows = (await other.rows(
+          `SELECT embedding FROM vec_embeddings_${dimension}
            WHERE rowid IN (SELECT rowid FROM vector_metadata WHERE dimension = ${dimension})`,
-        );
-        expect(rows).toEqual(
-          [1, 2].map(() => [
-            float32(...BITS)
-              .toString("hex")
-              .toUpperCase(),
-            BigInt(dimension * 4),
-          ]),
-        );
+        )) as [Buffer][];
+        const embedding = vector(1, dimension, float32(...BITS))["embedding"] as Buffer;
+        // As text in an ordinary table, because llmspell takes what begins with '[' for JSON.
+        const bits = rows.map(([stored]) => (vectorsAs === "vec0" ? stored : ofText(stored)).toString("hex"));
+        expect(bits).toEqual([1, 2].map(() => embedding.toString("hex")));
         const [[sql]] = (await other.rows(
           `SELECT sql FROM sqlite_master WHERE name = 'vec_embeddings_${dimension}'`,
         )) as [[string]];

@@ -10,7 +10,7 @@ import { createLlmspellSqlite, llmspellSqliteSql } from "../fixtures/index.js";
 import { contentOf, fillLlmspellSqlite, schemaOf, temporaryPath, withDatabase } from "./sqlite-content.js";
 
 const llmspellIds = ["V1", "V3", "V4", "V5", "V6", "V7", "V8", "V9", "V10", "V11", "V13"];
-const ownIds = ["S1", "S2", "S3", "S4", "S5"];
+const ownIds = ["S1", "S2", "S3", "S4", "S5", "S6"];
 const ids = (states: readonly { id: string }[]): string[] => states.map(({ id }) => id);
 
 /** Runs a migration in a process of its own. */
@@ -78,7 +78,7 @@ describe("migrating SQLite", () => {
     expect(list().slice(0, 4)).toEqual(["V1 llmspell", "V3 found", "V4 llmspell", "V5 pending"]);
     await migrateSqlite(path);
     expect(list().slice(0, 4)).toEqual(["V1 llmspell", "V3 found", "V4 llmspell", "V5 llmspell-storage"]);
-    expect(list().slice(-5)).toEqual(ownIds.map((id) => `${id} llmspell-storage`));
+    expect(list().slice(-6)).toEqual(ownIds.map((id) => `${id} llmspell-storage`));
   });
 
   it("leaves indexes, triggers, views and foreign columns where they were", async () => {
@@ -126,8 +126,13 @@ describe("migrating SQLite", () => {
       expect(() => entity.run(2)).toThrow(/UNIQUE/);
       entity.run(null);
       expect(() => entity.run(null)).toThrow(/UNIQUE/);
-      database.exec(`INSERT INTO relationships (relationship_id, tenant_id, from_entity, to_entity, relationship_type,
-        valid_time_start) VALUES ('r', 'a', 'nobody', 'nothing', 'knows', 1)`);
+      const relationship = database.prepare(
+        `INSERT INTO relationships (relationship_id, tenant_id, from_entity, to_entity, relationship_type, valid_time_start,
+          transaction_time_start, transaction_time_end, transaction_time_start_us) VALUES ('r', 'a', 'e', 'e', 'knows', 1, 5, 5, ?)`,
+      );
+      relationship.run(1);
+      relationship.run(2);
+      expect(() => relationship.run(2)).toThrow(/UNIQUE/);
       const event = database.prepare(
         `INSERT INTO event_log (tenant_id, event_id, event_type, correlation_id, timestamp, sequence, language, payload,
           timestamp_us) VALUES ('a', 'e', 't', 'c', 1, 1, 'rust', '{}', ?)`,
@@ -135,7 +140,6 @@ describe("migrating SQLite", () => {
       event.run(1);
       event.run(2);
       expect(() => event.run(1)).toThrow(/UNIQUE/);
-      event.run(null);
       expect(() => event.run(null)).toThrow(/UNIQUE/);
       const vector = database.prepare(
         `INSERT INTO vector_metadata (id, tenant_id, scope, dimension, created_at, updated_at) VALUES ('v', 'a', 's', ?, 1, 1)`,
@@ -190,7 +194,7 @@ describe("migrating SQLite", () => {
       database.exec(`ALTER TABLE event_log RENAME TO old; DROP TABLE old`);
       database.exec(llmspellSqliteSql(11));
     });
-    expect(ids((await migrateSqlite(path)).applied)).toEqual(["S1", "S4"]);
+    expect(ids((await migrateSqlite(path)).applied)).toEqual(["S1", "S4", "S6"]);
     expect(ids((await migrateSqlite(path)).applied)).toEqual([]);
   });
 

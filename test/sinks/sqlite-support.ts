@@ -50,6 +50,7 @@ export function recordsOf(records: Records): MemoryRecord[] {
 
 export interface LoadOptions extends Partial<SqliteSinkOptions> {
   readonly rejections?: Rejection[];
+  readonly warnings?: string[];
   readonly batchSize?: number;
 }
 
@@ -58,11 +59,12 @@ export async function load(
   records: Iterable<MemoryRecord>,
   options: LoadOptions = {},
 ): Promise<PipelineResult> {
-  const { rejections, batchSize, ...sinkOptions } = options;
+  const { rejections, warnings, batchSize, ...sinkOptions } = options;
   return runPipeline({
     source: createMemorySource(records, batchSize === undefined ? {} : { batchSize }),
     sink: createSqliteSink({ path, ...sinkOptions }),
     selection: everything(),
+    onWarning: (message) => void warnings?.push(message),
     ...(rejections === undefined
       ? {}
       : {

@@ -152,14 +152,19 @@ describe("constraints that would drop records without a word", () => {
 
 describe("rowids that are used up", () => {
   it.each([
-    ["sessions", "INSERT INTO sessions (rowid, tenant_id, session_id, session_data) VALUES (?, 't', ?, '{}')"],
+    [
+      "sessions",
+      9223372036854775807n,
+      "INSERT INTO sessions (rowid, tenant_id, session_id, session_data) VALUES (?, 't', ?, '{}')",
+    ],
     [
       "vector_metadata",
+      385n * 2n ** 32n - 1n,
       `INSERT INTO vector_metadata (rowid, id, tenant_id, scope, dimension, created_at, updated_at)
        VALUES (?, ?, 't', 's', 768, 1, 1)`,
     ],
-  ])("of %s refuse the load", async (table, sql) => {
-    execute(path, sql.replace("?", "9223372036854775807").replace("?", `'${id(9)}'`));
+  ])("of %s refuse the load", async (table, last, sql) => {
+    execute(path, sql.replace("?", String(last)).replace("?", `'${id(9)}'`));
     const loading = load(path, [session(1), session(1), vector(1)].slice(table === "sessions" ? 0 : 2));
     await expect(loading).rejects.toMatchObject({ code: "E_TARGET_LIMIT" });
     expect(query(path, `SELECT count(*) FROM ${table}`)).toEqual([[1n]]);
@@ -184,16 +189,17 @@ it.each([
 ])("what people have put beside embeddings in %s stays, and a lost embedding comes back", async (_shape, sql) => {
   execute(path, sql);
   await load(path, [vector(1), vector(2)]);
-  execute(path, "UPDATE vec_embeddings_384 SET note = 'mine' WHERE rowid = 1");
-  execute(path, "DELETE FROM vec_embeddings_384 WHERE rowid = 2");
+  const first = 384n * 2n ** 32n + 1n;
+  execute(path, `UPDATE vec_embeddings_384 SET note = 'mine' WHERE rowid = ${first}`);
+  execute(path, `DELETE FROM vec_embeddings_384 WHERE rowid = ${first + 1n}`);
   const changed = vector(1).values.with(
     kindOf("vector_embeddings.384").fields.findIndex(({ type }) => type === "vector"),
     Buffer.alloc(1536, 7),
   );
   await load(path, [{ ...vector(1), values: changed }, vector(2)]);
   expect(query(path, "SELECT rowid, embedding, note FROM vec_embeddings_384 ORDER BY rowid")).toEqual([
-    [1n, Buffer.alloc(1536, 7), "mine"],
-    [2n, Buffer.alloc(1536, 2), null],
+    [first, Buffer.alloc(1536, 7), "mine"],
+    [first + 1n, Buffer.alloc(1536, 2), null],
   ]);
 });
 

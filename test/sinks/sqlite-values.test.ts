@@ -296,7 +296,8 @@ describe("embeddings stored in SQLite", () => {
     }
     await load(path, vectors);
     expectSameRecords((await readAll(path)).records, vectors);
-    expect(query(path, "SELECT count(DISTINCT rowid), max(rowid) FROM vector_metadata")).toEqual([[16n, 16n]]);
+    const last = 3072n * 2n ** 32n + 4n;
+    expect(query(path, "SELECT count(DISTINCT rowid), max(rowid) FROM vector_metadata")).toEqual([[16n, last]]);
   });
 
   it.each([
@@ -304,11 +305,12 @@ describe("embeddings stored in SQLite", () => {
     ["CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB)", "vec0"],
   ] as const)("keep the shape of %s", async (sql, vectorsAs) => {
     execute(path, sql);
-    execute(path, "INSERT INTO vec_embeddings_384 (rowid, embedding) VALUES (?, ?)", 41n, stored(1, 384));
+    const taken = 384n * 2n ** 32n + 41n;
+    execute(path, "INSERT INTO vec_embeddings_384 (rowid, embedding) VALUES (?, ?)", taken, stored(1, 384));
     await load(path, [vector(0, 384, 5)], { vectorsAs });
     await load(path, [vector(0, 384, 6)], { vectorsAs });
-    // 41 belongs to an embedding without metadata.
-    expect(query(path, "SELECT rowid FROM vector_metadata")).toEqual([[42n]]);
+    // The one before belongs to an embedding without metadata.
+    expect(query(path, "SELECT rowid FROM vector_metadata")).toEqual([[taken + 1n]]);
     expect(query(path, "SELECT sql FROM sqlite_master WHERE name = 'vec_embeddings_384'")).toEqual([[sql]]);
     expectSameRecords((await readAll(path)).records, [vector(0, 384, 6)]);
   });

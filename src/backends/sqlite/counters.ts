@@ -48,13 +48,13 @@ function raiseCounter(load: Load, kind: RecordKind, key: ForeignKey, counter: st
   if (child === undefined)
     return parents === undefined ? 0 : raise(brought, "1", "counted.n", `AND p.${name} < counted.n`);
   const sum = `min(p.${name} + counted.n, 2147483647)`;
-  const lacking = `c.${child.rowid} <= ${child.lastRowid} AND c.${child.rowid} NOT IN (SELECT r FROM ${child.met})`;
+  const lacking = `NOT ${child.newRows("c")} AND c.${child.rowid} NOT IN (SELECT r FROM ${child.met})`;
   return raise(brought, lacking, sum) + raise(`NOT ${brought}`, arriving(kind, key, child), sum);
 }
 
 /** Children that refer to the parent now and did not before the run. */
 function arriving(kind: RecordKind, key: ForeignKey, child: TableWriter): string {
-  const added = `c.${child.rowid} > ${child.lastRowid}`;
+  const added = child.newRows("c");
   const { keptTable } = child.stored;
   if (keptTable === undefined) return added;
   const same = key.fields.map((field) => `k.${column(kind, field)} IS c.${column(kind, field)}`).join(" AND ");

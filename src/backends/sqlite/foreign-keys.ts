@@ -25,7 +25,7 @@ export function parentOf(load: Load, key: ForeignKey): RecordKind {
 /** Rows that the run inserted or replaced. */
 export function writtenRows(writer: TableWriter, alias: string): string {
   const rowid = `${alias}.${writer.rowid}`;
-  return `(${rowid} > ${writer.lastRowid} OR ${rowid} IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
+  return `(${writer.newRows(alias)} OR ${rowid} IN (SELECT r FROM ${writer.met} WHERE written = 1))`;
 }
 
 /** The child's row has a parent, or NULL where it would name one. */
@@ -39,19 +39,45 @@ function hasParent(load: Load, kind: RecordKind, key: ForeignKey): string {
   return `(${nulls.join(" OR ")} OR EXISTS (SELECT 1 FROM ${quoted(mainTable(parent))} p WHERE ${pairs.join(" AND ")}))`;
 }
 
+/**
+ * The kind's foreign keys, and those between its table and another kind's that the file declares besides: tables that keep
+ * llmspell's own shape have some.
+ */
+export function foreignKeysOf(load: Load, kind: RecordKind): readonly ForeignKey[] {
+  const fieldOf = (of: RecordKind, name: string): string | undefined =>
+    of.fields.find((field) => field.sqlite !== false && columnOf(field).toLowerCase() === name.toLowerCase())?.name;
+  const rows = load.database
+    .prepare('SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?) WHERE "to" IS NOT NULL ORDER BY id, seq')
+    .raw()
+    .all(mainTable(kind)) as [number, string, string, string][];
+  const declared = Map.groupBy(rows, ([id]) => id);
+  const more = [...declared.values()].flatMap((pairs) => {
+    const table = pairs[0]?.[1].toLowerCase();
+    const parent = load.catalog.kinds.find((each) => mainTable(each) === table);
+    if (parent === undefined) return [];
+    const fields = pairs.map(([, , from]) => fieldOf(kind, from));
+    const referencedFields = pairs.map(([, , , to]) => fieldOf(parent, to));
+    const names = (list: readonly (string | undefined)[]): list is string[] => !list.includes(undefined);
+    const known = kind.foreignKeys.some((key) => key.references === parent.path && key.fields.join() === fields.join());
+    if (known || !names(fields) || !names(referencedFields)) return [];
+    return [{ fields, references: parent.path, referencedFields }];
+  });
+  return [...kind.foreignKeys, ...more];
+}
+
 /** Refuses, drops or rejects the records whose parents are not there; parents' kinds before their children's. */
 export async function settleOrphans(load: Load, writers: Writers): Promise<void> {
   for (const kind of load.catalog.importOrder) {
     const writer = writers.get(kind.path);
-    if (writer !== undefined && kind.foreignKeys.length > 0) await settleKind(load, writer);
+    if (writer !== undefined && writer.foreignKeys.length > 0) await settleKind(load, writer);
   }
 }
 
 async function settleKind(load: Load, writer: TableWriter): Promise<void> {
-  const { kind, table } = writer;
+  const { kind, table, foreignKeys } = writer;
   const { database, context } = load;
   const at = `c.${writer.rowid}`;
-  const orphaned = `FROM ${quoted(table)} c WHERE ${writtenRows(writer, "c")} AND NOT (${kind.foreignKeys.map((key) => hasParent(load, kind, key)).join(" AND ")})`;
+  const orphaned = `FROM ${quoted(table)} c WHERE ${writtenRows(writer, "c")} AND NOT (${foreignKeys.map((key) => hasParent(load, kind, key)).join(" AND ")})`;
   const page = database.prepare(`SELECT ${at} ${orphaned} AND ${at} > ? ORDER BY ${at} LIMIT ${PAGE}`);
   page.safeIntegers().pluck();
   let total: number | undefined;
@@ -62,12 +88,12 @@ async function settleKind(load: Load, writer: TableWriter): Promise<void> {
     for (const rowid of rowids) {
       after = rowid;
       const record = writer.stored.read(rowid) as RecordBatch;
-      const rejectedParent = kind.foreignKeys.some((key) => isParentRejected(load, key, record));
+      const rejectedParent = foreignKeys.some((key) => isParentRejected(load, key, record));
       if (!rejectedParent && load.options.onOrphan === "drop") {
         writer.undo(rowid, "dropped");
         continue;
       }
-      const missing = kind.foreignKeys.find((key) => !isThere(load, kind, key, rowid));
+      const missing = foreignKeys.find((key) => !isThere(load, kind, key, rowid));
       const located = {
         section: kind.path,
         key: writer.stored.keyOf(rowid),

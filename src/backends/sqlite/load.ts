@@ -7,6 +7,8 @@ import { type DeferredIndexes, deferIndexes } from "./deferred-indexes.js";
 import { type Database, isVec0, loadVectorExtension } from "./open.js";
 import { defineFunctions } from "./ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "./table.js";
+import { dropTriggers } from "./triggers.js";
+import { blockOf, lastOfBlock } from "./vector-rowids.js";
 
 export interface LoadOptions {
   readonly onConflict: "update" | "skip" | "error";
@@ -23,12 +25,15 @@ export class Load {
   readonly catalog: Catalog;
   readonly context: RunContext;
   readonly options: LoadOptions;
+  /** Embeddings that were written as float32 though llmspell takes them for JSON: they hold what JSON has no number for. */
+  unreadableEmbeddings = 0;
   private readonly indexes: string[] = [];
   /** By table. */
   private readonly deferred = new Map<string, DeferredIndexes>();
   private triggers: string[] = [];
   private names = 0;
-  private lastVectorRowid: bigint | undefined;
+  /** The last one of each dimension that was given out. */
+  private readonly vectorRowids = new Map<number, bigint>();
 
   /** Begins the transaction. E_NOT_MIGRATED, E_LOCKED, E_READ_ONLY. */
   constructor(database: Database, catalog: Catalog, context: RunContext, options: LoadOptions) {
@@ -58,16 +63,10 @@ export class Load {
   private dropTriggers(): void {
     const tables = new Set<string>();
     for (const kind of this.catalog.kinds) {
-      tables.add(mainTable(kind).toLowerCase());
-      if (kind.sqlite.layout === "vector") tables.add(kind.sqlite.embeddingTable.toLowerCase());
+      tables.add(mainTable(kind));
+      if (kind.sqlite.layout === "vector") tables.add(kind.sqlite.embeddingTable);
     }
-    const rows = this.database
-      .prepare("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid")
-      .raw()
-      .all() as [string, string, string][];
-    const ours = rows.filter(([, table]) => tables.has(table.toLowerCase()));
-    for (const [name] of ours) this.database.exec(`DROP TRIGGER ${quoted(name)}`);
-    this.triggers = ours.map(([, , sql]) => sql);
+    this.triggers = dropTriggers(this.database, tables);
   }
 
   /** For a table without rows: its indexes are made at the end, or when `makeIndexes` is called. */
@@ -99,33 +98,17 @@ export class Load {
     this.triggers = [];
   }
 
-  /** A rowid that neither vector_metadata nor any embedding table has: they are shared by all dimensions. */
-  nextVectorRowid(): bigint {
-    if (this.lastVectorRowid === undefined) {
-      this.lastVectorRowid = this.greatestVectorRowid();
-      requireFreeRowids("vector_metadata", this.lastVectorRowid);
-    }
-    return ++this.lastVectorRowid;
-  }
-
-  private greatestVectorRowid(): bigint {
-    const tables = new Set<string>();
-    for (const { sqlite } of this.catalog.kinds) {
-      if (sqlite.layout !== "vector") continue;
-      tables.add(sqlite.metadataTable);
-      const shape = isVec0(this.database, sqlite.embeddingTable);
-      if (shape === undefined) continue;
-      // The greatest rowid of a vec0 table is found at once in its shadow table, else by a scan.
-      const shadow = `${sqlite.embeddingTable}_rowids`;
-      tables.add(shape && columnsOf(this.database, shadow) !== undefined ? shadow : sqlite.embeddingTable);
-    }
-    let greatest = 0n;
-    for (const table of tables) {
-      const query = `SELECT max(rowid) FROM ${quoted(table)}`;
-      const found = this.database.prepare(query).safeIntegers().pluck().get() as bigint | null;
-      if (found !== null && found > greatest) greatest = found;
-    }
-    return greatest;
+  /** The next rowid of the dimension's block: neither vector_metadata nor its embedding table has it. */
+  nextVectorRowid(kind: RecordKind): bigint {
+    const { sqlite } = kind;
+    if (sqlite.layout !== "vector") throw new Error(`${kind.path} has no embeddings`);
+    const rowid = (this.vectorRowids.get(sqlite.dimension) ?? lastOfBlock(this.database, sqlite)) + 1n;
+    if (rowid > blockOf(sqlite.dimension).last)
+      throw new StorageError("E_TARGET_LIMIT", `the rowids of vectors of ${sqlite.dimension} dimensions are used up`, {
+        hint: "Run `llmspell database migrate --repair-rowids`.",
+      });
+    this.vectorRowids.set(sqlite.dimension, rowid);
+    return rowid;
   }
 
   /** Whether the kind's embedding table is vec0; makes the table when it is not there. */

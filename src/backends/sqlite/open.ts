@@ -155,6 +155,11 @@ function createPrivate(path: string): void {
   }
 }
 
+/** A database in memory, for what is to be known of SQL statements. */
+export function openScratch(): Database.Database {
+  return new Database(":memory:");
+}
+
 function located(error: StorageError, path: string): StorageError {
   const message = error.message.includes(path) ? error.message : `${path}: ${error.message}`;
   return new StorageError(error.code, message, error.context, error.cause);

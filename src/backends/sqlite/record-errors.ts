@@ -19,7 +19,15 @@ export function isRecordError(error: unknown): boolean {
 
 /** The error of one record, with its field where it is known. */
 export function toRecordError(error: unknown, batch: RecordBatch, row: number): StorageError {
-  if (!isMalformedJson(error)) return fromSqliteError(error);
+  if (!isMalformedJson(error)) {
+    const code = sqliteCode(error);
+    // The message names the table's columns and no value.
+    if (code !== "SQLITE_CONSTRAINT_UNIQUE" && code !== "SQLITE_CONSTRAINT_PRIMARYKEY") return fromSqliteError(error);
+    return fromSqliteError(error, {
+      detail: (error as Error).message,
+      hint: "`llmspell database health` says whether the table keeps keys of its own.",
+    });
+  }
   const field = deepField(batch.kind, batch, row);
   const message = `the json is nested deeper than SQLite's json_extract indexes take (${JSON_MAX_DEPTH} levels)`;
   return new StorageError("E_TARGET_LIMIT", message, field === undefined ? {} : { field }, error);

@@ -1,6 +1,8 @@
 /** The statements that write a kind's rows: the table, and for vectors the metadata with the embedding beside it. */
 import { randomBytes } from "node:crypto";
 import { columnOf, type Field, type RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { writeVectorNumbers } from "../../codecs/vector-numbers.js";
 import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
 import type { Load } from "./load.js";
@@ -9,6 +11,11 @@ import { columnsOf, mainTable, quoted, rowidOf, uuidDigitsSql, uuidOrDerivedSql 
 
 /** Rows of one multi-row INSERT. */
 export const ROWS_PER_INSERT = 64;
+
+/** llmspell takes an embedding that begins with it for the text of a JSON array: 1 float32 vector in 256. */
+const LEFT_BRACKET = 0x5b;
+/** Of a float32 in JSON, with its comma, nearly always. */
+const NUMBER_BYTES = 14;
 
 /** Pieces of the content that is being written. */
 const CHUNKS = "temp.llmspell_large_chunks";
@@ -62,7 +69,7 @@ export function createRowStore(
   const content = largeAt === undefined ? undefined : createContentStore(load, kind, encoder.columns, largeAt);
 
   const encode = (batch: RecordBatch, row: number, values: SqlParam[]): bigint | undefined => {
-    const rowid = vector === undefined ? undefined : load.nextVectorRowid();
+    const rowid = vector === undefined ? undefined : load.nextVectorRowid(kind);
     if (rowid !== undefined) values.push(rowid);
     else if (surrogate !== undefined) values.push(nextSurrogate());
     encoder.encode(batch, row, values);
@@ -166,16 +173,24 @@ interface EmbeddingStore {
 function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   if (kind.sqlite.layout !== "vector") throw new Error(`${kind.path} has no embeddings`);
   const { embeddingTable, dimension } = kind.sqlite;
-  load.embeddingShape(embeddingTable, dimension);
+  const vec0 = load.embeddingShape(embeddingTable, dimension);
   const field = kind.fields.findIndex(({ type }) => type === "vector");
   const table = quoted(embeddingTable);
   const insert = load.database.prepare(`INSERT OR ABORT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
   const update = load.database.prepare(`UPDATE ${table} SET embedding = ? WHERE rowid = ?`);
   const remove = load.database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
+  const stored = (batch: RecordBatch, row: number): Buffer => {
+    const value = batch.value(row, field);
+    if (vec0 || value[0] !== LEFT_BRACKET) return value;
+    const text = new ByteWriter(dimension * NUMBER_BYTES);
+    if (writeVectorNumbers(value, 0, value.length, text)) return Buffer.from(text.bytes.subarray(0, text.length));
+    load.unreadableEmbeddings++;
+    return value;
+  };
   return {
-    insert: (rowid, batch, row) => void insert.run(rowid, batch.value(row, field)),
+    insert: (rowid, batch, row) => void insert.run(rowid, stored(batch, row)),
     replace(rowid, batch, row) {
-      const value = batch.value(row, field);
+      const value = stored(batch, row);
       if (update.run(value, rowid).changes === 0) insert.run(rowid, value);
     },
     delete: (rowid) => void remove.run(rowid),

@@ -1,13 +1,14 @@
 /** Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts". */
 
 import type { Statement } from "better-sqlite3";
-import type { RecordKind } from "../../catalog/index.js";
+import type { ForeignKey, RecordKind } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { recordChunks } from "../../document/record-writer.js";
 import { StorageError } from "../../errors.js";
 import { createConstraintCheck } from "../../records/constraints.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
+import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
 import { type Load, requireFreeRowids } from "./load.js";
 import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
@@ -22,6 +23,7 @@ import {
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
 import { kindCondition, mainTable, quoted, rowidOf } from "./table.js";
+import { blockOf, greatestRowid } from "./vector-rowids.js";
 
 /** How a record met what is there. */
 interface Meeting {
@@ -50,14 +52,16 @@ export class TableWriter {
   readonly table: string;
   /** What the table's rowid is called. */
   readonly rowid: string;
+  /** What its records must have the parents of when all are there. */
+  readonly foreignKeys: readonly ForeignKey[];
   readonly stored: StoredRecords;
   readonly counts = { inserted: 0, updated: 0, skipped: 0, dropped: 0 };
-  /** Rows from before the run have rowids up to this one. */
-  readonly lastRowid: bigint;
   /** Temporary table (r, written, key): rows from before the run that a record of the run met. */
   readonly met: string;
   /** UUID fields in which the table holds other spellings than the canonical one. */
   readonly spelled: ReadonlySet<number>;
+  /** The run's own rows have rowids after `last`, and up to `end` where they are in a block of the table. */
+  private readonly before: { readonly last: bigint; readonly end: bigint | undefined };
   private readonly load: Load;
   private readonly empty: boolean;
   private readonly lookup: KeyLookup;
@@ -79,20 +83,22 @@ export class TableWriter {
     this.load = load;
     this.kind = kind;
     this.table = mainTable(kind);
+    this.foreignKeys = foreignKeysOf(load, kind);
     const { database } = load;
     this.rowid = rowidOf(database, this.table);
     const condition = kindCondition(kind);
     const where = condition === undefined ? "" : `WHERE ${condition}`;
     const rows = database.prepare(`SELECT 1 FROM ${quoted(this.table)} ${where} LIMIT 1`);
     this.empty = rows.get() === undefined;
-    const last = database
-      .prepare(`SELECT max(${this.rowid}) FROM ${quoted(this.table)}`)
-      .safeIntegers()
-      .pluck()
-      .get() as bigint | null;
-    this.lastRowid = last ?? 0n;
-    requireFreeRowids(this.table, this.lastRowid);
-    if (last === null) load.deferIndexes(kind);
+    const last = greatestRowid(database, this.table);
+    const { sqlite } = kind;
+    const block = sqlite.layout === "vector" ? blockOf(sqlite.dimension) : undefined;
+    if (block === undefined) requireFreeRowids(this.table, last ?? 0n);
+    this.before =
+      block === undefined
+        ? { last: last ?? 0n, end: undefined }
+        : { last: greatestRowid(database, this.table, block) ?? block.first - 1n, end: block.last };
+    if (last === undefined) load.deferIndexes(kind);
     this.spelled = this.empty ? new Set() : spelledFields(database, kind);
     const references = referenceSpellings(load, kind);
     const keepSpelling = new Set([...this.spelled].filter((field) => !references.has(field)));
@@ -144,6 +150,19 @@ export class TableWriter {
     };
   }
 
+  /** Whether the run inserted the row. */
+  private isNew(rowid: bigint): boolean {
+    const { last, end } = this.before;
+    return rowid > last && (end === undefined || rowid <= end);
+  }
+
+  /** The SQL condition that picks the rows that the run inserted. */
+  newRows(alias: string): string {
+    const { last, end } = this.before;
+    const rowid = `${alias}.${this.rowid}`;
+    return `(${rowid} > ${last}${end === undefined ? "" : ` AND ${rowid} <= ${end}`})`;
+  }
+
   async write(batch: RecordBatch): Promise<void> {
     const good: number[] = [];
     for (let row = 0; row < batch.rows; row++) {
@@ -167,7 +186,7 @@ export class TableWriter {
 
   /** False, and nothing written, when one of the records is not taken. */
   private insertMany(batch: RecordBatch, rows: readonly number[]): boolean {
-    const { database } = this.load;
+    const { database, unreadableEmbeddings } = this.load;
     this.group.begin.run();
     try {
       this.store.insertMany(batch, rows);
@@ -178,6 +197,7 @@ export class TableWriter {
       if (!database.inTransaction || !isRecordError(error)) throw error;
       this.group.rollback.run();
       this.group.release.run();
+      this.load.unreadableEmbeddings = unreadableEmbeddings;
       return false;
     }
   }
@@ -195,7 +215,7 @@ export class TableWriter {
     }
     const { large } = batch;
     if (large !== undefined) await stageLarge(this.load, large);
-    const { database } = this.load;
+    const { database, unreadableEmbeddings } = this.load;
     this.savepoint?.begin.run();
     try {
       if (match === undefined) {
@@ -210,6 +230,7 @@ export class TableWriter {
       if (!database.inTransaction || !isRecordError(error)) throw error;
       this.savepoint?.rollback.run();
       this.savepoint?.release.run();
+      this.load.unreadableEmbeddings = unreadableEmbeddings;
       const record = large === undefined ? batch : withStagedContent(this.load, batch, large);
       await this.reject(record, row, toRecordError(error, batch, row));
     }
@@ -219,7 +240,7 @@ export class TableWriter {
   /** Update in place; the earlier row is kept where the record may yet turn out an orphan. */
   private replace(batch: RecordBatch, row: number, rowid: bigint, sameKeys: boolean): void {
     const before = sameKeys ? undefined : this.stored.read(rowid);
-    if (this.kind.foreignKeys.length > 0) this.stored.keep(rowid);
+    if (this.foreignKeys.length > 0) this.stored.keep(rowid);
     this.store.update(rowid, batch, row, batch.large !== undefined);
     this.markMet.run(rowid, 1, null);
     if (before === undefined) return;
@@ -249,7 +270,7 @@ export class TableWriter {
     let earlier: string | undefined;
     for (const [set, fields] of this.sets.entries()) {
       for (const rowid of this.lookup.find(set, batch, row)) {
-        if (this.empty || rowid > this.lastRowid) {
+        if (this.empty || this.isNew(rowid)) {
           earlier ??= this.stored.keyOf(rowid);
           continue;
         }
@@ -274,7 +295,7 @@ export class TableWriter {
 
   /** Takes a record back: the row is gone, or what it was before the run. */
   undo(rowid: bigint, as: "dropped" | "rejected"): void {
-    if (rowid > this.lastRowid) {
+    if (this.isNew(rowid)) {
       this.store.delete(rowid);
       this.counts.inserted--;
     } else {
