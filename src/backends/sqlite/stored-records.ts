@@ -23,8 +23,7 @@ export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords
   const { database } = load;
   const table = quoted(mainTable(kind));
   // Embeddings are not needed to name a record: they stay unread.
-  const derived = { add: () => {} };
-  const reader = createRowReader(database, kind, { derived, embeddings: () => null }) as RowReader;
+  const reader = createRowReader(database, kind, { embeddings: () => null }) as RowReader;
   const select = database.prepare(`SELECT ${reader.select} FROM ${table} AS t WHERE t.rowid = ?`).raw().safeIntegers();
   const rowAt = (rowid: bigint): SqlRow => select.get(rowid) as SqlRow;
   let kept: string | undefined;
