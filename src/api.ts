@@ -5,9 +5,18 @@ import { type Config, loadConfig } from "./config.js";
 import { StorageError } from "./errors.js";
 import { type Progress, runPipeline } from "./pipeline.js";
 import type { Rejection, Selection } from "./records/run-context.js";
+import { createIdSink, type InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
-import { createSink, createSource, parseStore, type SourceOptions, type StoreLocation, sameStore } from "./stores.js";
+import {
+  createSink,
+  createSource,
+  openIdMap,
+  parseStore,
+  type SourceOptions,
+  type StoreLocation,
+  sameStore,
+} from "./stores.js";
 import { createTransforms, type TransformSpec } from "./transforms/spec.js";
 import type { Transform } from "./transforms/transform.js";
 import { PRODUCER } from "./version.js";
@@ -47,8 +56,13 @@ export interface TransferOptions {
    * have) is E_LEFT_OUT, and nothing is written. Default false: each is a warning, and in the result's `leftOut`.
    */
   readonly strict?: boolean;
-  /** What a UUID field that holds free text becomes: an error (default), or a UUIDv5 of the text, the same everywhere. */
-  readonly invalidUuid?: "error" | "derive";
+  /**
+   * What becomes of ids that are no UUIDs: they stay (default, not for a PostgreSQL target), an error (its default), or a
+   * UUIDv5 of the text, the same everywhere.
+   */
+  readonly invalidUuid?: InvalidUuidPolicy;
+  /** A file's name. Where ids become UUIDs they are added to it; elsewhere it brings back the ids that UUIDs stand for. */
+  readonly idMap?: string;
   /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
   readonly connectionTimeoutSeconds?: number;
   /** The record kinds. Default: llmspell's. */
@@ -139,7 +153,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   const { from, to, compress, force, vectors } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
-  const source = await sourceFor(from, options, config);
+  const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
   const output = locate(to, config);
   if (!isSource(from)) refuseSameStore(locate(from, config), output);
@@ -153,7 +167,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     vectors,
     producer: PRODUCER,
   });
-  return transfer(source, sink, { ...options, transforms }, false);
+  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, output), transforms }, false);
 }
 
 /**
@@ -164,7 +178,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
-  const source = await sourceFor(from, options, config);
+  const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
   const target = locate(to, config);
   if (target.type === "document" || target.type === "stream") {
@@ -184,7 +198,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     tenant,
     producer: PRODUCER,
   });
-  return transfer(source, sink, { ...options, transforms }, dryRun);
+  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, target), transforms }, dryRun);
 }
 
 /** The tenant that one tenant's records have when they come to the sink. */
@@ -196,15 +210,26 @@ function refuseSameStore(from: StoreLocation, to: StoreLocation): void {
   if (sameStore(from, to)) throw new StorageError("E_USAGE", "source and target are the same store");
 }
 
+/** E_USAGE where PostgreSQL is to keep ids that are no UUIDs. */
+function invalidUuidPolicy({ invalidUuid }: TransferOptions, target: StoreLocation | undefined): InvalidUuidPolicy {
+  if (target?.type !== "postgres" && target?.type !== "pglite") return invalidUuid ?? "keep";
+  if (invalidUuid !== "keep") return invalidUuid ?? "error";
+  throw new StorageError("E_USAGE", "PostgreSQL cannot keep ids that are no UUIDs", {
+    hint: "--invalid-uuid derive makes UUIDs of them, and --id-map FILE keeps what brings them back.",
+  });
+}
+
 async function sourceFor(
   from: ExportOptions["from"] | ImportOptions["from"],
+  target: StoreLocation | undefined,
   options: TransferOptions & { readonly sourceMode?: SourceOptions["sourceMode"]; readonly verifyManifest?: boolean },
   config: () => Config,
 ): Promise<Source> {
   if (isSource(from)) return from;
   const location = locate(from, config);
   const { sourceMode, verifyManifest } = options;
-  return createSource(location, { ...common(options, location, config), sourceMode, verifyManifest });
+  const invalidUuid = invalidUuidPolicy(options, target);
+  return createSource(location, { ...common(options, location, config), invalidUuid, sourceMode, verifyManifest });
 }
 
 function isSource(value: object | string): value is Source {
@@ -227,9 +252,9 @@ function locate(store: string | StoreLocation | Readable | Writable, config: () 
 }
 
 function common(options: TransferOptions, location: StoreLocation, config: () => Config): SourceOptions {
-  const { catalog, signal, invalidUuid } = options;
+  const { catalog, signal } = options;
   const configured = location.type === "postgres" ? config().postgresql.connectionTimeoutSeconds : undefined;
-  return { catalog, signal, invalidUuid, connectionTimeoutSeconds: options.connectionTimeoutSeconds ?? configured };
+  return { catalog, signal, connectionTimeoutSeconds: options.connectionTimeoutSeconds ?? configured };
 }
 
 /** The paths that `include` and `exclude` leave. E_USAGE for a section that no record kind has. */
@@ -270,10 +295,17 @@ async function transfer(
   const paths = selectPaths(catalog, options.include, options.exclude);
   const selection: Selection = tenants === undefined || tenants.length === 0 ? { paths } : { paths, tenants };
   const started = performance.now();
+  const policy = options.invalidUuid ?? "keep";
+  const idSink = createIdSink(sink, {
+    policy,
+    count: () => source.countInvalidUuids?.(selection),
+    idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
+    dryRun,
+  });
   const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
     ...options,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
-    sink,
+    sink: idSink,
     selection,
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });

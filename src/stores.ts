@@ -7,7 +7,9 @@ import type { Config } from "./config.js";
 import { isPostgresUrl, parseBackendName } from "./config.js";
 import { StorageError } from "./errors.js";
 import { expandPath } from "./folders.js";
+import type { IdMap } from "./records/id-map.js";
 import { redact } from "./redaction.js";
+import type { InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source } from "./sources/source.js";
 
@@ -154,7 +156,8 @@ export interface SourceOptions {
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
-  readonly invalidUuid?: "error" | "derive" | undefined;
+  /** What ids become behind the source: they sort as that. */
+  readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;
 }
 
@@ -174,6 +177,14 @@ export interface SinkOptions {
   readonly vectors?: "base64" | "json" | undefined;
   /** What a document names as its producer. */
   readonly producer: string;
+}
+
+const ID_ORDER = { keep: "text", error: "uuid", derive: "derived" } as const;
+
+/** Ids and the UUIDs that stand for them, in a file. `adds`: ids will be added to it. */
+export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
+  const { createIdMap } = await import("./backends/sqlite/id-map.js");
+  return createIdMap(expandPath(path), { adds });
 }
 
 /** Factories load what they need only: a document is read without either driver. */
@@ -197,7 +208,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
       return createSqliteSource({
         ...shared,
         path: location.path,
-        ...(invalidUuid === undefined ? {} : { invalidUuid }),
+        idOrder: ID_ORDER[invalidUuid ?? "keep"],
       });
     }
     case "document":
@@ -213,7 +224,6 @@ export async function createSource(location: StoreLocation, options: SourceOptio
               : { path: location.path },
         name: storeName(location),
         ...(verifyManifest === undefined ? {} : { verifyManifest }),
-        ...(invalidUuid === undefined ? {} : { invalidUuid }),
       });
     }
   }

@@ -7,7 +7,7 @@ export const entities: RecordKind = {
   noun: "entity",
   since: "V4",
   fields: [
-    { name: "entity_id", type: "uuid" },
+    { name: "entity_id", type: "uuid", chosen: true },
     { name: "tenant_id", type: "text", maxLength: 255 },
     { name: "entity_type", type: "text", maxLength: 255 },
     { name: "name", type: "text", maxLength: 500 },

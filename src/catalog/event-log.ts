@@ -8,9 +8,9 @@ export const eventLog: RecordKind = {
   since: "V11",
   fields: [
     { name: "tenant_id", type: "text", maxLength: 255 },
-    { name: "event_id", type: "uuid" },
+    { name: "event_id", type: "uuid", chosen: true },
     { name: "event_type", type: "text", maxLength: 255 },
-    { name: "correlation_id", type: "uuid" },
+    { name: "correlation_id", type: "uuid", chosen: true },
     { name: "timestamp", type: "timestamp" },
     { name: "sequence", type: "int8" },
     { name: "language", type: "text", maxLength: 50 },

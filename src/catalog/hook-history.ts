@@ -7,11 +7,11 @@ export const hookHistory: RecordKind = {
   noun: "hook execution",
   since: "V13",
   fields: [
-    { name: "execution_id", type: "uuid" },
+    { name: "execution_id", type: "uuid", chosen: true },
     { name: "tenant_id", type: "text", maxLength: 255 },
     { name: "hook_id", type: "text", maxLength: 255 },
     { name: "hook_type", type: "text", maxLength: 255 },
-    { name: "correlation_id", type: "uuid" },
+    { name: "correlation_id", type: "uuid", chosen: true },
     { name: "hook_context", type: "bytes" },
     { name: "result_data", type: "json" },
     { name: "timestamp", type: "timestamp" },

@@ -89,6 +89,17 @@ export function storedFields(kind: RecordKind, backend: "postgresql" | "sqlite")
   );
 }
 
+/** The field, `path.name`, whose values an id is one of: its own, or the one that it refers to. */
+export function idDomain(kind: RecordKind, field: Field): string {
+  const reference = field.refersTo ?? field.beginsWith;
+  if (reference !== undefined) return `${reference.kind}.${reference.field}`;
+  for (const { fields, references, referencedFields } of kind.foreignKeys) {
+    const at = fields.indexOf(field.name);
+    if (at >= 0) return `${references}.${referencedFields[at]}`;
+  }
+  return `${kind.path}.${field.name}`;
+}
+
 /** The index of a field in `kind.fields` (and so in a RecordBatch); throws for a name that is not there. */
 export function fieldIndex(kind: RecordKind, name: string): number {
   const index = kind.fields.findIndex((field) => field.name === name);

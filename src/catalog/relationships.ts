@@ -7,17 +7,19 @@ export const relationships: RecordKind = {
   noun: "relationship",
   since: "V4",
   fields: [
-    { name: "relationship_id", type: "uuid" },
+    { name: "relationship_id", type: "uuid", chosen: true },
     { name: "tenant_id", type: "text", maxLength: 255 },
     {
       name: "source_entity_id",
       type: "uuid",
+      chosen: true,
       column: "from_entity",
       refersTo: { kind: "knowledge_graph.entities", field: "entity_id" },
     },
     {
       name: "target_entity_id",
       type: "uuid",
+      chosen: true,
       column: "to_entity",
       refersTo: { kind: "knowledge_graph.entities", field: "entity_id" },
     },

@@ -8,7 +8,7 @@ export const sessions: RecordKind = {
   since: "V9",
   fields: [
     { name: "tenant_id", type: "text", maxLength: 255 },
-    { name: "session_id", type: "uuid" },
+    { name: "session_id", type: "uuid", chosen: true },
     { name: "session_data", type: "json" },
     {
       name: "status",

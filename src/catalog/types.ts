@@ -6,7 +6,7 @@
  * | type        | canonical bytes                                                                        |
  * |-------------|----------------------------------------------------------------------------------------|
  * | text        | valid UTF-8 (may contain U+0000)                                                       |
- * | uuid        | 16 bytes                                                                               |
+ * | uuid        | 16 bytes; of an id that is kept as text, 17 zeros and the text's UTF-8 (codecs/uuid.ts)  |
  * | int4        | 4 bytes, big-endian, signed                                                            |
  * | int8        | 8 bytes, big-endian, signed                                                            |
  * | bool        | 1 byte, 0 or 1                                                                         |
@@ -51,8 +51,12 @@ export interface Field {
   readonly sqlite?: false;
   /** The content may be streamed in chunks rather than held in a batch: see LargeValue. At most one per kind. */
   readonly large?: true;
+  /** type uuid: applications choose it. In SQLite and documents it may be any text, and its spelling is data. */
+  readonly chosen?: true;
   /** type uuid: names records of another kind by one of their fields, without a foreign key. */
   readonly refersTo?: { readonly kind: string; readonly field: string };
+  /** type text: `{id}:{sequence}:{content_hash}`, where the id is that field of a record of the other kind. */
+  readonly beginsWith?: { readonly kind: string; readonly field: string };
   /** What a legacy document means when the key is missing (spec: docs/document-format.md). */
   readonly legacyDefault?: LegacyDefault;
 }

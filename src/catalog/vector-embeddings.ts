@@ -10,7 +10,7 @@ export const vectorEmbeddings: readonly RecordKind[] = VECTOR_DIMENSIONS.map((di
   noun: "vector",
   since: "V3",
   fields: [
-    { name: "id", type: "uuid" },
+    { name: "id", type: "uuid", chosen: true },
     { name: "tenant_id", type: "text", maxLength: 255 },
     { name: "scope", type: "text", maxLength: 255 },
     // Not a column: the table says it. The document repeats it in each record.

@@ -67,7 +67,17 @@ export const transferOptions = (): Option[] => [
   new Option("--no-cascade", "leave it as it is: orphans are an error at the import"),
   choice("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on", "stop", "skip"),
   new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
-  choice("--invalid-uuid <WHAT>", "free text in a UUID field: error (default), or derive a UUIDv5", "error", "derive"),
+  choice(
+    "--invalid-uuid <WHAT>",
+    "ids that are no UUIDs: keep (default), or for PostgreSQL error (default there) or derive a UUIDv5",
+    "keep",
+    "error",
+    "derive",
+  ),
+  new Option(
+    "--id-map <FILE>",
+    "ids and the UUIDs that stand for them: written into PostgreSQL's direction, read back",
+  ),
 ];
 
 /**

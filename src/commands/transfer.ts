@@ -40,7 +40,8 @@ export interface TransferFlags extends CommonFlags {
   readonly cascade?: boolean;
   readonly onError?: "stop" | "skip";
   readonly rejects?: string;
-  readonly invalidUuid?: "error" | "derive";
+  readonly invalidUuid?: "keep" | "error" | "derive";
+  readonly idMap?: string;
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   /** Each of the four holds all steps of the command line, in its order. */
@@ -115,6 +116,15 @@ export async function runTransfer(
   if (rejectsPath !== undefined && onError !== "skip") {
     throw new StorageError("E_USAGE", "--rejects needs --on-error skip");
   }
+  if (flags.idMap !== undefined) {
+    const idMap = expandPath(flags.idMap);
+    if (
+      [...files, ...(rejectsPath === undefined ? [] : [expandPath(rejectsPath)])].some(
+        (file) => resolve(file) === idMap,
+      )
+    )
+      throw new StorageError("E_USAGE", "--id-map names a file that the run reads or writes besides");
+  }
   if (rejectsPath !== undefined && files.some((file) => resolve(file) === expandPath(rejectsPath))) {
     throw new StorageError("E_USAGE", "--rejects names a file that the run reads or writes");
   }
@@ -136,6 +146,7 @@ export async function runTransfer(
       ...(flags.cascade === undefined ? {} : { cascade: flags.cascade }),
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       ...(flags.strict === undefined ? {} : { strict: flags.strict }),
+      ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
       onStart: (_header, estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),
       onWarning(message) {

@@ -10,7 +10,6 @@ import type { ByteInput } from "./input.js";
 import { JsonSyntaxError, OPEN_ARRAY, OPEN_OBJECT } from "./json-scanner.js";
 import { JsonWalker } from "./json-walker.js";
 import { type ArrayDigest, verifyManifest } from "./manifest.js";
-import type { RecordReaderOptions } from "./record-reader.js";
 import type { Spool } from "./spool.js";
 
 /** What the header's keys hold; undefined until (or unless) they come. */
@@ -23,7 +22,6 @@ export interface ReadOptions {
   /** The layout is our writer's: its manifest counts. */
   readonly verify: boolean;
   readonly limits: BatchLimits;
-  readonly onDerivedUuid: RecordReaderOptions["onDerivedUuid"];
   readonly openSpool: () => Promise<Spool>;
 }
 
@@ -215,7 +213,6 @@ export class DocumentReader {
           tenants: tenants === undefined ? undefined : new Set(tenants),
           recordLimit: wanted?.has(path) ? undefined : limit,
           limits: options.limits,
-          onDerivedUuid: options.onDerivedUuid,
           onUnknownField: (name) =>
             context.warn(`${path}: the field ${JSON.stringify(name)} is not known and was ignored`),
         },

@@ -4,7 +4,6 @@ import { ByteWriter } from "../codecs/byte-writer.js";
 import { parseStringToken } from "../codecs/codec.js";
 import { codecs, located } from "../codecs/index.js";
 import { copyWithoutLineBreaks } from "../codecs/json-text.js";
-import { deriveUuid, formatUuid } from "../codecs/uuid.js";
 import { StorageError } from "../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue } from "../records/record-batch.js";
 import { describeKey } from "../records/record-key.js";
@@ -19,8 +18,6 @@ export interface RecordReaderOptions {
   /** The records after so many (bad ones count) are skipped; undefined = none. */
   readonly recordLimit: number | undefined;
   readonly limits: BatchLimits;
-  /** Makes a UUID of free text and tells of it; undefined = E_INVALID_UUID. */
-  readonly onDerivedUuid: ((text: string, uuid: string) => void) | undefined;
   /** Called for each field that the kind has not, once per name. */
   readonly onUnknownField: (name: string) => void;
 }
@@ -185,21 +182,12 @@ export class RecordReader {
   }
 
   private writeToken(buffer: Buffer, start: number, end: number, field: Field, out: ByteWriter): void {
-    const { legacy, onDerivedUuid } = this.options;
+    const { legacy } = this.options;
     if (legacy && field.type === "json" && field.nullable && buffer[start] === QUOTE) {
       writeEmbeddedJson(parseStringToken(buffer, start, end), out);
       return;
     }
-    try {
-      codecs[field.type].fromToken(field, buffer, start, end, out, this.options);
-    } catch (error) {
-      if (onDerivedUuid === undefined || !(error instanceof StorageError) || error.code !== "E_INVALID_UUID")
-        throw error;
-      const text = parseStringToken(buffer, start, end);
-      const uuid = deriveUuid(text);
-      onDerivedUuid(text, formatUuid(uuid, 0));
-      out.copy(uuid, 0, 16);
-    }
+    codecs[field.type].fromToken(field, buffer, start, end, out, this.options);
   }
 
   private checkConstant(field: Field, found: number): void {

@@ -9,7 +9,6 @@ import { type ByteInput, openFileInput, openStreamInput } from "../document/inpu
 import { ReplayInput } from "../document/replay.js";
 import { Spool } from "../document/spool.js";
 import { StorageError } from "../errors.js";
-import { DerivedUuids } from "../records/derived-uuids.js";
 import type { BatchLimits } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { Source } from "./source.js";
@@ -22,13 +21,11 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly catalog?: Catalog;
   /** Default true; false ignores the digests of a document in our own layout. */
   readonly verifyManifest?: boolean;
-  /** What becomes of free text in a UUID field. Default `error` (E_INVALID_UUID). */
-  readonly invalidUuid?: "error" | "derive";
 }
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
 export function createDocumentSource(options: DocumentSourceOptions): Source {
-  const { input: from, catalog = defaultCatalog, invalidUuid = "error" } = options;
+  const { input: from, catalog = defaultCatalog } = options;
   const closers: (() => Promise<void>)[] = [];
   let input: ReplayInput | undefined;
   /** It can be opened again. */
@@ -118,7 +115,6 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       hasRead = true;
       if (selection.peek === undefined) await input?.stop();
       const { batchSize, batchBytes } = options;
-      const derived = invalidUuid === "derive" ? new DerivedUuids(context) : undefined;
       yield* reader.readRecords(
         {
           catalog,
@@ -129,7 +125,6 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
             ...(batchSize === undefined ? {} : { batchSize }),
             ...(batchBytes === undefined ? {} : { batchBytes }),
           },
-          onDerivedUuid: derived && ((text, uuid) => derived.add(text, uuid)),
           openSpool: () => {
             largeSpool ??= Spool.create().then(closing);
             return largeSpool;
@@ -137,7 +132,6 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
         },
         context,
       );
-      derived?.finish();
     },
 
     async close() {

@@ -21,6 +21,8 @@ export interface Source {
   open(context: RunContext): Promise<StoreHeader>;
   /** Estimated records per path, for progress only; undefined where it would cost a scan. */
   estimate(selection: Selection): Promise<ReadonlyMap<string, number> | undefined>;
+  /** Ids that are no UUIDs, by path, where the store can hold such and count them before it is read. E_INTERRUPTED. */
+  countInvalidUuids?(selection: Selection): Promise<ReadonlyMap<string, number>>;
   /**
    * All records of the selection, each kind's in the order of its key where the source is a database. Kinds come in the
    * catalog's order from a database and in any order (also interleaved) from a document. Bad records go to

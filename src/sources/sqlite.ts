@@ -9,6 +9,7 @@ import {
   countStrayMetadata,
   defineFunctions,
   estimateRows,
+  type IdOrder,
   orderedRows,
 } from "../backends/sqlite/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/raw-record.js";
@@ -17,7 +18,6 @@ import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vec0-embeddings.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { DerivedUuids } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source } from "./source.js";
@@ -25,14 +25,14 @@ import type { Source } from "./source.js";
 export interface SqliteSourceOptions extends BatchLimits {
   readonly path: string;
   readonly catalog?: Catalog | undefined;
-  /** Free text in UUID fields: each such record is bad (default), or a UUIDv5 is derived from it. */
-  readonly invalidUuid?: "error" | "derive" | undefined;
+  /** What ids are sorted as: their texts (default), or the UUIDs that a later stage makes of them. Ids stay as they are. */
+  readonly idOrder?: IdOrder | undefined;
 }
 
 /**
  * The records of an SQLite database at any schema level from V3 on; a table that is not there is an empty section.
  * open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_PERMISSION, E_LOCKED. read: E_SCHEMA; bad records go to
- * `context.reject` with E_FIELD_TYPE, E_INVALID_*, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
+ * `context.reject` with E_FIELD_TYPE, E_INVALID_UTF8, E_INVALID_JSON, E_INVALID_EMBEDDING, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
   const catalog = options.catalog ?? defaultCatalog;
@@ -43,12 +43,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     return database;
   };
 
-  async function* readKind(
-    kind: RecordKind,
-    selection: Selection,
-    context: RunContext,
-    derived: DerivedUuids | undefined,
-  ): AsyncGenerator<RecordBatch> {
+  async function* readKind(kind: RecordKind, selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
     const { sqlite } = kind;
     fitPageCache(opened(), kind);
     const stage =
@@ -56,7 +51,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         ? await stageEmbeddings(opened(), sqlite.embeddingTable, context.signal)
         : undefined;
     try {
-      yield* readRows(kind, selection, context, derived, stage);
+      yield* readRows(kind, selection, context, stage);
     } finally {
       stage?.close();
     }
@@ -66,22 +61,20 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     kind: RecordKind,
     selection: Selection,
     context: RunContext,
-    derived: DerivedUuids | undefined,
     stage: EmbeddingStage | undefined,
   ): AsyncGenerator<RecordBatch> {
-    const reader = createRowReader(opened(), kind, { derived, embeddings: stage?.get });
+    const reader = createRowReader(opened(), kind, { embeddings: stage?.get });
     if (reader === undefined) return;
     const { tenants } = selection;
     const wanted = selection.wanted?.get(kind.path);
     const ordered = orderedRows(opened(), kind, reader, {
       tenants,
-      deriveUuids: derived !== undefined,
+      idOrder: options.idOrder ?? "text",
       // Wanted records that cannot be named are somewhere in the table.
       limit: wanted !== undefined && wanted.keys === undefined ? undefined : selection.limit,
       wanted: wanted?.keys === undefined ? undefined : wanted,
     });
     const builder = new BatchBuilder(kind, options);
-    let invalidUuids: number | undefined;
     if (!selection.peek) await ordered.requireAllAhead(context.signal);
     for (const row of ordered.rows()) {
       ordered.saw(row);
@@ -100,9 +93,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       } catch (error) {
         builder.rollback();
         if (!(error instanceof StorageError)) throw error;
-        if (error.code === "E_INVALID_UUID") invalidUuids ??= countInvalidUuids(opened(), kind);
-        const located = error.code === "E_INVALID_UUID" ? withCount(error, invalidUuids ?? 1) : error;
-        await context.reject({ kind, error: located, record: rawRecord(reader.fields(row)) });
+        await context.reject({ kind, error, record: rawRecord(reader.fields(row)) });
       }
     }
     if (!selection.peek) await ordered.requireAll(context.signal);
@@ -132,11 +123,20 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
       return new Map(kinds.map((kind) => [kind.path, estimateRows(opened(), kind)]));
     },
+    async countInvalidUuids({ paths, tenants }) {
+      const counts = new Map<string, number>();
+      for (const kind of catalog.kinds) {
+        const count = paths.has(kind.path) ? countInvalidUuids(opened(), kind, tenants) : 0;
+        if (count > 0) counts.set(kind.path, count);
+        // A scan of each table: let signals and timers in.
+        await nextTick();
+      }
+      return counts;
+    },
     async *read(selection, context) {
-      const derived = options.invalidUuid === "derive" ? new DerivedUuids(context) : undefined;
       try {
         const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-        for (const kind of kinds) yield* readKind(kind, selection, context, derived);
+        for (const kind of kinds) yield* readKind(kind, selection, context);
         if (selection.tenants === undefined && kinds.some(({ sqlite }) => sqlite.layout === "vector")) {
           const strays = countStrayMetadata(opened(), catalog.kinds);
           if (strays > 0) context.leftOut(`${strays} rows of vector_metadata have a dimension that no section has`);
@@ -144,7 +144,6 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);
       }
-      derived?.finish();
     },
     async close() {
       try {
@@ -165,14 +164,4 @@ function isStaged(database: Database, table: string, { limit = Number.POSITIVE_I
   const vec0 = isVec0(database, table);
   if (vec0 === undefined) return false;
   return vec0 ? limit > 1000 : !hasUniqueRowids(database, table);
-}
-
-function withCount(error: StorageError, count: number): StorageError {
-  const noun = count === 1 ? "value is" : "values are";
-  return new StorageError(
-    error.code,
-    `${error.message} (in this section ${count} ${noun} not)`,
-    { hint: "--invalid-uuid derive makes UUIDs from such values.", ...error.context },
-    error.cause,
-  );
 }

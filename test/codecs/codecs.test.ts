@@ -219,9 +219,6 @@ describe("document tokens", () => {
   it.each<[of: Field, token: string, code: string]>([
     [field("text"), "1", "E_FIELD_TYPE"],
     [field("text"), '"\\udc00"', "E_INVALID_UTF8"],
-    [field("uuid"), '"01234567-89ab-cdef-0123-456789abcdeg"', "E_INVALID_UUID"],
-    [field("uuid"), '"01234567-89ab-cdef-0123456789abcdef-"', "E_INVALID_UUID"],
-    [field("uuid"), '"{01234567-89ab-cdef-0123-456789abcde}"', "E_INVALID_UUID"],
     [field("uuid"), "5", "E_FIELD_TYPE"],
     [field("int4"), "2147483648", "E_OUT_OF_RANGE"],
     [field("int4"), "1.5", "E_FIELD_TYPE"],
@@ -333,11 +330,56 @@ describe("PostgreSQL's form", () => {
   });
 });
 
+describe("ids that are no UUIDs, or are spelled otherwise where the spelling is data", () => {
+  const generated = field("uuid");
+  const chosen = field("uuid", { chosen: true });
+  const kept: [of: Field, text: string][] = [
+    ...[generated, chosen].flatMap((of): [Field, string][] => [
+      [of, ""],
+      [of, "doc1"],
+      [of, "0123456789abcde"],
+      [of, "0123456789abcdef"],
+      [of, 'ü"\n\u0000'],
+      [of, "01234567-89ab-cdef-0123-456789abcdeg"],
+      [of, "01234567-89ab-cdef-0123456789abcdef-"],
+      [of, "{01234567-89ab-cdef-0123-456789abcde}"],
+    ]),
+    [chosen, "0123456789abcdef0123456789abcdef"],
+    [chosen, "01234567-89AB-cdef-0123-456789abcdef"],
+  ];
+
+  it.each(kept)("%o %j is its text, longer than a UUID, in a document and in SQLite", (of, text) => {
+    const canonical = Buffer.concat([Buffer.alloc(17), utf8(text)]);
+    const token = JSON.stringify(text);
+    expect(fromToken(of, token)).toEqual(canonical);
+    expect(fromSqlite(of, text)).toEqual(canonical);
+    expect(toToken(of, canonical)).toBe(token);
+    expect(codecs.uuid.toSqlite(of, canonical, 0, canonical.length)).toBe(text);
+  });
+
+  it("are in PostgreSQL the UUID that they spell, or refused", () => {
+    const wire = "0123456789abcdef0123456789abcdef";
+    for (const text of ["0123456789abcdef0123456789abcdef", "01234567-89AB-cdef-0123-456789abcdef"])
+      expect(toWire(chosen, fromSqlite(chosen, text))).toEqual(hex(`00000010 ${wire}`));
+    for (const of of [generated, chosen])
+      expect(codeOf(() => toWire(of, fromSqlite(of, "doc1")))).toBe("E_INVALID_UUID");
+  });
+
+  it("are 16 bytes in the usual spelling, wherever they come from", () => {
+    const text = "01234567-89ab-cdef-0123-456789abcdef";
+    for (const of of [generated, chosen])
+      expect([fromToken(of, JSON.stringify(text)), fromSqlite(of, text)]).toEqual([
+        hex("0123456789abcdef0123456789abcdef"),
+        hex("0123456789abcdef0123456789abcdef"),
+      ]);
+  });
+});
+
 describe("SQLite's values", () => {
   it.each<[of: Field, value: SqliteValue, code: string]>([
     [field("text"), 5n, "E_FIELD_TYPE"],
     [field("text"), utf8("x"), "E_FIELD_TYPE"],
-    [field("uuid"), "doc1", "E_INVALID_UUID"],
+    [field("uuid"), 5n, "E_FIELD_TYPE"],
     [field("int4"), 1.5, "E_FIELD_TYPE"],
     [field("int4"), 2n ** 31n, "E_OUT_OF_RANGE"],
     [field("int8"), "5", "E_FIELD_TYPE"],

@@ -226,7 +226,8 @@ const REFUSALS: Refusal[] = [
     path: "kv_store",
     field: "kv_id",
     record: kv({ kv_id: "doc1" }),
-    ...both("E_INVALID_UUID"),
+    sqlite: stored("SELECT kv_id FROM kv_store", "doc1"),
+    postgres: refused("E_INVALID_UUID"),
   },
   {
     name: "bytes that are no base64",

@@ -2,9 +2,11 @@
 import Database from "better-sqlite3";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { fieldIndex } from "../../src/catalog/index.js";
-import { deriveUuid } from "../../src/codecs/uuid.js";
+import { deriveUuid, uuidDigits } from "../../src/codecs/uuid.js";
+import { createSqliteSource } from "../../src/sources/sqlite.js";
 import { everything, type MemoryRecord, tokensOf } from "../conformance/memory-store.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
+import { collectingContext } from "../helpers/documents.js";
 import { createFolder, createMigrated, execute, kindOf, type ReadResult, readAll } from "../sinks/sqlite-support.js";
 
 const folder = createFolder();
@@ -112,64 +114,83 @@ describe("times in SQLite", () => {
   });
 });
 
-describe("UUIDs in SQLite", () => {
+describe("ids in SQLite", () => {
   beforeEach(() => createMigrated(path));
 
-  it("are canonical in every spelling, and sort as such", async () => {
-    const texts = ["B0000000-0000-4000-8000-00000000000A", "a0000000000040008000000000000000", id(3), "C".repeat(32)];
+  const entity = (entity_id: string): void =>
+    insert("entities", { entity_id, tenant_id: "t", entity_type: "p", name: "n", valid_time_start: 1n });
+  const BARE = "a0000000000040008000000000000000";
+  const CAPITALS = "B0000000-0000-4000-8000-00000000000A";
+
+  it("that llmspell generates are canonical in every spelling, and sort as such, free text among them", async () => {
+    const texts = [CAPITALS, BARE, id(3), "C".repeat(32), "b", "a0000000-", "a0000000-z", "{}", ""];
     for (const [n, kv_id] of texts.entries()) kv(n, { kv_id });
-    expect(tokens(await readAll(path), "kv_id")).toEqual([
-      `"${id(3)}"`,
-      '"a0000000-0000-4000-8000-000000000000"',
-      '"b0000000-0000-4000-8000-00000000000a"',
-      '"cccccccc-cccc-cccc-cccc-cccccccccccc"',
+    const found = tokens(await readAll(path), "kv_id").map((token) => JSON.parse(token as string) as string);
+    expect(found).toEqual([
+      "",
+      id(3),
+      "a0000000-",
+      "a0000000-0000-4000-8000-000000000000",
+      "a0000000-z",
+      "b",
+      "b0000000-0000-4000-8000-00000000000a",
+      "cccccccc-cccc-cccc-cccc-cccccccccccc",
+      "{}",
     ]);
   });
 
-  it("that are free text are refused, naming the first and counting all", async () => {
-    kv(1);
-    kv(2, { kv_id: "doc1" });
-    kv(3, { kv_id: "doc2" });
-    const result = await readAll(path);
-    expect(result.records).toHaveLength(1);
-    expect(refusals(result)).toEqual([
-      ["E_INVALID_UUID", "kv_store", "kv_id=doc1", "kv_id"],
-      ["E_INVALID_UUID", "kv_store", "kv_id=doc2", "kv_id"],
-    ]);
-    expect(result.rejections[0]?.error.message).toContain("2 values");
-    expect(result.rejections[0]?.error.context.hint).toContain("--invalid-uuid derive");
-    expect(JSON.parse(result.rejected[0] as string)).toMatchObject({ kv_id: "doc1", key: "k2", value: "" });
+  it("that applications choose keep their text, and sort as such", async () => {
+    const texts = [
+      "",
+      CAPITALS,
+      CAPITALS.toLowerCase(),
+      "a",
+      BARE,
+      BARE.toUpperCase(),
+      "doc1",
+      id(1),
+      "é",
+      "\ud834\udd1e",
+      "\uffff",
+    ];
+    for (const text of texts) entity(text);
+    const found = tokens(await readAll(path), "entity_id").map((token) => JSON.parse(token as string) as string);
+    expect(found).toEqual([...texts].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
   });
 
-  it("are derived from free text on request, the same wherever it stands", async () => {
-    const entity = (entity_id: string): void =>
-      insert("entities", { entity_id, tenant_id: "t", entity_type: "p", name: "n", valid_time_start: 1n });
-    entity("doc1");
-    entity(id(1));
-    entity("ünï");
-    insert("relationships", {
-      relationship_id: "r1",
-      tenant_id: "t",
-      from_entity: "doc1",
-      to_entity: "ünï",
-      relationship_type: "x",
-      valid_time_start: 1n,
-    });
-    const result = await readAll(path, { invalidUuid: "derive" });
-    expect(result.rejections).toEqual([]);
-    const entities = result.records.filter(({ kind }) => kind.path === "knowledge_graph.entities");
-    const ids = entities.map((record) => value(record, "entity_id") as Buffer);
-    expect(ids).toEqual([...ids].sort(Buffer.compare));
-    const [relationship] = result.records.filter(({ kind }) => kind.path === "knowledge_graph.relationships");
-    expect(value(relationship, "source_entity_id")).toEqual(deriveUuid("doc1"));
-    expect(value(relationship, "target_entity_id")).toEqual(deriveUuid("ünï"));
-    expect(ids.map((each) => each.toString("hex"))).toContain(deriveUuid("doc1").toString("hex"));
-    // RFC 9562: version 5, variant 10.
-    expect(deriveUuid("doc1").toString("hex")).toMatch(/^.{12}5.{3}[89ab]/);
-    expect(result.warnings).toEqual([
-      ...["doc1", "ünï", "r1"].map((text) => expect.stringMatching(`^derived UUID [0-9a-f-]{36} from "${text}"$`)),
-      "derived 5 UUIDs from free text",
+  it("sort as the UUIDs that a later stage makes of them, where one does", async () => {
+    const texts = ["doc1", CAPITALS, BARE, id(1), "ünï"];
+    for (const text of texts) entity(text);
+    const digits = (text: string): string => uuidDigits(text)?.toLowerCase() ?? deriveUuid(text).toString("hex");
+    const found = tokens(await readAll(path, { idOrder: "derived" }), "entity_id");
+    expect(found.map((token) => JSON.parse(token as string))).toEqual(
+      [...texts].sort((a, b) => (digits(a) < digits(b) ? -1 : 1)),
+    );
+  });
+
+  it("that are no UUIDs are counted before anything is read, by section and tenant", async () => {
+    const looksLike = [
+      "0123456-789ab-cdef-0123-456789abcdef",
+      "-".repeat(36),
+      "0".repeat(31),
+      `${id(1)}\0`,
+      "g".repeat(32),
+    ];
+    for (const text of [...looksLike, id(1), BARE, CAPITALS, "A".repeat(32)]) entity(text);
+    kv(1, { kv_id: "doc1", tenant_id: "other" });
+    const source = createSqliteSource({ path });
+    await source.open(collectingContext(false));
+    const count = (tenants?: string[]) =>
+      source.countInvalidUuids?.({
+        paths: new Set(["kv_store", "knowledge_graph.entities"]),
+        ...(tenants && { tenants }),
+      });
+    expect([...((await count()) ?? [])]).toEqual([
+      ["knowledge_graph.entities", looksLike.length],
+      ["kv_store", 1],
     ]);
+    expect([...((await count(["other"])) ?? [])]).toEqual([["kv_store", 1]]);
+    await source.close();
   });
 });
 

@@ -1,7 +1,7 @@
 /** Finding the rows that a record meets: by its key and its natural keys, whatever the stored spelling. */
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { toUnixSeconds } from "../../codecs/timestamp.js";
-import { formatUuid } from "../../codecs/uuid.js";
+import { deriveUuid, formatUuid, idText, isIdText } from "../../codecs/uuid.js";
 import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 import type { Database } from "./open.js";
 import { requireSoundIndexes } from "./row-check.js";
@@ -52,8 +52,20 @@ export function canonicalKey(batch: RecordBatch, row: number, fields: readonly n
 
 /** How a table's key columns are compared. */
 export interface KeyLookup {
-  /** Rowids of the rows that have the record's value of key set `set`. */
+  /**
+   * Rowids of the rows that have the record's value of key set `set`. Ids that applications choose are compared as texts;
+   * where no row has that of a record, which is a UUID in its usual spelling, those rows are it from before the run that
+   * spell the same UUID otherwise, or hold the free text that it was derived from.
+   */
   find(set: number, batch: RecordBatch, row: number): bigint[];
+}
+
+/** The 32 hex digits of an id; of free text those of the UUID that is derived from it. */
+export function idDigits({ bytes, starts, lengths, width }: RecordBatch, row: number, index: number): string {
+  const at = row * width + index;
+  const [start, length] = [starts[at] as number, lengths[at] as number];
+  const uuid = isIdText(length) ? formatUuid(deriveUuid(idText(bytes, start, length)), 0) : formatUuid(bytes, start);
+  return uuid.replaceAll("-", "");
 }
 
 interface Comparison {
@@ -64,20 +76,20 @@ interface Comparison {
   bind(batch: RecordBatch, row: number): SqlParam[];
 }
 
+/** `byDigits`: also an id that applications choose is the UUID that it spells. */
 function compareField(
   database: Database,
   kind: RecordKind,
   index: number,
   spelled: ReadonlySet<number>,
+  byDigits: boolean,
 ): { alternatives: readonly string[]; indexed: readonly string[]; bind(batch: RecordBatch, row: number): SqlParam[] } {
   const field = kind.fields[index] as Field;
   const column = quoted(columnOf(field));
   const start = (batch: RecordBatch, row: number): number => batch.starts[row * batch.width + index] as number;
-  if (field.type === "uuid" && spelled.has(index)) {
+  if (field.type === "uuid" && spelled.has(index) && (byDigits || !field.chosen)) {
     const digits = uuidOrDerivedSql(column);
-    const bind = (batch: RecordBatch, row: number): SqlParam[] => [
-      formatUuid(batch.bytes, start(batch, row)).replaceAll("-", ""),
-    ];
+    const bind = (batch: RecordBatch, row: number): SqlParam[] => [idDigits(batch, row, index)];
     return { alternatives: [`${digits} = ?`], indexed: [digits], bind };
   }
   if (field.type !== "timestamp") {
@@ -106,8 +118,9 @@ function compareSet(
   kind: RecordKind,
   fields: readonly number[],
   spelled: ReadonlySet<number>,
+  byDigits: boolean,
 ): Comparison {
-  const parts = fields.map((index) => compareField(database, kind, index, spelled));
+  const parts = fields.map((index) => compareField(database, kind, index, spelled, byDigits));
   const combinations = parts.reduce<string[][]>(
     (sets, part) => sets.flatMap((set) => part.alternatives.map((alternative) => [...set, alternative])),
     [[]],
@@ -138,16 +151,15 @@ function leadingColumns(database: Database, table: string): string[][] {
 export function createKeyLookup(
   database: Database,
   kind: RecordKind,
-  spelled: ReadonlySet<number>,
-  empty: boolean,
+  { spelled, empty, isOld }: { spelled: ReadonlySet<number>; empty: boolean; isOld: (rowid: bigint) => boolean },
   createIndex: (expressions: readonly string[], unique: boolean) => void,
 ): KeyLookup {
   const table = mainTable(kind);
   const rowid = rowidOf(database, table);
   const condition = kindCondition(kind);
   const extra = condition === undefined ? [] : ["dimension"];
-  const lookups = keySets(kind).map((fields) => {
-    const comparison = compareSet(database, kind, fields, spelled);
+  const prepare = (fields: readonly number[], byDigits: boolean) => {
+    const comparison = compareSet(database, kind, fields, spelled, byDigits);
     const wanted = new Set([...comparison.indexed]);
     const served = leadingColumns(database, table).some((columns) => {
       const leading = new Set(columns.slice(0, wanted.size));
@@ -166,14 +178,29 @@ export function createKeyLookup(
       .join(" UNION ");
     if (!empty) requireSoundIndexes(database, table, rowid, sql);
     const statement = database.prepare(sql).safeIntegers().pluck();
-    return { fields, statement, bind: comparison.bind };
+    return (batch: RecordBatch, row: number) => statement.all(comparison.bind(batch, row)) as bigint[];
+  };
+  const lookups = keySets(kind).map((fields) => {
+    const chosen = fields.filter((index) => spelled.has(index) && kind.fields[index]?.chosen);
+    return {
+      fields,
+      chosen,
+      exact: prepare(fields, false),
+      byDigits: undefined as ReturnType<typeof prepare> | undefined,
+    };
   });
   return {
     find(set, batch, row) {
-      const { fields, statement, bind } = lookups[set] as (typeof lookups)[number];
+      const lookup = lookups[set] as (typeof lookups)[number];
+      const { fields, chosen } = lookup;
       const base = row * batch.width;
       for (const field of fields) if (batch.lengths[base + field] === NULL_VALUE) return [];
-      return statement.all(bind(batch, row)) as bigint[];
+      const found = lookup.exact(batch, row);
+      const isUsual = (field: number): boolean => !isIdText(batch.lengths[base + field] as number);
+      if (found.length > 0 || chosen.length === 0 || !chosen.every(isUsual)) return found;
+      // Records whose ids are texts need no such index: it is made when the first one asks.
+      lookup.byDigits ??= prepare(fields, true);
+      return lookup.byDigits(batch, row).filter(isOld);
     },
   };
 }

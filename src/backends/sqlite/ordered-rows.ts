@@ -1,6 +1,6 @@
 /** Reading a kind's rows in the order of its key with bounded memory. */
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
-import { deriveUuid, formatUuid, uuidDigits } from "../../codecs/uuid.js";
+import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../codecs/uuid.js";
 import type { WantedRecords } from "../../records/run-context.js";
 import type { Database } from "./open.js";
 import { RowidTally, requireSameRows, rowMissing, type Tally, tallyOfQuery, tallyOfTable } from "./row-check.js";
@@ -8,6 +8,7 @@ import type { RowReader } from "./row-reader.js";
 import {
   columnsOf,
   exactTimeSql,
+  isUuidSql,
   kindCondition,
   mainTable,
   quoted,
@@ -15,11 +16,14 @@ import {
   rowidOf,
   type SqlRow,
   secondsOfSql,
+  usualSpellingSql,
   uuidDigitsSql,
-  uuidOrDerivedSql,
 } from "./table.js";
 
-/** SQL functions of ours: `llmspell_utf8`, `llmspell_uuid` (canonical, derived where it is free text), `llmspell_is_uuid`. Before the first query. */
+/**
+ * SQL functions of ours, before the first query: `llmspell_utf8`; `llmspell_uuid`, a UUID's digits, of free text those of the
+ * UUID that is derived from it; `llmspell_follow`, a text whose leading id became a UUID (Field.beginsWith).
+ */
 export function defineFunctions(database: Database): void {
   const options = { deterministic: true };
   database.function("llmspell_utf8", options, (text: unknown) =>
@@ -27,41 +31,54 @@ export function defineFunctions(database: Database): void {
   );
   database.function("llmspell_uuid", options, (text: unknown) => {
     if (typeof text !== "string") return text;
-    return uuidDigits(text)?.toLowerCase() ?? formatUuid(deriveUuid(text), 0).replaceAll("-", "");
+    return toDigits(text);
   });
-  database.function("llmspell_is_uuid", options, (text: unknown) =>
-    typeof text === "string" && uuidDigits(text) === undefined ? 0 : 1,
+  database.function("llmspell_follow", options, (text: unknown) =>
+    typeof text === "string"
+      ? (withLeadingId(text, (id) => formatUuid(Buffer.from(toDigits(id), "hex"), 0)) ?? text)
+      : text,
   );
 }
+
+function toDigits(text: string): string {
+  return uuidDigits(text)?.toLowerCase() ?? deriveUuid(text).toString("hex");
+}
+
+/** What ids are sorted as: the texts that they are, UUIDs whatever their spelling, or these with what free text becomes. */
+export type IdOrder = "text" | "uuid" | "derived";
 
 /**
  * Sort terms over the main table whose order is the canonical one: plain columns, so that an index can serve, where all
  * values are spelled alike, expressions otherwise.
  */
-function orderTerms(database: Database, kind: RecordKind, deriveUuids: boolean): string[] {
+function orderTerms(database: Database, kind: RecordKind, idOrder: IdOrder): string[] {
   const table = mainTable(kind);
   const present = columnsOf(database, table) ?? new Set();
   const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
   return kind.key.flatMap((name) => {
     const field = kind.fields[fieldIndex(kind, name)] as Field;
     const column = quoted(columnOf(field));
+    const text = (expression: string): string => (encoding === "UTF-8" ? expression : `llmspell_utf8(${expression})`);
     if (field.type === "uuid") {
-      if (deriveUuids) return [`llmspell_uuid(${column})`];
-      return [isUniformlySpelled(database, table, column) ? column : uuidDigitsSql(column)];
+      if (idOrder === "derived") return [`llmspell_uuid(${column})`];
+      if (idOrder === "text" && field.chosen) return [text(column)];
+      if (isUniformlySpelled(database, table, column)) return [column];
+      return [idOrder === "uuid" ? uuidDigitsSql(column) : text(usualSpellingSql(column))];
     }
     if (field.type === "timestamp") {
       const exact = present.has(exactColumnOf(field)) ? quoted(exactColumnOf(field)) : undefined;
       return timeTerms(database, table, column, exact);
     }
-    return [field.type === "text" && encoding !== "UTF-8" ? `llmspell_utf8(${column})` : column];
+    const follows = idOrder === "derived" && field.beginsWith !== undefined;
+    return [field.type === "text" ? text(follows ? `llmspell_follow(${column})` : column) : column];
   });
 }
 
-/** All lower case and of one length: then the texts sort as the UUIDs do. */
+/** All of the digits and hyphens of lower-case UUIDs and of one length: then the texts sort as the UUIDs do. */
 function isUniformlySpelled(database: Database, table: string, column: string): boolean {
-  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} <> lower(${column}) COLLATE BINARY) FROM ${quoted(table)}`;
-  const [shortest, longest, capitals] = database.prepare(query).raw().get() as (number | null)[];
-  return shortest === longest && capitals !== 1;
+  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} GLOB '*[^0-9a-f-]*'), max(${column} GLOB '*-*') FROM ${quoted(table)}`;
+  const [shortest, longest, others, hyphens] = database.prepare(query).raw().get() as (number | null)[];
+  return shortest === longest && others !== 1 && (shortest !== 32 || hyphens !== 1);
 }
 
 /** Seconds and companion sort as the exact times do when the companions are all there and agree, or none is there. */
@@ -82,8 +99,7 @@ function timeTerms(database: Database, table: string, column: string, exact: str
 
 export interface RowSelection {
   readonly tenants?: readonly string[] | undefined;
-  /** Free text in UUID fields is replaced by derived UUIDs, and sorts as they do. */
-  readonly deriveUuids: boolean;
+  readonly idOrder: IdOrder;
   /** The first so many only, and those that are wanted. */
   readonly limit?: number | undefined;
   readonly wanted?: WantedRecords | undefined;
@@ -114,12 +130,8 @@ export function orderedRows(
   const table = quoted(name);
   const rowid = rowidOf(database, name);
   const { tenants, limit, wanted } = selection;
-  const conditions: string[] = [];
-  const condition = kindCondition(kind);
-  if (condition !== undefined) conditions.push(condition);
-  if (tenants !== undefined) conditions.push("tenant_id IN (SELECT value FROM json_each(?))");
-  const where = conditions.length === 0 ? undefined : conditions.join(" AND ");
-  const order = orderTerms(database, kind, selection.deriveUuids).join(", ");
+  const where = selectedRows(kind, tenants);
+  const order = orderTerms(database, kind, selection.idOrder).join(", ");
   const embeddings =
     kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
       ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
@@ -131,7 +143,7 @@ export function orderedRows(
   const walked = [...values];
   if (wanted !== undefined) {
     // The tenants' condition stands for the wanted ones as well: they are their children's.
-    const named = wantedRows(database, kind, rowid, wanted, selection.deriveUuids);
+    const named = wantedRows(database, kind, rowid, wanted);
     rowids = `SELECT n.r FROM (SELECT r FROM (${rowids}) UNION ${named}) AS n LEFT JOIN ${table} AS o ON o.${rowid} = n.r ORDER BY ${order} LIMIT -1`;
     values.push(JSON.stringify(wanted.keys));
   }
@@ -157,13 +169,7 @@ export function orderedRows(
 }
 
 /** The statement for the rowids of wanted records, whose values are its parameter, as JSON. */
-function wantedRows(
-  database: Database,
-  kind: RecordKind,
-  rowid: string,
-  { fields }: WantedRecords,
-  deriveUuids: boolean,
-): string {
+function wantedRows(database: Database, kind: RecordKind, rowid: string, { fields }: WantedRecords): string {
   const table = mainTable(kind);
   const columns: string[] = [];
   const values: string[] = [];
@@ -172,9 +178,9 @@ function wantedRows(
     const column = quoted(columnOf(field));
     const value = `json_extract(value, '$[${i}]')`;
     // Where all are spelled as usual, they are compared as they are.
-    const isUsual = field.type !== "uuid" || (!deriveUuids && isUsuallySpelled(database, table, column));
-    columns.push(isUsual ? column : uuidOrDerivedSql(column));
-    values.push(isUsual ? value : uuidDigitsSql(value));
+    const isUsual = field.type !== "uuid" || field.chosen || isUsuallySpelled(database, table, column);
+    columns.push(isUsual ? column : usualSpellingSql(column));
+    values.push(value);
   }
   // By a walk through the table: a damaged index would not find them all.
   return `SELECT ${rowid} FROM ${quoted(table)} NOT INDEXED WHERE (${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
@@ -185,15 +191,32 @@ function isUsuallySpelled(database: Database, table: string, column: string): bo
   return database.prepare(query).raw().get() === undefined;
 }
 
-/** How many values of the kind's UUID columns are texts that are no UUIDs. */
-export function countInvalidUuids(database: Database, kind: RecordKind): number {
-  const sums = kind.fields
-    .filter(({ type }) => type === "uuid")
-    .map((field) => `total(NOT llmspell_is_uuid(${quoted(columnOf(field))}))`);
+/** How many values of the kind's id columns are texts that are no UUIDs, as far as they are the tenants'. */
+export function countInvalidUuids(
+  database: Database,
+  kind: RecordKind,
+  tenants: readonly string[] | undefined,
+): number {
+  const present = columnsOf(database, mainTable(kind));
+  const columns = kind.fields.filter((field) => field.type === "uuid" && present?.has(columnOf(field)));
+  if (columns.length === 0) return 0;
+  const sums = columns.map((field) => {
+    const column = quoted(columnOf(field));
+    return `total(typeof(${column}) = 'text' AND NOT ${isUuidSql(column)})`;
+  });
+  const where = selectedRows(kind, tenants);
+  const query = `SELECT ${sums.join(" + ")} FROM ${quoted(mainTable(kind))} ${where === undefined ? "" : `WHERE ${where}`}`;
+  const values = tenants === undefined ? [] : [JSON.stringify(tenants)];
+  return (database.prepare(query).raw().get(values) as [number])[0];
+}
+
+/** The condition for the kind's rows of some tenants, undefined for all of a table; their names are its parameter, as JSON. */
+function selectedRows(kind: RecordKind, tenants: readonly string[] | undefined): string | undefined {
+  const conditions: string[] = [];
   const condition = kindCondition(kind);
-  const where = condition === undefined ? "" : `WHERE ${condition}`;
-  const query = `SELECT ${sums.join(" + ")} FROM ${quoted(mainTable(kind))} ${where}`;
-  return (database.prepare(query).raw().get() as [number])[0];
+  if (condition !== undefined) conditions.push(condition);
+  if (tenants !== undefined) conditions.push("tenant_id IN (SELECT value FROM json_each(?))");
+  return conditions.length === 0 ? undefined : conditions.join(" AND ");
 }
 
 /** Embeddings of the kind's table that no metadata row refers to. */

@@ -4,7 +4,7 @@ import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from
 import { codecs } from "../../codecs/index.js";
 import { readSafeInt64 } from "../../codecs/int64.js";
 import { toUnixSeconds } from "../../codecs/timestamp.js";
-import { formatUuid } from "../../codecs/uuid.js";
+import { idText } from "../../codecs/uuid.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 
 /** A value to bind. Numbers are bound as REAL; INTEGER affinity makes integers of them. */
@@ -36,7 +36,7 @@ function pushTime(source: Buffer, start: number, values: SqlParam[]): void {
 export function sqlValue(field: Field, source: Buffer, start: number, length: number): SqlParam {
   switch (field.type) {
     case "uuid":
-      return formatUuid(source, start);
+      return idText(source, start, length);
     case "text":
     case "json":
     case "text_array":

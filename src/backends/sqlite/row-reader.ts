@@ -14,7 +14,6 @@ import { ByteWriter } from "../../codecs/byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "../../codecs/codec.js";
 import { codecs } from "../../codecs/index.js";
 import { fromSqliteTime, toUnixSeconds } from "../../codecs/timestamp.js";
-import { deriveUuid, formatUuid, uuidDigits } from "../../codecs/uuid.js";
 import { StorageError } from "../../errors.js";
 import type { BatchBuilder } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
@@ -31,11 +30,6 @@ import {
   type SqlRow,
   type SqlValue,
 } from "./table.js";
-
-/** Told of each UUID that is derived from free text. */
-export interface UuidDerivation {
-  add(text: string, uuid: string): void;
-}
 
 export interface RowReader {
   /** The select list over the alias `t` (the main table) and `e` (embeddings). The first value is the rowid. */
@@ -86,8 +80,6 @@ export function createRowReader(
   database: Database,
   kind: RecordKind,
   options: {
-    /** Free text in UUID fields is replaced by derived UUIDs. */
-    derived?: UuidDerivation | undefined;
     /** Embeddings by rowid, where they are not to be joined; undefined for a rowid that has several. */
     embeddings?: ((rowid: bigint) => SqlValue | undefined) | undefined;
   } = {},
@@ -149,27 +141,14 @@ export function createRowReader(
     encoding === "UTF-8"
       ? (text: string): boolean => text.includes("\uFFFD")
       : (text: string): boolean => Buffer.byteLength(text) > text.length;
-  const { derived, embeddings } = options;
+  const { embeddings } = options;
   const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue | undefined =>
     field.type === "vector" && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
 
-  const writeValue = (
-    { field, codec, exactAt }: Column,
-    row: SqlRow,
-    value: SqlValue,
-    out: ByteWriter,
-    tell = true,
-  ): void => {
+  const writeValue = ({ field, codec, exactAt }: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
     if (value === null) throw missing(field);
-    if (typeof value === "string" && HAS_TEXT.has(field.type)) {
-      if (mayBeInvalid(value)) strictBytes(row[0] as bigint, columnOf(field));
-      if (field.type === "uuid" && derived !== undefined && uuidDigits(value) === undefined) {
-        const bytes = deriveUuid(value);
-        if (tell) derived.add(value, formatUuid(bytes, 0));
-        out.copy(bytes, 0, 16);
-        return;
-      }
-    }
+    if (typeof value === "string" && HAS_TEXT.has(field.type) && mayBeInvalid(value))
+      strictBytes(row[0] as bigint, columnOf(field));
     if (exactAt === undefined || typeof value !== "bigint") {
       codec.fromSqlite(field, value, out);
       return;
@@ -183,7 +162,7 @@ export function createRowReader(
   const canonicalOf = (column: Column, row: SqlRow): Buffer | undefined => {
     const out = new ByteWriter(256);
     try {
-      writeValue(column, row, row[column.at] as SqlValue, out, false);
+      writeValue(column, row, row[column.at] as SqlValue, out);
       return out.view();
     } catch {
       return undefined;

@@ -7,7 +7,7 @@ import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
 import type { Load } from "./load.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
-import { columnsOf, mainTable, quoted, rowidOf, uuidDigitsSql, uuidOrDerivedSql } from "./table.js";
+import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "./table.js";
 
 /** Rows of one multi-row INSERT. */
 export const ROWS_PER_INSERT = 64;
@@ -60,7 +60,8 @@ export function createRowStore(
   const assignments = encoder.columns.map((name) => {
     const column = quoted(name);
     if (!kept.has(name)) return `${column} = ?`;
-    const same = `${uuidOrDerivedSql(`${table}.${column}`)} = ${uuidDigitsSql("v")}`;
+    // What comes in its usual spelling is the same UUID; any other text is the id itself.
+    const same = `length(v) = 36 AND v GLOB '????????-????-????-????-????????????' AND ${uuidOrDerivedSql(`${table}.${column}`)} = replace(v, '-', '')`;
     return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
   });
   const update = database.prepare(`UPDATE OR ABORT ${table} SET ${assignments.join(", ")} WHERE ${rowidName} = ?`);

@@ -24,8 +24,7 @@ export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords
   const table = quoted(mainTable(kind));
   const name = rowidOf(database, mainTable(kind));
   // Embeddings are not needed to name a record: they stay unread.
-  const derived = { add: () => {} };
-  const reader = createRowReader(database, kind, { derived, embeddings: () => null }) as RowReader;
+  const reader = createRowReader(database, kind, { embeddings: () => null }) as RowReader;
   const select = database
     .prepare(`SELECT ${reader.select} FROM ${table} AS t WHERE t.${name} = ?`)
     .raw()

@@ -102,8 +102,11 @@ export class TableWriter {
     this.spelled = this.empty ? new Set() : spelledFields(database, kind);
     const references = referenceSpellings(load, kind);
     const keepSpelling = new Set([...this.spelled].filter((field) => !references.has(field)));
-    this.lookup = createKeyLookup(database, kind, this.spelled, this.empty, (expressions, unique) =>
-      load.createIndex(this.table, expressions, unique),
+    this.lookup = createKeyLookup(
+      database,
+      kind,
+      { spelled: this.spelled, empty: this.empty, isOld: (rowid) => !this.isNew(rowid) },
+      (expressions, unique) => load.createIndex(this.table, expressions, unique),
     );
     this.store = createRowStore(load, kind, references, keepSpelling);
     this.stored = createStoredRecords(load, kind);

@@ -124,8 +124,22 @@ export function uuidDigitsSql(column: string): string {
   return `lower(replace(${column}, '-', ''))`;
 }
 
-/** The same also of free text, which stands for the UUID that is derived from it. Needs `defineFunctions`. */
+/** Whether the text is a UUID, bare or hyphenated, in either case (codecs/uuid.ts, uuidDigits). */
+export function isUuidSql(column: string): string {
+  const bare = `length(${column}) = 32 AND ${column} NOT GLOB '*[^0-9a-fA-F]*'`;
+  const hyphenated = `length(${column}) = 36 AND ${column} GLOB '????????-????-????-????-????????????' AND ${column} NOT GLOB '*[^0-9a-fA-F-]*' AND length(replace(${column}, '-', '')) = 32`;
+  // To length and GLOB a text ends at U+0000.
+  return `((${bare} OR ${hyphenated}) AND instr(${column}, char(0)) = 0)`;
+}
+
+/** The digits also of free text, which stands for the UUID that is derived from it. Needs `defineFunctions`. */
 export function uuidOrDerivedSql(column: string): string {
+  return `CASE WHEN ${isUuidSql(column)} THEN ${uuidDigitsSql(column)} ELSE llmspell_uuid(${column}) END`;
+}
+
+/** A UUID in its usual spelling; free text as it is. */
+export function usualSpellingSql(column: string): string {
   const digits = uuidDigitsSql(column);
-  return `CASE WHEN length(${digits}) = 32 AND ${digits} NOT GLOB '*[^0-9a-f]*' THEN ${digits} ELSE llmspell_uuid(${column}) END`;
+  const parts = ["1, 8", "9, 4", "13, 4", "17, 4", "21"].map((range) => `substr(${digits}, ${range})`);
+  return `CASE WHEN ${isUuidSql(column)} THEN ${parts.join(" || '-' || ")} ELSE ${column} END`;
 }

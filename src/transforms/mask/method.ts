@@ -1,7 +1,7 @@
 /** What a mask makes of a value, by the field's type. */
 import { createHmac } from "node:crypto";
 import type { ByteWriter } from "../../codecs/byte-writer.js";
-import { formatUuid } from "../../codecs/uuid.js";
+import { idText } from "../../codecs/uuid.js";
 import { StorageError } from "../../errors.js";
 import type { MaskedField } from "./path.js";
 
@@ -103,8 +103,8 @@ export function createValueMask({ kind, field, within }: MaskedField, method: Me
     };
   }
   if (method.name === "hash" && type === "uuid") {
-    return (source, start, _length, out) => {
-      const digest = method.digest(formatUuid(source, start));
+    return (source, start, length, out) => {
+      const digest = method.digest(idText(source, start, length));
       // Version 8, RFC 9562: bits of one's own.
       digest[6] = ((digest[6] as number) & 0x0f) | 0x80;
       digest[8] = ((digest[8] as number) & 0x3f) | 0x80;

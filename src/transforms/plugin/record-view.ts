@@ -1,7 +1,7 @@
 /** Rows of a batch as the objects that plugins see. */
 import type { Field } from "../../catalog/index.js";
 import { INFINITY, MINUS_INFINITY, UNIX_EPOCH_MICROSECONDS } from "../../codecs/timestamp.js";
-import { formatUuid } from "../../codecs/uuid.js";
+import { idText } from "../../codecs/uuid.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 import type { PluginRecord } from "./definition.js";
 import { parseJson } from "./json-values.js";
@@ -102,7 +102,7 @@ function readValue(batch: RecordBatch, row: number, index: number): unknown {
     case "text":
       return bytes.toString("utf8");
     case "uuid":
-      return formatUuid(bytes, 0);
+      return idText(bytes, 0, bytes.length);
     case "int4":
       return bytes.readInt32BE(0);
     case "int8": {
