@@ -7,6 +7,7 @@ import { type Progress, runPipeline } from "./pipeline.js";
 import type { Rejection, Selection } from "./records/run-context.js";
 import { createIdSink, type InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
+import { createTranslatingSink, parseTranslation } from "./sinks/translate.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import {
   createSink,
@@ -99,6 +100,8 @@ export interface ImportOptions extends TransferOptions {
   readonly vectorsAs?: "blob" | "vec0";
   /** PostgreSQL: drop secondary indexes and build them from all rows: by the number of rows (default), whenever possible, or not. */
   readonly deferIndexes?: "auto" | "always" | "never";
+  /** `llmspell` or `llmspell:TENANT`: what llmspell spells otherwise in the target's backend (docs/llmspell.md). Default: nothing. */
+  readonly translate?: string;
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
@@ -198,7 +201,13 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     tenant,
     producer: PRODUCER,
   });
-  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, target), transforms }, dryRun);
+  const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
+  const translating = createTranslatingSink(sink, {
+    target: target.type === "sqlite" ? "sqlite" : "postgresql",
+    translate,
+  });
+  const invalidUuid = invalidUuidPolicy(options, target);
+  return transfer(source, translating, { ...options, invalidUuid, transforms }, dryRun);
 }
 
 /** The tenant that one tenant's records have when they come to the sink. */

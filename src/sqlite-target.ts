@@ -18,6 +18,7 @@ import { isSqlitePending, makeSqliteFolder, migrateSqlite, requireSqliteName } f
 import type { Sink } from "./sinks/sink.js";
 import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
 import type { StoreHeader } from "./sources/source.js";
+import { vectorNotes } from "./sqlite-neighbours.js";
 
 /** Batches between two calls to have a new file on the disk. */
 const BATCHES_PER_SYNC = 128;
@@ -33,6 +34,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   /** Of a new file, beside it. */
   let folder: OwnedFile | undefined;
   let disk: EarlySync | undefined;
+  let wroteVectors = false;
 
   const place = async (): Promise<string> => {
     if (existsSync(path)) {
@@ -69,11 +71,13 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     },
     async write(batch) {
       await inner?.write(batch);
+      wroteVectors ||= batch.kind.sqlite.layout === "vector";
       disk?.more();
     },
     async finish() {
       if (inner === undefined) throw new Error("the sink is not open");
-      const report = await inner.finish();
+      const { notes, ...result } = await inner.finish();
+      const report = { ...result, notes: wroteVectors && !dryRun ? [...notes, ...vectorNotes(path)] : notes };
       if (working === path || dryRun) return report;
       await inner.abort();
       await disk?.finish();

@@ -9,6 +9,7 @@ export interface LoadFlags extends TransferFlags {
   readonly onOrphan?: "error" | "drop";
   readonly vectorsAs?: "blob" | "vec0";
   readonly deferIndexes?: "auto" | "always" | "never";
+  readonly translate?: string;
   readonly dryRun?: boolean;
   readonly verifyManifest?: boolean;
 }
@@ -19,12 +20,13 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 
 /** The load options that were given. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
-  const { onConflict, onOrphan, vectorsAs, deferIndexes, dryRun, verifyManifest } = flags;
+  const { onConflict, onOrphan, vectorsAs, deferIndexes, translate, dryRun, verifyManifest } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
     ...(vectorsAs === undefined ? {} : { vectorsAs }),
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
+    ...(translate === undefined ? {} : { translate }),
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
   };

@@ -124,6 +124,7 @@ export const loadOptions = (): Option[] => [
     "always",
     "never",
   ),
+  new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend"),
   new Option("--dry-run", "everything but the commit"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
 ];

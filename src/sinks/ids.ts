@@ -112,6 +112,7 @@ export function createIdSink(inner: Sink, options: IdSinkOptions): Sink {
   return {
     name: inner.name,
     ...(inner.inCatalogOrder === undefined ? {} : { inCatalogOrder: inner.inCatalogOrder }),
+    ...(inner.checksReferences === undefined ? {} : { checksReferences: inner.checksReferences }),
 
     async open(header, runContext) {
       context = runContext;
