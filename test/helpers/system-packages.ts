@@ -10,6 +10,7 @@ const PROGRAMS = {
   zstd: "zstd",
   sqlite3: "sqlite3",
   time: "time",
+  pgbouncer: "pgbouncer",
   // A file system without hard links and modes.
   "exfat-fuse": "mount.exfat-fuse",
   exfatprogs: "mkfs.exfat",
@@ -38,9 +39,14 @@ export function runInstallScript(name: string, ...args: string[]): void {
   throw new Error(`scripts/${name} failed:\n${output.slice(-2000)}`);
 }
 
-function findMissingTools(): SystemTool[] {
+/** Where the program is; servers' are outside of the PATH of users. */
+export function findTool(tool: SystemTool): string | undefined {
   const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
-  return systemTools.filter((tool) => !folders.some((folder) => existsSync(join(folder, PROGRAMS[tool]))));
+  return folders.map((folder) => join(folder, PROGRAMS[tool])).find((path) => existsSync(path));
+}
+
+function findMissingTools(): SystemTool[] {
+  return systemTools.filter((tool) => findTool(tool) === undefined);
 }
 
 /** Installs the missing tools where this is root on a Debian-like machine; returns those that are missing all the same. */
