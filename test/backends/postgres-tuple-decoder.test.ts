@@ -111,13 +111,17 @@ describe("the decoder of a binary COPY", () => {
 describe("the decoder of rows of a FETCH", () => {
   it("gives the rows, wherever the data is cut, and refuses a cut one at the end", () => {
     fc.assert(
-      fc.property(rowsOf(3), fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 30 }), (rows, places) => {
-        const data = Buffer.concat(rows.flatMap((row) => [int16(row.length), ...row.flatMap(field)]));
-        const cuts = places.map((place) => Math.floor(place * data.length));
-        expect(comparable(decode(data, cuts, 3, "rows"))).toEqual(comparable(rows));
-        if (data.length > 0)
-          expect(() => decode(data.subarray(0, -1), cuts, 3, "rows")).toThrow("stopped before its end");
-      }),
+      fc.property(
+        rowsOf(3),
+        fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 30 }),
+        (rows, places) => {
+          const data = Buffer.concat(rows.flatMap((row) => [int16(row.length), ...row.flatMap(field)]));
+          const cuts = places.map((place) => Math.floor(place * data.length));
+          expect(comparable(decode(data, cuts, 3, "rows"))).toEqual(comparable(rows));
+          if (data.length > 0)
+            expect(() => decode(data.subarray(0, -1), cuts, 3, "rows")).toThrow("stopped before its end");
+        },
+      ),
       { numRuns: 50 },
     );
   });
