@@ -2,6 +2,7 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import type { PostgresConnection } from "../backends/postgres/connection.js";
 import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../backends/postgres/migrations-table.js";
+import { inTransaction } from "../backends/postgres/transaction.js";
 import { StorageError, toStorageError } from "../errors.js";
 import {
   loadMigrations,
@@ -12,6 +13,7 @@ import {
   migrationStates,
   refuseNewer,
 } from "./migration.js";
+import { readExtensionSchemas, withExtensionSchemas } from "./postgres-extensions.js";
 
 export interface MigratePostgresOptions {
   /** The password of llmspell_app where the role is created here. Default: LLMSPELL_APP_PASSWORD; else it gets none. */
@@ -51,7 +53,7 @@ async function plan(connection: PostgresConnection, migrations: readonly Migrati
 
 /** Every migration of the database and of this release. Reads only. */
 export async function listPostgresMigrations(connection: PostgresConnection): Promise<MigrationState[]> {
-  return (await plan(connection, loadMigrations("postgres"))).states;
+  return inTransaction(connection, "read", async () => (await plan(connection, loadMigrations("postgres"))).states);
 }
 
 /**
@@ -64,7 +66,8 @@ export async function migratePostgres(
   options: MigratePostgresOptions = {},
 ): Promise<MigrationReport> {
   const migrations = loadMigrations("postgres");
-  if ((await plan(connection, migrations)).pending.length === 0) return { applied: [], warnings: [] };
+  const { pending } = await inTransaction(connection, "read", () => plan(connection, migrations));
+  if (pending.length === 0) return { applied: [], warnings: [] };
 
   const warnings: string[] = [];
   const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }): void => {
@@ -72,22 +75,25 @@ export async function migratePostgres(
   };
   connection.client.on("notice", onNotice);
   try {
-    await connection.query("BEGIN ISOLATION LEVEL READ COMMITTED");
-    await prepare(connection, options);
-    // Read again: another migration may have been first.
-    const { pending } = await plan(connection, migrations);
-    const before = await ownObjects(connection);
-    for (const migration of pending) await apply(connection, migration);
-    if (pending.length > 0) await finish(connection, before);
-    await connection.query("COMMIT");
-    const applied = migrationStates(pending, new Set(), [], []);
+    const applied = await inTransaction(connection, "write", () => applyPending(connection, migrations, options));
     return { applied, warnings };
-  } catch (error) {
-    await connection.query("ROLLBACK").catch(() => {});
-    throw error;
   } finally {
     connection.client.removeListener("notice", onNotice);
   }
+}
+
+async function applyPending(
+  connection: PostgresConnection,
+  migrations: readonly Migration[],
+  options: MigratePostgresOptions,
+): Promise<MigrationState[]> {
+  await prepare(connection, options);
+  // Read again: another migration may have been first.
+  const { pending } = await plan(connection, migrations);
+  const before = await ownObjects(connection);
+  for (const migration of pending) await apply(connection, migration);
+  if (pending.length > 0) await finish(connection, before);
+  return migrationStates(pending, new Set(), [], []);
 }
 
 async function prepare(connection: PostgresConnection, options: MigratePostgresOptions): Promise<void> {
@@ -102,19 +108,7 @@ async function prepare(connection: PostgresConnection, options: MigratePostgresO
     await connection.query("SELECT set_config($1, $2, true)", [name, value]);
   }
   await connection.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`);
-  await useExtensionSchemas(connection);
   await requireExtensions(connection);
-}
-
-/** New extensions go to public, and the schemas of those that are there are searched; llmspell's are always spelled out. */
-async function useExtensionSchemas(connection: PostgresConnection): Promise<void> {
-  await connection.query(`
-    SELECT set_config('search_path', string_agg(quote_ident(name), ', '), true)
-    FROM (SELECT nspname AS name FROM pg_namespace WHERE nspname = 'public'
-          UNION SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-          ORDER BY 1 DESC) AS schemas
-    WHERE name <> 'pg_catalog'
-    HAVING count(*) > 0`);
 }
 
 async function requireExtensions(connection: PostgresConnection): Promise<void> {
@@ -130,8 +124,7 @@ async function requireExtensions(connection: PostgresConnection): Promise<void> 
 
 async function apply(connection: PostgresConnection, migration: Migration): Promise<void> {
   try {
-    await connection.query(migration.sql);
-    if (migration.version === 1) await useExtensionSchemas(connection);
+    await connection.query(withExtensionSchemas(migration.sql, await readExtensionSchemas(connection)));
     await record(connection, migration);
   } catch (error) {
     const mapped = toStorageError(error);

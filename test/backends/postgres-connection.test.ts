@@ -3,6 +3,7 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/connection.js";
 import { fromPostgresError, postgresCause } from "../../src/backends/postgres/errors.js";
+import { beginTransaction, inTransaction } from "../../src/backends/postgres/transaction.js";
 import { StorageError } from "../../src/errors.js";
 import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 
@@ -103,9 +104,11 @@ describePostgres("a PostgreSQL connection", () => {
   });
 
   it("reads int8 as bigint and leaves times and json as text", async () => {
-    const { rows } = await connection.query(
-      `SELECT 9223372036854775807::int8 AS i, 'infinity'::timestamptz AS t, '{"a":1.10}'::jsonb AS j,
+    const { rows } = await inTransaction(connection, "read", () =>
+      connection.query(
+        `SELECT 9223372036854775807::int8 AS i, 'infinity'::timestamptz AS t, '{"a":1.10}'::jsonb AS j,
               '10000-01-01 00:00:00.000001+00'::timestamptz AS far, true AS b, '\\x00ff'::bytea AS y, ARRAY['a',NULL,'NULL'] AS r`,
+      ),
     );
     expect(rows).toEqual([
       {
@@ -121,14 +124,29 @@ describePostgres("a PostgreSQL connection", () => {
     expect(pg.types.getTypeParser(20, "text")("1")).toBe("1");
   });
 
-  it("has no timeouts, and a server that looks after its client", async () => {
-    const { rows } = await connection.query(
-      `SELECT current_setting('statement_timeout') AS s, current_setting('idle_in_transaction_session_timeout') AS i,
-              current_setting('client_connection_check_interval') AS c, current_setting('TimeZone') AS z,
-              current_setting('application_name') AS a`,
-    );
-    expect(rows).toEqual([{ s: "0", i: "0", c: "500ms", z: "UTC", a: "llmspell-storage" }]);
-  });
+  it.each(["read", "write"] as const)(
+    "has no timeouts, and a server that looks after its client, in a transaction to %s and only there",
+    async (mode) => {
+      const names = ["statement_timeout", "idle_in_transaction_session_timeout", "client_connection_check_interval"];
+      const settings = async (): Promise<unknown> =>
+        (
+          await connection.query(
+            `SELECT array_agg(current_setting(name) ORDER BY place) AS timeouts, current_setting('TimeZone') AS zone,
+                    current_setting('search_path') AS path, current_setting('application_name') AS application
+             FROM unnest($1::text[]) WITH ORDINALITY AS wanted (name, place)`,
+            [names],
+          )
+        ).rows[0];
+      const before = await settings();
+      expect(await inTransaction(connection, mode, settings)).toEqual({
+        timeouts: ["0", "0", "500ms"],
+        zone: "UTC",
+        path: "pg_catalog, pg_temp",
+        application: "llmspell-storage",
+      });
+      expect(await settings()).toEqual(before);
+    },
+  );
 
   it("sends a whole COPY at once, and goes on after one that fails", async () => {
     const sql = "COPY numbers (n) FROM STDIN (FORMAT binary)";
@@ -264,7 +282,8 @@ describePostgres("a PostgreSQL connection", () => {
     for (const sql of ["SELECT pg_sleep(600)", endless]) {
       const abort = new AbortController();
       const { other, pid } = await open(abort.signal);
-      await other.query("BEGIN; INSERT INTO numbers VALUES (-7)");
+      await beginTransaction(other, "write");
+      await other.query("INSERT INTO public.numbers VALUES (-7)");
       const working = (async () => {
         if (sql === endless) for await (const _ of other.copyTo(sql) ?? []) abort.abort();
         else await other.query(sql);

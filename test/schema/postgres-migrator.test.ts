@@ -271,7 +271,7 @@ describePostgres("migrating PostgreSQL", () => {
       "SELECT llmspell.ensure_future_event_log_partitions() AS results",
     );
     expect(rows[0]?.results.every((line) => line.startsWith("SKIPPED"))).toBe(true);
-    await connection.query("SET TimeZone = 'UTC'");
+    await connection.query("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'");
     const bounds = await connection.query<{ bound: string }>(
       "SELECT pg_get_expr(relpartbound, oid) AS bound FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY relname",
     );

@@ -76,7 +76,7 @@ interface Attempt {
 }
 
 /**
- * Connects and prepares the session: UTC, ISO dates, no timeouts, and a server that notices a killed client within 0.5 s.
+ * Connects. The session is left as the server gives it: settings belong to transactions (transaction.ts).
  * @throws {StorageError} E_CONNECT, E_CONNECTION_TIMEOUT, E_AUTHENTICATION, E_STORE_NOT_FOUND, E_CONFIG, E_LOCKED
  */
 export async function connectPostgres(
@@ -101,12 +101,6 @@ export async function connectPostgres(
     }
   } else {
     connection = await connectToServer(target.url, application_name, attempt);
-  }
-  try {
-    await prepareSession(connection);
-  } catch (error) {
-    await connection.close();
-    throw error;
   }
   return connection;
 }
@@ -191,21 +185,6 @@ function connectError(error: unknown, name: string, seconds: number): StorageErr
   const mapped = fromPostgresError(error, { detail });
   if (mapped.code !== "E_UNEXPECTED" && mapped.code !== "E_CONNECTION_LOST") return mapped;
   return new StorageError("E_CONNECT", `cannot connect to ${name}`, { detail }, error);
-}
-
-async function prepareSession(connection: OpenConnection): Promise<void> {
-  await connection.query(
-    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET client_encoding = 'UTF8'",
-  );
-  await connection.query(
-    `SELECT set_config(name, '0', false) FROM unnest(ARRAY['statement_timeout', 'idle_in_transaction_session_timeout',
-       'idle_session_timeout', 'transaction_timeout']) AS name WHERE current_setting(name, true) IS NOT NULL`,
-  );
-  if (connection.embedded) return;
-  // Servers before 14, and systems that cannot look at a busy socket, do without.
-  await connection.query("SET client_connection_check_interval = '500ms'").catch((error: StorageError) => {
-    if (error.code === "E_CONNECTION_LOST") throw error;
-  });
 }
 
 class OpenConnection implements PostgresConnection {

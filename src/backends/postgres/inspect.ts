@@ -1,5 +1,6 @@
 /** What a PostgreSQL database and the role at hand are, from its catalogs alone. */
 import type { PostgresConnection } from "./connection.js";
+import { inTransaction } from "./transaction.js";
 
 /** A table of schema llmspell; partitions count as their parent. */
 export interface TableState {
@@ -50,7 +51,11 @@ interface ServerRow {
 }
 
 /** Reads the catalogs; changes nothing, and needs no right beyond connecting. */
-export async function inspectPostgres(connection: PostgresConnection): Promise<PostgresState> {
+export function inspectPostgres(connection: PostgresConnection): Promise<PostgresState> {
+  return inTransaction(connection, "read", () => readState(connection));
+}
+
+async function readState(connection: PostgresConnection): Promise<PostgresState> {
   const server = (
     await connection.query<ServerRow & Record<string, unknown>>(
       `SELECT pg_catalog.current_setting('server_version') AS version,

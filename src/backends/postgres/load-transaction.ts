@@ -2,6 +2,7 @@
 import { StorageError } from "../../errors.js";
 import type { PostgresConnection } from "./connection.js";
 import { postgresCause } from "./errors.js";
+import { beginTransaction } from "./transaction.js";
 
 /** Data exceptions, integrity violations, program limits: a record's fault, whichever it is. */
 const RECORD_CLASSES: ReadonlySet<string> = new Set(["22", "23", "54"]);
@@ -25,7 +26,7 @@ export class LoadTransaction {
   constructor(readonly connection: PostgresConnection) {}
 
   async begin(): Promise<void> {
-    await this.connection.query("BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED");
+    await beginTransaction(this.connection, "write");
     await this.connection.query("SET LOCAL client_min_messages = 'warning'; SAVEPOINT attempt");
   }
 

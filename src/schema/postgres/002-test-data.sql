@@ -1,6 +1,6 @@
 -- llmspell's table for trying row-level security; never exported.
 CREATE TABLE IF NOT EXISTS llmspell.test_data (
-  id UUID PRIMARY KEY DEFAULT uuid_generate_v4(),
+  id UUID PRIMARY KEY DEFAULT @extschema:uuid-ossp@.uuid_generate_v4(),
   tenant_id VARCHAR(255) NOT NULL,
   value TEXT NOT NULL,
   created_at TIMESTAMPTZ NOT NULL DEFAULT now()

@@ -1,6 +1,6 @@
 -- Temporal knowledge graph. V15 widens the primary keys and drops the foreign keys.
 CREATE TABLE IF NOT EXISTS llmspell.entities (
-  entity_id UUID PRIMARY KEY DEFAULT uuid_generate_v4(),
+  entity_id UUID PRIMARY KEY DEFAULT @extschema:uuid-ossp@.uuid_generate_v4(),
   tenant_id VARCHAR(255) NOT NULL,
   entity_type VARCHAR(255) NOT NULL,
   name VARCHAR(500) NOT NULL,
@@ -22,7 +22,7 @@ CREATE INDEX IF NOT EXISTS idx_entities_tx_time ON llmspell.entities
   USING gist (tstzrange(transaction_time_start, transaction_time_end));
 CREATE INDEX IF NOT EXISTS idx_entities_properties ON llmspell.entities USING gin (properties);
 CREATE TABLE IF NOT EXISTS llmspell.relationships (
-  relationship_id UUID PRIMARY KEY DEFAULT uuid_generate_v4(),
+  relationship_id UUID PRIMARY KEY DEFAULT @extschema:uuid-ossp@.uuid_generate_v4(),
   tenant_id VARCHAR(255) NOT NULL,
   from_entity UUID NOT NULL,
   to_entity UUID NOT NULL,

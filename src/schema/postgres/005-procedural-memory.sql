@@ -1,6 +1,6 @@
 -- Patterns of procedural memory.
 CREATE TABLE IF NOT EXISTS llmspell.procedural_patterns (
-  pattern_id UUID PRIMARY KEY DEFAULT uuid_generate_v4(),
+  pattern_id UUID PRIMARY KEY DEFAULT @extschema:uuid-ossp@.uuid_generate_v4(),
   tenant_id VARCHAR(255) NOT NULL,
   scope VARCHAR(500) NOT NULL,
   key VARCHAR(500) NOT NULL,
@@ -19,7 +19,8 @@ CREATE INDEX IF NOT EXISTS idx_procedural_patterns_frequency ON llmspell.procedu
 CREATE INDEX IF NOT EXISTS idx_procedural_patterns_last_seen ON llmspell.procedural_patterns (last_seen DESC);
 CREATE INDEX IF NOT EXISTS idx_procedural_patterns_lookup ON llmspell.procedural_patterns (tenant_id, scope, key, value)
   WHERE frequency >= 3;
-CREATE OR REPLACE FUNCTION llmspell.update_procedural_patterns_updated_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_procedural_patterns_updated_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   NEW.updated_at = now();
   RETURN NEW;

@@ -1,6 +1,6 @@
 -- Saved agent states.
 CREATE TABLE IF NOT EXISTS llmspell.agent_states (
-  state_id UUID PRIMARY KEY DEFAULT uuid_generate_v4(),
+  state_id UUID PRIMARY KEY DEFAULT @extschema:uuid-ossp@.uuid_generate_v4(),
   tenant_id VARCHAR(255) NOT NULL,
   agent_id VARCHAR(255) NOT NULL,
   agent_type VARCHAR(100) NOT NULL,
@@ -22,7 +22,8 @@ CREATE INDEX IF NOT EXISTS idx_agent_states_execution_state ON llmspell.agent_st
   ((state_data -> 'state' ->> 'execution_state'));
 CREATE INDEX IF NOT EXISTS idx_agent_states_metadata_name ON llmspell.agent_states
   ((state_data -> 'metadata' ->> 'name'));
-CREATE OR REPLACE FUNCTION llmspell.update_agent_states_updated_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_agent_states_updated_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   NEW.updated_at = now();
   RETURN NEW;
@@ -30,7 +31,8 @@ END $$;
 DROP TRIGGER IF EXISTS trigger_agent_states_updated_at ON llmspell.agent_states;
 CREATE TRIGGER trigger_agent_states_updated_at BEFORE UPDATE ON llmspell.agent_states
   FOR EACH ROW EXECUTE FUNCTION llmspell.update_agent_states_updated_at();
-CREATE OR REPLACE FUNCTION llmspell.increment_agent_state_version() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.increment_agent_state_version() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF NEW.state_data IS DISTINCT FROM OLD.state_data THEN
     NEW.data_version = OLD.data_version + 1;

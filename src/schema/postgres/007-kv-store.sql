@@ -1,6 +1,6 @@
 -- Key-value store.
 CREATE TABLE IF NOT EXISTS llmspell.kv_store (
-  kv_id UUID PRIMARY KEY DEFAULT uuid_generate_v4(),
+  kv_id UUID PRIMARY KEY DEFAULT @extschema:uuid-ossp@.uuid_generate_v4(),
   tenant_id VARCHAR(255) NOT NULL,
   key VARCHAR(500) NOT NULL,
   value BYTEA NOT NULL,
@@ -14,7 +14,8 @@ CREATE INDEX IF NOT EXISTS idx_kv_store_key_prefix ON llmspell.kv_store (tenant_
 CREATE INDEX IF NOT EXISTS idx_kv_store_updated ON llmspell.kv_store (updated_at DESC);
 CREATE INDEX IF NOT EXISTS idx_kv_store_metadata_gin ON llmspell.kv_store USING gin (metadata)
   WHERE metadata IS NOT NULL;
-CREATE OR REPLACE FUNCTION llmspell.update_kv_store_updated_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_kv_store_updated_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   NEW.updated_at = now();
   RETURN NEW;

@@ -24,7 +24,8 @@ CREATE INDEX IF NOT EXISTS idx_workflow_states_data_gin ON llmspell.workflow_sta
 CREATE INDEX IF NOT EXISTS idx_workflow_states_execution_stats ON llmspell.workflow_states
   ((state_data -> 'execution_stats'));
 CREATE INDEX IF NOT EXISTS idx_workflow_states_tenant_status ON llmspell.workflow_states (tenant_id, status);
-CREATE OR REPLACE FUNCTION llmspell.update_workflow_states_updated_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_workflow_states_updated_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   NEW.last_updated = now();
   RETURN NEW;
@@ -32,7 +33,8 @@ END $$;
 DROP TRIGGER IF EXISTS trigger_workflow_states_updated_at ON llmspell.workflow_states;
 CREATE TRIGGER trigger_workflow_states_updated_at BEFORE UPDATE ON llmspell.workflow_states
   FOR EACH ROW EXECUTE FUNCTION llmspell.update_workflow_states_updated_at();
-CREATE OR REPLACE FUNCTION llmspell.update_workflow_completed_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_workflow_completed_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF NEW.status IN ('completed', 'failed', 'cancelled') AND OLD.status NOT IN ('completed', 'failed', 'cancelled') THEN
     NEW.completed_at = now();

@@ -23,7 +23,8 @@ CREATE INDEX IF NOT EXISTS idx_sessions_data_gin ON llmspell.sessions USING gin 
 CREATE INDEX IF NOT EXISTS idx_sessions_tenant_status ON llmspell.sessions (tenant_id, status);
 CREATE INDEX IF NOT EXISTS idx_sessions_tenant_expires ON llmspell.sessions (tenant_id, expires_at)
   WHERE expires_at IS NOT NULL;
-CREATE OR REPLACE FUNCTION llmspell.update_sessions_updated_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_sessions_updated_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   NEW.updated_at = now();
   RETURN NEW;
@@ -31,7 +32,8 @@ END $$;
 DROP TRIGGER IF EXISTS trigger_sessions_updated_at ON llmspell.sessions;
 CREATE TRIGGER trigger_sessions_updated_at BEFORE UPDATE ON llmspell.sessions
   FOR EACH ROW EXECUTE FUNCTION llmspell.update_sessions_updated_at();
-CREATE OR REPLACE FUNCTION llmspell.update_sessions_accessed_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_sessions_accessed_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF OLD.last_accessed_at IS NULL OR NEW.last_accessed_at < now() - INTERVAL '1 minute' THEN
     NEW.last_accessed_at = now();

@@ -60,7 +60,8 @@ CREATE INDEX IF NOT EXISTS idx_artifacts_size ON llmspell.artifacts (size_bytes 
 CREATE INDEX IF NOT EXISTS idx_artifacts_tags ON llmspell.artifacts USING gin (tags);
 CREATE INDEX IF NOT EXISTS idx_artifacts_metadata ON llmspell.artifacts USING gin (metadata);
 CREATE INDEX IF NOT EXISTS idx_artifacts_tenant_type ON llmspell.artifacts (tenant_id, artifact_type, created_at DESC);
-CREATE OR REPLACE FUNCTION llmspell.update_artifacts_updated_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_artifacts_updated_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   NEW.updated_at = now();
   RETURN NEW;
@@ -68,7 +69,8 @@ END $$;
 DROP TRIGGER IF EXISTS trigger_artifacts_updated_at ON llmspell.artifacts;
 CREATE TRIGGER trigger_artifacts_updated_at BEFORE UPDATE ON llmspell.artifacts
   FOR EACH ROW EXECUTE FUNCTION llmspell.update_artifacts_updated_at();
-CREATE OR REPLACE FUNCTION llmspell.increment_content_refcount() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.increment_content_refcount() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE llmspell.artifact_content SET reference_count = reference_count + 1, last_accessed_at = now()
   WHERE tenant_id = NEW.tenant_id AND content_hash = NEW.content_hash;
@@ -77,7 +79,8 @@ END $$;
 DROP TRIGGER IF EXISTS trigger_increment_refcount ON llmspell.artifacts;
 CREATE TRIGGER trigger_increment_refcount AFTER INSERT ON llmspell.artifacts
   FOR EACH ROW EXECUTE FUNCTION llmspell.increment_content_refcount();
-CREATE OR REPLACE FUNCTION llmspell.decrement_content_refcount() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.decrement_content_refcount() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE llmspell.artifact_content SET reference_count = reference_count - 1
   WHERE tenant_id = OLD.tenant_id AND content_hash = OLD.content_hash;
@@ -86,7 +89,8 @@ END $$;
 DROP TRIGGER IF EXISTS trigger_decrement_refcount ON llmspell.artifacts;
 CREATE TRIGGER trigger_decrement_refcount AFTER DELETE ON llmspell.artifacts
   FOR EACH ROW EXECUTE FUNCTION llmspell.decrement_content_refcount();
-CREATE OR REPLACE FUNCTION llmspell.update_content_accessed_at() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION llmspell.update_content_accessed_at() RETURNS TRIGGER LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF OLD.last_accessed_at IS NULL OR NEW.last_accessed_at < now() - INTERVAL '1 minute' THEN
     NEW.last_accessed_at = now();

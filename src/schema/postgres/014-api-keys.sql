@@ -2,7 +2,7 @@
 -- The table itself does without pgcrypto; llmspell needs it to read and write keys.
 DO $$
 BEGIN
-  CREATE EXTENSION IF NOT EXISTS pgcrypto;
+  CREATE EXTENSION IF NOT EXISTS pgcrypto SCHEMA @extschema@;
 EXCEPTION WHEN insufficient_privilege OR undefined_file OR feature_not_supported OR invalid_parameter_value THEN
   RAISE WARNING 'extension pgcrypto could not be created (%); llmspell needs it for API keys', SQLERRM;
 END $$;
