@@ -12,6 +12,7 @@ import { StagedRecords } from "../backends/postgres/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/table-loader.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/target-table.js";
 import { type Catalog, catalog as llmspellCatalog, type RecordKind } from "../catalog/index.js";
+import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
@@ -123,7 +124,8 @@ class PostgresSink implements Sink {
       if (loader === undefined) continue;
       const { staging } = loader;
       loaded.set(kind.path, { table: loader.table, staging, matches: staging && `${staging}_matches` });
-      counts.set(kind.path, await (staging ? this.merge(loader, staging, counters) : this.settle(loader)));
+      const settled = staging ? this.merge(loader, staging, counters) : this.settle(loader);
+      counts.set(kind.path, await settled.catch((error) => Promise.reject(located(error, { section: kind.path }))));
     }
     const notes = await counters.raise(kinds);
     await session.restore();

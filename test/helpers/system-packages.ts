@@ -4,7 +4,7 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Programs that tests run beside the tool, as users do; each is also the name of its Debian package. */
-export const systemTools = ["jq", "gzip", "zstd", "sqlite3", "time"] as const;
+export const systemTools = ["jq", "gzip", "zstd", "sqlite3", "time", "pgbouncer"] as const;
 
 export type SystemTool = (typeof systemTools)[number];
 
@@ -27,9 +27,14 @@ export function runInstallScript(name: string, ...args: string[]): void {
   throw new Error(`scripts/${name} failed:\n${output.slice(-2000)}`);
 }
 
+/** Where the program is; servers' are outside of the PATH of users. */
+export function findTool(tool: SystemTool): string | undefined {
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin"];
+  return folders.map((folder) => join(folder, tool)).find((path) => existsSync(path));
+}
+
 function findMissingTools(): SystemTool[] {
-  const folders = (process.env["PATH"] ?? "").split(delimiter);
-  return systemTools.filter((tool) => !folders.some((folder) => existsSync(join(folder, tool))));
+  return systemTools.filter((tool) => findTool(tool) === undefined);
 }
 
 /** Installs the missing tools where this is root on a Debian-like machine; returns those that are missing all the same. */

@@ -27,6 +27,10 @@ interface ServerError {
   readonly table?: string;
   readonly column?: string;
   readonly constraint?: string;
+  /** The server's CONTEXT: where in its functions it was. May hold values. */
+  readonly where?: string;
+  /** The server's function that reported it: the same in every language of its messages. */
+  readonly routine?: string;
 }
 
 interface Meaning {
@@ -92,6 +96,7 @@ const CLASSES: Readonly<Record<string, Meaning>> = {
   "53": { code: "E_TARGET_LIMIT", message: "the server lacks resources" },
   "54": { code: "E_TARGET_LIMIT", message: "a limit of PostgreSQL is exceeded" },
   "58": { code: "E_IO", message: "the server failed to read or write" },
+  P0: { code: "E_CONSTRAINT", message: "a function of the database refused it" },
 };
 
 /** What pg and node:net say when the connection is gone; pg has no codes for its own. */
@@ -110,8 +115,30 @@ function isServerError(error: Error): error is Error & ServerError {
   return typeof code === "string" && code.length === 5 && typeof severity === "string";
 }
 
-function meaningOf({ code, message }: ServerError): Meaning {
-  if (code === "42501" && message.includes("row-level security"))
+/** Names that a function of the database did not find, or not for its arguments. */
+const NOT_FOUND: ReadonlySet<string> = new Set(["42P01", "42703", "42704", "42883", "3F000"]);
+
+/** The innermost function of the database that the server was in; undefined for none but a migration's own block. */
+function functionIn(where: string | undefined): string | undefined {
+  for (const line of (where ?? "").split("\n")) {
+    if (/^SQL (statement|expression)/.test(line)) continue;
+    // What stands between is in the language of the server's messages, and so are the quotation marks.
+    const [, name] =
+      /^PL\/pgSQL\S* .*?([\w."$]+\(.*?\))/.exec(line) ?? /^SQL\S* .*?["«»„“]([\w.$]+)["«»“”]/.exec(line) ?? [];
+    if (name !== undefined) return name;
+  }
+  return undefined;
+}
+
+function meaningOf({ code, message, where, routine }: ServerError): Meaning {
+  const called = NOT_FOUND.has(code) ? functionIn(where) : undefined;
+  if (called !== undefined)
+    return {
+      code: "E_SCHEMA",
+      message: `the function ${called}, which an index, a CHECK or a column of the database calls, does not find what it needs`,
+      hint: `Name the schemas that it needs: ALTER FUNCTION ${called} SET search_path = …; VACUUM, REINDEX and a restored dump need that, too.`,
+    };
+  if (code === "42501" && (routine === "check_enable_rls" || routine === "ExecWithCheckOptions"))
     return { code: "E_ROW_SECURITY", message: "row-level security would hide rows from this role" };
   if (code === "40001" && message.endsWith("conflict with recovery"))
     return {
@@ -138,7 +165,7 @@ function meaningOf({ code, message }: ServerError): Meaning {
 
 /** The server's own message where it holds names only. */
 function serverMessage({ code, message }: ServerError): string {
-  const mayQuoteData = code.startsWith("22") || code === "42601";
+  const mayQuoteData = code.startsWith("22") || code.startsWith("P0") || code === "42601";
   return `${mayQuoteData ? "PostgreSQL refused the value" : message.split("\n", 1)[0]} (SQLSTATE ${code})`;
 }
 

@@ -143,7 +143,8 @@ export class TableLoader {
     this.sending = outgoing;
     this.filling.encoder.reset();
     this.filling.largeObjects.clear();
-    transaction.proceed(this.send(outgoing, 0, outgoing.encoder.length));
+    const sent = this.send(outgoing, 0, outgoing.encoder.length);
+    transaction.proceed(sent.catch((error) => Promise.reject(located(error, { section: this.kind.path }))));
   }
 
   private async push(batch: RecordBatch, row: number): Promise<void> {
