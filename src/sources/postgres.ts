@@ -256,6 +256,8 @@ class PostgresSource implements Source {
 
   async close(): Promise<void> {
     this.detach();
+    // A pooler gives up a session of the server that is left inside of a transaction.
+    await this.connection?.query("ROLLBACK").catch(() => {});
     await this.connection?.close();
   }
 }

@@ -10,10 +10,9 @@ import { createTestDatabase, describePostgres } from "../helpers/postgres-server
 import { fillSqlite } from "../helpers/sample-data.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 
-/** What a session is: its settings (but the name of the client), and what it has made or holds. */
+/** What a session is: its settings (but those of libraries, which come with their first use), and what it has made or holds. */
 const SESSION = `
-  SELECT (SELECT json_object_agg(name, setting ORDER BY name) FROM pg_settings WHERE name <> 'application_name') AS settings,
-         current_setting('application_name') AS application,
+  SELECT (SELECT json_object_agg(name, setting ORDER BY name) FROM pg_settings WHERE name !~ '[.]') AS settings,
          (SELECT count(*) FROM pg_prepared_statements)::int AS statements, (SELECT count(*) FROM pg_cursors)::int AS cursors,
          (SELECT count(*) FROM pg_class WHERE relpersistence = 't')::int AS tables,
          (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')::int AS locks,

@@ -15,7 +15,7 @@ export interface ConnectOptions {
   readonly connectionTimeoutSeconds?: number;
   /** Aborting it closes the connection, and so rolls back. */
   readonly signal?: AbortSignal;
-  /** Shown in pg_stat_activity. Default `llmspell-storage`. */
+  /** The session's name in pg_stat_activity. Default: the URL's or PGAPPNAME; without, transactions are named `llmspell-storage`. */
   readonly applicationName?: string;
   /** Makes the embedded database where its folder is missing or empty. Default: E_STORE_NOT_FOUND. */
   readonly create?: boolean;
@@ -86,13 +86,14 @@ export async function connectPostgres(
   const seconds = options.connectionTimeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
   const attempt: Attempt = { deadline: Date.now() + seconds * 1000, seconds, signal: options.signal };
   options.signal?.throwIfAborted();
-  const application_name = options.applicationName ?? "llmspell-storage";
+  const { applicationName } = options;
+  const named = { types, ...(applicationName === undefined ? {} : { application_name: applicationName }) };
   let connection: OpenConnection;
   if ("pglite" in target) {
     const { openEmbeddedPostgres } = await import("../pglite/embedded.js");
     const server = await openEmbeddedPostgres(target.pglite, { create: options.create ?? false });
     // The name and the user are those that PGlite makes its cluster with.
-    const config = { stream: () => server.socket, user: "postgres", database: "postgres", application_name, types };
+    const config = { stream: () => server.socket, user: "postgres", database: "postgres", ...named };
     connection = new OpenConnection(new pg.Client({ ...config, ssl: false }), `pglite:${target.pglite}`, server);
     try {
       await connection.start(attempt);
@@ -100,16 +101,16 @@ export async function connectPostgres(
       throw fromPostgresError(error, { detail: connection.name });
     }
   } else {
-    connection = await connectToServer(target.url, application_name, attempt);
+    connection = await connectToServer(target.url, named, attempt);
   }
   return connection;
 }
 
-async function connectToServer(url: string, application_name: string, attempt: Attempt): Promise<OpenConnection> {
+async function connectToServer(url: string, named: pg.ClientConfig, attempt: Attempt): Promise<OpenConnection> {
   let tried = url;
   for (;;) {
     const connectionTimeoutMillis = Math.max(1, attempt.deadline - Date.now());
-    const client = createClient(tried, { application_name, types, connectionTimeoutMillis, keepAlive: true });
+    const client = createClient(tried, { ...named, connectionTimeoutMillis, keepAlive: true });
     const connection = new OpenConnection(client, redactedName(client), undefined);
     try {
       await connection.start(attempt);

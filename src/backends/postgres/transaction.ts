@@ -32,14 +32,16 @@ const SETTINGS: readonly (readonly [name: string, value: string])[] = [
   ["idle_in_transaction_session_timeout", "0"],
 ];
 
-/** Servers before 17 do not know it. */
-const NEWER_SETTINGS = `SELECT pg_catalog.set_config('transaction_timeout', '0', true)
-  WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL`;
+/** Servers before 17 do not know the first; the name is for sessions that have none of the user's. */
+const SETTINGS_WHERE_POSSIBLE = `SELECT pg_catalog.set_config(name, value, true)
+  FROM (VALUES ('transaction_timeout', '0'), ('application_name', 'llmspell-storage')) AS s (name, value)
+  WHERE CASE name WHEN 'application_name' THEN pg_catalog.current_setting(name) = ''
+             ELSE pg_catalog.current_setting(name, true) IS NOT NULL END`;
 
 const SET_LOCAL = [
   // The list of schemas is the one value that is no string.
   ...SETTINGS.map(([name, value]) => `SET LOCAL ${name} = ${name === "search_path" ? value : `'${value}'`}`),
-  NEWER_SETTINGS,
+  SETTINGS_WHERE_POSSIBLE,
 ].join("; ");
 
 /** So that the server notices within half a second that this process was killed. */
