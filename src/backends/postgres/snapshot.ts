@@ -7,14 +7,15 @@ import { StorageError } from "../../errors.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { PostgresConnection } from "./connection.js";
 import { postgresCause } from "./errors.js";
+import { beginTransaction, inTransaction } from "./transaction.js";
 
 /** How long a lock is waited for before the user is told. Milliseconds. */
 const PATIENCE = 1000;
 /** How often the tables may change between the list and the locks. */
 const ATTEMPTS = 10;
 
-const BEGIN = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-  SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0`;
+/** Sorting in parallel would hold more memory, and compiling costs more than it gives. */
+const SETTINGS = "SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0";
 
 const READABLE = `
 SELECT c.relname::text AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -33,11 +34,10 @@ export async function beginSnapshot(
 ): Promise<void> {
   let patient = false;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const tables = await readableTables(connection, names);
-    await connection.query(BEGIN);
+    const tables = await inTransaction(connection, "read", () => readableTables(connection, names));
     try {
-      if (patient) for (const table of tables) await lockPatiently(connection, table, context);
-      else if (tables.length > 0) await connection.query(`${lockOf(tables)} NOWAIT`);
+      await beginTransaction(connection, "read", () => lock(connection, tables, patient, context));
+      await connection.query(SETTINGS);
       const locked = new Set(tables);
       if ((await readableTables(connection, names)).every((table) => locked.has(table))) return;
     } catch (error) {
@@ -62,6 +62,16 @@ async function readableTables(connection: PostgresConnection, names: readonly st
 /** Partitions are locked with their parent. */
 function lockOf(tables: readonly string[]): string {
   return `LOCK TABLE ${tables.map((name) => `llmspell."${name}"`).join(", ")} IN ACCESS SHARE MODE`;
+}
+
+async function lock(
+  connection: PostgresConnection,
+  tables: readonly string[],
+  patient: boolean,
+  context: RunContext,
+): Promise<void> {
+  if (patient) for (const table of tables) await lockPatiently(connection, table, context);
+  else if (tables.length > 0) await connection.query(`${lockOf(tables)} NOWAIT`);
 }
 
 async function lockPatiently(connection: PostgresConnection, table: string, context: RunContext): Promise<void> {
