@@ -366,8 +366,8 @@ function announced(
   return {
     name: source.name,
     rereadable: source.rereadable ?? true,
-    async open(context) {
-      const header = await source.open(context);
+    async open(context, selected) {
+      const header = await source.open(context, selected);
       const estimate = await source.estimate(selection);
       onStart(
         header,

@@ -54,7 +54,7 @@ export const ERROR_CODES = {
   // 4: a source as a whole
   E_SOURCE_DAMAGED: {
     exit: EXIT.document,
-    meaning: "A table of the source and an index of it do not have the same rows.",
+    meaning: "An index of the source does not have its table's rows, or data of it cannot be read.",
   },
   E_LEFT_OUT: { exit: EXIT.document, meaning: "The source holds what the run would leave out (--strict)." },
   // 4: one record of a document or database does not have its type (rejectable)

@@ -104,7 +104,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   let limit: Limit | undefined;
   try {
     signal.throwIfAborted();
-    const header = await source.open(context);
+    const header = await source.open(context, selection);
     await sink.open(header, context);
     let read: Read = (wanted, during) => source.read(wanted, during);
     if (options.limit !== undefined) {

@@ -1,20 +1,18 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
 import { readPostgresVersions } from "../backends/postgres/migrations-table.js";
-import { RecordReader } from "../backends/postgres/record-reader.js";
-import { allowsCopy, openRows, type RowMode } from "../backends/postgres/row-stream.js";
+import { RecordStatement } from "../backends/postgres/record-statement.js";
+import { requireAllRows } from "../backends/postgres/row-count.js";
+import { allowsCopy, type RowMode } from "../backends/postgres/row-stream.js";
 import {
-  columnsOf,
-  followsIndex,
   hasValues,
   isKeyedByTenant,
   type SelectOptions,
-  selectRecords,
   selectTenants,
   type TenantFilter,
 } from "../backends/postgres/select.js";
+import { beginSnapshot } from "../backends/postgres/snapshot.js";
 import { hasNewCollation, type PostgresTable, readTables, requireReadable } from "../backends/postgres/tables.js";
-import { beginTransaction } from "../backends/postgres/transaction.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind, catalog as standardCatalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
@@ -64,7 +62,7 @@ class PostgresSource implements Source {
     this.catalog = options.catalog ?? standardCatalog;
   }
 
-  async open(context: RunContext): Promise<StoreHeader> {
+  async open(context: RunContext, selection?: Selection): Promise<StoreHeader> {
     context.signal.throwIfAborted();
     const connection = await this.options.connect();
     this.connection = connection;
@@ -72,10 +70,8 @@ class PostgresSource implements Source {
     context.signal.addEventListener("abort", onAbort, { once: true });
     this.detach = () => context.signal.removeEventListener("abort", onAbort);
     context.signal.throwIfAborted();
-    await beginTransaction(connection, "read");
-    await connection.query(
-      "SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0",
-    );
+    const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
+    await beginSnapshot(connection, [...selected.map((kind) => kind.postgres.table), ...LEFT_BEHIND.keys()], context);
     const { rows } = await connection.query<{ encoding: string; version: number; user: string; migrated: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
               current_user::text AS user, to_regnamespace('llmspell') IS NOT NULL AS migrated`,
@@ -124,22 +120,58 @@ class PostgresSource implements Source {
     const literals = tenantLiterals(connection, selection);
     await this.bindToTenant(connection, kinds, selection, literals);
     await this.warnOfRowsLeftBehind(connection, context);
+    // A tenant that no text of PostgreSQL can be has no records.
+    if (literals?.length === 0) return;
     for (const kind of kinds) {
-      // A tenant that no text of PostgreSQL can be has no records.
-      if (literals?.length === 0) continue;
-      let left = selection.limit;
       const wanted = this.wantedOf(connection, kind, selection);
-      if (selection.wanted?.has(kind.path) && wanted === undefined) left = undefined;
-      for (const tenants of await this.statementsOf(connection, kind, literals)) {
-        const filter = { ...(tenants && { tenants }), ...(left === undefined ? {} : { limit: left, wanted }) };
-        if (left === 0 && wanted === undefined) break;
-        for await (const batch of this.readStatement(connection, kind, filter, context)) {
-          // With wanted ones it is not known which were the first.
-          if (left !== undefined && wanted === undefined) left = Math.max(0, left - batch.rows);
-          yield batch;
-        }
+      if (wanted !== undefined && selection.limit !== undefined)
+        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, literals, context);
+      else yield* this.readKind(connection, kind, selection, literals, context);
+    }
+  }
+
+  /** The kind's records, or so many of them as the selection needs. */
+  private async *readKind(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    { limit, wanted, peek }: Selection,
+    literals: readonly string[] | undefined,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch> {
+    const needed = wanted?.has(kind.path) ? undefined : limit;
+    const tally = { records: 0, sum: 0 };
+    let given = 0;
+    const statement = this.statementFor(connection, kind, context);
+    for (const tenants of await this.statementsOf(connection, kind, literals)) {
+      const left = needed === undefined ? {} : { limit: needed - given };
+      if (left.limit === 0) break;
+      for await (const batch of statement.read({ ...(tenants && { tenants }), ...left }, tally)) {
+        given += batch.rows;
+        yield batch;
       }
     }
+    await statement.end();
+    // What is read ahead comes again.
+    if (peek === true) return;
+    const filter = {
+      ...(literals === undefined ? {} : { tenants: literals }),
+      ...(needed === undefined ? {} : { limit: needed }),
+    };
+    await requireAllRows(connection, kind, filter, this.selectOptions, tally);
+  }
+
+  /** The first records, and those that are wanted beyond them. What is missing could not be counted: indexes are not used. */
+  private async *readWanted(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    filter: TenantFilter,
+    literals: readonly string[] | undefined,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch> {
+    const tenants = literals === undefined ? {} : { tenants: literals };
+    const statement = this.statementFor(connection, kind, context);
+    yield* statement.readWithoutIndexes({ ...filter, ...tenants });
+    await statement.end();
   }
 
   /** The condition for the records that are wanted beyond the first ones; undefined where it cannot be said. */
@@ -209,30 +241,17 @@ class PostgresSource implements Source {
     return sortByBytes(rows.map(({ tenant }) => tenant)).map((tenant) => [connection.client.escapeLiteral(tenant)]);
   }
 
-  private async *readStatement(
-    connection: PostgresConnection,
-    kind: RecordKind,
-    filter: TenantFilter,
-    context: RunContext,
-  ): AsyncGenerator<RecordBatch> {
-    // Sorting wide rows is what costs: along the key's index there is none.
-    const isSorted = followsIndex(kind, filter) && filter.wanted === undefined;
-    await connection.query(`SET LOCAL enable_sort = ${isSorted ? "off" : "on"}`);
+  private statementFor(connection: PostgresConnection, kind: RecordKind, context: RunContext): RecordStatement {
     const { bytes, estimatedRows = 0 } = this.tableOf(kind);
     const known = estimatedRows > 0 ? bytes / estimatedRows : UNKNOWN_ROW_BYTES;
-    // Rows of content may each hold a chunk.
-    const rowBytes = kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4;
-    const select = selectRecords(kind, filter, this.selectOptions);
-    const rows = openRows(connection, select, columnsOf(kind).count, this.mode, { rowBytes });
-    const reader = new RecordReader(kind, rows, context, {
+    return new RecordStatement(connection, kind, context, {
       ...this.options,
+      select: this.selectOptions,
+      mode: this.mode,
+      // Rows of content may each hold a chunk.
+      rowBytes: kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4,
       checkUtf8: this.selectOptions.serverEncoding === UNKNOWN_ENCODING,
     });
-    try {
-      yield* reader.batches();
-    } finally {
-      await rows.close();
-    }
   }
 
   async close(): Promise<void> {

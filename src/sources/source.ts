@@ -17,8 +17,11 @@ export interface Source {
   readonly name: string;
   /** false: `read` may be called only once, so that nothing can be looked at ahead (cascades, limits). */
   readonly rereadable?: boolean;
-  /** Connects, begins the snapshot (or reads the document's head). E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, … */
-  open(context: RunContext): Promise<StoreHeader>;
+  /**
+   * Connects, begins the snapshot (or reads the document's head). E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, …
+   * `selection`: what will be read, where it is known; the rest need not be looked at.
+   */
+  open(context: RunContext, selection?: Selection): Promise<StoreHeader>;
   /** Estimated records per path, for progress only; undefined where it would cost a scan. */
   estimate(selection: Selection): Promise<ReadonlyMap<string, number> | undefined>;
   /** Ids that are no UUIDs, by path, where the store can hold such and count them before it is read. E_INTERRUPTED. */

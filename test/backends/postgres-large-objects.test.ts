@@ -190,7 +190,7 @@ describePostgres("artifact content in PostgreSQL", () => {
       ]);
       expect(reading.rejected.map(({ error }) => [error.code, error.context.key, error.context.field])).toEqual([
         ["E_LARGE_OBJECT_MISSING", "tenant_id=t, content_hash=h1-gone", "data"],
-        ["E_LARGE_OBJECT_MISSING", "tenant_id=t, content_hash=h3-forbidden", "data"],
+        ["E_PERMISSION", "tenant_id=t, content_hash=h3-forbidden", "data"],
       ]);
       expect(reading.rejected[1]?.error.context.hint).toContain("GRANT SELECT ON LARGE OBJECT");
       expect(JSON.parse(reading.rejected[0]?.record as string)).toMatchObject({

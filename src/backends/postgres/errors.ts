@@ -41,6 +41,9 @@ interface Meaning {
 
 const MIGRATE = "Run `llmspell database migrate --backend postgres`.";
 
+const RESTORE =
+  "Take the record from a backup, or repair it (pg_amcheck finds what else is damaged); --on-error skip goes on with the others.";
+
 const MEANINGS: Readonly<Record<string, Meaning>> = {
   "28000": { code: "E_AUTHENTICATION", message: "the server refused the user" },
   "28P01": { code: "E_AUTHENTICATION", message: "the server refused the user or the password" },
@@ -78,6 +81,8 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "22P02": { code: "E_FIELD_TYPE", message: "the value is not of its column's type" },
   "22P03": { code: "E_FIELD_TYPE", message: "the value is not of its column's type" },
   "22P05": { code: "E_NUL_CHARACTER", message: "the value holds a character that PostgreSQL cannot hold" },
+  XX001: { code: "E_SOURCE_DAMAGED", message: "data of the database is damaged", hint: RESTORE },
+  XX002: { code: "E_SOURCE_DAMAGED", message: "an index of the database is damaged", hint: "REINDEX the table." },
   "54000": { code: "E_TARGET_LIMIT", message: "a limit of PostgreSQL is exceeded" },
   "54001": { code: "E_TARGET_LIMIT", message: "the value is nested too deep for PostgreSQL" },
 };
@@ -181,6 +186,31 @@ export function fromPostgresError(error: unknown, context: ErrorContext = {}): S
     return new StorageError("E_CONNECTION_LOST", "the connection to the server broke", context, error);
   }
   return new StorageError("E_UNEXPECTED", error.message, context, error);
+}
+
+/** What says that a row, or a value of it, could not be read: damage, a size, or a text that is none. */
+const OF_ROWS = /^(XX|58|54|22|53200)/;
+
+/** Whether the error of a statement that reads is one of a row that nobody has named yet, so that others can be read. */
+export function isOfRow(error: unknown): boolean {
+  if (error instanceof StorageError && error.context.key !== undefined) return false;
+  return OF_ROWS.test(postgresCause(error)?.sqlState ?? "");
+}
+
+/** The error of reading a row, with its place; errors of PostgreSQL's innards there are damage. */
+export function unreadable(error: unknown, context: ErrorContext): StorageError {
+  const known = fromPostgresError(error, context);
+  const cause = postgresCause(known);
+  if (cause === undefined) return known;
+  const { code, message, context: more } = known;
+  if (/^(XX|58)/.test(cause.sqlState))
+    return new StorageError(
+      "E_SOURCE_DAMAGED",
+      "the database cannot read it: its data is damaged",
+      { hint: RESTORE, detail: cause.message, ...context },
+      cause,
+    );
+  return new StorageError(code, message, { ...more, ...context }, cause);
 }
 
 /** The SQLSTATE and names of a StorageError that came from a server; undefined for any other error. */

@@ -8,13 +8,23 @@ import { StorageError } from "../../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue, type RecordBatch } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
 import type { RunContext } from "../../records/run-context.js";
-import { fromPostgresError } from "./errors.js";
+import { fromPostgresError, unreadable } from "./errors.js";
 import type { RowReader } from "./row-stream.js";
 import { CONTENT_COLUMNS, CONTENT_STATUS, type Columns, columnsOf } from "./select.js";
 
 export interface RecordReaderOptions extends BatchLimits {
   /** The server does not know its text's encoding (SQL_ASCII), so every text is checked. */
   readonly checkUtf8?: boolean;
+  /** Where the records that come are counted, whatever becomes of them. */
+  readonly tally?: RowTally;
+  /** Why columns, by their number, could not be read: the statement gives NULL for them. */
+  readonly faults?: ReadonlyMap<number, StorageError>;
+}
+
+/** Which rows came: how many, and the sum of their places' hashes in 32 bits, so that each is there once. */
+export interface RowTally {
+  records: number;
+  sum: number;
 }
 
 /** What a field's value could not be read for. */
@@ -54,7 +64,15 @@ export class RecordReader {
 
   async *batches(): AsyncGenerator<RecordBatch> {
     const { rows, builder, content } = this;
-    while (rows.next() || (await rows.fill())) {
+    for (;;) {
+      try {
+        if (!rows.next() && !(await rows.fill())) break;
+      } catch (error) {
+        // Who reads on behind a row that cannot be read has those before it.
+        if (builder.length > 0) yield builder.take();
+        throw error;
+      }
+      this.count();
       if (content !== undefined && this.contentLength(content) >= LARGE_VALUE_BYTES) {
         if (builder.length > 0) yield builder.take();
         yield* this.largeRecord(content);
@@ -75,6 +93,14 @@ export class RecordReader {
     if (builder.length > 0) yield builder.take();
   }
 
+  private count(): void {
+    const { tally } = this.options;
+    if (tally === undefined) return;
+    const { bytes, starts } = this.rows.row;
+    tally.records++;
+    tally.sum = (tally.sum + bytes.readInt32BE(starts[this.columns.place])) | 0;
+  }
+
   /** Sets the fields of the row at hand in `builder`; those that cannot be read stay NULL. Gives the first fault. */
   private readFields(builder: BatchBuilder): Fault | undefined {
     const { fields, indexes } = this.columns;
@@ -90,6 +116,8 @@ export class RecordReader {
       const length = lengths[column] as number;
       const field = fields[column] as (typeof fields)[number];
       if (length === -1) {
+        const unread = this.options.faults?.get(column);
+        if (unread !== undefined) fault ??= { field: field.name, error: unread };
         if (field.nullable !== true) fault ??= { field: field.name, error: missingValue() };
         continue;
       }
@@ -121,6 +149,7 @@ export class RecordReader {
     if (status === CONTENT_STATUS.missing) return { field, error: contentMissing() };
     if (status === CONTENT_STATUS.forbidden) return { field, error: contentForbidden() };
     const chunk = content.column + CONTENT_COLUMNS.chunk;
+    if (status === CONTENT_STATUS.unread) return { field, error: this.options.faults?.get(chunk) };
     const from = starts[chunk] as number;
     const start = builder.arena.length;
     builder.arena.copy(bytes, from, from + Math.max(0, lengths[chunk] as number));
@@ -137,9 +166,13 @@ export class RecordReader {
   /** A batch of one record whose content follows in further rows; skips what of it the consumer did not read. */
   private async *largeRecord(content: ContentFields): AsyncGenerator<RecordBatch> {
     const { builder } = this;
-    const large = new LargeContent(this.rows, content, this.contentLength(content));
     builder.begin();
     const fault = this.readFields(builder);
+    const key = describeKey(this.kind, (index) => (builder.lengthOf(index) < 0 ? undefined : builder.valueOf(index)));
+    const field = (this.kind.fields[content.data] as { name: string }).name;
+    const large = new LargeContent(this.rows, content, this.contentLength(content), (error) =>
+      unreadable(error, { section: this.kind.path, key, field }),
+    );
     if (fault === undefined) {
       this.setLarge(builder, large);
       builder.commit();
@@ -188,6 +221,7 @@ class LargeContent implements LargeValue {
     private readonly rows: RowReader,
     readonly content: ContentFields,
     private readonly length: number,
+    private readonly located: (error: unknown) => unknown,
   ) {
     this.field = content.data;
   }
@@ -221,7 +255,11 @@ class LargeContent implements LargeValue {
       return false;
     }
     this.number++;
-    if (!this.rows.next() && !(await this.rows.fill())) throw brokenContent();
+    try {
+      if (!this.rows.next() && !(await this.rows.fill())) throw brokenContent();
+    } catch (error) {
+      throw this.located(error);
+    }
     const { bytes, starts } = this.rows.row;
     if (bytes.readInt32BE(starts[this.content.column + CONTENT_COLUMNS.number]) !== this.number) throw brokenContent();
     return true;
@@ -248,13 +286,9 @@ function contentMissing(): StorageError {
 }
 
 function contentForbidden(): StorageError {
-  return new StorageError(
-    "E_LARGE_OBJECT_MISSING",
-    "the artifact's content is in a large object that this role may not read",
-    {
-      hint: "As a superuser: GRANT SELECT ON LARGE OBJECT … TO the role, or let it own the large objects.",
-    },
-  );
+  return new StorageError("E_PERMISSION", "the artifact's content is in a large object that this role may not read", {
+    hint: "As a superuser: GRANT SELECT ON LARGE OBJECT … TO the role, or let it own the large objects.",
+  });
 }
 
 function brokenContent(): StorageError {

@@ -9,7 +9,7 @@ import {
 } from "../../catalog/index.js";
 
 /** What became of the content of a record that may have it in a large object. */
-export const CONTENT_STATUS = { inline: 0, largeObject: 1, missing: 2, forbidden: 3 } as const;
+export const CONTENT_STATUS = { inline: 0, largeObject: 1, missing: 2, forbidden: 3, unread: 4 } as const;
 
 /** Which records a statement gives: one tenant's, several tenants', or all. */
 export interface TenantFilter {
@@ -18,6 +18,15 @@ export interface TenantFilter {
   /** The first so many only, and those that meet the condition `wanted`, SQL. */
   readonly limit?: number;
   readonly wanted?: string | undefined;
+  /** Instead of all that: the rows in these places. */
+  readonly places?: readonly Place[];
+}
+
+/** Where a row is, for the length of the snapshot. */
+export interface Place {
+  readonly tableoid: number;
+  /** e.g. "(0,1)" */
+  readonly ctid: string;
 }
 
 export interface SelectOptions {
@@ -37,6 +46,8 @@ export interface Columns {
   readonly indexes: readonly number[];
   /** Number of columns; with a large field four more follow the fields': status, length, number of the chunk, chunk. */
   readonly count: number;
+  /** The last column, an int4: a hash of the row's place, which tells two rows apart whatever they hold. */
+  readonly place: number;
 }
 
 /** In columns after the fields, of a kind with a large field. Chunks have LARGE_VALUE_BYTES but the last. */
@@ -47,11 +58,8 @@ export function columnsOf(kind: RecordKind): Columns {
   const fields = storedFields(kind, "postgresql").filter(
     ({ name }) => name !== largeObject?.field && name !== largeObject?.typeField,
   );
-  return {
-    fields,
-    indexes: fields.map(({ name }) => fieldIndex(kind, name)),
-    count: fields.length + (largeObject === undefined ? 0 : Object.keys(CONTENT_COLUMNS).length),
-  };
+  const place = fields.length + (largeObject === undefined ? 0 : Object.keys(CONTENT_COLUMNS).length);
+  return { fields, indexes: fields.map(({ name }) => fieldIndex(kind, name)), count: place + 1, place };
 }
 
 const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
@@ -98,6 +106,15 @@ export function selectTenants(kind: RecordKind, limit: number): string {
   ) SELECT tenant::text AS tenant FROM tenants WHERE tenant IS NOT NULL LIMIT ${limit}`;
 }
 
+/** An int4; servers before 14 have no hashtid. */
+function placeHash({ serverVersion }: SelectOptions): string {
+  const hash = serverVersion >= 140000 ? "hashtid(ctid)" : "hashtext(ctid::text)";
+  return `${hash} # tableoid::int4`;
+}
+
+/** The name of the place's column in a subquery; none of llmspell's. */
+const PLACE = '"llmspell place"';
+
 /** One expression per column of `columnsOf(kind)`, and the rest of the statement from FROM on. */
 export interface Select {
   readonly expressions: readonly string[];
@@ -106,23 +123,18 @@ export interface Select {
 
 export function selectRecords(kind: RecordKind, filter: TenantFilter, options: SelectOptions): Select {
   const { fields } = columnsOf(kind);
-  const { tenants } = filter;
-  const tenant = options.distrustsTextIndexes ? `${TENANT} COLLATE "C"` : TENANT;
-  const where =
-    tenants === undefined
-      ? ""
-      : ` WHERE ${tenant} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`;
-  const fixed = new Set(tenants?.length === 1 ? [TENANT] : []);
-  const order = orderBy(kind, options, fixed);
-  const rows = `${table(kind)}${limitedTo(kind, filter, where, order)}`;
+  const rows = rowsOf(kind, filter, options);
   const { largeObject } = kind.postgres;
   if (largeObject === undefined)
-    return { expressions: fields.map((field) => quote(columnOf(field))), from: `FROM ${rows}` };
+    return {
+      expressions: [...fields.map((field) => quote(columnOf(field))), placeHash(options)],
+      from: `FROM ${rows}`,
+    };
 
   const data = `r.${quote(columnOf(kind.fields[fieldIndex(kind, largeObject.field)] as Field))}`;
   const oid = `r.${quote(largeObject.oidColumn)}`;
   // The inner order holds, for nested loops keep it, and OFFSET 0 keeps the planner from taking the parts into one.
-  const from = `FROM (SELECT * FROM ${rows} OFFSET 0) r
+  const from = `FROM (SELECT *, ${placeHash(options)} AS ${PLACE} FROM ${rows} OFFSET 0) r
     CROSS JOIN LATERAL (SELECT ${contentStatus(data, oid, options)} AS status OFFSET 0) s
     LEFT JOIN LATERAL (
       SELECT CASE WHEN lo_close(fd) >= 0 THEN length END AS length FROM (
@@ -142,9 +154,45 @@ export function selectRecords(kind: RecordKind, filter: TenantFilter, options: S
       `CASE WHEN s.status = ${CONTENT_STATUS.largeObject} THEN lo_get(${oid}, n * ${LARGE_VALUE_BYTES}, ${LARGE_VALUE_BYTES})
             WHEN c.length < ${LARGE_VALUE_BYTES} THEN ${data}
             ELSE substring(${data} FROM (n * ${LARGE_VALUE_BYTES})::int4 + 1 FOR ${LARGE_VALUE_BYTES}) END`,
+      `r.${PLACE}`,
     ],
     from,
   };
+}
+
+/** The table and what follows its name. */
+function rowsOf(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
+  const fixed = new Set(filter.tenants?.length === 1 ? [TENANT] : []);
+  const order = orderBy(kind, options, fixed);
+  if (filter.places !== undefined)
+    return `${table(kind)} WHERE ${isIn(filter.places)} ${filter.places.length > 1 ? order : ""}`;
+  return `${table(kind)}${limitedTo(kind, filter, ofTenants(filter, options), order)}`;
+}
+
+function ofTenants({ tenants }: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
+  if (tenants === undefined) return "";
+  const tenant = distrustsTextIndexes ? `${TENANT} COLLATE "C"` : TENANT;
+  return ` WHERE ${tenant} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`;
+}
+
+/** The first condition finds the rows, the second one tells partitions apart. */
+function isIn(places: readonly Place[]): string {
+  const pairs = places.map(({ tableoid, ctid }) => `(${tableoid}::oid, '${ctid}'::tid)`);
+  const ctids = places.map(({ ctid }) => `"${ctid}"`);
+  return `ctid = ANY('{${ctids.join()}}'::tid[]) AND (tableoid, ctid) IN (VALUES ${pairs.join()})`;
+}
+
+/** The places of the records that the filter selects, in the order of `selectRecords`: columns tableoid, ctid. */
+export function selectPlaces(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
+  return `SELECT tableoid, ctid FROM ${rowsOf(kind, filter, options)}`;
+}
+
+/** One row with the number of the records that the filter selects (`count`) and the sum of their places' hashes (`sum`). */
+export function countRecords(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
+  const where = ofTenants(filter, options);
+  if (filter.limit !== undefined)
+    return `SELECT count(*) AS count FROM (SELECT FROM ${table(kind)}${where} LIMIT ${filter.limit}) first`;
+  return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${table(kind)}${where}`;
 }
 
 /** What follows the table's name. Wanted rows are fetched by their places, so that neither is the table read nor its contents sorted. */

@@ -38,21 +38,32 @@ const SETTINGS_WHERE_POSSIBLE = `SELECT pg_catalog.set_config(name, value, true)
   WHERE CASE name WHEN 'application_name' THEN pg_catalog.current_setting(name) = ''
              ELSE pg_catalog.current_setting(name, true) IS NOT NULL END`;
 
-const SET_LOCAL = [
+/** Takes no snapshot yet. */
+const SET_LOCAL = SETTINGS.map(
   // The list of schemas is the one value that is no string.
-  ...SETTINGS.map(([name, value]) => `SET LOCAL ${name} = ${name === "search_path" ? value : `'${value}'`}`),
-  SETTINGS_WHERE_POSSIBLE,
-].join("; ");
+  ([name, value]) => `SET LOCAL ${name} = ${name === "search_path" ? value : `'${value}'`}`,
+).join("; ");
 
 /** So that the server notices within half a second that this process was killed. */
 const WATCH_CLIENT = "SAVEPOINT watch; SET LOCAL client_connection_check_interval = '500ms'; RELEASE SAVEPOINT watch";
 
 /**
  * Begins a transaction that has the settings of ours.
+ * @param beforeSnapshot of mode "read": runs before the first query, whose snapshot is that of all others
  * @throws {StorageError} E_READ_ONLY where mode "write" may not write
  */
-export async function beginTransaction(connection: PostgresConnection, mode: TransactionMode): Promise<void> {
-  await connection.query(`${BEGIN[mode]}; ${SET_LOCAL}`);
+export async function beginTransaction(
+  connection: PostgresConnection,
+  mode: TransactionMode,
+  beforeSnapshot?: () => Promise<void>,
+): Promise<void> {
+  if (beforeSnapshot === undefined) {
+    await connection.query(`${BEGIN[mode]}; ${SET_LOCAL}; ${SETTINGS_WHERE_POSSIBLE}`);
+  } else {
+    await connection.query(`${BEGIN[mode]}; ${SET_LOCAL}`);
+    await beforeSnapshot();
+    await connection.query(SETTINGS_WHERE_POSSIBLE);
+  }
   if (!connection.embedded) {
     // Servers before 14, and systems that cannot look at a busy socket, do without.
     await connection.query(WATCH_CLIENT).catch(async (error: StorageError) => {

@@ -1,0 +1,188 @@
+/** Databases with damaged indexes and values: what is read is complete, or the reading stops. */
+import { expect, it } from "vitest";
+import { exportStore } from "../../src/api.js";
+import type { StorageError } from "../../src/errors.js";
+import type { RecordBatch } from "../../src/records/record-batch.js";
+import { createLlmspellPostgres } from "../fixtures/index.js";
+import { withClient } from "../helpers/content-digest.js";
+import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { type ReadingOptions, readPostgres, recordsAt } from "./postgres-reading.js";
+
+const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
+
+async function fresh(): Promise<TestDatabase> {
+  const database = await createTestDatabase();
+  await createLlmspellPostgres(database.url);
+  return database;
+}
+
+/** Runs statements one by one as the superuser, without llmspell's triggers. */
+async function run(url: string, ...statements: string[]): Promise<void> {
+  await withClient(url, async (client) => {
+    await client.query("SET session_replication_role = replica; SET allow_system_table_mods = on");
+    for (const statement of statements) await client.query(statement);
+  });
+}
+
+const session = (n: number, tenant = "t"): string =>
+  `INSERT INTO llmspell.sessions (tenant_id, session_id, session_data, created_at, last_accessed_at, updated_at)
+   VALUES ('${tenant}', '${uuid(n)}', '{"n": ${n}}', 'epoch', 'epoch', 'epoch')`;
+
+const kv = (n: number, bytes: number, metadata = "NULL"): string =>
+  `INSERT INTO llmspell.kv_store (kv_id, tenant_id, key, value, metadata, created_at, updated_at)
+   SELECT '${uuid(n)}', 't', 'k${n}', string_agg(sha256(i::text::bytea), ''), ${metadata}, 'epoch', 'epoch'
+   FROM generate_series(1, ${bytes / 32}) i`;
+
+/** Whether the table's indexes learn of new rows, and VACUUM goes through them. */
+const indexes = (table: string, kept: boolean): string =>
+  `UPDATE pg_index SET indisready = ${kept} WHERE indrelid = 'llmspell.${table}'::regclass`;
+
+/** Rows 1 to 5; with `lacking` the indexes lack row 3, with `twice` they give row 6 twice. */
+async function damageSessions(url: string, { lacking = false, twice = false, tenant = "t" }): Promise<void> {
+  await run(url, ...[1, 2, 4, 5].map((n) => session(n, tenant)));
+  if (twice)
+    await run(
+      url,
+      indexes("sessions", false),
+      `DELETE FROM llmspell.sessions WHERE session_id = '${uuid(5)}'`,
+      "VACUUM llmspell.sessions",
+      indexes("sessions", true),
+      "UPDATE pg_class SET relhasindex = true WHERE oid = 'llmspell.sessions'::regclass",
+      // It takes the place of row 5, to which the indexes still lead.
+      session(6, tenant),
+    );
+  if (lacking) await run(url, indexes("sessions", false), session(3, tenant), indexes("sessions", true));
+}
+
+async function failureOf(url: string, options: ReadingOptions = {}): Promise<StorageError> {
+  return readPostgres({ url }, options).then(
+    (reading) => Promise.reject(new Error(`${reading.records.length} records came`)),
+    (error: StorageError) => error,
+  );
+}
+
+const sessions = new Set(["sessions"]);
+const modes = ["copy", "cursor"] as const;
+
+/** Takes away the second piece of the table's n-th value that is kept out of line. */
+const cutValue = (table: string, n: number): readonly string[] => {
+  const kind = (letter: string): string => `UPDATE pg_class SET relkind = '${letter}'
+    WHERE oid = (SELECT reltoastrelid FROM pg_class WHERE oid = 'llmspell.${table}'::regclass)`;
+  const cut = `DO $$ BEGIN
+    EXECUTE format('DELETE FROM %1$s WHERE chunk_seq = 1 AND chunk_id = (
+      SELECT chunk_id FROM %1$s WHERE chunk_seq = 0 ORDER BY chunk_id OFFSET ${n - 1} LIMIT 1)',
+      (SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'llmspell.${table}'::regclass));
+  END $$`;
+  // A piece that is only deleted can still be read.
+  return [kind("r"), cut, kind("t"), `VACUUM llmspell.${table}`];
+};
+
+describePostgres("a damaged PostgreSQL database", () => {
+  it.each([
+    ["lacks a row", { lacking: true }, "the table has 5 rows, and along its index came 4"],
+    ["gives a row twice", { twice: true }, "the table has 4 rows, and along its index came 5"],
+    ["lacks one row and gives another twice", { lacking: true, twice: true }, "of the table's 5 rows some came twice"],
+  ])("whose index %s is not read as if it were whole", async (_, damage, detail) => {
+    await using other = await fresh();
+    await damageSessions(other.url, damage);
+    for (const mode of modes)
+      expect(await failureOf(other.url, { mode })).toMatchObject({
+        code: "E_SOURCE_DAMAGED",
+        context: {
+          section: "sessions",
+          detail: expect.stringContaining(detail),
+          hint: expect.stringContaining("REINDEX TABLE llmspell.sessions"),
+        },
+      });
+    expect((await failureOf(other.url, { tenants: ["t"] })).code).toBe("E_SOURCE_DAMAGED");
+    expect((await failureOf(other.url, { tenants: ["a", "t"], paths: sessions })).code).toBe("E_SOURCE_DAMAGED");
+    expect((await readPostgres(other, { tenants: ["a"] })).records).toEqual([]);
+    expect((await readPostgres(other, { paths: new Set(["kv_store"]) })).records).toEqual([]);
+    await run(other.url, "REINDEX TABLE llmspell.sessions");
+    expect((await readPostgres(other)).records).toHaveLength("lacking" in damage ? 5 : 4);
+  });
+
+  it("whose index lacks all rows of a tenant, or rows of a partition, is not read as if it were whole", async () => {
+    await using other = await fresh();
+    await run(other.url, session(1, "a"), indexes("sessions", false), session(2, "b"), indexes("sessions", true));
+    expect((await failureOf(other.url)).code).toBe("E_SOURCE_DAMAGED");
+    await using parted = await fresh();
+    const event = (n: number, month: number): string =>
+      `INSERT INTO llmspell.event_log VALUES ('t', '${uuid(n)}', 'e', '${uuid(n)}', '2025-0${month}-05Z', 1, 'lua', '{}')`;
+    await run(
+      parted.url,
+      "CREATE TABLE llmspell.event_log_x PARTITION OF llmspell.event_log FOR VALUES FROM ('2025-01-01Z') TO ('2025-02-01Z')",
+      "CREATE TABLE llmspell.event_log_y PARTITION OF llmspell.event_log FOR VALUES FROM ('2025-02-01Z') TO ('2025-03-01Z')",
+      event(1, 1),
+      event(2, 2),
+    );
+    expect((await readPostgres(parted)).records).toHaveLength(2);
+    await run(parted.url, indexes("event_log_y", false), event(3, 2), indexes("event_log_y", true));
+    expect((await failureOf(parted.url)).context).toMatchObject({ section: "event_log" });
+  });
+
+  it("gives so many records as a limit asks for, also where its index lacks some", async () => {
+    await using other = await fresh();
+    await damageSessions(other.url, { lacking: true });
+    await run(
+      other.url,
+      `INSERT INTO llmspell.artifact_content (tenant_id, content_hash, storage_type, data, size_bytes) VALUES ('t', repeat('0', 64), 'bytea', '\\x00', 1)`,
+      `INSERT INTO llmspell.artifacts (tenant_id, artifact_id, session_id, sequence, content_hash, metadata, name, artifact_type, mime_type, size_bytes)
+       VALUES ('t', 'a', '${uuid(3)}', 1, repeat('0', 64), '{}', 'n', 'file', 'text/plain', 1)`,
+    );
+    const limited = async (limit: number): Promise<unknown> => {
+      const keys: string[] = [];
+      await exportStore({
+        from: other.url,
+        to: {
+          name: "keys",
+          async open() {},
+          async write(batch: RecordBatch) {
+            if (batch.kind.path === "sessions")
+              for (let row = 0; row < batch.rows; row++) keys.push(batch.value(row, 1).toString("hex").slice(-1));
+          },
+          async finish() {
+            return { counts: new Map(), notes: [] };
+          },
+          async abort() {},
+        },
+        limit,
+      });
+      return keys;
+    };
+    // The artifact's session is the one that the index lacks.
+    expect(await limited(1)).toEqual(["3"]);
+    expect(await limited(3)).toEqual(["1", "2", "3"]);
+    expect(await limited(9)).toEqual(["1", "2", "3", "4", "5"]);
+  });
+
+  it("names the record and the field of a value that cannot be read, and goes on with the others", async () => {
+    await using other = await fresh();
+    await run(other.url, ...[1, 2, 3, 4, 5, 6].map((n) => kv(n, n % 2 === 0 ? 8000 : 32)), ...cutValue("kv_store", 2));
+    for (const mode of modes) {
+      const reading = await readPostgres(other, { mode });
+      expect(recordsAt(reading, "kv_store").map(({ key }) => key)).toEqual(
+        ["1", "2", "3", "5", "6"].map((n) => `"k${n}"`),
+      );
+      expect(reading.rejected).toMatchObject([
+        {
+          path: "kv_store",
+          error: {
+            code: "E_SOURCE_DAMAGED",
+            context: {
+              section: "kv_store",
+              key: expect.stringContaining(uuid(4)),
+              field: "value",
+              detail: expect.stringContaining("XX001"),
+            },
+          },
+        },
+      ]);
+      expect(JSON.parse(reading.rejected[0]?.record as string)).toMatchObject({ key: "k4", tenant_id: "t" });
+      expect((await failureOf(other.url, { mode, stopAtFirst: true })).context).toMatchObject({
+        key: expect.stringContaining(uuid(4)),
+        field: "value",
+      });
+    }
+  });
+});
