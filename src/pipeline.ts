@@ -6,6 +6,7 @@ import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { type Cascade, planCascade } from "./transforms/cascade.js";
 import { Limit, type Read } from "./transforms/limit.js";
+import { warnOfMissingTenants } from "./transforms/tenants-seen.js";
 import type { Transform } from "./transforms/transform.js";
 
 export interface Progress {
@@ -109,6 +110,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);
     }
     let batches = read(selection, context);
+    if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
     if (cascade !== undefined) batches = cascade.apply(batches, context);
     else for (const transform of transforms) batches = transform.apply(batches, context);
     const written = new Map<string, number>();

@@ -1,6 +1,7 @@
 /** Reads an SQLite database: one read transaction, ordered by key, never a write. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
+import { requireLlmspell } from "../backends/sqlite/inspect.js";
 import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import {
@@ -31,7 +32,7 @@ export interface SqliteSourceOptions extends BatchLimits {
 
 /**
  * The records of an SQLite database at any schema level from V3 on; a table that is not there is an empty section.
- * open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_PERMISSION, E_LOCKED. read: E_SCHEMA; bad records go to
+ * open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_NOT_MIGRATED, E_HOT_JOURNAL, E_PERMISSION, E_LOCKED. read: E_SCHEMA, E_SOURCE_DAMAGED; bad records go to
  * `context.reject` with E_FIELD_TYPE, E_INVALID_*, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
@@ -123,6 +124,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         database = openSqliteForReading(options.path);
         defineFunctions(database);
         database.exec("BEGIN");
+        requireLlmspell(database, options.path, catalog.kinds);
         return { backend: "sqlite", migrations: readSqliteVersions(database) };
       } catch (error) {
         throw fromSqliteError(error);
