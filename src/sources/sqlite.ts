@@ -2,16 +2,10 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { requireLlmspell } from "../backends/sqlite/inspect.js";
+import { leftOut } from "../backends/sqlite/left-out.js";
 import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
-import {
-  countInvalidUuids,
-  countStrayEmbeddings,
-  countStrayMetadata,
-  defineFunctions,
-  estimateRows,
-  orderedRows,
-} from "../backends/sqlite/ordered-rows.js";
+import { countInvalidUuids, defineFunctions, estimateRows, orderedRows } from "../backends/sqlite/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/raw-record.js";
 import { createRowReader } from "../backends/sqlite/row-reader.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
@@ -108,13 +102,6 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     }
     if (!selection.peek) await ordered.requireAll(context.signal);
     if (builder.length > 0) yield builder.take();
-    if (tenants === undefined) warnOfStrayEmbeddings(kind, context);
-  }
-
-  function warnOfStrayEmbeddings(kind: RecordKind, context: RunContext): void {
-    const strays = countStrayEmbeddings(opened(), kind);
-    if (strays > 0 && kind.sqlite.layout === "vector")
-      context.leftOut(`${strays} embeddings in ${kind.sqlite.embeddingTable} have no metadata; they are no records`);
   }
 
   return {
@@ -138,11 +125,11 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       const derived = options.invalidUuid === "derive" ? new DerivedUuids(context) : undefined;
       try {
         const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-        for (const kind of kinds) yield* readKind(kind, selection, context, derived);
-        if (selection.tenants === undefined && kinds.some(({ sqlite }) => sqlite.layout === "vector")) {
-          const strays = countStrayMetadata(opened(), catalog.kinds);
-          if (strays > 0) context.leftOut(`${strays} rows of vector_metadata have a dimension that no section has`);
+        if (!selection.peek) {
+          const { tenants } = selection;
+          for (const line of leftOut(opened(), { catalog: catalog.kinds, kinds, tenants })) context.leftOut(line);
         }
+        for (const kind of kinds) yield* readKind(kind, selection, context, derived);
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);
       }

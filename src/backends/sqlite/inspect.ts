@@ -20,7 +20,7 @@ export interface SqliteState {
 }
 
 /** Tables that llmspell or we make, and that are no kind's. */
-const BOOKKEEPING: ReadonlySet<string> = new Set(["_migrations", "_storage_migrations"]);
+export const BOOKKEEPING: ReadonlySet<string> = new Set(["_migrations", "_storage_migrations"]);
 
 /** Whose database it is: llmspell's has a table that holds a kind's records. */
 export function ownerOf(database: Database, kinds: readonly RecordKind[]): "llmspell" | "nobody" | "another program" {
