@@ -81,6 +81,8 @@ export interface ExportOptions extends TransferOptions {
   readonly compress?: "auto" | "gzip" | "zstd" | "none";
   /** Replace an existing file that is no export document. */
   readonly force?: boolean;
+  /** Let a document without records replace one that has some. Default false: E_NO_RECORDS. */
+  readonly allowEmpty?: boolean;
   /** Embeddings in the document: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
@@ -153,7 +155,7 @@ export interface TransferResult {
  * Throws StorageError (docs/errors.md).
  */
 export async function exportStore(options: ExportOptions): Promise<TransferResult> {
-  const { from, to, compress, force, vectors } = options;
+  const { from, to, compress, force, allowEmpty, vectors } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
@@ -167,6 +169,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     ...common(options, output, config),
     compress,
     force,
+    allowEmpty,
     vectors,
     producer: PRODUCER,
   });
@@ -301,8 +304,13 @@ async function transfer(
   if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0)) {
     throw new StorageError("E_USAGE", "the limit is no positive integer");
   }
+  if (tenants?.length === 0 || tenants?.includes("") === true) {
+    throw new StorageError("E_USAGE", "the tenant is empty", {
+      hint: "Without --tenant (tenants) all tenants' records are taken.",
+    });
+  }
   const paths = selectPaths(catalog, options.include, options.exclude);
-  const selection: Selection = tenants === undefined || tenants.length === 0 ? { paths } : { paths, tenants };
+  const selection: Selection = tenants === undefined ? { paths } : { paths, tenants };
   const started = performance.now();
   const policy = options.invalidUuid ?? "keep";
   const idSink = createIdSink(sink, {

@@ -56,6 +56,10 @@ export const ERROR_CODES = {
     exit: EXIT.document,
     meaning: "An index of the source does not have its table's rows, or data of it cannot be read.",
   },
+  E_NO_RECORDS: {
+    exit: EXIT.document,
+    meaning: "The run has no records, and the document that it would replace has some (--allow-empty).",
+  },
   E_LEFT_OUT: { exit: EXIT.document, meaning: "The source holds what the run would leave out (--strict)." },
   // 4: one record of a document or database does not have its type (rejectable)
   E_MISSING_FIELD: { exit: EXIT.document, meaning: "A record lacks a field that it must have." },

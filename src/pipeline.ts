@@ -8,6 +8,7 @@ import { type Cascade, planCascade } from "./transforms/cascade.js";
 import { Limit, type Read } from "./transforms/limit.js";
 import { RejectedKeys } from "./transforms/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js";
+import { warnOfMissingTenants } from "./transforms/tenants-seen.js";
 import type { Transform } from "./transforms/transform.js";
 
 export interface Progress {
@@ -119,6 +120,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);
     }
     let batches = read(selection, context);
+    if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
     if (cascade !== undefined) batches = cascade.apply(batches, context);
     else for (const transform of transforms) batches = transform.apply(batches, context);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);

@@ -174,6 +174,7 @@ export interface SinkOptions {
   readonly tenant?: string | undefined;
   readonly compress?: "auto" | "gzip" | "zstd" | "none" | undefined;
   readonly force?: boolean | undefined;
+  readonly allowEmpty?: boolean | undefined;
   readonly vectors?: "base64" | "json" | undefined;
   /** What a document names as its producer. */
   readonly producer: string;
@@ -231,8 +232,8 @@ export async function createSource(location: StoreLocation, options: SourceOptio
 
 /** An SQLite target is created and migrated when the run begins to write. */
 export async function createSink(location: StoreLocation, options: SinkOptions): Promise<Sink> {
-  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, force, vectors, producer } =
-    options;
+  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, vectors, producer } = options;
+  const { force, allowEmpty } = options;
   const shared = catalog === undefined ? {} : { catalog };
   const load = {
     ...shared,
@@ -272,7 +273,11 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
             ? { stream: location.stream as Writable }
             : location.path === "-"
               ? { stream: openStdout() }
-              : { path: location.path, ...(force === undefined ? {} : { force }) },
+              : {
+                  path: location.path,
+                  ...(force === undefined ? {} : { force }),
+                  ...(allowEmpty === undefined ? {} : { allowEmpty }),
+                },
         ...(compress === undefined ? {} : { compress }),
         ...(vectors === undefined ? {} : { vectors }),
       });

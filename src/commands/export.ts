@@ -8,6 +8,7 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly output: string;
   readonly compress?: "auto" | "gzip" | "zstd" | "none";
   readonly force?: boolean;
+  readonly allowEmpty?: boolean;
   readonly vectors?: "base64" | "json";
 }
 
@@ -18,7 +19,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = loadConfig({ file: flags.config });
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(flags.output);
-  const { compress, force, sourceMode } = flags;
+  const { compress, force, allowEmpty, sourceMode } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
   output.line(
     `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
@@ -37,6 +38,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
       to,
       ...(compress === undefined ? {} : { compress }),
       ...(force === undefined ? {} : { force }),
+      ...(allowEmpty === undefined ? {} : { allowEmpty }),
       ...(vectors === undefined ? {} : { vectors }),
       ...(sourceMode === undefined ? {} : { sourceMode }),
     }),

@@ -7,10 +7,15 @@ function choice(flags: string, description: string, ...choices: string[]): Optio
   return new Option(flags, description).choices(choices);
 }
 
-function repeatable(flags: string, description: string): Option {
+function repeatable(flags: string, description: string, check = (value: string): string => value): Option {
   return new Option(flags, `${description} (repeatable)`).argParser(
-    (value: string, previous: readonly string[] | undefined) => [...(previous ?? []), value],
+    (value: string, previous: readonly string[] | undefined) => [...(previous ?? []), check(value)],
   );
+}
+
+function notEmpty(value: string): string {
+  if (value !== "") return value;
+  throw new InvalidArgumentError("It is empty.");
 }
 
 function positiveInteger(text: string): number {
@@ -42,6 +47,7 @@ export const documentOptions = (): Option[] => [
   ),
   choice("--compress <FORMAT>", "default: by the file's name", "auto", "gzip", "zstd", "none"),
   new Option("--force", "replace a file that is no export document"),
+  new Option("--allow-empty", "replace a document that has records by one that has none"),
   choice("--vectors <FORM>", "embeddings as base64 (default), or as arrays of numbers", "base64", "json"),
 ];
 
@@ -59,7 +65,7 @@ export const sourceOptions = (): Option[] => [
 export const transferOptions = (): Option[] => [
   repeatable("--include <SECTION>", "only this section, e.g. artifacts or vector_embeddings.768"),
   repeatable("--exclude <SECTION>", "all but this section"),
-  repeatable("--tenant <ID>", "only this tenant's records"),
+  repeatable("--tenant <ID>", "only this tenant's records", notEmpty),
   new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
     positiveInteger,
   ),

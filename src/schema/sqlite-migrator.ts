@@ -3,8 +3,10 @@ import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fromSqliteError, sqliteCode } from "../backends/sqlite/errors.js";
+import { ownerOf } from "../backends/sqlite/inspect.js";
 import { readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
 import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { catalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import {
   loadMigrations,
@@ -24,6 +26,8 @@ export interface MigrateSqliteOptions {
   readonly lockTimeoutSeconds?: number;
   /** Rolls back and rejects with its reason. */
   readonly signal?: AbortSignal;
+  /** A database that has tables, but none of llmspell, is E_NOT_MIGRATED. Default: it gets llmspell's beside its own. */
+  readonly refuseForeign?: boolean;
 }
 
 const RETRY_MILLISECONDS = 100;
@@ -131,6 +135,7 @@ async function migrate(database: Database, options: MigrateSqliteOptions): Promi
   database.pragma(`busy_timeout = ${BUSY_MILLISECONDS}`);
   await begin(database, options);
   try {
+    if (options.refuseForeign) refuseForeign(database);
     // Read again: another process may have been first.
     const { pending, comparison } = plan(database, migrations);
     for (const migration of pending) await apply(database, migration, comparison, options.signal);
@@ -152,6 +157,13 @@ function refuseBroken({ broken }: SqliteComparison): void {
   const others = lost.length === 1 ? "" : `, and ${lost.length - 1} more`;
   throw new StorageError("E_SCHEMA", `${first.object} is missing${others}; its values are gone with it`, {
     hint: `Restore a backup, or make it anew: ${lost.map(({ repair }) => `${repair};`).join(" ")}`,
+  });
+}
+
+function refuseForeign(database: Database): void {
+  if (ownerOf(database, catalog.kinds) !== "another program") return;
+  throw new StorageError("E_NOT_MIGRATED", "the database is another program's: it has no table of llmspell", {
+    hint: "Name llmspell's database, or a new file. `llmspell database migrate` makes llmspell's tables in this one, if that is meant.",
   });
 }
 

@@ -1,4 +1,5 @@
 /** The export document as a sink. */
+import { stat } from "node:fs/promises";
 import type { Writable } from "node:stream";
 import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
 import { type Compression, compressed, compressionOfName } from "../document/compression.js";
@@ -7,14 +8,19 @@ import { isFifo, openFifoForWriting } from "../document/fifo.js";
 import { DOCUMENT_VERSION } from "../document/header.js";
 import { type ByteOutput, openFileOutput, StreamOutput } from "../document/output.js";
 import { StorageError } from "../errors.js";
+import type { RunContext } from "../records/run-context.js";
+import { createDocumentSource } from "../sources/json-document.js";
 import type { Sink, SinkCounts } from "./sink.js";
 
 export interface DocumentSinkOptions {
   /**
-   * A file: written beside its name and renamed when complete; `force` replaces a file that is no export document. Or a
-   * stream: ended with the document, unless it is process.stdout.
+   * A file: written beside its name and renamed when complete; `force` replaces a file that is no export document, and
+   * `allowEmpty` a document that has records by one that has none. Or a stream: ended with the document, unless it is
+   * process.stdout.
    */
-  readonly output: { readonly path: string; readonly force?: boolean } | { readonly stream: Writable };
+  readonly output:
+    | { readonly path: string; readonly force?: boolean; readonly allowEmpty?: boolean }
+    | { readonly stream: Writable };
   /** `auto` (the default) goes by the name: .gz, .zst; a stream is not compressed. */
   readonly compress?: "auto" | Compression;
   /** Embeddings: base64 (default), or arrays of numbers, which give the same float32 back. */
@@ -26,18 +32,19 @@ export interface DocumentSinkOptions {
   readonly exportedAt?: Date;
 }
 
-/** E_OUTPUT_EXISTS, E_READ_ONLY, E_DISK_FULL, E_CLOSED_PIPE, E_IO; E_USAGE when kinds come out of the catalog's order. */
+/** E_OUTPUT_EXISTS, E_NO_RECORDS, E_READ_ONLY, E_DISK_FULL, E_CLOSED_PIPE, E_IO; E_USAGE when kinds come out of the catalog's order. */
 export function createDocumentSink(options: DocumentSinkOptions): Sink {
   const { output: target, compress = "auto", catalog = defaultCatalog } = options;
   let output: ByteOutput | undefined;
   let writer: DocumentWriter | undefined;
+  let signal: AbortSignal | undefined;
 
   return {
     name: "path" in target ? target.path : "-",
     inCatalogOrder: true,
 
     async open(header, context) {
-      const { signal } = context;
+      signal = context.signal;
       signal.throwIfAborted();
       const plain =
         "stream" in target
@@ -69,6 +76,8 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
 
     async finish() {
       if (writer === undefined || output === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
+      if ("path" in target && target.allowEmpty !== true && [...writer.records.values()].every((count) => count === 0))
+        await refuseEmptier(target.path, catalog, signal ?? new AbortController().signal);
       await writer.end();
       await output.finish();
       const counts = new Map<string, SinkCounts>();
@@ -80,6 +89,40 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       await output?.abort();
     },
   };
+}
+
+/** Whoever has no records to write replaces none: a wrong database or tenant must not cost a good backup. E_NO_RECORDS. */
+async function refuseEmptier(path: string, catalog: Catalog, signal: AbortSignal): Promise<void> {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats?.isFile() !== true || stats.size === 0 || !(await mayHaveRecords(path, catalog, signal))) return;
+  throw new StorageError("E_NO_RECORDS", `the run has no records, and ${path}, which it would replace, has some`, {
+    hint: "Is it the right database, the right tenant? --allow-empty (allowEmpty: true) replaces the document all the same.",
+  });
+}
+
+/** False only where the whole document can be read, and has none. */
+async function mayHaveRecords(path: string, catalog: Catalog, signal: AbortSignal): Promise<boolean> {
+  const source = createDocumentSource({ input: { path }, catalog, verifyManifest: false });
+  const context: RunContext = {
+    signal,
+    async reject({ error }) {
+      throw error;
+    },
+    isRejected: () => false,
+    warn: () => {},
+    leftOut: () => {},
+  };
+  try {
+    await source.open(context);
+    const paths = new Set(catalog.kinds.map((kind) => kind.path));
+    for await (const _ of source.read({ paths }, context)) return true;
+    return false;
+  } catch {
+    signal.throwIfAborted();
+    return true;
+  } finally {
+    await source.close();
+  }
 }
 
 /** Our documents begin with V1: without a producer that tells them from llmspell's own. */

@@ -1,12 +1,12 @@
 /** Reads an SQLite database: one read transaction, ordered by key, never a write. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
+import { requireLlmspell } from "../backends/sqlite/inspect.js";
+import { leftOut } from "../backends/sqlite/left-out.js";
 import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import {
   countInvalidUuids,
-  countStrayEmbeddings,
-  countStrayMetadata,
   defineFunctions,
   estimateRows,
   type IdOrder,
@@ -31,7 +31,7 @@ export interface SqliteSourceOptions extends BatchLimits {
 
 /**
  * The records of an SQLite database at any schema level from V3 on; a table that is not there is an empty section.
- * open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_PERMISSION, E_LOCKED. read: E_SCHEMA; bad records go to
+ * open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_NOT_MIGRATED, E_HOT_JOURNAL, E_PERMISSION, E_LOCKED. read: E_SCHEMA, E_SOURCE_DAMAGED; bad records go to
  * `context.reject` with E_FIELD_TYPE, E_INVALID_UTF8, E_INVALID_JSON, E_INVALID_EMBEDDING, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
@@ -98,13 +98,6 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     }
     if (!selection.peek) await ordered.requireAll(context.signal);
     if (builder.length > 0) yield builder.take();
-    if (tenants === undefined) warnOfStrayEmbeddings(kind, context);
-  }
-
-  function warnOfStrayEmbeddings(kind: RecordKind, context: RunContext): void {
-    const strays = countStrayEmbeddings(opened(), kind);
-    if (strays > 0 && kind.sqlite.layout === "vector")
-      context.leftOut(`${strays} embeddings in ${kind.sqlite.embeddingTable} have no metadata; they are no records`);
   }
 
   return {
@@ -114,6 +107,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         database = openSqliteForReading(options.path);
         defineFunctions(database);
         database.exec("BEGIN");
+        requireLlmspell(database, options.path, catalog.kinds);
         return { backend: "sqlite", migrations: readSqliteVersions(database) };
       } catch (error) {
         throw fromSqliteError(error);
@@ -136,11 +130,11 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     async *read(selection, context) {
       try {
         const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-        for (const kind of kinds) yield* readKind(kind, selection, context);
-        if (selection.tenants === undefined && kinds.some(({ sqlite }) => sqlite.layout === "vector")) {
-          const strays = countStrayMetadata(opened(), catalog.kinds);
-          if (strays > 0) context.leftOut(`${strays} rows of vector_metadata have a dimension that no section has`);
+        if (!selection.peek) {
+          const { tenants } = selection;
+          for (const line of leftOut(opened(), { catalog: catalog.kinds, kinds, tenants })) context.leftOut(line);
         }
+        for (const kind of kinds) yield* readKind(kind, selection, context);
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);
       }

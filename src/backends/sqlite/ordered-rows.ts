@@ -219,25 +219,6 @@ function selectedRows(kind: RecordKind, tenants: readonly string[] | undefined):
   return conditions.length === 0 ? undefined : conditions.join(" AND ");
 }
 
-/** Embeddings of the kind's table that no metadata row refers to. */
-export function countStrayEmbeddings(database: Database, kind: RecordKind): number {
-  if (kind.sqlite.layout !== "vector") return 0;
-  const { embeddingTable, metadataTable, dimension } = kind.sqlite;
-  if (columnsOf(database, embeddingTable) === undefined || columnsOf(database, metadataTable) === undefined) return 0;
-  const query = `SELECT count(*) FROM ${quoted(embeddingTable)} WHERE rowid NOT IN (SELECT rowid FROM ${quoted(metadataTable)} WHERE dimension = ${dimension} AND rowid IS NOT NULL)`;
-  return (database.prepare(query).raw().get() as [number])[0];
-}
-
-/** Metadata rows of dimensions that no kind of the catalog has. */
-export function countStrayMetadata(database: Database, kinds: readonly RecordKind[]): number {
-  const vectors = kinds.flatMap(({ sqlite }) => (sqlite.layout === "vector" ? [sqlite] : []));
-  const table = vectors[0]?.metadataTable;
-  if (table === undefined || columnsOf(database, table) === undefined) return 0;
-  const dimensions = vectors.map(({ dimension }) => dimension).join(", ");
-  const query = `SELECT count(*) FROM ${quoted(table)} WHERE dimension NOT IN (${dimensions}) OR dimension IS NULL`;
-  return (database.prepare(query).raw().get() as [number])[0];
-}
-
 /** About how many rows the kind has, from the ends of its rowids: no scan. */
 export function estimateRows(database: Database, kind: RecordKind): number {
   const table = mainTable(kind);
