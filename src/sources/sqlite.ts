@@ -97,8 +97,10 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       } catch (error) {
         builder.rollback();
         if (!(error instanceof StorageError)) throw error;
-        if (error.code === "E_INVALID_UUID") invalidUuids ??= countInvalidUuids(opened(), kind);
-        const located = error.code === "E_INVALID_UUID" ? withCount(error, invalidUuids ?? 1) : error;
+        // How many other tenants have is theirs to know.
+        if (error.code === "E_INVALID_UUID" && tenants === undefined)
+          invalidUuids ??= countInvalidUuids(opened(), kind);
+        const located = error.code === "E_INVALID_UUID" ? withCount(error, invalidUuids) : error;
         await context.reject({ kind, error: located, record: rawRecord(reader.fields(row)) });
       }
     }
@@ -158,11 +160,11 @@ function mayStage({ limit = Number.POSITIVE_INFINITY }: Selection): boolean {
   return limit > 1000;
 }
 
-function withCount(error: StorageError, count: number): StorageError {
+function withCount(error: StorageError, count: number | undefined): StorageError {
   const noun = count === 1 ? "value is" : "values are";
   return new StorageError(
     error.code,
-    `${error.message} (in this section ${count} ${noun} not)`,
+    count === undefined ? error.message : `${error.message} (in this section ${count} ${noun} not)`,
     { hint: "--invalid-uuid derive makes UUIDs from such values.", ...error.context },
     error.cause,
   );

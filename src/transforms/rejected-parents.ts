@@ -2,7 +2,7 @@
  * What belongs to a rejected record goes with it, rejected as well. Databases check their foreign keys themselves, at the end;
  * a document does not, and would not import.
  */
-import { type Catalog, fieldIndex, type ForeignKey, type RecordKind } from "../catalog/index.js";
+import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
 import type { RecordBatch } from "../records/record-batch.js";
@@ -74,12 +74,16 @@ function parentError(
       return at === -1 ? undefined : batch.value(row, fieldIndex(batch.kind, key.fields[at] as string));
     });
     if (!context.isRejected(parent.path, parentKey)) continue;
-    return new StorageError("E_PARENT_REJECTED", `the ${parent.noun} that the ${batch.kind.noun} belongs to was rejected`, {
-      section: batch.kind.path,
-      key: recordKey(batch, row),
-      field: key.fields.at(-1) as string,
-      detail: `it refers to the ${parent.noun} ${parentKey}`,
-    });
+    return new StorageError(
+      "E_PARENT_REJECTED",
+      `the ${parent.noun} that the ${batch.kind.noun} belongs to was rejected`,
+      {
+        section: batch.kind.path,
+        key: recordKey(batch, row),
+        field: key.fields.at(-1) as string,
+        detail: `it refers to the ${parent.noun} ${parentKey}`,
+      },
+    );
   }
   return undefined;
 }
