@@ -138,6 +138,11 @@ function pathOf(location: StoreLocation): string | undefined {
   return location.type === "document" && location.path !== "-" ? location.path : undefined;
 }
 
+/** The files and folders of stores on this machine; not standard input and output. */
+export function filesOf(...stores: readonly StoreLocation[]): string[] {
+  return stores.map(pathOf).filter((path) => path !== undefined);
+}
+
 export interface SourceOptions {
   readonly catalog?: Catalog | undefined;
   readonly signal?: AbortSignal | undefined;
