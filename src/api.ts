@@ -7,7 +7,15 @@ import { type Progress, runPipeline } from "./pipeline.js";
 import type { Rejection, Selection } from "./records/run-context.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
-import { createSink, createSource, parseStore, type SourceOptions, type StoreLocation, sameStore } from "./stores.js";
+import {
+  accessWarnings,
+  createSink,
+  createSource,
+  parseStore,
+  type SourceOptions,
+  type StoreLocation,
+  sameStore,
+} from "./stores.js";
 import { createTransforms, type TransformSpec } from "./transforms/spec.js";
 import type { Transform } from "./transforms/transform.js";
 import { PRODUCER } from "./version.js";
@@ -133,7 +141,11 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   const source = await sourceFor(from, options, config);
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
   const output = locate(to, config);
-  if (!isSource(from)) refuseSameStore(locate(from, config), output);
+  if (!isSource(from)) {
+    refuseSameStore(locate(from, config), output);
+    // A document that is there is replaced by one for its owner only.
+    for (const warning of accessWarnings(locate(from, config))) options.onWarning?.(warning);
+  }
   if (output.type !== "document" && output.type !== "stream") {
     throw new StorageError("E_USAGE", "an export writes a document", { hint: "importStore copies into a database." });
   }
@@ -162,6 +174,8 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     throw new StorageError("E_USAGE", "the target is no database", { hint: "exportStore writes documents." });
   }
   if (!isSource(from)) refuseSameStore(locate(from, config), target);
+  const stores = isSource(from) ? [target] : [locate(from, config), target];
+  for (const warning of accessWarnings(...stores)) options.onWarning?.(warning);
   const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
   const shared = common(options, target, config);
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;

@@ -9,6 +9,7 @@ import { StorageError } from "./errors.js";
 import { redact } from "./redaction.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source } from "./sources/source.js";
+import { accessWarning } from "./store-access.js";
 
 /** Where a store is. */
 export type StoreLocation =
@@ -141,6 +142,11 @@ function pathOf(location: StoreLocation): string | undefined {
 /** The files and folders of stores on this machine; not standard input and output. */
 export function filesOf(...stores: readonly StoreLocation[]): string[] {
   return stores.map(pathOf).filter((path) => path !== undefined);
+}
+
+/** Lines about those of the stores that other users of this machine can get at. */
+export function accessWarnings(...stores: readonly StoreLocation[]): string[] {
+  return filesOf(...stores).flatMap((path) => accessWarning(path) ?? []);
 }
 
 export interface SourceOptions {

@@ -89,8 +89,7 @@ export async function runTransfer(
   const transforms = await loadTransforms(run);
   const progress = await createProgressDisplay(output, flags);
   const stdout = run.documentOnStdout ? "document" : flags.quiet && !flags.json ? "nothing" : "result";
-  const rejects =
-    rejectsPath === undefined ? undefined : await openRejectsFile(rejectsPath, { files, signal, stdout });
+  const rejects = rejectsPath === undefined ? undefined : await openRejectsFile(rejectsPath, { files, signal, stdout });
   let first: Rejection | undefined;
   const warnings: string[] = [];
   let result: TransferResult;
