@@ -10,6 +10,7 @@ import type { Sink } from "./sinks/sink.js";
 import { createTranslatingSink, parseTranslation } from "./sinks/translate.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import {
+  accessWarnings,
   createSink,
   createSource,
   openIdMap,
@@ -161,7 +162,11 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
   const output = locate(to, config);
-  if (!isSource(from)) refuseSameStore(locate(from, config), output);
+  if (!isSource(from)) {
+    refuseSameStore(locate(from, config), output);
+    // A document that is there is replaced by one for its owner only.
+    for (const warning of accessWarnings(locate(from, config))) options.onWarning?.(warning);
+  }
   if (output.type !== "document" && output.type !== "stream") {
     throw new StorageError("E_USAGE", "an export writes a document", { hint: "importStore copies into a database." });
   }
@@ -191,6 +196,8 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     throw new StorageError("E_USAGE", "the target is no database", { hint: "exportStore writes documents." });
   }
   if (!isSource(from)) refuseSameStore(locate(from, config), target);
+  const stores = isSource(from) ? [target] : [locate(from, config), target];
+  for (const warning of accessWarnings(...stores)) options.onWarning?.(warning);
   const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
   const shared = common(options, target, config);
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;

@@ -12,6 +12,7 @@ import { redact } from "./redaction.js";
 import type { InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source } from "./sources/source.js";
+import { accessWarning } from "./store-access.js";
 
 /** Where a store is. */
 export type StoreLocation =
@@ -149,6 +150,16 @@ function pathOf(location: StoreLocation): string | undefined {
   if (location.type === "pglite") return location.directory;
   if (location.type === "sqlite") return location.path;
   return location.type === "document" && location.path !== "-" ? location.path : undefined;
+}
+
+/** The files and folders of stores on this machine; not standard input and output. */
+export function filesOf(...stores: readonly StoreLocation[]): string[] {
+  return stores.map(pathOf).filter((path) => path !== undefined);
+}
+
+/** Lines about those of the stores that other users of this machine can get at. */
+export function accessWarnings(...stores: readonly StoreLocation[]): string[] {
+  return filesOf(...stores).flatMap((path) => accessWarning(path) ?? []);
 }
 
 export interface SourceOptions {

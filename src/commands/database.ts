@@ -3,7 +3,7 @@ import type { PostgresState } from "../backends/postgres/inspect.js";
 import { type Config, loadConfig } from "../config.js";
 import { EXIT } from "../errors.js";
 import type { MigrationReport, MigrationState } from "../schema/migrator.js";
-import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
+import { accessWarnings, chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
 import { formatBytes } from "./progress.js";
 import { announceResolved, type CommonFlags, outputFor, resolvedStore, type StoreFlags } from "./transfer.js";
@@ -42,14 +42,16 @@ function choose(flags: DatabaseFlags): Chosen {
 /** Gives the exit status. */
 export async function runDatabaseMigrate(flags: DatabaseFlags, signal: AbortSignal): Promise<number> {
   const { location, config, output, head } = choose(flags);
+  const access = accessWarnings(location);
   const report = await migrate(location, config, signal);
-  for (const warning of report.warnings) output.warn(warning);
+  const warnings = [...access, ...report.warnings];
+  for (const warning of warnings) output.warn(warning);
   for (const { id, name } of report.applied) output.line(`  applied ${id} ${name}`);
   const count = report.applied.length;
   output.line(
     count === 0 ? "✅ The schema is up to date" : `✅ Applied ${count} ${count === 1 ? "migration" : "migrations"}`,
   );
-  output.result({ ...head, applied: report.applied, warnings: report.warnings });
+  output.result({ ...head, applied: report.applied, warnings });
   return EXIT.done;
 }
 

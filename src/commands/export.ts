@@ -1,7 +1,10 @@
 /** `llmspell storage export` */
 import { exportStore } from "../api.js";
 import { loadConfig } from "../config.js";
-import { chooseStore, documentLocation } from "../stores.js";
+import { StorageError } from "../errors.js";
+import { expandPath } from "../folders.js";
+import { chooseStore, documentLocation, filesOf } from "../stores.js";
+import { isStandardOutput, isStandardOutputClosed } from "./standard-streams.js";
 import { outputFor, resolvedStore, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
 export interface ExportFlags extends TransferFlags, StoreFlags {
@@ -14,33 +17,38 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
 
 /** Gives the exit status. */
 export async function runExport(flags: ExportFlags, signal: AbortSignal): Promise<number> {
-  const toStdout = flags.output === "-";
+  // By any of its names: nothing but the document may go there.
+  const toStdout = flags.output === "-" || isStandardOutput(expandPath(flags.output));
+  if (toStdout && isStandardOutputClosed()) {
+    throw new StorageError("E_USAGE", "standard output is closed", { hint: "Give --output a file's name." });
+  }
   const output = outputFor(flags, toStdout);
   const config = loadConfig({ file: flags.config });
   const { location: from, because } = chooseStore(flags, config);
-  const to = documentLocation(flags.output);
+  const to = documentLocation(toStdout ? "-" : flags.output);
   const { compress, force, allowEmpty, sourceMode } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
   output.line(
     `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
   );
-  const files = from.type === "sqlite" ? [from.path] : [];
-  if (to.type === "document" && !toStdout) files.push(to.path);
+  const files = filesOf(from, to);
   // A progress bar would stand in the middle of the document.
   const onTerminal = toStdout && process.stdout.isTTY;
   const shown = onTerminal ? { ...flags, progress: false } : flags;
   const resolved = resolvedStore(from, because);
-  return runTransfer({ flags: shown, output, signal, config, resolved, command: "export", vectors, files }, (options) =>
-    exportStore({
-      ...options,
-      config,
-      from,
-      to,
-      ...(compress === undefined ? {} : { compress }),
-      ...(force === undefined ? {} : { force }),
-      ...(allowEmpty === undefined ? {} : { allowEmpty }),
-      ...(vectors === undefined ? {} : { vectors }),
-      ...(sourceMode === undefined ? {} : { sourceMode }),
-    }),
+  return runTransfer(
+    { flags: shown, output, signal, config, resolved, command: "export", vectors, files, documentOnStdout: toStdout },
+    (options) =>
+      exportStore({
+        ...options,
+        config,
+        from,
+        to,
+        ...(compress === undefined ? {} : { compress }),
+        ...(force === undefined ? {} : { force }),
+        ...(allowEmpty === undefined ? {} : { allowEmpty }),
+        ...(vectors === undefined ? {} : { vectors }),
+        ...(sourceMode === undefined ? {} : { sourceMode }),
+      }),
   );
 }

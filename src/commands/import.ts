@@ -1,7 +1,7 @@
 /** `llmspell storage import` */
 import { importStore } from "../api.js";
 import { loadConfig } from "../config.js";
-import { chooseStore, documentLocation } from "../stores.js";
+import { chooseStore, documentLocation, filesOf } from "../stores.js";
 import { outputFor, resolvedStore, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
 export interface LoadFlags extends TransferFlags {
@@ -42,8 +42,7 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const backend = to.type === "sqlite" ? "sqlite" : "postgres";
   output.line(`Importing data into ${backend} backend from ${fromStdin ? "standard input" : flags.input}...`);
   output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
-  const files = to.type === "sqlite" ? [to.path] : [];
-  if (from.type === "document" && !fromStdin) files.push(from.path);
+  const files = filesOf(from, to);
   const resolved = resolvedStore(to, because);
   return runTransfer({ flags, output, signal, config, resolved, command: "import", files }, (options) =>
     importStore({ ...options, ...loadOptions(flags), config, from, to }),

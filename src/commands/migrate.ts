@@ -1,7 +1,7 @@
 /** `llmspell storage migrate`: from database to database, with no file between. */
 import { importStore } from "../api.js";
 import { loadConfig } from "../config.js";
-import { configuredBecause, parseStore, storeName } from "../stores.js";
+import { configuredBecause, filesOf, parseStore, storeName } from "../stores.js";
 import { type LoadFlags, loadOptions } from "./import.js";
 import { outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
@@ -18,7 +18,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const to = parseStore(flags.to, () => config);
   const { sourceMode } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
-  const files = [from, to].flatMap((store) => ("path" in store ? [store.path] : []));
+  const files = filesOf(from, to);
   const resolved = [
     ...resolvedStore(from, configuredBecause(flags.from, config)),
     ...resolvedStore(to, configuredBecause(flags.to, config)),

@@ -1,5 +1,4 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
-import { resolve } from "node:path";
 import type { TransferOptions, TransferResult } from "../api.js";
 import type { Config } from "../config.js";
 import type { TransferCommand } from "../config-transforms.js";
@@ -85,7 +84,9 @@ export interface TransferRun {
   readonly resolved: readonly ResolvedStore[];
   /** The form of embeddings in the output. */
   readonly vectors?: "base64" | "json" | undefined;
-  /** Files that the rejects must not overwrite. */
+  /** Nothing but the document goes to standard output. */
+  readonly documentOnStdout?: boolean;
+  /** Files and folders that the rejects must not overwrite. */
   readonly files: readonly string[];
 }
 
@@ -116,22 +117,17 @@ export async function runTransfer(
   if (rejectsPath !== undefined && onError !== "skip") {
     throw new StorageError("E_USAGE", "--rejects needs --on-error skip");
   }
-  if (flags.idMap !== undefined) {
-    const idMap = expandPath(flags.idMap);
-    if (
-      [...files, ...(rejectsPath === undefined ? [] : [expandPath(rejectsPath)])].some(
-        (file) => resolve(file) === idMap,
-      )
-    )
-      throw new StorageError("E_USAGE", "--id-map names a file that the run reads or writes besides");
-  }
-  if (rejectsPath !== undefined && files.some((file) => resolve(file) === expandPath(rejectsPath))) {
-    throw new StorageError("E_USAGE", "--rejects names a file that the run reads or writes");
-  }
+  const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
+  if (files.some((file) => idMap.includes(file)))
+    throw new StorageError("E_USAGE", "--id-map names a file that the run reads or writes besides");
   // What is wrong with them is told before the rejects file is emptied.
   const transforms = await loadTransforms(run);
   const progress = await createProgressDisplay(output, flags);
-  const rejects = rejectsPath === undefined ? undefined : await openRejectsFile(expandPath(rejectsPath));
+  const stdout = run.documentOnStdout ? "document" : flags.quiet && !flags.json ? "nothing" : "result";
+  const rejects =
+    rejectsPath === undefined
+      ? undefined
+      : await openRejectsFile(rejectsPath, { files: [...files, ...idMap], signal, stdout });
   let first: Rejection | undefined;
   const warnings: string[] = [];
   let result: TransferResult;

@@ -22,6 +22,7 @@ export class ArrayReader {
   elements = 0;
   /** Records that may still come. */
   private left: number;
+  private readonly tenants: ReadonlySet<string> | undefined;
   private readonly window: ByteWindow;
   private readonly scanner: RecordScanner;
   private readonly reader: RecordReader;
@@ -47,6 +48,7 @@ export class ArrayReader {
     this.scanner = new RecordScanner(walker.window.scanner);
     this.reader = new RecordReader(kind, options);
     this.left = options.recordLimit ?? Number.POSITIVE_INFINITY;
+    this.tenants = options.tenants;
   }
 
   /** The position is at `[`; afterwards behind `]`. */
@@ -200,7 +202,7 @@ export class ArrayReader {
         ? [withoutLineBreaks(buffer, start, end)]
         : aroundSpooled(buffer, start, start + this.spooledAt, end, spooled);
     this.endLarge();
-    await context.reject({ kind: this.kind, error, record });
+    await context.reject({ kind: this.kind, error, ...(this.reader.isAnybodys ? {} : { record }) });
   }
 
   /** An element that is no object. */
@@ -218,7 +220,9 @@ export class ArrayReader {
       key: "?",
       detail: `at line ${line} column ${column}`,
     });
-    await context.reject({ kind: this.kind, error, record: [withoutLineBreaks(window.buffer, start, end)] });
+    const record = [withoutLineBreaks(window.buffer, start, end)];
+    // Nobody can tell whose it is.
+    await context.reject({ kind: this.kind, error, ...(this.tenants === undefined ? { record } : {}) });
   }
 }
 

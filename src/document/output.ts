@@ -103,7 +103,7 @@ export async function openFileOutput(path: string, force: boolean): Promise<Byte
 }
 
 /** The name that the symlinks at `path` lead to, whether or not there is a file. */
-async function resolveLinks(path: string): Promise<string> {
+export async function resolveLinks(path: string): Promise<string> {
   let name = resolve(path);
   for (let hops = 0; hops < 40; hops++) {
     const folder = await realpath(dirname(name));

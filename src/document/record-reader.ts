@@ -41,6 +41,12 @@ export class RecordReader {
   private readonly starts: Int32Array;
   private readonly ends: Int32Array;
   private readonly unknown = new Set<string>();
+  /** Names in the current record that the kind has not; undefined = none. */
+  private strangers: Set<string> | undefined;
+  /** Tokens of the current record's tenants but for the last; undefined = none. */
+  private otherTenants: [start: number, end: number][] | undefined;
+  /** Whose the current record is cannot be told, although only some tenants' are wanted: it must not be shown. */
+  isAnybodys = false;
   private readonly intervalEnds: ReadonlySet<string>;
 
   constructor(
@@ -77,8 +83,12 @@ export class RecordReader {
     let field = -1;
     let begun = false;
     try {
-      this.findFields(buffer, record);
+      const duplicate = this.findFields(buffer, record);
+      // Before anything else about it is told.
       if (this.isForeign(buffer)) return false;
+      this.reportStrangers();
+      if (duplicate !== undefined)
+        throw new StorageError("E_DOCUMENT_DUPLICATE", "a key stands twice in one record", { field: duplicate });
       this.builder.begin();
       begun = true;
       for (field = 0; field < this.starts.length; field++)
@@ -95,48 +105,65 @@ export class RecordReader {
         section: this.kind.path,
         key: describeKey(this.kind, (index) => this.keyValue(buffer, index)),
         ...(name === undefined ? {} : { field: name }),
+        ...(this.isAnybodys ? { detail: "whose it is cannot be told, so its values are not shown" } : {}),
       });
     }
   }
 
-  private findFields(buffer: Buffer, record: RecordScanner): void {
+  /** Gives a name that stands twice. */
+  private findFields(buffer: Buffer, record: RecordScanner): string | undefined {
     const { starts, ends } = this;
     const { tokens, count } = record;
     starts.fill(-1);
-    let strangers: Set<string> | undefined;
+    this.strangers = undefined;
+    this.otherTenants = undefined;
     let duplicate: string | undefined;
     for (let place = 0; place < count; place++) {
       const at = place * TOKEN_WIDTH;
       const index = this.fieldOf(buffer, tokens[at] as number, tokens[at + 1] as number, place);
       if (index === -1) {
         const name = JSON.parse(buffer.toString("utf8", tokens[at], tokens[at + 1])) as string;
-        strangers ??= new Set();
-        if (strangers.has(name)) duplicate ??= name;
-        strangers.add(name);
-        this.reportUnknown(name);
+        this.strangers ??= new Set();
+        if (this.strangers.has(name)) duplicate ??= name;
+        this.strangers.add(name);
         continue;
       }
-      if (starts[index] !== -1) duplicate ??= this.kind.fields[index]?.name;
+      if (starts[index] !== -1) {
+        duplicate ??= this.kind.fields[index]?.name;
+        if (index === this.tenantField) {
+          this.otherTenants ??= [];
+          this.otherTenants.push([starts[index] as number, ends[index] as number]);
+        }
+      }
       starts[index] = tokens[at + 2] as number;
       ends[index] = tokens[at + 3] as number;
     }
-    if (duplicate !== undefined)
-      throw new StorageError("E_DOCUMENT_DUPLICATE", "a key stands twice in one record", { field: duplicate });
+    return duplicate;
   }
 
-  private reportUnknown(name: string): void {
-    if (this.unknown.has(name)) return;
-    this.unknown.add(name);
-    const { sqlite } = this.kind;
-    const isSurrogate = sqlite.layout === "table" && sqlite.surrogateKey === name;
-    if (!(this.options.legacy && isSurrogate)) this.options.onUnknownField(name);
+  private reportStrangers(): void {
+    for (const name of this.strangers ?? []) {
+      if (this.unknown.has(name)) continue;
+      this.unknown.add(name);
+      const { sqlite } = this.kind;
+      const isSurrogate = sqlite.layout === "table" && sqlite.surrogateKey === name;
+      if (!(this.options.legacy && isSurrogate)) this.options.onUnknownField(name);
+    }
   }
 
   private isForeign(buffer: Buffer): boolean {
     const { tenants } = this.options;
-    const start = this.tenantField === -1 ? -1 : (this.starts[this.tenantField] as number);
-    if (tenants === undefined || start === -1 || buffer[start] !== QUOTE) return false;
-    return !tenants.has(JSON.parse(buffer.toString("utf8", start, this.ends[this.tenantField])) as string);
+    if (tenants === undefined || this.tenantField === -1) return false;
+    const last = this.isWanted(buffer, this.starts[this.tenantField] as number, this.ends[this.tenantField] as number);
+    const others = this.otherTenants?.map(([start, end]) => this.isWanted(buffer, start, end)) ?? [];
+    this.isAnybodys = last === undefined || others.some((wanted) => wanted !== last);
+    return last === false && !this.isAnybodys;
+  }
+
+  /** Whether the token names a tenant that is wanted; undefined where it names none. */
+  private isWanted(buffer: Buffer, start: number, end: number): boolean | undefined {
+    if (start === -1 || buffer[start] !== QUOTE) return undefined;
+    return this.options.tenants?.has(JSON.parse(buffer.toString("utf8", start, end)) as string);
   }
 
   private readField(buffer: Buffer, index: number, taken: TakenValue | undefined): void {

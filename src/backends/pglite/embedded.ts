@@ -1,5 +1,5 @@
 /** PostgreSQL inside this process (PGlite), with the extensions that the schema needs. */
-import { mkdir, realpath, stat } from "node:fs/promises";
+import { chmod, mkdir, readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { Duplex } from "node:stream";
 import type { PGlite } from "@electric-sql/pglite";
@@ -92,11 +92,28 @@ export async function openEmbeddedPostgres(
   try {
     const path = await canonicalPath(directory);
     release = await lockDirectory(path);
+    const isNew = !(await exists(join(path, "PG_VERSION")));
+    if (!(await exists(path))) await makePrivate(path);
     const server = await start(path);
+    if (isNew) await closeToOthers(path);
     return { socket: new ProtocolSocket(server), close: closeOnce(server, release) };
   } catch (error) {
     await release?.();
     throw openError(error, directory);
+  }
+}
+
+/** The folder keeps others out before there is anything in it, whatever the umask is. */
+async function makePrivate(path: string): Promise<void> {
+  await mkdir(path, { mode: 0o700 });
+  await chmod(path, 0o700).catch(() => {});
+}
+
+/** PGlite makes most files of a new database writable for everybody. */
+async function closeToOthers(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    // A file may be gone by now, and some file systems have no modes.
+    await chmod(join(entry.parentPath, entry.name), entry.isDirectory() ? 0o700 : 0o600).catch(() => {});
   }
 }
 
