@@ -12,9 +12,13 @@ import {
   transformsSchema,
 } from "./config-transforms.js";
 import { StorageError } from "./errors.js";
+import { describeStep } from "./transforms/spec.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;
+
+/** Of a step that is announced. */
+const STEP_CHARACTERS = 200;
 
 export interface Config {
   /** The backend that `--backend` would name, and what says so; undefined: nothing does. */
@@ -32,6 +36,8 @@ export interface Config {
   };
   /** `[transforms]` of the first file that has it. The library's functions leave it to the command line. */
   readonly transforms?: ConfiguredTransforms | undefined;
+  /** One line on what a file brings that nobody named: the working directory's, when it names a server or changes records. */
+  readonly announcement?: string | undefined;
 }
 
 export interface ConfigSources {
@@ -178,10 +184,36 @@ function configFiles(environment: Readonly<Record<string, string | undefined>>, 
     if (existsSync(file)) return [file];
     throw new StorageError("E_CONFIG", `the file that LLMSPELL_CONFIG names does not exist: ${file}`);
   }
-  const userFolder = environment["XDG_CONFIG_HOME"] || join(homedir(), ".config");
-  return [join(directory, "config.toml"), join(userFolder, "llmspell", "config.toml")].filter((file) =>
-    existsSync(file),
-  );
+  return [join(directory, "config.toml"), userConfigFile(environment)].filter((file) => existsSync(file));
+}
+
+function userConfigFile(environment: Readonly<Record<string, string | undefined>>): string {
+  return join(environment["XDG_CONFIG_HOME"] || join(homedir(), ".config"), "llmspell", "config.toml");
+}
+
+/**
+ * Whoever enters a folder of somebody else's means none of its settings. Undefined for the user's own file, which is in his
+ * configuration folder or named by LLMSPELL_CONFIG, and for settings that neither change records nor say where they go.
+ */
+function announcementOf(
+  { file, url, sqlitePath, transforms }: Layer,
+  environment: Readonly<Record<string, string | undefined>>,
+  directory: string,
+): string | undefined {
+  if (environment["LLMSPELL_CONFIG"] || file !== join(directory, "config.toml")) return undefined;
+  if (resolve(file) === resolve(userConfigFile(environment))) return undefined;
+  const steps = transforms?.steps.map((step) => shortened(describeStep(step))) ?? [];
+  const isElsewhere = sqlitePath !== undefined && !expandPath(sqlitePath, directory).startsWith(join(directory, "/"));
+  const brings = [
+    ...(url === undefined ? [] : [`the server ${new URL(url).host || new URL(url).searchParams.get("host")}`]),
+    ...(isElsewhere ? [`the database ${sqlitePath}`] : []),
+    ...(steps.length === 0 ? [] : [`for ${transforms?.on.join(", ")}: ${steps.join("; ")}`]),
+  ];
+  return brings.length === 0 ? undefined : `Settings of this folder's ${file}: ${brings.join("; ")}`;
+}
+
+function shortened(text: string): string {
+  return text.length > STEP_CHARACTERS ? `${text.slice(0, STEP_CHARACTERS)}…` : text;
 }
 
 /** Reads environment and files. E_CONFIG for a file that cannot be read or a value that is not valid. */
@@ -216,5 +248,6 @@ export function loadConfig(sources: ConfigSources = {}): Config {
         DEFAULT_CONNECTION_TIMEOUT_SECONDS,
     },
     transforms: layers.find((layer) => layer.transforms !== undefined)?.transforms,
+    announcement: layers[0] === undefined ? undefined : announcementOf(layers[0], environment, directory),
   };
 }

@@ -1,12 +1,12 @@
 /** `llmspell database migrate | health | migrations list` */
 import type { PostgresState } from "../backends/postgres/inspect.js";
-import { type Config, loadConfig } from "../config.js";
+import type { Config } from "../config.js";
 import { EXIT } from "../errors.js";
 import type { MigrationReport, MigrationState } from "../schema/migrator.js";
 import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
 import { formatBytes } from "./progress.js";
-import { type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
+import { announcedConfig, type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
 export type DatabaseFlags = CommonFlags & StoreFlags;
 
@@ -23,7 +23,7 @@ interface Chosen {
 /** Names the database first, and what chose it when no flag did. */
 function choose(flags: DatabaseFlags): Chosen {
   const output = outputFor(flags);
-  const config = loadConfig();
+  const config = announcedConfig(output);
   const { location, chosenBecause } = chooseStore(flags, config);
   const name = storeName(location);
   output.line(`Database: ${name}`);

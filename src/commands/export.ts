@@ -1,8 +1,7 @@
 /** `llmspell storage export` */
 import { exportStore } from "../api.js";
-import { loadConfig } from "../config.js";
 import { chooseStore, documentLocation } from "../stores.js";
-import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+import { announcedConfig, outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
 export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly output: string;
@@ -15,7 +14,7 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
 export async function runExport(flags: ExportFlags, signal: AbortSignal): Promise<number> {
   const toStdout = flags.output === "-";
   const output = outputFor(flags, toStdout);
-  const config = loadConfig();
+  const config = announcedConfig(output);
   const { location: from } = chooseStore(flags, config);
   const to = documentLocation(flags.output);
   const { compress, force, sourceMode } = flags;

@@ -1,8 +1,7 @@
 /** `llmspell storage import` */
 import { importStore } from "../api.js";
-import { loadConfig } from "../config.js";
 import { chooseStore, documentLocation } from "../stores.js";
-import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+import { announcedConfig, outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
 export interface LoadFlags extends TransferFlags {
   readonly onConflict?: "update" | "skip" | "error";
@@ -33,7 +32,7 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
 /** Gives the exit status. */
 export async function runImport(flags: ImportFlags, signal: AbortSignal): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig();
+  const config = announcedConfig(output);
   const { location: to } = chooseStore(flags, config);
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";

@@ -2,21 +2,21 @@
 import { statSync } from "node:fs";
 import { exportStore, type KindResult } from "../api.js";
 import { catalog } from "../catalog/index.js";
-import { type Config, loadConfig } from "../config.js";
+import type { Config } from "../config.js";
 import { type ErrorCode, EXIT, StorageError } from "../errors.js";
 import type { Rejection } from "../records/run-context.js";
 import type { Sink, SinkCounts } from "../sinks/sink.js";
 import type { StoreHeader } from "../sources/source.js";
 import { chooseStore, parseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
-import { type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
+import { announcedConfig, type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
 export type InfoFlags = CommonFlags & StoreFlags;
 
 /** Gives the exit status. */
 export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: string): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig();
+  const config = announcedConfig(output);
   if (store !== undefined && (flags.backend !== undefined || flags.database !== undefined)) {
     throw new StorageError("E_USAGE", "name the store once: STORE, --backend or --database");
   }

@@ -1,7 +1,7 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
 import { resolve } from "node:path";
 import type { TransferOptions, TransferResult } from "../api.js";
-import { type Config, expandPath } from "../config.js";
+import { type Config, expandPath, loadConfig } from "../config.js";
 import type { TransferCommand } from "../config-transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import type { Rejection } from "../records/run-context.js";
@@ -66,7 +66,8 @@ const DONE = { export: "Exported", import: "Imported", migrate: "Migrated" } as 
 async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {
   const configured = config.transforms;
   const fromFile = configured?.on.includes(command) ? configured.steps : [];
-  if (fromFile.length > 0) output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
+  if (fromFile.length > 0 && config.announcement === undefined)
+    output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
   const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [];
   return createTransforms([...fromFile, ...given], {
     vectors,
@@ -94,7 +95,7 @@ export async function runTransfer(
   const progress = await createProgressDisplay(output, flags);
   const rejects = rejectsPath === undefined ? undefined : await openRejectsFile(expandPath(rejectsPath));
   let first: Rejection | undefined;
-  const warnings: string[] = [];
+  const warnings: string[] = run.config.announcement === undefined ? [] : [run.config.announcement];
   let result: TransferResult;
   try {
     result = await transfer({
@@ -151,4 +152,11 @@ function rejectedError(count: number, first: Rejection | undefined, rejectsPath:
 
 export function outputFor(flags: CommonFlags, documentOnStdout = false): Output {
   return createOutput({ ...flags, documentOnStdout });
+}
+
+/** The configuration; what it brings that nobody named is said. */
+export function announcedConfig(output: Output): Config {
+  const config = loadConfig();
+  if (config.announcement !== undefined) output.notice(config.announcement);
+  return config;
 }
