@@ -48,6 +48,9 @@ export interface PipelineResult {
   readonly cascaded: ReadonlyMap<string, number>;
 }
 
+/** So many different warnings are told; of the others only how many. */
+const WARNINGS = 1000;
+
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
 export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
   const { source, sink, selection, transforms = [], onProgress, catalog = standardCatalog } = options;
@@ -55,6 +58,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const rejected = new Map<string, number>();
   const rejectedKeys = new Set<string>();
   const warned = new Set<string>();
+  let untold = 0;
   // A sink may reject a record of one batch while the source rejects one of the next: whoever is told hears one at a time.
   let lastRejection: Promise<void> = Promise.resolve();
   const tell = async (rejection: Rejection): Promise<void> => {
@@ -73,6 +77,10 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     isRejected: (path, key) => rejectedKeys.has(`${path}\n${key}`),
     warn(message) {
       if (warned.has(message)) return;
+      if (warned.size === WARNINGS) {
+        untold++;
+        return;
+      }
       warned.add(message);
       options.onWarning?.(message);
     },
@@ -113,7 +121,9 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     }
     signal.throwIfAborted();
     const cascaded = cascade?.removed ?? new Map<string, number>();
-    return { header, report: await sink.finish(), read: written, rejected, cascaded };
+    const report = await sink.finish();
+    if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
+    return { header, report, read: written, rejected, cascaded };
   } catch (error) {
     throw signal.aborted ? interruption(signal) : toStorageError(error);
   } finally {
