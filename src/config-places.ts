@@ -11,6 +11,12 @@ export interface Place {
   readonly because: string;
 }
 
+export interface ConfigFile {
+  readonly file: string;
+  /** It is the working directory's, and none of the user's own places: whoever enters a folder means none of its settings. */
+  readonly ofFolder: boolean;
+}
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The keys of one configuration file that name SQLite databases. */
@@ -37,11 +43,11 @@ const IN_BASE = join("data", "llmspell.db");
  * The configuration files that are there, strongest first: the guide's `config.toml` of the working directory, the one file that
  * llmspell itself would take, the user's `llmspell/config.toml`. With `named` (`--config`, LLMSPELL_CONFIG) that file alone. E_CONFIG.
  */
-export function configFiles(environment: Environment, directory?: string, named?: string): string[] {
+export function configFiles(environment: Environment, directory?: string, named?: string): ConfigFile[] {
   const flagged = named === undefined ? environment["LLMSPELL_CONFIG"] : named;
   if (flagged) {
     const file = expandPath(flagged, directory);
-    if (existsSync(file)) return [file];
+    if (existsSync(file)) return [{ file, ofFolder: false }];
     const by = named === undefined ? "LLMSPELL_CONFIG" : "--config";
     throw new StorageError("E_CONFIG", `the file that ${by} names does not exist: ${file}`);
   }
@@ -50,13 +56,16 @@ export function configFiles(environment: Environment, directory?: string, named?
   const inFolder = (folder: string | undefined, names: readonly string[]): string[] =>
     folder ? names.map((name) => join(folder, name)).filter((file) => existsSync(file)) : [];
   const users = inFolder(userFolder, ["llmspell/config.toml"]);
+  const homes = inFolder(home, LLMSPELL_HOME_FILES);
   const [llmspells] = [
     ...inFolder(home, [".llmspell/config.toml"]),
     ...inFolder(directory, LLMSPELL_FILES),
-    ...inFolder(home, LLMSPELL_HOME_FILES),
+    ...homes,
     ...users,
   ];
-  return [...new Set([...inFolder(directory, ["config.toml"]), ...(llmspells ? [llmspells] : []), ...users])];
+  const files = new Set([...inFolder(directory, ["config.toml"]), ...(llmspells ? [llmspells] : []), ...users]);
+  const own = new Set([...(home ? [join(home, ".llmspell/config.toml")] : []), ...homes, ...users]);
+  return [...files].map((file) => ({ file, ofFolder: !own.has(file) }));
 }
 
 /**
@@ -74,19 +83,19 @@ export function configuredSqlite(
   }
   const base = environment["LLMSPELL_STORAGE_BASE_DIR"];
   if (base) return { path: join(expandPath(base, directory), IN_BASE), because: "LLMSPELL_STORAGE_BASE_DIR is set" };
-  for (const { file, ...keys } of layers) {
-    if (keys.path !== undefined)
-      return { path: expandPath(keys.path, directory), because: `[storage.sqlite] path is set in ${file}` };
-    const named = namedByLlmspell(file, keys, directory);
-    if (named.length > 0) return theOne(named);
+  for (const keys of layers) {
+    const named = namedSqlite(keys, directory);
     // It holds vectors only: the rest of the installation is where it is by default.
-    if (keys.persistencePath !== undefined)
-      return theOne([ragDatabase(file, keys.persistencePath, directory), ...defaults(directory)]);
+    const isRagOnly = named.length === 1 && keys.path === undefined && keys.persistencePath !== undefined;
+    if (named.length > 0) return theOne(isRagOnly ? [...named, ...defaults(directory)] : named);
   }
   return theOne(defaults(directory));
 }
 
-function namedByLlmspell(file: string, keys: Omit<SqliteKeys, "file">, directory: string | undefined): Place[] {
+/** The databases that a file names; the guide's key stands for itself. */
+export function namedSqlite({ file, ...keys }: SqliteKeys, directory: string | undefined): Place[] {
+  if (keys.path !== undefined)
+    return [{ path: expandPath(keys.path, directory), because: `[storage.sqlite] path is set in ${file}` }];
   const { databasePath, storageDatabasePath, baseDir, persistencePath } = keys;
   const places: Place[] = [];
   const add = (path: string, key: string): void =>
@@ -94,7 +103,7 @@ function namedByLlmspell(file: string, keys: Omit<SqliteKeys, "file">, directory
   if (databasePath !== undefined) add(databasePath, "[storage.sqlite] database_path");
   if (storageDatabasePath !== undefined) add(storageDatabasePath, "[storage] database_path");
   else if (baseDir !== undefined) add(join(baseDir, IN_BASE), "[storage] base_dir");
-  if (places.length > 0 && persistencePath !== undefined) places.push(ragDatabase(file, persistencePath, directory));
+  if (persistencePath !== undefined) places.push(ragDatabase(file, persistencePath, directory));
   return places;
 }
 

@@ -1,9 +1,17 @@
 /** The configuration: environment > the configuration files (config-places.ts) > defaults. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
-import { configFiles, configuredSqlite, type Place, type SqliteKeys } from "./config-places.js";
+import {
+  type ConfigFile,
+  configFiles,
+  configuredSqlite,
+  namedSqlite,
+  type Place,
+  type SqliteKeys,
+} from "./config-places.js";
 import {
   type ConfiguredTransforms,
   readTransforms,
@@ -12,9 +20,13 @@ import {
 } from "./config-transforms.js";
 import { StorageError } from "./errors.js";
 import { workingFolder } from "./folders.js";
+import { describeStep } from "./transforms/spec.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;
+
+/** Of a step that is announced. */
+const STEP_CHARACTERS = 200;
 
 export interface Config {
   /** The backend that `--backend` would name, and what says so; undefined: nothing does. */
@@ -38,6 +50,8 @@ export interface Config {
   readonly warnings: readonly string[];
   /** `[transforms]` of the first file that has it. The library's functions leave it to the command line. */
   readonly transforms?: ConfiguredTransforms | undefined;
+  /** What files bring that nobody named: the working directory's, when they name a server or change records. A line each. */
+  readonly announcements: readonly string[];
 }
 
 export interface ConfigSources {
@@ -117,6 +131,7 @@ type PostgresTable = NonNullable<StorageTable["postgres"]>;
 /** One file's settings. */
 interface Layer {
   readonly file: string;
+  readonly ofFolder: boolean;
   readonly backend: "sqlite" | "postgresql" | undefined;
   readonly sqlite: SqliteKeys;
   readonly unknown: readonly string[];
@@ -173,7 +188,7 @@ function connectionUrl(file: string, table: PostgresTable | undefined): string |
   return table.url;
 }
 
-function readLayer(file: string): Layer {
+function readLayer({ file, ofFolder }: ConfigFile): Layer {
   let document: Record<string, unknown>;
   try {
     document = parse(readFileSync(file, "utf8"));
@@ -200,6 +215,7 @@ function readLayer(file: string): Layer {
   const postgres = storage?.postgresql ?? storage?.postgres;
   return {
     file,
+    ofFolder,
     backend: storage?.backend === undefined ? undefined : parseBackendName(storage.backend),
     sqlite: {
       file,
@@ -215,6 +231,30 @@ function readLayer(file: string): Layer {
     connectionTimeoutSeconds: postgres?.connection_timeout_seconds,
     transforms: transforms === undefined ? undefined : readTransforms(file, transforms),
   };
+}
+
+/**
+ * Whoever enters a folder of somebody else's means none of its settings. Undefined for the user's own file, which is in one of his
+ * places or named by --config or LLMSPELL_CONFIG, and for settings that neither change records nor say where they go.
+ */
+function announcementOf(
+  { file, ofFolder, url, sqlite, transforms }: Layer,
+  directory: string | undefined,
+): string | undefined {
+  if (!ofFolder || directory === undefined) return undefined;
+  const places = namedSqlite(sqlite, directory);
+  const steps = transforms?.steps.map((step) => shortened(describeStep(step))) ?? [];
+  const elsewhere = places.filter(({ path }) => !path.startsWith(join(directory, "/")));
+  const brings = [
+    ...(url === undefined ? [] : [`the server ${new URL(url).host || new URL(url).searchParams.get("host")}`]),
+    ...elsewhere.map(({ path }) => `the database ${path}`),
+    ...(steps.length === 0 ? [] : [`for ${transforms?.on.join(", ")}: ${steps.join("; ")}`]),
+  ];
+  return brings.length === 0 ? undefined : `Settings of this folder's ${file}: ${brings.join("; ")}`;
+}
+
+function shortened(text: string): string {
+  return text.length > STEP_CHARACTERS ? `${text.slice(0, STEP_CHARACTERS)}…` : text;
 }
 
 /** Reads environment and files. E_CONFIG for a file that cannot be read or a value that is not valid. */
@@ -264,5 +304,6 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     },
     warnings: layers.flatMap((layer) => layer.unknown),
     transforms: layers.find((layer) => layer.transforms !== undefined)?.transforms,
+    announcements: layers.flatMap((layer) => announcementOf(layer, directory) ?? []),
   };
 }

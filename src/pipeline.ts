@@ -55,6 +55,9 @@ export interface PipelineResult {
   readonly leftOut: readonly string[];
 }
 
+/** So many different warnings are told; of the others only how many. */
+const WARNINGS = 1000;
+
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
 export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
   const { source, sink, selection, onProgress, catalog = standardCatalog } = options;
@@ -64,6 +67,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const aheadKeys = new RejectedKeys(catalog.parents);
   const warned = new Set<string>();
   const leftOut = new Set<string>();
+  let untold = 0;
   // A sink may reject a record of one batch while the source rejects one of the next: whoever is told hears one at a time.
   let lastRejection: Promise<void> = Promise.resolve();
   const tell = async (rejection: Rejection): Promise<void> => {
@@ -82,6 +86,10 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     isRejected: (path, key) => rejectedKeys.has(path, key),
     warn(message) {
       if (warned.has(message)) return;
+      if (warned.size === WARNINGS) {
+        untold++;
+        return;
+      }
       warned.add(message);
       options.onWarning?.(message);
     },
@@ -140,7 +148,9 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     signal.throwIfAborted();
     requireComplete();
     const cascaded = cascade?.removed ?? new Map<string, number>();
-    return { header, report: await sink.finish(), read: written, rejected, cascaded, leftOut: [...leftOut] };
+    const report = await sink.finish();
+    if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
+    return { header, report, read: written, rejected, cascaded, leftOut: [...leftOut] };
   } catch (error) {
     throw signal.aborted ? interruption(signal) : toStorageError(error);
   } finally {

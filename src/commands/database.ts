@@ -1,12 +1,19 @@
 /** `llmspell database migrate | health | migrations list` */
 import type { PostgresState } from "../backends/postgres/inspect.js";
-import { type Config, loadConfig } from "../config.js";
+import type { Config } from "../config.js";
 import { EXIT } from "../errors.js";
 import type { MigrationReport, MigrationState } from "../schema/migrator.js";
 import { accessWarnings, chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
 import { formatBytes } from "./progress.js";
-import { announceResolved, type CommonFlags, outputFor, resolvedStore, type StoreFlags } from "./transfer.js";
+import {
+  announcedConfig,
+  announceResolved,
+  type CommonFlags,
+  outputFor,
+  resolvedStore,
+  type StoreFlags,
+} from "./transfer.js";
 
 export type DatabaseFlags = CommonFlags & StoreFlags;
 
@@ -23,7 +30,7 @@ interface Chosen {
 /** Names the database first, and what chose it when no flag did. */
 function choose(flags: DatabaseFlags): Chosen {
   const output = outputFor(flags);
-  const config = loadConfig({ file: flags.config });
+  const config = announcedConfig(flags, output);
   const { location, chosenBecause, because } = chooseStore(flags, config);
   const name = storeName(location);
   output.line(`Database: ${name}`);

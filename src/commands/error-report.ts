@@ -1,6 +1,7 @@
 /** How an error is shown: its first line, where it happened, what caused it, what to do. */
 import type { StorageError } from "../errors.js";
 import { redact } from "../redaction.js";
+import { visibleText } from "./visible-text.js";
 
 export interface ErrorReport {
   readonly code: string;
@@ -45,6 +46,9 @@ function causeMessages(cause: unknown): string[] {
 
 /** The lines for a terminal. */
 export function errorLines(report: ErrorReport): string[] {
+  // Only a hint of jq's syntax has lines: the expression's, and one that points into it.
+  const { code, hint } = report;
+  const hints = hint === undefined ? [] : code === "E_JQ_SYNTAX" ? `Hint: ${hint}`.split("\n") : [`Hint: ${hint}`];
   const place = [
     report.section === undefined ? "" : `section ${report.section}`,
     report.key === undefined ? "" : `record ${report.key}`,
@@ -54,13 +58,17 @@ export function errorLines(report: ErrorReport): string[] {
     `Error: ${report.message} [${report.code}]`,
     ...(place.length === 0 ? [] : [`  at ${place.join(", ")}`]),
     ...report.causes.map((cause) => `Caused by: ${cause}`),
-    ...(report.hint === undefined ? [] : [`Hint: ${report.hint}`]),
-  ];
+    ...hints,
+  ].map(visibleText);
 }
 
-/** The stacks of the error and its causes, for --verbose. */
+/** The stacks of the error and its causes, for --verbose. Lines that are none of a stack may come from data. */
 export function errorStack(error: Error): string {
   const stacks: string[] = [];
   for (let at: unknown = error; at instanceof Error && stacks.length < 10; at = at.cause) stacks.push(at.stack ?? "");
-  return redact(stacks.join("\ncaused by: "));
+  const lines = redact(stacks.join("\ncaused by: ")).split("\n");
+  return lines
+    .map((line, at) => (at === 0 || /^(caused by: | {4}at )/.test(line) ? line : `    ${line}`))
+    .map(visibleText)
+    .join("\n");
 }

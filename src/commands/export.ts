@@ -1,11 +1,17 @@
 /** `llmspell storage export` */
 import { exportStore } from "../api.js";
-import { loadConfig } from "../config.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { chooseStore, documentLocation, filesOf } from "../stores.js";
 import { isStandardOutput, isStandardOutputClosed } from "./standard-streams.js";
-import { outputFor, resolvedStore, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+import {
+  announcedConfig,
+  outputFor,
+  resolvedStore,
+  runTransfer,
+  type StoreFlags,
+  type TransferFlags,
+} from "./transfer.js";
 
 export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly output: string;
@@ -23,7 +29,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
     throw new StorageError("E_USAGE", "standard output is closed", { hint: "Give --output a file's name." });
   }
   const output = outputFor(flags, toStdout);
-  const config = loadConfig({ file: flags.config });
+  const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
   const { compress, force, allowEmpty, sourceMode } = flags;

@@ -1,8 +1,14 @@
 /** `llmspell storage import` */
 import { importStore } from "../api.js";
-import { loadConfig } from "../config.js";
 import { chooseStore, documentLocation, filesOf } from "../stores.js";
-import { outputFor, resolvedStore, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
+import {
+  announcedConfig,
+  outputFor,
+  resolvedStore,
+  runTransfer,
+  type StoreFlags,
+  type TransferFlags,
+} from "./transfer.js";
 
 export interface LoadFlags extends TransferFlags {
   readonly onConflict?: "update" | "skip" | "error";
@@ -35,7 +41,7 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
 /** Gives the exit status. */
 export async function runImport(flags: ImportFlags, signal: AbortSignal): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig({ file: flags.config });
+  const config = announcedConfig(flags, output);
   const { location: to, because } = chooseStore(flags, config);
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";

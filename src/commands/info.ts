@@ -2,7 +2,7 @@
 import { statSync } from "node:fs";
 import { exportStore, type KindResult } from "../api.js";
 import { catalog } from "../catalog/index.js";
-import { type Config, loadConfig } from "../config.js";
+import type { Config } from "../config.js";
 import { type ErrorCode, EXIT, StorageError } from "../errors.js";
 import { leftOutError } from "../pipeline.js";
 import type { Rejection } from "../records/run-context.js";
@@ -18,14 +18,21 @@ import {
 } from "../stores.js";
 import { reportError } from "./error-report.js";
 import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
-import { announceResolved, type CommonFlags, outputFor, resolvedStore, type StoreFlags } from "./transfer.js";
+import {
+  announcedConfig,
+  announceResolved,
+  type CommonFlags,
+  outputFor,
+  resolvedStore,
+  type StoreFlags,
+} from "./transfer.js";
 
 export type InfoFlags = CommonFlags & StoreFlags & { readonly strict?: boolean };
 
 /** Gives the exit status. */
 export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: string): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig({ file: flags.config });
+  const config = announcedConfig(flags, output);
   if (store !== undefined && (flags.backend !== undefined || flags.database !== undefined)) {
     throw new StorageError("E_USAGE", "name the store once: STORE, --backend or --database");
   }

@@ -1,9 +1,8 @@
 /** `llmspell storage migrate`: from database to database, with no file between. */
 import { importStore } from "../api.js";
-import { loadConfig } from "../config.js";
 import { configuredBecause, filesOf, parseStore, storeName } from "../stores.js";
 import { type LoadFlags, loadOptions } from "./import.js";
-import { outputFor, resolvedStore, runTransfer } from "./transfer.js";
+import { announcedConfig, outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
 export interface MigrateFlags extends LoadFlags {
   readonly from: string;
@@ -13,7 +12,7 @@ export interface MigrateFlags extends LoadFlags {
 /** Gives the exit status. */
 export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Promise<number> {
   const output = outputFor(flags);
-  const config = loadConfig({ file: flags.config });
+  const config = announcedConfig(flags, output);
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
   const { sourceMode } = flags;

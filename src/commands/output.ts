@@ -2,6 +2,7 @@
 import type { StorageError } from "../errors.js";
 import { redact } from "../redaction.js";
 import { errorLines, errorStack, reportError } from "./error-report.js";
+import { visibleJson, visibleText } from "./visible-text.js";
 
 export interface OutputOptions {
   readonly quiet?: boolean | undefined;
@@ -23,13 +24,15 @@ export interface Output {
   info(text: string, fields?: object): void;
   /** On stderr. Not with --quiet. */
   warn(text: string): void;
+  /** On stderr, also with --quiet. */
+  notice(text: string): void;
   /** On stderr, always; with --json also as the result, unless `hasResult`. */
   error(error: StorageError, hasResult?: boolean): void;
 }
 
-/** int8 values as JSON strings; everything else as JSON.stringify does. */
+/** int8 values as JSON strings; everything else as JSON.stringify does, in characters that can be seen. */
 function toJson(value: object): string {
-  return JSON.stringify(value, (_key, one) => (typeof one === "bigint" ? one.toString() : one));
+  return visibleJson(JSON.stringify(value, (_key, one) => (typeof one === "bigint" ? one.toString() : one)));
 }
 
 export function createOutput(options: OutputOptions): Output {
@@ -39,7 +42,10 @@ export function createOutput(options: OutputOptions): Output {
   const resultOnStderr = json === true && documentOnStdout === true;
   const log = (level: string, text: string, fields: object = {}): void => {
     const message = redact(text);
-    const line = logFormat === "json" ? toJson({ time: new Date().toISOString(), level, message, ...fields }) : message;
+    const line =
+      logFormat === "json"
+        ? toJson({ time: new Date().toISOString(), level, message, ...fields })
+        : visibleText(message);
     // A progress bar may stand in the terminal's line.
     process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}\n` : `${line}\n`);
   };
@@ -47,7 +53,7 @@ export function createOutput(options: OutputOptions): Output {
     line(text) {
       if (quiet || json) return;
       if (documentOnStdout) log("info", text);
-      else process.stdout.write(`${redact(text)}\n`);
+      else process.stdout.write(`${visibleText(redact(text))}\n`);
     },
     result(value) {
       if (json) results.write(`${toJson(value)}\n`);
@@ -57,6 +63,9 @@ export function createOutput(options: OutputOptions): Output {
     },
     warn(text) {
       if (!quiet && !resultOnStderr) log("warning", logFormat === "json" ? text : `Warning: ${text}`);
+    },
+    notice(text) {
+      if (!resultOnStderr) log("info", text);
     },
     error(error, hasResult = false) {
       const report = reportError(error);

@@ -2,6 +2,7 @@
 import type { SingleBar } from "cli-progress";
 import type { Progress } from "../pipeline.js";
 import type { Output } from "./output.js";
+import { visibleText } from "./visible-text.js";
 
 const LINE_MILLISECONDS = 5000;
 
@@ -97,7 +98,7 @@ function barDisplay(Bar: typeof SingleBar): ProgressDisplay {
     format: (_options, params, payload: { progress?: Progress }) => {
       const { progress } = payload;
       if (progress === undefined) return "starting";
-      const text = progressText(progress, (performance.now() - started) / 1000, total);
+      const text = visibleText(progressText(progress, (performance.now() - started) / 1000, total));
       if (total === undefined) return text;
       const filled = Math.round(Math.min(1, params.progress) * 20);
       return `[${"=".repeat(filled)}${" ".repeat(20 - filled)}] ${text}`;

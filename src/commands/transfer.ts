@@ -1,6 +1,6 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
 import type { TransferOptions, TransferResult } from "../api.js";
-import type { Config } from "../config.js";
+import { type Config, loadConfig } from "../config.js";
 import type { TransferCommand } from "../config-transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
@@ -96,7 +96,8 @@ const DONE = { export: "Exported", import: "Imported", migrate: "Migrated" } as 
 async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {
   const configured = config.transforms;
   const fromFile = configured?.on.includes(command) ? configured.steps : [];
-  if (fromFile.length > 0) output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
+  if (fromFile.length > 0 && !config.announcements.some((line) => line.includes(configured?.file ?? "")))
+    output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
   const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [];
   return createTransforms([...fromFile, ...given], {
     vectors,
@@ -129,7 +130,7 @@ export async function runTransfer(
       ? undefined
       : await openRejectsFile(rejectsPath, { files: [...files, ...idMap], signal, stdout });
   let first: Rejection | undefined;
-  const warnings: string[] = [];
+  const warnings: string[] = [...run.config.announcements];
   let result: TransferResult;
   try {
     result = await transfer({
@@ -194,4 +195,11 @@ function rejectedError(count: number, first: Rejection | undefined, rejectsPath:
 
 export function outputFor(flags: CommonFlags, documentOnStdout = false): Output {
   return createOutput({ ...flags, documentOnStdout });
+}
+
+/** The configuration; what it brings that nobody named is said. */
+export function announcedConfig(flags: CommonFlags, output: Output): Config {
+  const config = loadConfig({ file: flags.config });
+  for (const line of config.announcements) output.notice(line);
+  return config;
 }

@@ -9,6 +9,7 @@ import type { DocumentHeader } from "./header.js";
 import type { ByteInput } from "./input.js";
 import { JsonSyntaxError, OPEN_ARRAY, OPEN_OBJECT } from "./json-scanner.js";
 import { JsonWalker } from "./json-walker.js";
+import { shownName, UnknownNames } from "./limits.js";
 import { type ArrayDigest, verifyManifest } from "./manifest.js";
 import type { Spool } from "./spool.js";
 
@@ -35,6 +36,7 @@ export class DocumentReader {
   private readonly walker: JsonWalker;
   private readonly topKeys: AsyncGenerator<string, void, undefined>;
   private manifest: unknown;
+  private unknown: UnknownNames | undefined;
   /** The selected arrays that have been read, by path. */
   private readonly come = new Set<string>();
   private readonly found = new Map<string, ArrayDigest>();
@@ -79,6 +81,7 @@ export class DocumentReader {
       if (this.foundAll(options)) return;
       for await (const key of this.topKeys) await this.readTopKey(key, context);
       await this.end();
+      this.unknown?.finish();
       if (options.verify) verifyManifest(this.manifest, this.found);
     } catch (error) {
       throw error instanceof JsonSyntaxError ? this.window.parseError(error) : error;
@@ -150,7 +153,7 @@ export class DocumentReader {
       case "data":
         throw new StorageError("E_DOCUMENT_DUPLICATE", '"data" stands twice in the document');
       default:
-        context.warn(`the document's key ${JSON.stringify(key)} is not known and was ignored`);
+        this.tellUnknown(`the document's key ${shownName(key)} is not known and was ignored`, context);
         await walker.skipValue();
     }
   }
@@ -214,7 +217,7 @@ export class DocumentReader {
           recordLimit: wanted?.has(path) ? undefined : limit,
           limits: options.limits,
           onUnknownField: (name) =>
-            context.warn(`${path}: the field ${JSON.stringify(name)} is not known and was ignored`),
+            this.tellUnknown(`${path}: the field ${shownName(name)} is not known and was ignored`, context),
         },
         options.openSpool,
       );
@@ -228,8 +231,13 @@ export class DocumentReader {
 
   /** A section (or dimension) that the catalog has not; its arrays count in the manifest all the same. */
   private async skipUnknown(path: string, options: ReadOptions, context: RunContext): Promise<void> {
-    context.warn(`the section ${JSON.stringify(path)} is not known and was ignored`);
+    this.tellUnknown(`the section ${shownName(path)} is not known and was ignored`, context);
     await this.skipDigested(path, options, !path.includes("."));
+  }
+
+  private tellUnknown(message: string, context: RunContext): void {
+    this.unknown ??= new UnknownNames(context.warn);
+    this.unknown.tell(message);
   }
 
   private async skipDigested(path: string, options: ReadOptions, isSection: boolean): Promise<void> {

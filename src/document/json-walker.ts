@@ -2,6 +2,7 @@
 import { StorageError } from "../errors.js";
 import type { ByteWindow } from "./byte-window.js";
 import { CLOSE_OBJECT, COLON, COMMA, JsonSyntaxError, OPEN_OBJECT, QUOTE } from "./json-scanner.js";
+import { beyondLimit, HEADER_VALUE_BYTES, NAME_BYTES, NAMES, shownName } from "./limits.js";
 import { ValueSkipper } from "./value-skipper.js";
 
 export class JsonWalker {
@@ -36,7 +37,7 @@ export class JsonWalker {
 
   /**
    * The keys of the object at the current position, each with the position at its value, which the caller consumes
-   * before it asks for the next. E_DOCUMENT_DUPLICATE; `place` names the object in messages.
+   * before it asks for the next. E_DOCUMENT_DUPLICATE, E_DOCUMENT_LIMIT; `place` names the object in messages.
    */
   async *keys(place: string): AsyncGenerator<string, void, undefined> {
     const seen = new Set<string>();
@@ -55,14 +56,15 @@ export class JsonWalker {
       }
       if (byte !== QUOTE) throw this.syntaxError("expected a key");
       first = false;
-      const key = (await this.readValue()) as string;
+      const key = (await this.readValue(NAME_BYTES, `a key of ${place}`)) as string;
       if (seen.has(key)) {
         const { line, column } = this.window.locate(this.window.position);
-        throw new StorageError("E_DOCUMENT_DUPLICATE", `${JSON.stringify(key)} stands twice in ${place}`, {
+        throw new StorageError("E_DOCUMENT_DUPLICATE", `${shownName(key)} stands twice in ${place}`, {
           detail: `the second ends at line ${line} column ${column}`,
         });
       }
       seen.add(key);
+      if (seen.size > NAMES) throw beyondLimit(`${place} has more than ${NAMES} keys`);
       if ((await this.need()) !== COLON) throw this.syntaxError("expected `:`");
       this.window.position++;
       await this.need();
@@ -70,9 +72,9 @@ export class JsonWalker {
     }
   }
 
-  /** The value at the current position, parsed; it is held whole. */
-  async readValue(): Promise<unknown> {
-    const end = await this.valueEnd();
+  /** The value at the current position, parsed; it is held whole. E_DOCUMENT_LIMIT beyond `bytes`. */
+  async readValue(bytes = HEADER_VALUE_BYTES, what = "a value of the header"): Promise<unknown> {
+    const end = await this.valueEnd(bytes, what);
     const { window } = this;
     const text = window.buffer.toString("utf8", window.position, end);
     window.position = end;
@@ -80,11 +82,13 @@ export class JsonWalker {
   }
 
   /** The index behind the value at the current position; all of it is in the window then. */
-  async valueEnd(): Promise<number> {
+  async valueEnd(bytes = Number.POSITIVE_INFINITY, what = ""): Promise<number> {
     const { window, skipper } = this;
     for (;;) {
       skipper.start();
       const end = skipper.run(window.position);
+      if ((skipper.done ? end : window.limit) - window.position > bytes)
+        throw beyondLimit(`${what} is longer than ${bytes} bytes`);
       if (skipper.done) return end;
       await this.more();
     }

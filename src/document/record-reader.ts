@@ -8,6 +8,7 @@ import { StorageError } from "../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue } from "../records/record-batch.js";
 import { describeKey } from "../records/record-key.js";
 import { QUOTE } from "./json-scanner.js";
+import { NAMES } from "./limits.js";
 import { type RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";
 
 export interface RecordReaderOptions {
@@ -144,7 +145,8 @@ export class RecordReader {
   private reportStrangers(): void {
     for (const name of this.strangers ?? []) {
       if (this.unknown.has(name)) continue;
-      this.unknown.add(name);
+      // Beyond, a name may be told more than once.
+      if (this.unknown.size < NAMES) this.unknown.add(name);
       const { sqlite } = this.kind;
       const isSurrogate = sqlite.layout === "table" && sqlite.surrogateKey === name;
       if (!(this.options.legacy && isSurrogate)) this.options.onUnknownField(name);

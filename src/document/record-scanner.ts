@@ -10,6 +10,7 @@ import {
   OPEN_OBJECT,
   QUOTE,
 } from "./json-scanner.js";
+import { beyondLimit, NAME_BYTES, NAMES } from "./limits.js";
 import { ValueSkipper } from "./value-skipper.js";
 
 /** Numbers per field in `tokens`. */
@@ -41,6 +42,8 @@ export class RecordScanner {
       if (buffer[i] !== QUOTE) throw new JsonSyntaxError(i, "expected a key");
       const keyStart = i;
       const keyEnd = scanner.scanString(i + 1);
+      if ((keyEnd === MORE ? limit : keyEnd) - keyStart > NAME_BYTES + 2)
+        throw beyondLimit(`a record's key is longer than ${NAME_BYTES} bytes`);
       if (keyEnd === MORE) return MORE;
       i = scanner.skipSpace(keyEnd);
       if (i >= limit) return MORE;
@@ -64,6 +67,7 @@ export class RecordScanner {
   private open(keyStart: number, keyEnd: number, valueStart: number): void {
     const at = this.count * TOKEN_WIDTH;
     if (at === this.tokens.length) {
+      if (this.count >= NAMES) throw beyondLimit(`a record has more than ${NAMES} keys`);
       const grown = new Int32Array(at * 2);
       grown.set(this.tokens);
       this.tokens = grown;

@@ -14,7 +14,11 @@ export class ReplayInput implements ByteInput {
   /** What was remembered, being read again. */
   private again: ByteInput | undefined;
 
-  constructor(private readonly input: ByteInput) {}
+  /** `canReopen`: it is never rewound, and what was read is remembered for beginsWith only. */
+  constructor(
+    private readonly input: ByteInput,
+    private readonly canReopen = false,
+  ) {}
 
   async read(target: Buffer, offset: number): Promise<number> {
     if (this.again !== undefined) {
@@ -24,10 +28,10 @@ export class ReplayInput implements ByteInput {
       if (!this.remembers) await this.forget();
     }
     const count = await this.input.read(target, offset);
-    if (!this.remembers || count === 0) return count;
+    if (!this.remembers || count === 0 || (this.canReopen && this.kept > MEMORY_BYTES)) return count;
     this.parts.push(Buffer.from(target.subarray(offset, offset + count)));
     this.kept += count;
-    if (this.spool !== undefined || this.kept > MEMORY_BYTES) await this.moveToSpool();
+    if (!this.canReopen && (this.spool !== undefined || this.kept > MEMORY_BYTES)) await this.moveToSpool();
     return count;
   }
 
@@ -45,7 +49,7 @@ export class ReplayInput implements ByteInput {
 
   /** From the beginning: what was remembered, and then what has not been read yet. E_DISK_FULL, E_IO. */
   async rewind(): Promise<void> {
-    if (!this.remembers) throw new Error("what was read is forgotten");
+    if (!this.remembers || this.canReopen) throw new Error("what was read is forgotten");
     await this.moveToSpool();
     this.again = this.spool?.reader();
   }

@@ -12,6 +12,8 @@ import {
   QUOTE,
 } from "./json-scanner.js";
 
+import { beyondLimit, DEPTH } from "./limits.js";
+
 const VALUE = 0;
 const VALUE_OR_END = 1;
 const KEY_OR_END = 2;
@@ -118,7 +120,8 @@ export class ValueSkipper {
   private open(closer: number): void {
     this.count();
     if (this.depth === this.closers.length) {
-      const grown = new Uint8Array(this.depth * 2);
+      if (this.depth >= DEPTH) throw beyondLimit(`a value is nested more than ${DEPTH} deep`);
+      const grown = new Uint8Array(Math.min(DEPTH, this.depth * 2));
       grown.set(this.closers);
       this.closers = grown;
     }

@@ -57,7 +57,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
   async function beginAgain(context: RunContext): Promise<DocumentReader> {
     if (isFile) {
       await input?.close();
-      input = closing(new ReplayInput(await openInput(context)));
+      input = closing(new ReplayInput(await openInput(context), isFile));
       await input.stop();
     } else {
       await input?.rewind();
@@ -83,7 +83,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
           (stats) => stats.isFile(),
           () => false,
         ));
-      input = closing(new ReplayInput(await openInput(context)));
+      input = closing(new ReplayInput(await openInput(context), isFile));
       const first = new DocumentReader(input);
       reader = first;
       await first.readHead(context);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Config, loadConfig } from "../../src/config.js";
 import { StorageError } from "../../src/errors.js";
+import { createWorkspace, type Outcome, type Workspace } from "../helpers/llmspell.js";
 
 let folder: string;
 
@@ -128,5 +129,38 @@ describe("the configuration", () => {
     const error = failure();
     expect(error.code).toBe("E_CONFIG");
     expect(`${error.message} ${JSON.stringify(error.context)} ${String(error.cause)}`).not.toContain("topsecret");
+  });
+});
+
+describe("a config.toml of the working directory", () => {
+  const BRINGS = `[storage.postgresql]\nurl = "postgresql://me:secret@db.example.com:5433/x"
+    [transforms]\non = ["export"]\n[[transforms.steps]]\njq = "."\n[[transforms.steps]]\nmask = "sessions.session_data.email=redact"\n`;
+  const run = (workspace: Workspace, env: Readonly<Record<string, string>>, ...words: string[]): Promise<Outcome> =>
+    workspace.run(["database", "migrate", "--database", "x.db", ...words], { env });
+
+  it("that names a server or changes records is announced, also with --quiet", async () => {
+    using workspace = createWorkspace();
+    writeFileSync(workspace.path("config.toml"), BRINGS);
+    const { stderr, status } = await run(workspace, {}, "--quiet");
+    expect([status, stderr]).toEqual([
+      0,
+      `Settings of this folder's ${workspace.path("config.toml")}: the server db.example.com:5433; for export: jq .; mask sessions.session_data.email=redact\n`,
+    ]);
+    const json = await workspace.run(
+      ["storage", "export", "--database", "x.db", "--output", "-", "--json", "--quiet"],
+      {},
+    );
+    expect((JSON.parse(json.stderr) as { warnings: string[] }).warnings[0]).toContain("db.example.com");
+  });
+
+  it("is not when it is the user's own, or sets defaults only", async () => {
+    using workspace = createWorkspace();
+    writeFileSync(workspace.path("config.toml"), BRINGS);
+    const named = { LLMSPELL_CONFIG: workspace.path("config.toml") };
+    expect((await run(workspace, named, "--quiet")).stderr).toBe("");
+    writeFileSync(workspace.path("config.toml"), '[storage]\nbackend = "sqlite"\n[storage.sqlite]\npath = "mine.db"\n');
+    expect((await run(workspace, {}, "--quiet")).stderr).toBe("");
+    writeFileSync(workspace.path("config.toml"), '[storage.sqlite]\npath = "/elsewhere/mine.db"\n');
+    expect((await run(workspace, {}, "--quiet")).stderr).toContain("the database /elsewhere/mine.db");
   });
 });

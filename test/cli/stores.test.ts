@@ -11,6 +11,7 @@ const config: Config = {
   sqlite: { path: "/default.db", because: "a test", vectors: "blob" },
   postgresql: { url: "postgresql://u:secret@h/d", because: "a test", connectionTimeoutSeconds: 30 },
   warnings: [],
+  announcements: [],
 };
 
 describe("a STORE", () => {

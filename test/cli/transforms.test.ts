@@ -353,7 +353,8 @@ describe("[transforms] of config.toml", () => {
     writeFileSync(own.path("config.toml"), CONFIG);
     const words = ["storage", "export", "--database", source, "--output"];
     const { stderr } = await own.must([...words, "one.json", "--map-tenant", "b=c"], KEY);
-    expect(stderr).toBe(`Transforms from ${own.path("config.toml")}: map-tenant tenant-a=b; mask kv_store.key=hash\n`);
+    const settings = `Settings of this folder's ${own.path("config.toml")}`;
+    expect(stderr).toBe(`${settings}: for export: map-tenant tenant-a=b; mask kv_store.key=hash\n`);
     const text = read(own.path("one.json"));
     expect(text).toContain('"tenant_id":"c"');
     expect(text).not.toMatch(/"tenant_id":"(b|tenant-a)"/);
@@ -364,7 +365,13 @@ describe("[transforms] of config.toml", () => {
     await own.must([...words, "two.json", "--vectors", "base64"]);
     expect(dataOf(own.path("two.json"))).toEqual(dataOf(document));
     const { stderr: told } = await own.must(["storage", "import", "--database", "b.db", "--input", document], KEY);
-    expect(told).toContain("Transforms from");
+    expect(told).toContain(`${settings}: for import: `);
+    const named = { ...KEY, env: { ...KEY.env, LLMSPELL_CONFIG: own.path("config.toml") } };
+    const { stderr: announced } = await own.must(
+      ["storage", "import", "--database", "b.db", "--input", document],
+      named,
+    );
+    expect(announced).toContain("Transforms from");
   });
 
   it.each([
