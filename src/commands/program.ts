@@ -7,6 +7,7 @@ import {
   commonOptions,
   documentOptions,
   loadOptions,
+  migrateOptions,
   required,
   sourceOptions,
   storeOptions,
@@ -179,7 +180,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     name: "migrate",
     description: "create or complete the schema",
     examples: ["llmspell database migrate", "llmspell database migrate --database pglite:./embedded"],
-    options: storeOptions(),
+    options: [...storeOptions(), ...migrateOptions()],
     run: async (flags, abort) => (await import("./database.js")).runDatabaseMigrate(flags, abort),
   });
   leaf(database, {
