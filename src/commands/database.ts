@@ -1,7 +1,7 @@
 /** `llmspell database migrate | health | migrations list` */
 import type { PostgresState } from "../backends/postgres/inspect.js";
 import type { Config } from "../config.js";
-import { EXIT } from "../errors.js";
+import { EXIT, StorageError } from "../errors.js";
 import type { MigrationReport, MigrationState } from "../schema/migrator.js";
 import { accessWarnings, chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
@@ -16,6 +16,10 @@ import {
 } from "./transfer.js";
 
 export type DatabaseFlags = CommonFlags & StoreFlags;
+
+export interface MigrateFlags extends DatabaseFlags {
+  readonly repairRowids?: boolean;
+}
 
 type Database = Exclude<StoreLocation, { readonly type: "document" | "stream" }>;
 
@@ -47,24 +51,39 @@ function choose(flags: DatabaseFlags): Chosen {
 }
 
 /** Gives the exit status. */
-export async function runDatabaseMigrate(flags: DatabaseFlags, signal: AbortSignal): Promise<number> {
+export async function runDatabaseMigrate(flags: MigrateFlags, signal: AbortSignal): Promise<number> {
   const { location, config, output, head } = choose(flags);
+  if (flags.repairRowids && location.type !== "sqlite")
+    throw new StorageError("E_USAGE", "--repair-rowids is for SQLite databases");
   const access = accessWarnings(location);
-  const report = await migrate(location, config, signal);
+  const report = await migrate(location, config, signal, flags.repairRowids);
   const warnings = [...access, ...report.warnings];
   for (const warning of warnings) output.warn(warning);
   for (const { id, name } of report.applied) output.line(`  applied ${id} ${name}`);
+  const moved = Object.fromEntries(report.moved ?? []);
+  for (const [dimension, vectors] of Object.entries(moved))
+    output.line(`  gave ${vectors} vectors of ${dimension} dimensions other rowids`);
   const count = report.applied.length;
   output.line(
     count === 0 ? "✅ The schema is up to date" : `✅ Applied ${count} ${count === 1 ? "migration" : "migrations"}`,
   );
-  output.result({ ...head, applied: report.applied, warnings });
+  output.result({
+    ...head,
+    applied: report.applied,
+    warnings,
+    ...(flags.repairRowids ? { moved } : {}),
+  });
   return EXIT.done;
 }
 
-async function migrate(location: Database, config: Config, signal: AbortSignal): Promise<MigrationReport> {
+async function migrate(
+  location: Database,
+  config: Config,
+  signal: AbortSignal,
+  repairRowids: boolean | undefined,
+): Promise<MigrationReport> {
   const { migratePostgres, migrateSqlite } = await import("../schema/migrator.js");
-  if (location.type === "sqlite") return migrateSqlite(location.path, { signal });
+  if (location.type === "sqlite") return migrateSqlite(location.path, { signal, repairRowids });
   const { connectionTimeoutSeconds } = config.postgresql;
   const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal, create: true }))();
   try {

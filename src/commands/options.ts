@@ -38,6 +38,13 @@ export const storeOptions = (): Option[] => [
   new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
 ];
 
+export const migrateOptions = (): Option[] => [
+  new Option(
+    "--repair-rowids",
+    "SQLite: give vectors rowids that leave llmspell's next ones room (its saved .hnsw indexes are stale then)",
+  ),
+];
+
 /** Standard output by its names as a file: nothing but the document may go there, as with `-`. */
 const STDOUT_FILES: ReadonlySet<string> = new Set(["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]);
 

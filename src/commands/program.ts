@@ -8,6 +8,7 @@ import {
   configOption,
   documentOptions,
   loadOptions,
+  migrateOptions,
   required,
   sourceOptions,
   storeOptions,
@@ -185,7 +186,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     name: "migrate",
     description: "create or complete the schema",
     examples: ["llmspell database migrate", "llmspell database migrate --database pglite:./embedded"],
-    options: storeOptions(),
+    options: [...storeOptions(), ...migrateOptions()],
     run: async (flags, abort) => (await import("./database.js")).runDatabaseMigrate(flags, abort),
   });
   leaf(database, {

@@ -28,6 +28,8 @@ export interface MigrationReport {
   readonly applied: readonly MigrationState[];
   /** What could not be done and is not needed for moving data, e.g. creating the role llmspell_app. */
   readonly warnings: readonly string[];
+  /** SQLite, with `repairRowids`: how many vectors got other rowids, by dimension. */
+  readonly moved?: ReadonlyMap<number, number>;
 }
 
 /** A row of a migrations table of either backend. */

@@ -1,7 +1,8 @@
 /** What an SQLite file's schema is beside the one that the migrations of this release make. Only reads. */
 import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
 import type { Database } from "../backends/sqlite/open.js";
-import { quoted } from "../backends/sqlite/table.js";
+import { mainTable, quoted } from "../backends/sqlite/table.js";
+import { catalog, columnOf } from "../catalog/index.js";
 import { loadMigrations, type Migration, migrationId } from "./migration.js";
 import {
   type DeclaredKey,
@@ -15,6 +16,7 @@ import {
   type SqliteObjects,
 } from "./sqlite-objects.js";
 import { isRebuilt, rebuiltKeys, rebuiltTable } from "./sqlite-rebuild.js";
+import { findRowidFaults } from "./sqlite-rowids.js";
 
 /** An object of the schema that is not there, or does not do its work. */
 export interface SchemaDifference {
@@ -73,10 +75,21 @@ function findLeftOut(
   return leftOut;
 }
 
+function isJson(table: string, column: string): boolean {
+  const kind = catalog.kinds.find((each) => mainTable(each) === table);
+  return kind?.fields.some((field) => field.type === "json" && columnOf(field) === column) === true;
+}
+
 /** The statement that makes a column anew, empty or with its default. */
 function columnRepair(table: string, column: string, definition: string): string {
   if (definition.startsWith("key ")) return "restore a backup: a column of the primary key cannot be added";
-  const zero = /^(INTEGER|REAL)/i.test(definition) ? "0" : /^BLOB/i.test(definition) ? "x''" : "''";
+  const zero = /^INTEGER/i.test(definition)
+    ? "0"
+    : /^BLOB/i.test(definition)
+      ? "x''"
+      : isJson(table, column)
+        ? "'{}'"
+        : "''";
   // Only constants may be added to a table with rows.
   const constant = definition.replace(/ DEFAULT \([\s\S]*\)$/, " DEFAULT 0");
   const fallback = / NOT NULL/.test(constant) && !/ DEFAULT /.test(constant) ? ` DEFAULT ${zero}` : "";
@@ -118,6 +131,23 @@ function rebuildOf(table: string): string {
   return rebuild === undefined ? "" : migrationId(rebuild.version);
 }
 
+function leftOutLines(leftOut: ReadonlyMap<number, string>): string[] {
+  return loadMigrations("sqlite")
+    .filter(({ version }) => leftOut.has(version))
+    .map(
+      ({ version, name, sql }) =>
+        `${migrationId(version)} (${name}) is left out, because ${leftOut.get(version)}: ${rebuiltTable(sql)} keeps llmspell's own keys, and records that do not fit them are refused`,
+    );
+}
+
+/** What `database migrate` does not do, for people. */
+export function undoneLines({ leftOut, broken }: SqliteComparison): string[] {
+  return [
+    ...leftOutLines(leftOut),
+    ...broken.map(({ object, repair }) => `${object} is missing or does not work: ${repair}`),
+  ];
+}
+
 export function compareSqliteSchema(database: Database): SqliteComparison {
   const migrations = loadMigrations("sqlite");
   const expected = expectedObjects();
@@ -148,11 +178,17 @@ export function compareSqliteSchema(database: Database): SqliteComparison {
     else if (recorded.has(version)) missing.push({ object, migration });
     else pending.push({ object, migration });
   }
-  const notes = migrations
-    .filter(({ version }) => leftOut.has(version))
-    .map(
-      ({ version, name, sql }) =>
-        `${migrationId(version)} (${name}) is left out, because ${leftOut.get(version)}: ${rebuiltTable(sql)} keeps llmspell's own keys, and records that do not fit them are refused`,
+  const notes = leftOutLines(leftOut);
+  const { full, unused } = findRowidFaults(database);
+  for (const dimension of full)
+    broken.push({
+      object: `rowids of vectors of ${dimension} dimensions`,
+      migration: migrationId(3),
+      repair: "llmspell database migrate --repair-rowids",
+    });
+  if (unused.length > 0)
+    notes.push(
+      `llmspell cannot insert its first vector of ${unused.join(", ")} dimensions: other vectors have its rowid. \`llmspell database migrate --repair-rowids\` gives them others.`,
     );
   return { missing, pending, broken, notes, incomplete, leftOut };
 }

@@ -18,12 +18,15 @@ import {
   migrationStates,
   refuseNewer,
 } from "./migration.js";
-import { compareSqliteSchema, type SqliteComparison } from "./sqlite-comparison.js";
+import { compareSqliteSchema, type SqliteComparison, undoneLines } from "./sqlite-comparison.js";
 import { addRebuiltColumns, columnsOf, rebuildTable, rebuiltTable } from "./sqlite-rebuild.js";
+import { repairRowids } from "./sqlite-rowids.js";
 
 export interface MigrateSqliteOptions {
   /** How long another process's lock is waited for. Seconds, default 60. */
   readonly lockTimeoutSeconds?: number;
+  /** Gives vectors rowids that leave llmspell's next ones room. Default false. */
+  readonly repairRowids?: boolean | undefined;
   /** Rolls back and rejects with its reason. */
   readonly signal?: AbortSignal;
   /** A database that has tables, but none of llmspell, is E_NOT_MIGRATED. Default: it gets llmspell's beside its own. */
@@ -129,7 +132,8 @@ async function migrate(database: Database, options: MigrateSqliteOptions): Promi
   const migrations = loadMigrations("sqlite");
   const first = plan(database, migrations);
   refuseBroken(first.comparison);
-  if (first.pending.length === 0) return { applied: [], warnings: first.comparison.notes };
+  if (first.pending.length === 0 && options.repairRowids !== true)
+    return { applied: [], warnings: undoneLines(first.comparison) };
   // Dropping a parent table would delete its children otherwise; it can only change outside a transaction.
   database.pragma("foreign_keys = OFF");
   database.pragma(`busy_timeout = ${BUSY_MILLISECONDS}`);
@@ -138,16 +142,22 @@ async function migrate(database: Database, options: MigrateSqliteOptions): Promi
     if (options.refuseForeign) refuseForeign(database);
     // Read again: another process may have been first.
     const { pending, comparison } = plan(database, migrations);
-    for (const migration of pending) await apply(database, migration, comparison, options.signal);
+    const warnings: string[] = [];
+    for (const migration of pending) await apply(database, migration, comparison, warnings, options.signal);
+    const moved = options.repairRowids === true ? await repairRowids(database, options.signal) : new Map();
+    const undone = undoneLines(compareSqliteSchema(database));
     database.exec("COMMIT");
     const applied = migrationStates(pending, new Set(comparison.leftOut.keys()), [], []).filter(
       ({ applied }) => applied,
     );
-    return { applied, warnings: comparison.notes };
+    return { applied, warnings: [...warnings, ...undone, ...(moved.size > 0 ? [STALE_INDEXES] : [])], moved };
   } finally {
     if (database.inTransaction) database.exec("ROLLBACK");
   }
 }
+
+const STALE_INDEXES =
+  "llmspell's saved indexes hold the vectors' old rowids: delete its .hnsw files (data/hnsw_indices) before it starts again; it builds them anew.";
 
 /** A column of llmspell's that is gone took its values with it: E_SCHEMA, with the statement that makes it anew. */
 function refuseBroken({ broken }: SqliteComparison): void {
@@ -188,12 +198,13 @@ async function apply(
   database: Database,
   migration: Migration,
   { leftOut }: SqliteComparison,
+  warnings: string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
   try {
     if (leftOut.has(migration.version)) return addRebuiltColumns(database, migration.sql);
     if (rebuiltTable(migration.sql) !== undefined) await rebuildTable(database, migration.sql, signal);
-    else database.exec(withoutExistingColumns(database, migration.sql));
+    else execute(database, migration.sql, warnings);
     database.exec(
       `CREATE TABLE IF NOT EXISTS _storage_migrations (
         version INTEGER PRIMARY KEY,
@@ -211,6 +222,23 @@ async function apply(
 }
 
 const ADD_COLUMN = /^ALTER TABLE (\w+) ADD COLUMN (\w+)[^;]*;$/gm;
+
+const JSON_INDEX = /^CREATE INDEX IF NOT EXISTS (\w+)[^;]*json_extract[^;]*;$/gm;
+
+/** An index on JSON that a stored value does not let be made is left out: records can be moved without it. */
+function execute(database: Database, sql: string, warnings: string[]): void {
+  database.exec(withoutExistingColumns(database, sql.replace(JSON_INDEX, "")));
+  for (const [statement, name] of sql.matchAll(JSON_INDEX)) {
+    try {
+      database.exec(statement);
+    } catch (error) {
+      if (!/malformed JSON/.test((error as Error).message)) throw error;
+      warnings.push(
+        `the index ${name} cannot be made, and llmspell will not start: a value is no JSON that SQLite reads`,
+      );
+    }
+  }
+}
 
 /** SQLite has no ADD COLUMN IF NOT EXISTS. */
 function withoutExistingColumns(database: Database, sql: string): string {

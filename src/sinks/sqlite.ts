@@ -5,6 +5,7 @@ import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { settleOrphans } from "../backends/sqlite/foreign-keys.js";
 import { Load } from "../backends/sqlite/load.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { analyzeTables } from "../backends/sqlite/statistics.js";
 import { TableWriter } from "../backends/sqlite/table-writer.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import type { Sink } from "./sink.js";
@@ -95,6 +96,10 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
             `llmspell will fail on ${unreadable} ${unreadable === 1 ? "embedding that begins" : "embeddings that begin"} with the byte of "[" and ${unreadable === 1 ? "holds" : "hold"} NaN or Infinity: it takes such bytes for JSON, which has no number for these`,
           );
         await current.restore();
+        const inserted = new Map<string, number>();
+        for (const { table, counts } of writers.values())
+          inserted.set(table, (inserted.get(table) ?? 0) + counts.inserted);
+        await analyzeTables(current, inserted);
         current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
         if (options.ownFile) current.database.pragma("journal_mode = WAL");
         return { counts: new Map([...writers].map(([path, { counts }]) => [path, counts])), notes };

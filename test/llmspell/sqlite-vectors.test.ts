@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import type { Rejection } from "../../src/records/run-context.js";
+import { compareSqliteSchema } from "../../src/schema/migrator.js";
+import { createWorkspace } from "../helpers/llmspell.js";
 import { createFolder, createMigrated, execute, load, query, readAll, record } from "../sinks/sqlite-support.js";
 import {
   DIMENSIONS,
@@ -78,6 +80,35 @@ function numbers(dimension: Dimension, first: number, seed: number): Buffer {
 
 const bytesOf = (vectors: Iterable<Float32Array>): string[] =>
   [...vectors].map((each) => Buffer.from(each.buffer).toString("hex"));
+
+/** As releases of this tool before blocks gave them: ascending over all dimensions. */
+function fillDensely(dimensions: readonly Dimension[], each: number, vec0 = false): void {
+  let rowid = 0;
+  for (const dimension of dimensions) {
+    execute(
+      path,
+      vec0
+        ? `CREATE VIRTUAL TABLE vec_embeddings_${dimension} USING vec0(embedding float[${dimension}], +note TEXT)`
+        : `CREATE TABLE vec_embeddings_${dimension} (rowid INTEGER PRIMARY KEY, embedding BLOB, note TEXT)`,
+    );
+    for (let n = 0; n < each; n++) {
+      rowid++;
+      const values = [rowid, uuid(rowid), "default", "__global__", dimension, 1_700_000_000, 1_700_000_000];
+      execute(
+        path,
+        `INSERT INTO vector_metadata (rowid, id, tenant_id, scope, dimension, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        ...values,
+      );
+      execute(
+        path,
+        `INSERT INTO vec_embeddings_${dimension} (rowid, embedding, note) VALUES (?, ?, ?)`,
+        BigInt(rowid),
+        floats(dimension, rowid),
+        `note ${rowid}`,
+      );
+    }
+  }
+}
 
 describe("an embedding whose first byte is that of '['", () => {
   it.each(DIMENSIONS)("is text that gives the same bits back (%s dimensions)", async (dimension) => {
@@ -164,30 +195,6 @@ describe("rowids", () => {
       const after = DIMENSIONS.map((dimension) => readScope(database, dimension).size);
       expect(after).toEqual(before.map((size) => size + 3));
     });
-  }
-
-  /** As releases of this tool before blocks gave them: ascending over all dimensions. */
-  function fillDensely(dimensions: readonly Dimension[], each: number): void {
-    execute(path, `PRAGMA foreign_keys = ON`);
-    let rowid = 0;
-    for (const dimension of dimensions) {
-      execute(path, `CREATE TABLE vec_embeddings_${dimension} (rowid INTEGER PRIMARY KEY, embedding BLOB)`);
-      for (let n = 0; n < each; n++) {
-        rowid++;
-        const values = [rowid, uuid(rowid), "default", "__global__", dimension, 1_700_000_000, 1_700_000_000];
-        execute(
-          path,
-          `INSERT INTO vector_metadata (rowid, id, tenant_id, scope, dimension, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-          ...values,
-        );
-        execute(
-          path,
-          `INSERT INTO vec_embeddings_${dimension} VALUES (?, ?)`,
-          rowid,
-          Buffer.alloc(dimension * 4, rowid),
-        );
-      }
-    }
   }
 
   it("leave room for llmspell after an import into an empty file", async () => {
@@ -290,5 +297,105 @@ describe("rowids", () => {
       expect(deleteScope(database, 768, "__global__")).toBe(2);
     });
     continueInLlmspell();
+  });
+});
+
+describe("database migrate --repair-rowids", () => {
+  const run = async (...words: string[]) => {
+    using workspace = createWorkspace();
+    return await workspace.must([...words, "--database", path]);
+  };
+  const brokenOf = (): string[] =>
+    inLlmspell((database) => compareSqliteSchema(database).broken.map(({ object }) => object));
+  /** What belongs together: each vector's id with its embedding. */
+  const content = (dimension: Dimension): unknown[][] =>
+    query(
+      path,
+      `SELECT m.id, e.embedding, e.note FROM vector_metadata AS m JOIN vec_embeddings_${dimension} AS e ON e.rowid = m.rowid
+       WHERE m.dimension = ${dimension} ORDER BY m.rowid`,
+    );
+
+  it.each([
+    ["ordinary", false],
+    ["vec0", true],
+  ])("gives vectors of a file that was filled densely blocks of their own (%s tables)", async (_shape, vec0) => {
+    await createMigrated(path);
+    fillDensely([768, 384, 1536], 5, vec0);
+    execute(
+      path,
+      `CREATE TABLE fired (x); CREATE TRIGGER mine AFTER UPDATE ON vector_metadata BEGIN INSERT INTO fired VALUES (1); END`,
+    );
+    expect(brokenOf()).toEqual(["rowids of vectors of 384 dimensions", "rowids of vectors of 768 dimensions"]);
+    const before = ([384, 768, 1536] as const).map(content);
+    const exported = (await readAll(path)).records;
+    const plain = await run("database", "migrate");
+    expect(plain.stdout).not.toContain("rowids");
+    const { stdout, stderr } = await run("database", "migrate", "--repair-rowids");
+    expect(stdout).toContain("  gave 5 vectors of 768 dimensions other rowids\n");
+    expect(stderr).toContain(".hnsw");
+    expect(brokenOf()).toEqual([]);
+    for (const [at, dimension] of ([384, 768, 1536] as const).entries()) {
+      expect(content(dimension)).toEqual(before[at]);
+      const start = BigInt(dimension) * 2n ** 32n;
+      expect(query(path, `SELECT rowid FROM vec_embeddings_${dimension} ORDER BY 1`).flat()).toEqual(
+        [1n, 2n, 3n, 4n, 5n].map((n) => start + n),
+      );
+    }
+    expect((await readAll(path)).records).toEqual(exported);
+    expect(query(path, "SELECT * FROM fired")).toEqual([]);
+    expect(query(path, "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name = 'mine'")).toEqual([["mine"]]);
+    expect(query(path, "PRAGMA integrity_check")).toEqual([["ok"]]);
+    if (!vec0) inLlmspell((database) => DIMENSIONS.map((each) => insertVector(database, each, `${each}`)));
+    const again = await run("database", "migrate", "--repair-rowids", "--json");
+    expect(JSON.parse(again.stdout)).toMatchObject(vec0 ? { moved: {} } : { moved: { 3072: 1 } });
+  });
+
+  it("makes room for llmspell's first vector of a second dimension, which its own file has not", async () => {
+    execute(path, llmspellSchema);
+    inLlmspell((database) => {
+      for (let n = 1; n <= 3; n++) insertVector(database, 384, uuid(n));
+      expect(() => insertVector(database, 768, uuid(4))).toThrow("UNIQUE constraint failed: vector_metadata.rowid");
+    });
+    const { broken, notes } = inLlmspell(compareSqliteSchema);
+    expect([broken, notes]).toEqual([[], [expect.stringContaining("first vector of 768, 1536, 3072 dimensions")]]);
+    await run("database", "migrate", "--repair-rowids");
+    expect(inLlmspell(compareSqliteSchema).notes).toEqual([]);
+    inLlmspell((database) => {
+      insertVector(database, 768, uuid(4));
+      insertVector(database, 384, uuid(5));
+      expect([...readScope(database, 384).keys()]).toEqual([1n, 2n, 3n, 4n].map((n) => 384n * 2n ** 32n + n));
+    });
+  });
+
+  it("moves vectors without an embedding, and embeddings without a vector, out of the way", async () => {
+    await createMigrated(path);
+    fillDensely([384, 768], 2);
+    execute(
+      path,
+      `DELETE FROM vec_embeddings_384 WHERE rowid = 2; DELETE FROM vector_metadata WHERE rowid = 3;
+       INSERT INTO vector_metadata (rowid, id, tenant_id, scope, dimension, created_at, updated_at)
+       VALUES (${384n * 2n ** 32n + 9n}, 'v', 't', 's', 384, 1, 1)`,
+    );
+    await run("database", "migrate", "--repair-rowids");
+    expect(brokenOf()).toEqual([]);
+    inLlmspell((database) => {
+      for (const dimension of [384, 768] as const) insertVector(database, dimension, `${dimension} again`);
+    });
+    expect(content(384).map(([id]) => id)).toEqual([uuid(1), "384 again"]);
+    expect(content(768).map(([id]) => id)).toEqual([uuid(4), "768 again"]);
+    expect(query(path, "SELECT count(*) FROM vec_embeddings_768")).toEqual([[3n]]);
+  });
+
+  it("refuses where another table refers to the rowids, and PostgreSQL; nothing is changed", async () => {
+    await createMigrated(path);
+    fillDensely([384, 768], 2);
+    execute(path, "CREATE TABLE mine (v INTEGER REFERENCES vector_metadata(rowid))");
+    using workspace = createWorkspace();
+    const before = query(path, "SELECT rowid FROM vector_metadata");
+    const refused = await workspace.run(["database", "migrate", "--repair-rowids", "--database", path]);
+    expect([refused.status, refused.stderr]).toEqual([5, expect.stringContaining("mine(v) refers to the rowids")]);
+    expect(query(path, "SELECT rowid FROM vector_metadata")).toEqual(before);
+    const postgres = ["database", "migrate", "--repair-rowids", "--database", "postgresql://localhost:1/x"];
+    expect(await workspace.run(postgres)).toMatchObject({ status: 2, stderr: expect.stringContaining("E_USAGE") });
   });
 });

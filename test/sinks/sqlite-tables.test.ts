@@ -214,3 +214,29 @@ it("STRICT tables and generated columns take records like others", async () => {
     [id(2), "archived!", "integer", "integer"],
   ]);
 });
+
+describe("the planner's statistics", () => {
+  const analyzed = (): unknown[] =>
+    query(path, "SELECT tbl, max(CAST(stat AS INTEGER)) FROM sqlite_stat1 GROUP BY tbl ORDER BY tbl").map(
+      ([table, rows]) => `${table} ${rows}`,
+    );
+  const sessions = (from: number, count: number) =>
+    Array.from({ length: count }, (_, i) => {
+      const times = { created_at: time, last_accessed_at: time, updated_at: time };
+      const session_id = `00000000-0000-0000-0000-${String(from + i).padStart(12, "0")}`;
+      const values = { tenant_id: "t", session_id, session_data: {}, status: "active", artifact_count: 0 };
+      return record("sessions", { ...values, ...times });
+    });
+
+  it("are made of the tables that a load fills, and again when they have grown by a tenth", async () => {
+    await load(path, [...sessions(0, 100), vector(1)]);
+    expect(analyzed()).toEqual(["sessions 100", "vector_metadata 1"]);
+    await load(path, sessions(100, 9));
+    expect(analyzed()).toEqual(["sessions 100", "vector_metadata 1"]);
+    await load(path, sessions(200, 11));
+    expect(analyzed()).toEqual(["sessions 120", "vector_metadata 1"]);
+    await load(path, sessions(0, 211), { dryRun: true });
+    await load(path, sessions(0, 100));
+    expect(analyzed()).toEqual(["sessions 120", "vector_metadata 1"]);
+  });
+});

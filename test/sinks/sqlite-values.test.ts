@@ -389,7 +389,7 @@ describe("times in keys", () => {
 
   it("match llmspell's rows, which have seconds only, and rows whose seconds it has edited", async () => {
     const columns =
-      "entity_id, tenant_id, entity_type, name, valid_time_start, transaction_time_start, transaction_time_start_us";
+      "entity_id, tenant_id, entity_type, name, valid_time_start, transaction_time_start, transaction_time_start_us, transaction_time_end";
     const rows: readonly (readonly [name: string, seconds: bigint, exact: bigint | null])[] = [
       ["seconds", 5n, null],
       ["edited", 7n, 6000001n - EPOCH],
@@ -397,7 +397,14 @@ describe("times in keys", () => {
       ["infinite", -9999999999n, null],
     ];
     for (const [name, seconds, exact] of rows)
-      execute(path, `INSERT INTO entities (${columns}) VALUES (?, 't', 'p', ?, 1, ?, ?)`, id(1), name, seconds, exact);
+      execute(
+        path,
+        `INSERT INTO entities (${columns}) VALUES (?, 't', 'p', ?, 1, ?, ?, 9)`,
+        id(1),
+        name,
+        seconds,
+        exact,
+      );
     const { report } = await load(path, [
       entity("5000000", "a"),
       entity("7000000", "b"),
