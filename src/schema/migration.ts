@@ -15,6 +15,8 @@ export interface MigrationState {
   readonly id: string;
   readonly name: string;
   readonly applied: boolean;
+  /** Not applied, and `database migrate` does not apply it: why. */
+  readonly leftOut?: string;
   /** Whose table records it; undefined where the database's tables alone show it, or it is not applied. */
   readonly recordedBy?: "llmspell" | "llmspell-storage";
   /** When, as that table has it (PostgreSQL: text of a time; SQLite: Unix seconds). */

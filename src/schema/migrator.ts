@@ -1,7 +1,7 @@
 /** Brings a database's schema up to date, and says what it has. */
+export type { SchemaComparison, SchemaDifference } from "./comparison.js";
 export type { Migration, MigrationReport, MigrationState } from "./migration.js";
 export {
-  brokenLines,
   listPostgresMigrations,
   type MigratePostgresOptions,
   migratePostgres,

@@ -107,7 +107,7 @@ function requireColumns({ broken }: SchemaComparison): void {
 }
 
 /** What no migration puts right, for people. */
-export function brokenLines({ broken }: SchemaComparison): string[] {
+function brokenLines({ broken }: SchemaComparison): string[] {
   return broken.map(({ object, repair }) => `${object} is missing or does not work; as the owner: ${repair}`);
 }
 

@@ -119,7 +119,7 @@ describePostgres("migrating PostgreSQL", () => {
     expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
     expect(await readPostgresVersions(connection)).toEqual(llmspellIds);
     expect((await listPostgresMigrations(connection)).map(({ id, recordedBy }) => `${id} ${recordedBy}`)).toEqual(
-      [...llmspellIds, "S1", "S2"].map((id) => `${id} llmspell-storage`),
+      [...llmspellIds, "S1", "S2", "S3"].map((id) => `${id} llmspell-storage`),
     );
   });
 
@@ -147,7 +147,7 @@ describePostgres("migrating PostgreSQL", () => {
       const connection = await connect(database.url);
       await connection.query(fill(level) || "SELECT");
       const before = await contentOf(connection);
-      expect(ids((await migratePostgres(connection)).applied)).toEqual([...llmspellIds.slice(level), "S1", "S2"]);
+      expect(ids((await migratePostgres(connection)).applied)).toEqual([...llmspellIds.slice(level), "S1", "S2", "S3"]);
       expect(await contentOf(connection)).toEqual(before);
       // llmspell's statements go on working, its upserts among them.
       await connection.query(fill(15).replace(/INSERT INTO llmspell.(entities|relationships)[^;]*;/g, ""));
@@ -158,7 +158,7 @@ describePostgres("migrating PostgreSQL", () => {
     await using database = await createTestDatabase();
     const both = await Promise.all([connect(database.url), connect(database.url)]);
     const reports = await Promise.all(both.map((connection) => migratePostgres(connection)));
-    expect(reports.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 17]);
+    expect(reports.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 18]);
   });
 
   it("a failure leaves nothing: E_SCHEMA names the migration", async () => {
@@ -189,7 +189,7 @@ describePostgres("migrating PostgreSQL", () => {
     await admin.query(`CREATE EXTENSION vector`);
     const connection = await connect(owner.url);
     const report = await migratePostgres(connection);
-    expect(report.applied).toHaveLength(17);
+    expect(report.applied).toHaveLength(18);
     expect(report.warnings.filter((warning) => !warning.includes("llmspell_app"))).toEqual([]);
     expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
     await connection.close();
@@ -315,7 +315,7 @@ describe("migrating the embedded PostgreSQL", () => {
     const connection = await connectPostgres({ pglite: temporaryPath("store") }, { create: true });
     try {
       const report = await migratePostgres(connection, { appPassword: "pässword" });
-      expect(ids(report.applied)).toEqual([...llmspellIds, "S1", "S2"]);
+      expect(ids(report.applied)).toEqual([...llmspellIds, "S1", "S2", "S3"]);
       expect(report.warnings).toEqual([]);
       expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
       await connection.query(fill(15));

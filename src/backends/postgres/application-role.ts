@@ -16,6 +16,16 @@ export const APPLICATION_ROLE_OID = `(
     n.nspowner)
   FROM pg_catalog.pg_namespace n WHERE n.nspname = 'llmspell')`;
 
+/**
+ * An expression: the name of llmspell's own role, where it works in this database and the session's role can give it things
+ * and take them back; else NULL. To give a thing away takes SET of the new owner's role, from PostgreSQL 16 on a right of its own.
+ */
+export const RECEIVING_ROLE = `(
+  SELECT r.rolname::text FROM pg_catalog.pg_roles r
+  WHERE r.rolname = '${APPLICATION_ROLE}' AND r.oid = ${APPLICATION_ROLE_OID} AND pg_catalog.pg_has_role(r.oid, 'USAGE')
+    AND pg_catalog.pg_has_role(r.oid,
+      CASE WHEN pg_catalog.current_setting('server_version_num')::int4 < 160000 THEN 'MEMBER' ELSE 'SET' END))`;
+
 /** What a session of the role starts with, in the server's order; else what the server gives to everybody. */
 const TIME_ZONE = `
   SELECT coalesce(
