@@ -43,7 +43,7 @@ function build() {
     if (!compile()) return false;
     cpSync(join(root, "src/schema"), join(output, "schema"), {
       recursive: true,
-      filter: (path) => statSync(path).isDirectory() || path.endsWith(".sql"),
+      filter: (path) => statSync(path).isDirectory() || /\.(sql|json)$/.test(path),
     });
     chmodSync(join(output, "cli.js"), 0o755);
     swapIn();

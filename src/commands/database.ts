@@ -1,11 +1,12 @@
 /** `llmspell database migrate | health | migrations list` */
-import type { PostgresState } from "../backends/postgres/inspect.js";
 import type { Config } from "../config.js";
 import { EXIT, StorageError } from "../errors.js";
-import type { MigrationReport, MigrationState } from "../schema/migrator.js";
+import type { MigrationReport, MigrationState, SchemaComparison } from "../schema/migrator.js";
 import { accessWarnings, chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
+import { postgresFacts } from "./postgres-facts.js";
 import { formatBytes } from "./progress.js";
+import { schemaFault, schemaLines } from "./schema-lines.js";
 import {
   announcedConfig,
   announceResolved,
@@ -15,7 +16,10 @@ import {
   type StoreFlags,
 } from "./transfer.js";
 
-export type DatabaseFlags = CommonFlags & StoreFlags;
+export interface DatabaseFlags extends CommonFlags, StoreFlags {
+  /** `health`: migrations that are pending are a fault, too. */
+  readonly strict?: boolean;
+}
 
 export interface MigrateFlags extends DatabaseFlags {
   readonly repairRowids?: boolean;
@@ -96,7 +100,7 @@ async function migrate(
 /** Gives the exit status. */
 export async function runMigrationsList(flags: DatabaseFlags, signal: AbortSignal): Promise<number> {
   const { location, config, output, head } = choose(flags);
-  const { migrations } = await examine(location, config, signal);
+  const { migrations, comparison } = await examine(location, config, signal);
   const idWidth = Math.max(...migrations.map(({ id }) => id.length));
   for (const { id, name, applied, recordedBy, leftOut } of migrations) {
     const by = recordedBy === undefined ? "" : ` (recorded by ${recordedBy})`;
@@ -105,39 +109,47 @@ export async function runMigrationsList(flags: DatabaseFlags, signal: AbortSigna
       `  ${id.padEnd(idWidth)}  ${state.padEnd(7)}  ${name}${by}${leftOut === undefined ? "" : ` (${leftOut})`}`,
     );
   }
-  output.line(pendingLine(migrations));
-  output.result({ ...head, migrations });
+  for (const line of schemaLines(migrations, comparison)) output.line(line);
+  output.result({ ...head, migrations, comparison: listed(comparison) });
   return EXIT.done;
 }
 
-/** Gives the exit status: 0 also for a database without a schema, which is no fault of its health. */
+/**
+ * Gives the exit status: 0 also for a database that has no schema yet, or lacks what is ours; with --strict not where
+ * migrations are pending.
+ */
 export async function runDatabaseHealth(flags: DatabaseFlags, signal: AbortSignal): Promise<number> {
   const { location, config, output, head } = choose(flags);
-  const { facts, migrations, json } = await examine(location, config, signal);
+  const { facts, migrations, comparison, json } = await examine(location, config, signal);
   output.line("✅ Connected");
   for (const fact of facts) output.line(fact);
   const applied = migrations.filter((migration) => migration.applied).map(({ id }) => id);
   output.line(`Migrations: ${applied.length === 0 ? "none" : applied.join(", ")}`);
-  output.line(pendingLine(migrations));
-  output.result({ ...head, connected: true, ...json, migrations });
-  return EXIT.done;
+  for (const line of schemaLines(migrations, comparison)) output.line(line);
+  const fault = schemaFault(migrations, comparison, flags.strict === true);
+  const healthy = fault === undefined;
+  const result = { ...head, connected: true, healthy, ...json, migrations, comparison: listed(comparison) };
+  output.result(result);
+  if (fault === undefined) return EXIT.done;
+  output.error(fault, true);
+  return fault.exitStatus;
 }
 
-function pendingLine(migrations: readonly MigrationState[]): string {
-  const pending = migrations.filter(({ applied, leftOut }) => !applied && leftOut === undefined).map(({ id }) => id);
-  if (pending.length === 0) return "✅ The schema is up to date";
-  return `Pending: ${pending.join(", ")}. Run \`llmspell database migrate\`.`;
+/** The comparison's lists, without what a backend keeps beside them. */
+function listed({ missing, pending, broken, notes }: SchemaComparison): SchemaComparison {
+  return { missing, pending, broken, notes };
 }
 
 interface Examination {
   readonly facts: readonly string[];
   readonly migrations: readonly MigrationState[];
+  readonly comparison: SchemaComparison;
   readonly json: object;
 }
 
 /** Looks at a database without changing it. */
 async function examine(location: Database, config: Config, signal: AbortSignal): Promise<Examination> {
-  const { listPostgresMigrations, listSqliteMigrations } = await import("../schema/migrator.js");
+  const { readPostgresSchema, listSqliteMigrations } = await import("../schema/migrator.js");
   if (location.type === "sqlite") {
     const [{ openSqliteForReading }, { inspectSqlite }, { catalog }] = await Promise.all([
       import("../backends/sqlite/open.js"),
@@ -155,64 +167,24 @@ async function examine(location: Database, config: Config, signal: AbortSignal):
         ...(shapes.length === 0 ? [] : [`Embedding tables: ${shapes.join(", ")}`]),
       ];
       const json = { ...state, embeddings: Object.fromEntries(state.embeddings) };
-      return { facts, migrations: listSqliteMigrations(database), json };
+      const comparison = { missing: [], pending: [], broken: [], notes: [] };
+      return { facts, migrations: listSqliteMigrations(database), comparison, json };
     } finally {
       database.close();
     }
   }
-  const { inspectPostgres } = await import("../backends/postgres/inspect.js");
+  const [{ inspectPostgres }, { readImportRights }] = await Promise.all([
+    import("../backends/postgres/inspect.js"),
+    import("../backends/postgres/import-rights.js"),
+  ]);
   const { connectionTimeoutSeconds } = config.postgresql;
   const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal }))();
   try {
     const state = await inspectPostgres(connection);
-    const json = { ...state, extensions: Object.fromEntries(state.extensions) };
-    return { facts: postgresFacts(state), migrations: await listPostgresMigrations(connection), json };
+    const rights = state.schema ? await readImportRights(connection) : undefined;
+    const json = { ...state, extensions: Object.fromEntries(state.extensions), import: rights };
+    return { facts: postgresFacts(state, rights), ...(await readPostgresSchema(connection)), json };
   } finally {
     await connection.close();
   }
-}
-
-function postgresFacts(state: PostgresState): string[] {
-  const { serverVersion, extensions, databaseBytes, schema, tables } = state;
-  const version = (name: string): string => {
-    const { installed, available } = extensions.get(name) ?? {};
-    if (installed !== undefined) return installed;
-    return available === undefined ? "not available on this server" : `not installed (${available} is available)`;
-  };
-  const facts = [
-    `Server: PostgreSQL ${serverVersion}; pgvector: ${version("vector")}`,
-    `Database size: ${formatBytes(databaseBytes)}`,
-    schema ? `Schema: llmspell, ${tables.length} tables` : "Schema: none yet",
-  ];
-  const secured = tables.filter(({ rowSecurity }) => rowSecurity).length;
-  const forced = tables.filter((table) => table.forced).length;
-  if (schema) {
-    facts.push(`Row-level security: on for ${secured} of ${tables.length} tables, forced on the owner for ${forced}`);
-  }
-  return [...facts, ...roleFacts(state)];
-}
-
-/** What the role may do, with the grant that is missing. */
-function roleFacts({ schema, tables, role }: PostgresState): string[] {
-  const seesAll = role.superuser || role.bypassRowSecurity;
-  const attributes = [
-    role.superuser ? "superuser" : "no superuser",
-    ...(role.superuser ? [] : [role.bypassRowSecurity ? "BYPASSRLS" : "no BYPASSRLS"]),
-  ];
-  const facts = [`Role: ${role.name} (${attributes.join(", ")})`];
-  if (!schema) return facts;
-  const bound = tables.filter((table) => table.rowSecurity && (table.forced || !table.owned)).length;
-  const unreadable = tables.filter(({ readable }) => !readable).map(({ name }) => name);
-  const unwritable = tables.filter(({ writable }) => !writable).map(({ name }) => name);
-  const owner = tables.length > 0 && tables.every(({ owned }) => owned);
-  if (unreadable.length > 0) facts.push(`  export: no; SELECT is missing on ${unreadable.join(", ")}`);
-  else if (seesAll || bound === 0) facts.push("  export: yes, all tenants");
-  else facts.push(`  export: one tenant at a time, with --tenant; for all: ALTER ROLE ${role.name} BYPASSRLS`);
-  if (unwritable.length > 0) facts.push(`  import: no; INSERT or UPDATE is missing on ${unwritable.join(", ")}`);
-  else if (role.maySetReplicationRole || owner) {
-    facts.push(seesAll || bound === 0 || owner ? "  import: yes" : "  import: one tenant at a time, with --tenant");
-  } else {
-    facts.push(`  import: no; triggers would fire: GRANT SET ON PARAMETER session_replication_role TO ${role.name}`);
-  }
-  return facts;
 }

@@ -1,5 +1,5 @@
 /** The command line: argv -> command -> exit status. Each command's code is loaded when it is run. */
-import { Command, CommanderError, type Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { EXIT, StorageError, toStorageError } from "../errors.js";
 import { redact } from "../redaction.js";
 import { VERSION } from "../version.js";
@@ -192,8 +192,8 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
   leaf(database, {
     name: "health",
     description: "versions, migrations, row-level security, and what the role may do",
-    examples: ["llmspell database health --backend postgres"],
-    options: storeOptions(),
+    examples: ["llmspell database health --backend postgres", "llmspell database health --strict"],
+    options: [...storeOptions(), new Option("--strict", "exit non-zero also when migrations are pending")],
     run: async (flags, abort) => (await import("./database.js")).runDatabaseHealth(flags, abort),
   });
   leaf(group(database, "migrations", "the schema's migrations"), {

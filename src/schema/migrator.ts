@@ -1,6 +1,12 @@
 /** Brings a database's schema up to date, and says what it has. */
+export type { SchemaComparison, SchemaDifference } from "./comparison.js";
 export type { Migration, MigrationReport, MigrationState } from "./migration.js";
-export { listPostgresMigrations, type MigratePostgresOptions, migratePostgres } from "./postgres-migrator.js";
+export {
+  listPostgresMigrations,
+  type MigratePostgresOptions,
+  migratePostgres,
+  readPostgresSchema,
+} from "./postgres-migrator.js";
 export { compareSqliteSchema, type SqliteComparison } from "./sqlite-comparison.js";
 export {
   isSqlitePending,

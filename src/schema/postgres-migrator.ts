@@ -1,18 +1,24 @@
 /** Migrations of PostgreSQL: one transaction, one at a time. */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
+import { inApplicationTimeZone } from "../backends/postgres/application-role.js";
 import type { PostgresConnection } from "../backends/postgres/connection.js";
 import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../backends/postgres/migrations-table.js";
+import { hasMisplacedPartitions, repairPartitions } from "../backends/postgres/partition-repair.js";
+import { hasUtcFunctions } from "../backends/postgres/schema-objects.js";
 import { inTransaction } from "../backends/postgres/transaction.js";
 import { StorageError, toStorageError } from "../errors.js";
+import type { SchemaComparison } from "./comparison.js";
 import {
   loadMigrations,
   type Migration,
   type MigrationReport,
   type MigrationState,
   migrationError,
+  migrationId,
   migrationStates,
   refuseNewer,
 } from "./migration.js";
+import { comparePostgres } from "./postgres-comparison.js";
 import { readExtensionSchemas, withExtensionSchemas } from "./postgres-extensions.js";
 
 export interface MigratePostgresOptions {
@@ -35,41 +41,88 @@ END AS pending`;
 interface Plan {
   readonly pending: readonly Migration[];
   readonly states: MigrationState[];
+  readonly comparison: SchemaComparison;
 }
 
+/** What a migration that is no SQL does. */
+const REPAIRS_PARTITIONS = /^-- repair: partitions$/m;
+
+/** To be called in a transaction. */
 async function plan(connection: PostgresConnection, migrations: readonly Migration[]): Promise<Plan> {
   const { llmspell, ours, present } = await readPostgresMigrations(connection);
   refuseNewer(migrations, ours);
   const rolePending = (await connection.query<{ pending: boolean }>(ROLE_PENDING)).rows[0]?.pending === true;
-  const isApplied = ({ version }: Migration): boolean => {
+  const utcFunctions = await hasUtcFunctions(connection);
+  const misplaced = await hasMisplacedPartitions(connection);
+  const comparison = await comparePostgres(connection, new Set(llmspell.map(({ version }) => version)));
+  const incomplete = new Set([...comparison.missing, ...comparison.pending].map(({ migration }) => migration));
+  const isApplied = ({ version, sql }: Migration): boolean => {
+    // The objects count, not the record: one that is gone is made again.
+    if (incomplete.has(migrationId(version))) return false;
+    if (REPAIRS_PARTITIONS.test(sql) && misplaced) return false;
     if (version >= FIRST_STORAGE_MIGRATION) return ours.some((row) => row.version === version);
-    // The tables count, not the record: a table that is gone is made again.
-    return present.has(version) && !(version === 12 && rolePending);
+    return present.has(version) && !(version === 12 && rolePending) && !(version === 11 && utcFunctions);
   };
   const pending = migrations.filter((migration) => !isApplied(migration));
   const states = migrationStates(migrations, new Set(pending.map(({ version }) => version)), llmspell, ours);
-  return { pending, states };
+  return { pending, states, comparison: { ...comparison, notes: misplaced ? [MISPLACED] : [] } };
+}
+
+const MISPLACED =
+  "The event log's partitions are not cut by the months of llmspell's time zone: its inserts may fail at a month's end.";
+
+/** The plan of a database that is only looked at. */
+function planReading(connection: PostgresConnection, migrations: readonly Migration[]): Promise<Plan> {
+  return inTransaction(connection, "read", () => plan(connection, migrations));
+}
+
+/** Every migration of the database and of this release, and how the objects compare. Reads only. */
+export interface PostgresSchemaState {
+  readonly migrations: readonly MigrationState[];
+  readonly comparison: SchemaComparison;
+}
+
+export async function readPostgresSchema(connection: PostgresConnection): Promise<PostgresSchemaState> {
+  const { states, comparison } = await planReading(connection, loadMigrations("postgres"));
+  return { migrations: states, comparison };
 }
 
 /** Every migration of the database and of this release. Reads only. */
 export async function listPostgresMigrations(connection: PostgresConnection): Promise<MigrationState[]> {
-  return inTransaction(connection, "read", async () => (await plan(connection, loadMigrations("postgres"))).states);
+  return (await planReading(connection, loadMigrations("postgres"))).states;
+}
+
+/** A column that is gone took its values with it. @throws {StorageError} E_SCHEMA, with the statement that makes it anew */
+function requireColumns({ broken }: SchemaComparison): void {
+  const lost = broken.filter(({ object }) => object.startsWith("column "));
+  const [first] = lost;
+  if (first === undefined) return;
+  const others = lost.length === 1 ? "" : `, and ${lost.length - 1} more`;
+  throw new StorageError("E_SCHEMA", `${first.object} is missing${others}; its values are gone with it`, {
+    hint: `Restore a backup, or make it anew: ${lost.map(({ repair }) => `${repair};`).join(" ")}`,
+  });
+}
+
+/** What no migration puts right, for people. */
+function brokenLines({ broken }: SchemaComparison): string[] {
+  return broken.map(({ object, repair }) => `${object} is missing or does not work; as the owner: ${repair}`);
 }
 
 /**
  * Applies what is missing: llmspell's V1 to V15, in which it continues a database that llmspell migrated itself, and ours.
  * All or nothing; writes nothing when nothing is missing; never writes llmspell's own record.
- * @throws {StorageError} E_PERMISSION, E_SCHEMA (no pgvector, a newer database), E_LOCKED
+ * @throws {StorageError} E_PERMISSION, E_SCHEMA (no pgvector, a newer database, a column that is gone), E_LOCKED
  */
 export async function migratePostgres(
   connection: PostgresConnection,
   options: MigratePostgresOptions = {},
 ): Promise<MigrationReport> {
   const migrations = loadMigrations("postgres");
-  const { pending } = await inTransaction(connection, "read", () => plan(connection, migrations));
-  if (pending.length === 0) return { applied: [], warnings: [] };
+  const { pending, comparison } = await planReading(connection, migrations);
+  requireColumns(comparison);
+  const warnings = brokenLines(comparison);
+  if (pending.length === 0) return { applied: [], warnings };
 
-  const warnings: string[] = [];
   const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }): void => {
     if (notice.severity === "WARNING") warnings.push(notice.message ?? "");
   };
@@ -124,7 +177,10 @@ async function requireExtensions(connection: PostgresConnection): Promise<void> 
 
 async function apply(connection: PostgresConnection, migration: Migration): Promise<void> {
   try {
-    await connection.query(withExtensionSchemas(migration.sql, await readExtensionSchemas(connection)));
+    const sql = withExtensionSchemas(migration.sql, await readExtensionSchemas(connection));
+    // In it llmspell's sessions cut the event log's months.
+    await inApplicationTimeZone(connection, () => connection.query(sql));
+    if (REPAIRS_PARTITIONS.test(migration.sql)) await repairPartitions(connection);
     await record(connection, migration);
   } catch (error) {
     const mapped = toStorageError(error);

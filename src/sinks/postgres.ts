@@ -1,5 +1,6 @@
 /** PostgreSQL as a target: one transaction for everything, all or nothing. */
 
+import { analyzeTables, type WrittenTable } from "../backends/postgres/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/conflicts.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
 import { Counters, type LoadedKind } from "../backends/postgres/counters.js";
@@ -65,6 +66,7 @@ class PostgresSink implements Sink {
   private readonly loaders = new Map<string, TableLoader>();
   /** Kinds whose table no one else can write to until the end. */
   private readonly held = new Set<string>();
+  private readonly written: WrittenTable[] = [];
   private stopListening: () => void = () => {};
 
   constructor(private readonly options: PostgresSinkOptions) {
@@ -131,7 +133,10 @@ class PostgresSink implements Sink {
     const notes = await counters.raise(kinds);
     await session.restore();
     if (this.options.dryRun) await transaction.rollback();
-    else await transaction.commit();
+    else {
+      notes.push(...(await analyzeTables(transaction, this.written)));
+      await transaction.commit();
+    }
     return { counts, notes };
   }
 
@@ -155,7 +160,9 @@ class PostgresSink implements Sink {
       ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
     );
     await counters.tally({ table, staging, matches: records.matches });
-    await loader.dropIndexesForMerge(await merge.countWrites());
+    const rows = await merge.countWrites();
+    this.written.push({ table, rows, filled: false });
+    await loader.dropIndexesForMerge(rows);
     const merged = await merge.apply();
     await loader.buildIndexes();
     return { ...merged, dropped };
@@ -170,6 +177,7 @@ class PostgresSink implements Sink {
       (identities) => deleteRows(connection, table, identities),
     );
     await loader.buildIndexes();
+    this.written.push({ table, rows: loaded, filled: true });
     return { inserted: loaded - dropped - rejected, updated: 0, skipped: 0, dropped };
   }
 

@@ -155,6 +155,67 @@ describePostgres("database, on PostgreSQL", () => {
     expect(shown).toContain(`postgresql://${role.name}@`);
   });
 
+  it("names exactly the rights that an import needs", async () => {
+    await using database = await createTestDatabase();
+    await createLlmspellPostgres(database.url);
+    const source = workspace.path("rights.db");
+    createLlmspellSqlite(source);
+    fillSqlite(source, { records: 5, contentSizes: [1, 2_000_000] });
+    await using role = await createTestRole(database, { attributes: "NOSUPERUSER BYPASSRLS" });
+    // The partitions that the events need; only the owner can make them.
+    await workspace.must(["storage", "migrate", "--from", source, "--to", database.url]);
+    await withClient(database.url, (client) =>
+      client.query(`REVOKE TEMPORARY ON DATABASE ${database.name} FROM PUBLIC`),
+    );
+    const health = async () => {
+      const { stdout } = await workspace.must(["database", "health", "--database", role.url, "--json"]);
+      return JSON.parse(stdout) as { import: { missing: string[] } };
+    };
+    const needed = (await health()).import.missing;
+    expect(needed.length).toBeGreaterThan(3);
+    const again = ["storage", "migrate", "--from", source, "--to", role.url];
+    for (const statement of needed) {
+      expect((await workspace.run(again)).status).toBe(3);
+      await withClient(database.url, (client) => client.query(statement));
+    }
+    expect((await health()).import.missing).toEqual([]);
+    expect((await workspace.must(again)).stdout).toContain("✅");
+  });
+
+  it("exits non-zero for what is broken or gone, and with --strict for what is pending", async () => {
+    await using database = await createTestDatabase();
+    const health = (...more: string[]) =>
+      workspace.run(["database", "health", "--database", database.url, "--json", ...more]);
+    const change = (sql: string) => withClient(database.url, (client) => client.query(sql));
+    expect([(await health()).status, (await health("--strict")).status]).toEqual([0, 5]);
+    await createLlmspellPostgres(database.url, 13);
+    expect([(await health()).status, (await health("--strict")).status]).toEqual([0, 5]);
+    await change("DROP FUNCTION llmspell.get_hook_history_stats()");
+    const gone = await health();
+    expect([gone.status, gone.stderr]).toEqual([5, expect.stringContaining("get_hook_history_stats() is missing")]);
+    expect(gone.stderr).toContain("Run `llmspell database migrate`.");
+    expect(JSON.parse(gone.stdout)).toMatchObject({
+      healthy: false,
+      comparison: { missing: [{ object: "function get_hook_history_stats()", migration: "V13" }] },
+    });
+    await workspace.must(["database", "migrate", "--database", database.url]);
+    expect((await health("--strict")).status).toBe(0);
+    await change("ALTER TABLE llmspell.sessions DROP COLUMN expires_at");
+    const broken = await workspace.run(["database", "health", "--database", database.url]);
+    expect([broken.status, broken.stderr]).toEqual([5, expect.stringContaining("[E_SCHEMA]")]);
+    const [, repair] = /As the owner: ([^;]+);/.exec(broken.stderr) ?? [];
+    expect(repair).toBe("ALTER TABLE llmspell.sessions ADD COLUMN expires_at timestamp with time zone");
+    const list = await workspace.must(["database", "migrations", "list", "--database", database.url]);
+    expect(list.stdout).toContain("Broken: column sessions.expires_at (V9).");
+    expect(list.stdout).not.toContain("up to date");
+    // The hint of an import and the migration say the same, and it can be followed.
+    const migrate = await workspace.run(["database", "migrate", "--database", database.url]);
+    expect([migrate.status, migrate.stderr]).toEqual([5, expect.stringContaining(repair as string)]);
+    await change(repair as string);
+    await workspace.must(["database", "migrate", "--database", database.url]);
+    expect((await health("--strict")).status).toBe(0);
+  });
+
   it("tells a role that row-level security binds what it may do", async () => {
     await using database = await createTestDatabase();
     await createLlmspellPostgres(database.url);
@@ -168,7 +229,8 @@ describePostgres("database, on PostgreSQL", () => {
     const { stdout } = await workspace.must(["database", "health", "--database", role.url]);
     expect(stdout).toContain(`Role: ${role.name} (no superuser, no BYPASSRLS)\n`);
     expect(stdout).toContain("  export: one tenant at a time, with --tenant; for all: ALTER ROLE");
-    expect(stdout).toContain("  import: no; INSERT or UPDATE is missing on ");
+    expect(stdout).toContain("  import: no; it needs, from a superuser:\n    GRANT INSERT, UPDATE ON ");
+    expect(stdout).not.toMatch(/api_keys|test_data/);
 
     const all = await workspace.run(["storage", "export", "--database", role.url, "--output", "rls.json"]);
     expect([all.status, all.stderr]).toEqual([3, expect.stringContaining("[E_ROW_SECURITY]")]);

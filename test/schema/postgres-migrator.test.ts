@@ -119,7 +119,7 @@ describePostgres("migrating PostgreSQL", () => {
     expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
     expect(await readPostgresVersions(connection)).toEqual(llmspellIds);
     expect((await listPostgresMigrations(connection)).map(({ id, recordedBy }) => `${id} ${recordedBy}`)).toEqual(
-      [...llmspellIds, "S1"].map((id) => `${id} llmspell-storage`),
+      [...llmspellIds, "S1", "S2", "S3"].map((id) => `${id} llmspell-storage`),
     );
   });
 
@@ -147,7 +147,7 @@ describePostgres("migrating PostgreSQL", () => {
       const connection = await connect(database.url);
       await connection.query(fill(level) || "SELECT");
       const before = await contentOf(connection);
-      expect(ids((await migratePostgres(connection)).applied)).toEqual([...llmspellIds.slice(level), "S1"]);
+      expect(ids((await migratePostgres(connection)).applied)).toEqual([...llmspellIds.slice(level), "S1", "S2", "S3"]);
       expect(await contentOf(connection)).toEqual(before);
       // llmspell's statements go on working, its upserts among them.
       await connection.query(fill(15).replace(/INSERT INTO llmspell.(entities|relationships)[^;]*;/g, ""));
@@ -158,7 +158,7 @@ describePostgres("migrating PostgreSQL", () => {
     await using database = await createTestDatabase();
     const both = await Promise.all([connect(database.url), connect(database.url)]);
     const reports = await Promise.all(both.map((connection) => migratePostgres(connection)));
-    expect(reports.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 16]);
+    expect(reports.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 18]);
   });
 
   it("a failure leaves nothing: E_SCHEMA names the migration", async () => {
@@ -189,7 +189,7 @@ describePostgres("migrating PostgreSQL", () => {
     await admin.query(`CREATE EXTENSION vector`);
     const connection = await connect(owner.url);
     const report = await migratePostgres(connection);
-    expect(report.applied).toHaveLength(16);
+    expect(report.applied).toHaveLength(18);
     expect(report.warnings.filter((warning) => !warning.includes("llmspell_app"))).toEqual([]);
     expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
     await connection.close();
@@ -263,15 +263,20 @@ describePostgres("migrating PostgreSQL", () => {
     });
   });
 
-  it("makes partitions of whole UTC months, whatever the server's time zone", async () => {
+  it("makes partitions that fit together whichever time zone the functions are called in", async () => {
     await using database = await createTestDatabase();
+    const admin = await connect(database.url);
+    await admin.query(`ALTER DATABASE ${database.name} SET timezone = 'UTC'`);
     const connection = await migrated(database);
-    await connection.query("SET TimeZone = 'Asia/Kathmandu'");
-    const { rows } = await connection.query<{ results: string[] }>(
-      "SELECT llmspell.ensure_future_event_log_partitions() AS results",
-    );
-    expect(rows[0]?.results.every((line) => line.startsWith("SKIPPED"))).toBe(true);
-    await connection.query("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'");
+    await connection.query("SET DateStyle = 'ISO'");
+    const ensure = async (zone: string): Promise<readonly string[]> => {
+      await connection.query(`SET TimeZone = '${zone}'`);
+      const { rows } = await connection.query<{ results: string[] }>(
+        "SELECT llmspell.ensure_future_event_log_partitions() AS results",
+      );
+      return rows[0]?.results ?? [];
+    };
+    for (const line of await ensure("UTC")) expect(line).toMatch(/^SKIPPED/);
     const bounds = await connection.query<{ bound: string }>(
       "SELECT pg_get_expr(relpartbound, oid) AS bound FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY relname",
     );
@@ -279,10 +284,30 @@ describePostgres("migrating PostgreSQL", () => {
     for (const { bound } of bounds.rows) {
       expect(bound).toMatch(/FROM \('\d{4}-\d\d-01 00:00:00\+00'\) TO \('\d{4}-\d\d-01 00:00:00\+00'\)/);
     }
-    const { rows: dropped } = await connection.query(
+    // A month that is asked for in another zone gets what the others have left of it.
+    const month = (n: number): string => `date_trunc('month', now()) + interval '${n} months'`;
+    for (const zone of ["Asia/Kathmandu", "America/New_York"]) {
+      await ensure(zone);
+      await connection.query(`SELECT llmspell.create_event_log_partition(${month(4)}, ${month(5)})`);
+    }
+    const { rows: gaps } = await connection.query(
+      `SELECT * FROM (
+         SELECT bound, split_part(bound, '''', 2)::timestamptz AS first,
+           lag(split_part(bound, '''', 4)::timestamptz) OVER (ORDER BY split_part(bound, '''', 2)::timestamptz) AS before
+         FROM (SELECT pg_get_expr(relpartbound, oid) AS bound FROM pg_class WHERE relispartition AND relkind = 'r') AS bounds
+       ) AS parts WHERE first <> before`,
+    );
+    expect(gaps).toEqual([]);
+    await connection.query("SET TimeZone = 'UTC'");
+    const { rows: none } = await connection.query(
       "SELECT llmspell.cleanup_old_event_log_partitions('2000-01-01') AS r",
     );
-    expect(dropped).toEqual([{ r: ["No partitions to drop"] }]);
+    expect(none).toEqual([{ r: ["No partitions to drop"] }]);
+    const { rows: dropped } = await connection.query<{ r: string[] }>(
+      "SELECT llmspell.cleanup_old_event_log_partitions(date_trunc('month', now()) + interval '33 days') AS r",
+    );
+    expect(dropped[0]?.r).toHaveLength(1);
+    expect(dropped[0]?.r[0]).toMatch(/^DROPPED: event_log_\d{4}_\d\d$/);
   });
 });
 
@@ -291,7 +316,7 @@ describe("migrating the embedded PostgreSQL", () => {
     const connection = await connectPostgres({ pglite: temporaryPath("store") }, { create: true });
     try {
       const report = await migratePostgres(connection, { appPassword: "pässword" });
-      expect(ids(report.applied)).toEqual([...llmspellIds, "S1"]);
+      expect(ids(report.applied)).toEqual([...llmspellIds, "S1", "S2", "S3"]);
       expect(report.warnings).toEqual([]);
       expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
       await connection.query(fill(15));

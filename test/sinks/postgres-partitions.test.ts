@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { fromPostgresError } from "../../src/backends/postgres/errors.js";
-import { monthOf } from "../../src/backends/postgres/partitions.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { load, record, rowsOf, sql, Token } from "./postgres-support.js";
 
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
@@ -27,6 +26,7 @@ describePostgres("partitions of the event log", () => {
 
   beforeAll(async () => {
     database = await createTestDatabase();
+    await sql(database.url, `ALTER DATABASE ${database.name} SET timezone = 'UTC'`);
     await createLlmspellPostgres(database.url);
   });
   afterAll(() => database.drop());
@@ -195,17 +195,68 @@ describePostgres("partitions of the event log", () => {
     expect(await rowsOf(other.url, "event_log")).toHaveLength(2);
   });
 
-  it("begin and end with the calendar's months", () => {
-    const micros = (text: string): bigint => BigInt(Date.parse(text) - Date.UTC(2000, 0, 1)) * 1000n;
-    for (let year = 1; year < 9999; year += 7)
-      for (let month = 1; month < 12; month++) {
-        const text = (m: number): string =>
-          `${String(year).padStart(4, "0")}-${String(m).padStart(2, "0")}-01T00:00:00Z`;
-        const [from, to] = [micros(text(month)), micros(text(month + 1))];
-        for (const time of [from, to - 1n]) {
-          const range = monthOf(time);
-          if (range.from !== from || range.to !== to) throw new Error(`${year}-${month} is ${range.suffix}`);
-        }
-      }
+  it("begin and end with the calendar's months", async () => {
+    const at = (year: number, month: number): string =>
+      `${String(year).padStart(4, "0")}-${String(month).padStart(2, "0")}-01 00:00:00+00`;
+    const months = [1, 4, 1583, 1900, 2000, 2023, 2024, 2100, 9998].flatMap((year) =>
+      [1, 2, 3, 6, 11, 12].map((month) => [year, month] as const),
+    );
+    const micros = (year: number, month: number): bigint => {
+      const date = new Date(0);
+      date.setUTCFullYear(year, month - 1, 1);
+      return BigInt(date.getTime()) * 1000n;
+    };
+    // The last microsecond of one month and the first of the next are in two.
+    const times = months.flatMap(([year, month]) => [micros(year, month), micros(year, month + 1) - 1n]);
+    await load(
+      url(),
+      times.map((time, n) => event(n, new Token(String(time)))),
+    );
+    const next = (year: number, month: number): string => (month === 12 ? at(year + 1, 1) : at(year, month + 1));
+    expect((await bounds()).map((row) => row["bounds"]).sort()).toEqual(
+      months.map(([year, month]) => `FOR VALUES FROM ('${at(year, month)}') TO ('${next(year, month)}')`).sort(),
+    );
+  });
+
+  it("are cut in the time zone that llmspell's role gets, whatever the importing session has", async () => {
+    await using other = await createTestDatabase();
+    await createLlmspellPostgres(other.url);
+    await using importer = await createTestRole(other, { attributes: "SUPERUSER" });
+    const drop = "DROP TABLE IF EXISTS llmspell.event_log_2020_01, llmspell.event_log_2019_12";
+    const cut = async (through: string): Promise<unknown> => {
+      await sql(other.url, drop);
+      await load(through, [event(1, Date.UTC(2020, 0, 15) * 1000)]);
+      const [row] = await sql<{ bounds: string }>(
+        other.url,
+        `SELECT pg_get_expr(relpartbound, oid) AS bounds FROM pg_class WHERE relname = 'event_log_2020_01'`,
+      );
+      await sql(other.url, "TRUNCATE llmspell.event_log");
+      return row?.bounds;
+    };
+    const from = (text: string) => expect.stringContaining(`FROM ('${text}:00+00')`);
+    // The test server's own zone, whose offset is 5:45; the sessions of other roles are not asked.
+    const [server] = await sql<{ zone: string }>(
+      other.url,
+      "SELECT setting AS zone FROM pg_file_settings WHERE lower(name) = 'timezone' AND applied",
+    );
+    const [first] = await sql<{ first: string }>(
+      other.url,
+      "SELECT to_char('2020-01-01'::timestamp AT TIME ZONE $1, 'YYYY-MM-DD HH24:MI') AS first",
+      [server?.zone ?? "GMT"],
+    );
+    const own = from(first?.first as string);
+    expect(await cut(other.url)).toEqual(own);
+    await sql(other.url, `ALTER ROLE ${importer.name} SET timezone = 'Asia/Tokyo'`);
+    expect(await cut(importer.url)).toEqual(own);
+    const withOptions = new URL(other.url);
+    withOptions.searchParams.set("options", "-c timezone=Asia/Tokyo");
+    expect(await cut(withOptions.href)).toEqual(own);
+    await sql(other.url, `ALTER DATABASE ${other.name} SET timezone = 'Europe/Berlin'`);
+    expect(await cut(importer.url)).toEqual(from("2019-12-31 23:00"));
+    await sql(other.url, `ALTER ROLE llmspell_app IN DATABASE ${other.name} SET timezone = 'America/New_York'`);
+    expect(await cut(importer.url)).toEqual(from("2020-01-01 05:00"));
+    // An abbreviation is a zone's name in SET, and summer time is kept.
+    await sql(other.url, `ALTER ROLE llmspell_app IN DATABASE ${other.name} SET timezone = 'CET'`);
+    expect(await cut(importer.url)).toEqual(from("2019-12-31 23:00"));
   });
 });

@@ -250,8 +250,9 @@ describePostgres("roles of a PostgreSQL target", () => {
         code: "42501",
       });
       expect(await sql(database.url, "SELECT pg_get_userbyid(lomowner) AS owner FROM pg_largeobject_metadata")).toEqual(
-        [{ owner: role.name }],
+        [{ owner: "llmspell_app" }],
       );
+      expect(await sql(role.url, "SELECT length(lo_get($1))", [row?.["oid"]])).toEqual([{ length: MIB }]);
       expect(
         await sql(
           database.url,

@@ -1,5 +1,6 @@
 /** Large objects of a load: made inside its transaction, so that they go with it. */
 import { LARGE_VALUE_BYTES } from "../../catalog/index.js";
+import { RECEIVING_ROLE } from "./application-role.js";
 import type { PostgresConnection } from "./connection.js";
 import { quote, type TargetTable } from "./target-table.js";
 
@@ -22,7 +23,7 @@ export class LargeObjectWriter {
     private readonly table: TargetTable,
   ) {}
 
-  /** Makes a large object of the chunks, with the owner and the grants of the table. Gives its oid. */
+  /** Makes a large object of the chunks, with the grants of the table, and gives it to llmspell. Gives its oid. */
   async create(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<number> {
     const { rows } = await this.connection.query<{ oid: number }>("SELECT pg_catalog.lo_create(0) AS oid");
     const oid = (rows[0] as { oid: number }).oid;
@@ -56,7 +57,10 @@ export class LargeObjectWriter {
     await this.connection.query("SELECT pg_catalog.lo_unlink($1)", [oid]);
   }
 
-  /** llmspell's role must read what an administrator imports: the rights on the table, and its owner, are the object's too. */
+  /**
+   * llmspell's role must read what an administrator imports, and only an owner may unlink: it gets the object where that can
+   * be, otherwise the table's owner does. The rights on the table are the object's too, and its owner keeps them.
+   */
   private async readRights(): Promise<(oid: number) => string> {
     const { table, connection } = this;
     const { rows } = await connection.query<Grantee>(
@@ -68,14 +72,20 @@ export class LargeObjectWriter {
        ) granted GROUP BY grantee_name`,
       [table.oid],
     );
-    return (oid) =>
-      [
-        ...rows.map(({ grantee, rights }) => {
-          const role = grantee === null ? "PUBLIC" : quote(grantee);
-          return `GRANT ${rights} ON LARGE OBJECT ${oid} TO ${role}`;
-        }),
-        ...(table.givesToOwner ? [`ALTER LARGE OBJECT ${oid} OWNER TO ${quote(table.owner)}`] : []),
+    const receiving = await connection.query<{ role: string | null }>(`SELECT ${RECEIVING_ROLE} AS role`);
+    const application = receiving.rows[0]?.role ?? undefined;
+    const owner = application ?? (table.givesToOwner ? table.owner : undefined);
+    return (oid) => {
+      const to = (role: string, rights: string): string => `GRANT ${rights} ON LARGE OBJECT ${oid} TO ${role}`;
+      return [
+        ...rows
+          .filter(({ grantee }) => grantee === null || grantee !== application)
+          .map(({ grantee, rights }) => to(grantee === null ? "PUBLIC" : quote(grantee), rights)),
+        ...(owner === undefined ? [] : [`ALTER LARGE OBJECT ${oid} OWNER TO ${quote(owner)}`]),
+        // Afterwards: rights that were an owner's would go to the next.
+        ...(application === undefined || application === table.owner ? [] : [to(quote(table.owner), "SELECT, UPDATE")]),
       ].join("; ");
+    };
   }
 }
 

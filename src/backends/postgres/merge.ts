@@ -131,13 +131,18 @@ export class Merge {
     const { largeObject } = kind.postgres;
     if (largeObject === undefined) return;
     const oid = `t.${quote(largeObject.oidColumn)}`;
-    await connection.query(
+    const unlinking = connection.query(
       `SELECT count(pg_catalog.lo_unlink(${oid})) FROM ${matches} m
          JOIN ${table.name} t ON t.tableoid = m.tab AND t.ctid = m.tid
        WHERE m.ordinal BETWEEN $1 AND $2 AND NOT m.same
          AND EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata l WHERE l.oid = ${oid})`,
       range,
     );
+    await unlinking.catch((error: StorageError) => {
+      if (error.code !== "E_PERMISSION") throw error;
+      const hint = "Only the owner of a large object may replace it; `llmspell database health` names the grant.";
+      throw new StorageError(error.code, error.message, { ...error.context, section: kind.path, hint }, error.cause);
+    });
   }
 
   private explain(error: StorageError): StorageError {

@@ -1,8 +1,12 @@
-/** Monthly partitions: those that a load's records need and the target lacks are made in the load's transaction. */
+/**
+ * Monthly partitions: those that a load's records need and the target lacks are made in the load's transaction. Months are
+ * those of llmspell's time zone, as llmspell itself cuts them; where they begin and end only the server says.
+ */
 import { fieldIndex } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { type ErrorContext, StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
+import { inApplicationTimeZone } from "./application-role.js";
 import type { PostgresConnection } from "./connection.js";
 import { quote, SCHEMA, type TargetTable } from "./target-table.js";
 
@@ -12,52 +16,17 @@ export interface Range {
   readonly to: bigint | undefined;
 }
 
-interface Month extends Range {
-  /** The partition's name ends in this. */
+/** One range for all before the year 1, one for all after 9999. */
+export interface Month extends Range {
+  /** The partition's name ends in this, e.g. `2026_03`. */
   readonly suffix: string;
 }
 
 const DAY = 86400000000n;
-/** Days from 0000-03-01 to 2000-01-01 in the proleptic Gregorian calendar. */
-const DAYS_BEFORE_2000 = 730425n;
-
-function floorDivide(dividend: bigint, divisor: bigint): bigint {
-  const quotient = dividend / divisor;
-  return dividend < 0n && quotient * divisor !== dividend ? quotient - 1n : quotient;
-}
-
-/** Canonical time of a month's first day; years beyond 9999 and months beyond 12 roll over. */
-function monthStart(year: number, month: number): bigint {
-  // Years that begin in March put the leap day last (Howard Hinnant, "chrono-compatible date algorithms").
-  const shifted = BigInt(month > 2 ? year : year - 1);
-  const sinceMarch = BigInt((month + 9) % 12);
-  const days =
-    shifted * 365n +
-    floorDivide(shifted, 4n) -
-    floorDivide(shifted, 100n) +
-    floorDivide(shifted, 400n) +
-    (153n * sinceMarch + 2n) / 5n;
-  return (days - DAYS_BEFORE_2000) * DAY;
-}
 
 /** As canonical times have them; a partition may end or begin there. */
 const INFINITY = 2n ** 63n - 1n;
 const MINUS_INFINITY = -(2n ** 63n);
-
-const FIRST = monthStart(1, 1);
-const END = monthStart(10000, 1);
-
-/** The UTC month that a canonical time falls in; one range for all before year 1, one for all after 9999. */
-export function monthOf(time: bigint): Month {
-  if (time < FIRST) return { from: undefined, to: FIRST, suffix: "before_0001" };
-  if (time >= END) return { from: END, to: undefined, suffix: "after_9999" };
-  const date = new Date(Number(floorDivide(time, DAY)) * 86400000 + Date.UTC(2000, 0, 1));
-  const year = date.getUTCFullYear();
-  const month = date.getUTCMonth() + 1;
-  const to = month === 12 ? monthStart(year + 1, 1) : monthStart(year, month + 1);
-  const suffix = `${String(year).padStart(4, "0")}_${String(month).padStart(2, "0")}`;
-  return { from: monthStart(year, month), to, suffix };
-}
 
 /** What of `range` none of the `taken` ranges covers, ascending. */
 export function gapsOf(range: Range, taken: readonly Range[]): Range[] {
@@ -92,28 +61,94 @@ function latest(a: bigint | undefined, b: bigint | undefined): bigint | undefine
  * timestamptz_send is the canonical form; a bound that is MINVALUE or MAXVALUE has no quotation mark, and gives NULL. The
  * last row is there for a table that is not partitioned.
  */
-const BOUNDS = `
-  SELECT spec = 'DEFAULT' AS takes_all,
-    timestamptz_send((regexp_match(spec, $$FROM \\('([^']*)'\\)$$))[1]::timestamptz) AS from,
-    timestamptz_send((regexp_match(spec, $$TO \\('([^']*)'\\)$$))[1]::timestamptz) AS to
+const PARTITIONS = `
+  SELECT name, bytes, spec = 'DEFAULT' AS takes_all,
+    pg_catalog.timestamptz_send((regexp_match(spec, $$FROM \\('([^']*)'\\)$$))[1]::timestamptz) AS from,
+    pg_catalog.timestamptz_send((regexp_match(spec, $$TO \\('([^']*)'\\)$$))[1]::timestamptz) AS to
   FROM (
-    SELECT pg_get_expr(c.relpartbound, c.oid) AS spec
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1
+    SELECT c.relname AS name, pg_catalog.pg_relation_size(c.oid) AS bytes, pg_catalog.pg_get_expr(c.relpartbound, c.oid) AS spec
+    FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1
   ) partitions
-  UNION ALL SELECT true, NULL, NULL FROM pg_class WHERE oid = $1 AND relkind <> 'p'`;
+  UNION ALL SELECT NULL, 0, true, NULL, NULL FROM pg_catalog.pg_class WHERE oid = $1 AND relkind <> 'p'`;
 
-interface Bounds {
-  /** A default partition takes whatever has no other. */
+interface PartitionRow {
+  name: string | null;
+  bytes: bigint;
   takes_all: boolean;
   from: Buffer | null;
   to: Buffer | null;
 }
 
+export interface Partition extends Range {
+  readonly name: string;
+  /** Of its rows alone; 0 where it never had any. */
+  readonly bytes: bigint;
+}
+
+/** The table's partitions; undefined where one takes whatever has no other, or the table has no need of any. */
+export async function readPartitions(
+  connection: PostgresConnection,
+  table: { readonly oid: number },
+): Promise<Partition[] | undefined> {
+  const { rows } = await connection.query<PartitionRow & Record<string, unknown>>(PARTITIONS, [table.oid]);
+  if (rows.some((row) => row.takes_all)) return undefined;
+  return rows.map(({ name, bytes, from, to }) => ({
+    name: name as string,
+    bytes,
+    from: from?.readBigInt64BE(),
+    to: to?.readBigInt64BE(),
+  }));
+}
+
+/** The months of times, given as microseconds or infinities. A month whose first midnight does not exist begins later. */
+const MONTHS = `
+  SELECT DISTINCT CASE WHEN early THEN 'before_0001' WHEN late THEN 'after_9999' ELSE to_char(month, 'YYYY_MM') END AS suffix,
+    pg_catalog.timestamptz_send(CASE WHEN late THEN timestamptz '10000-01-01 00:00:00' ELSE month END) AS from,
+    pg_catalog.timestamptz_send(CASE WHEN early THEN timestamptz '0001-01-01 00:00:00'
+      ELSE date_trunc('month', month + interval '32 days') END) AS to
+  FROM (
+    SELECT *, CASE WHEN NOT early AND NOT late THEN date_trunc('month', time) END AS month
+    FROM (
+      SELECT time, time < timestamptz '0001-01-01 00:00:00' AS early, time >= timestamptz '10000-01-01 00:00:00' AS late
+      FROM (
+        SELECT CASE WHEN given LIKE '%infinity' THEN given::timestamptz
+          ELSE timestamptz '2000-01-01 00:00:00+00' + (given || ' microseconds')::interval END AS time
+        FROM unnest($1::text[]) AS given
+      ) AS times
+    ) AS bounded
+  ) AS months
+  ORDER BY 2 NULLS FIRST`;
+
+interface MonthRow {
+  suffix: string;
+  from: Buffer | null;
+  to: Buffer | null;
+}
+
+export function monthOfRow({ suffix, from, to }: MonthRow): Month {
+  return { suffix, from: from?.readBigInt64BE(), to: to?.readBigInt64BE() };
+}
+
+/** Ascending, each once. To be called in the time zone whose months they are. */
+async function monthsOf(connection: PostgresConnection, times: readonly bigint[]): Promise<Month[]> {
+  const given = times.map((time) =>
+    time === INFINITY ? "infinity" : time === MINUS_INFINITY ? "-infinity" : String(time),
+  );
+  const { rows } = await connection.query<MonthRow & Record<string, unknown>>(MONTHS, [given]);
+  return rows.map(monthOfRow);
+}
+
+function holds({ from, to }: Range, time: bigint): boolean {
+  return (from === undefined || time >= from) && (to === undefined || time < to);
+}
+
 export class MonthPartitions {
   private readonly field: number;
-  private readonly seen = new Set<string>();
-  private readonly wanted: Month[] = [];
-  private last: Month | undefined;
+  /** The months that have their partitions, ascending. */
+  private known: Month[] = [];
+  /** By UTC day: its first and its last time, which are in the same month or in two that meet. */
+  private readonly wanted = new Map<bigint, { first: bigint; last: bigint }>();
+  private last: Range | undefined;
   private taken: Range[] | undefined;
 
   constructor(
@@ -129,68 +164,94 @@ export class MonthPartitions {
     return partitionedBy === undefined ? undefined : new MonthPartitions(connection, table, partitionedBy);
   }
 
-  /** Remembers the month of a record. */
+  /** Remembers the time of a record. */
   note(batch: RecordBatch, row: number): void {
     const at = row * batch.width + this.field;
     if ((batch.lengths[at] as number) < 0) return;
     const time = batch.bytes.readBigInt64BE(batch.starts[at] as number);
-    const { last } = this;
-    if (
-      last !== undefined &&
-      (last.from === undefined || time >= last.from) &&
-      (last.to === undefined || time < last.to)
-    )
+    if (this.last !== undefined && holds(this.last, time)) return;
+    const month = this.knownMonth(time);
+    if (month !== undefined) {
+      this.last = month;
       return;
-    this.last = monthOf(time);
-    if (this.seen.has(this.last.suffix)) return;
-    this.seen.add(this.last.suffix);
-    this.wanted.push(this.last);
+    }
+    const day = time / DAY;
+    const seen = this.wanted.get(day);
+    if (seen === undefined) this.wanted.set(day, { first: time, last: time });
+    else if (time < seen.first) seen.first = time;
+    else if (time > seen.last) seen.last = time;
+  }
+
+  private knownMonth(time: bigint): Month | undefined {
+    const { known } = this;
+    let [low, high] = [0, known.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { to } = known[middle] as Month;
+      if (to !== undefined && to <= time) low = middle + 1;
+      else high = middle;
+    }
+    const month = known[low];
+    return month !== undefined && holds(month, time) ? month : undefined;
   }
 
   /** Makes the partitions that the noted records lack. */
   async create(): Promise<void> {
-    if (this.wanted.length === 0) return;
-    this.taken ??= await this.readBounds();
-    for (const month of this.wanted.splice(0)) {
+    if (this.wanted.size === 0) return;
+    const { connection, table } = this;
+    const times = [...this.wanted.values()].flatMap(({ first, last }) => (first === last ? [first] : [first, last]));
+    this.wanted.clear();
+    const months = await inApplicationTimeZone(connection, () => monthsOf(connection, times));
+    this.taken ??= (await readPartitions(connection, table)) ?? [{ from: undefined, to: undefined }];
+    for (const month of months) {
       for (const gap of gapsOf(month, this.taken)) {
-        await this.createPartition(`${this.table.kind.postgres.table}_${month.suffix}`, gap);
+        await createPartition(connection, table, `${table.kind.postgres.table}_${month.suffix}`, gap);
         this.taken.push(gap);
       }
     }
+    this.known = [...this.known, ...months].sort(byBeginning);
   }
+}
 
-  private async readBounds(): Promise<Range[]> {
-    const { rows } = await this.connection.query<Bounds>(BOUNDS, [this.table.oid]);
-    if (rows.some((row) => row.takes_all)) return [{ from: undefined, to: undefined }];
-    return rows.map(({ from, to }) => ({ from: from?.readBigInt64BE(), to: to?.readBigInt64BE() }));
+function byBeginning(a: Range, b: Range): number {
+  if (a.from === undefined || b.from === undefined) return a.from === b.from ? 0 : a.from === undefined ? -1 : 1;
+  return a.from < b.from ? -1 : Number(a.from > b.from);
+}
+
+/** What a partition takes over from its table. */
+export type PartitionedTable = Pick<TargetTable, "kind" | "name" | "owner" | "givesToOwner" | "rowSecurity">;
+
+/** Makes a partition named `base`, or that with a number. @throws {StorageError} E_PERMISSION with the statement */
+export async function createPartition(
+  connection: PostgresConnection,
+  table: PartitionedTable,
+  base: string,
+  { from, to }: Range,
+): Promise<void> {
+  const name = `${SCHEMA}.${quote(await freeName(connection, base))}`;
+  const bounds = `FROM (${boundText(from, "MINVALUE")}) TO (${boundText(to, "MAXVALUE")})`;
+  const statement = `CREATE TABLE ${name} PARTITION OF ${table.name} FOR VALUES ${bounds}`;
+  try {
+    await connection.query(statement);
+  } catch (error) {
+    throw located(error, { section: table.kind.path, ...needed(error, statement) });
   }
+  // Read directly, a partition does not know its parent's policies: without any of its own it shows nothing.
+  if (table.rowSecurity.enabled) await connection.query(`ALTER TABLE ${name} ENABLE ROW LEVEL SECURITY`);
+  if (table.rowSecurity.forced) await connection.query(`ALTER TABLE ${name} FORCE ROW LEVEL SECURITY`);
+  // The parent's owner must be able to drop it (llmspell's cleanup does).
+  if (table.givesToOwner) await connection.query(`ALTER TABLE ${name} OWNER TO ${quote(table.owner)}`);
+}
 
-  private async createPartition(base: string, { from, to }: Range): Promise<void> {
-    const { connection, table } = this;
-    const name = `${SCHEMA}.${quote(await this.freeName(base))}`;
-    const bounds = `FROM (${boundText(from, "MINVALUE")}) TO (${boundText(to, "MAXVALUE")})`;
-    const statement = `CREATE TABLE ${name} PARTITION OF ${table.name} FOR VALUES ${bounds}`;
-    try {
-      await connection.query(statement);
-    } catch (error) {
-      throw located(error, { section: table.kind.path, ...needed(error, statement) });
-    }
-    // Read directly, a partition does not know its parent's policies: without any of its own it shows nothing.
-    if (table.rowSecurity.enabled) await connection.query(`ALTER TABLE ${name} ENABLE ROW LEVEL SECURITY`);
-    if (table.rowSecurity.forced) await connection.query(`ALTER TABLE ${name} FORCE ROW LEVEL SECURITY`);
-    // The parent's owner must be able to drop it (llmspell's cleanup does).
-    if (table.givesToOwner) await connection.query(`ALTER TABLE ${name} OWNER TO ${quote(table.owner)}`);
-  }
-
-  /** A partition of another month may have the name: 44 BC and AD 44 have been seen to. */
-  private async freeName(base: string): Promise<string> {
-    for (let number = 1; ; number++) {
-      const name = number === 1 ? base : `${base}_${number}`;
-      const { rows } = await this.connection.query<{ taken: boolean }>("SELECT to_regclass($1) IS NOT NULL AS taken", [
-        `${SCHEMA}.${quote(name)}`,
-      ]);
-      if (rows[0]?.taken === false) return name;
-    }
+/** A partition of another month may have the name: one that was cut otherwise, or by hand. */
+async function freeName(connection: PostgresConnection, base: string): Promise<string> {
+  for (let number = 1; ; number++) {
+    const name = number === 1 ? base : `${base}_${number}`;
+    const { rows } = await connection.query<{ taken: boolean }>(
+      "SELECT pg_catalog.to_regclass($1) IS NOT NULL AS taken",
+      [`${SCHEMA}.${quote(name)}`],
+    );
+    if (rows[0]?.taken === false) return name;
   }
 }
 

@@ -54,3 +54,39 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE, DELETE ON llmspell.hook_history TO llmspell_app;
   END IF;
 END $$;
+
+-- Deletes what is older, up to a priority: what has a higher one stays. Row-level security leaves other tenants' alone.
+CREATE OR REPLACE FUNCTION llmspell.cleanup_old_hook_executions(before_date TIMESTAMPTZ, min_retention_priority INTEGER DEFAULT 0)
+RETURNS INTEGER LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  deleted INTEGER;
+BEGIN
+  DELETE FROM llmspell.hook_history h
+  WHERE h.timestamp < before_date AND h.retention_priority <= min_retention_priority;
+  GET DIAGNOSTICS deleted = ROW_COUNT;
+  RETURN deleted;
+END $$;
+
+-- One row about the tenant's executions. llmspell reads the counts and the average as never NULL, and so they are here.
+CREATE OR REPLACE FUNCTION llmspell.get_hook_history_stats()
+RETURNS TABLE (
+  total_executions BIGINT,
+  total_size_bytes BIGINT,
+  executions_by_hook JSONB,
+  executions_by_type JSONB,
+  oldest_execution TIMESTAMPTZ,
+  newest_execution TIMESTAMPTZ,
+  avg_duration_ms NUMERIC
+) LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  WITH mine AS (
+    SELECT * FROM llmspell.hook_history WHERE tenant_id = current_setting('app.current_tenant_id', true)
+  )
+  SELECT count(*),
+    coalesce(sum(m.context_size::bigint + pg_column_size(m.result_data)), 0)::bigint,
+    coalesce((SELECT jsonb_object_agg(hook_id, n) FROM (SELECT hook_id, count(*) AS n FROM mine GROUP BY 1) AS hooks), '{}'),
+    coalesce((SELECT jsonb_object_agg(hook_type, n) FROM (SELECT hook_type, count(*) AS n FROM mine GROUP BY 1) AS types), '{}'),
+    min(m.timestamp),
+    max(m.timestamp),
+    coalesce(avg(m.duration_ms), 0)
+  FROM mine m
+$$;

@@ -53,3 +53,46 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE, DELETE ON llmspell.api_keys TO llmspell_app;
   END IF;
 END $$;
+
+-- Switches a key of the tenant off and names its successor, which the application then stores.
+CREATE OR REPLACE FUNCTION llmspell.rotate_api_key(old_key_id VARCHAR(255))
+RETURNS VARCHAR(255) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE llmspell.api_keys k SET is_active = false, deactivated_at = now()
+  WHERE k.key_id = old_key_id AND k.tenant_id = current_setting('app.current_tenant_id', true);
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the current tenant has no API key %', old_key_id;
+  END IF;
+  RETURN format('%s_rotated_%s', old_key_id, floor(extract(epoch FROM now()))::bigint);
+END $$;
+
+-- One row about the tenant's keys. llmspell reads all of it as never NULL, and so it is here.
+CREATE OR REPLACE FUNCTION llmspell.get_api_key_stats()
+RETURNS TABLE (
+  total_keys BIGINT,
+  active_keys BIGINT,
+  expired_keys BIGINT,
+  keys_by_service JSONB,
+  total_usage BIGINT,
+  avg_usage_per_key NUMERIC
+) LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  WITH mine AS (
+    SELECT * FROM llmspell.api_keys WHERE tenant_id = current_setting('app.current_tenant_id', true)
+  )
+  SELECT count(*),
+    count(*) FILTER (WHERE m.is_active),
+    count(*) FILTER (WHERE m.expires_at < now()),
+    coalesce((SELECT jsonb_object_agg(service, n) FROM (SELECT service, count(*) AS n FROM mine GROUP BY 1) AS services), '{}'),
+    coalesce(sum(m.usage_count), 0)::bigint,
+    coalesce(avg(m.usage_count), 0)
+  FROM mine m
+$$;
+
+-- Deletes the tenant's keys whose time is over, and tells which.
+CREATE OR REPLACE FUNCTION llmspell.cleanup_expired_api_keys()
+RETURNS TABLE (deleted_key_id VARCHAR(255), service VARCHAR(255), expired_at TIMESTAMPTZ)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  DELETE FROM llmspell.api_keys k
+  WHERE k.expires_at < now() AND k.tenant_id = current_setting('app.current_tenant_id', true)
+  RETURNING k.key_id, k.service, k.expires_at
+$$;

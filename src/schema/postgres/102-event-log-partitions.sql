@@ -1,0 +1,3 @@
+-- Partitions of the event log that were cut by other months than those of llmspell's time zone: the empty ones are made
+-- anew, and the others get what their months lack. Done by code, since only that may ask when it is needed:
+-- repair: partitions
