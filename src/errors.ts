@@ -65,7 +65,7 @@ export const ERROR_CODES = {
   // 4: one record of a document or database does not have its type (rejectable)
   E_MISSING_FIELD: { exit: EXIT.document, meaning: "A record lacks a field that it must have." },
   E_FIELD_TYPE: { exit: EXIT.document, meaning: "A field's value is not of its type." },
-  E_INVALID_UUID: { exit: EXIT.document, meaning: "A UUID field holds something else." },
+  E_INVALID_UUID: { exit: EXIT.document, meaning: "An id is no UUID, and the target holds UUIDs only." },
   E_INVALID_UTF8: { exit: EXIT.document, meaning: "A text is not valid UTF-8, or holds a lone surrogate." },
   E_INVALID_JSON: { exit: EXIT.document, meaning: "A json field does not hold valid JSON." },
   E_INVALID_BASE64: { exit: EXIT.document, meaning: "A base64 field does not hold valid base64." },

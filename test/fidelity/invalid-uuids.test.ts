@@ -300,7 +300,7 @@ describePostgres("free text in UUID fields", () => {
     await load(source, other);
     await load(source, postgres, { invalidUuid: "derive" });
     await postgres.run("UPDATE llmspell.sessions SET status = 'archived'");
-    const stored = `SELECT s.session_id, a.session_id, s.status, relationship_id, from_entity, to_entity, s.id, a.id
+    const stored = `SELECT s.session_id, a.session_id, s.status, relationship_id, from_entity, to_entity, s.id, a.id, artifact_id, parent_artifact_id
                     FROM sessions s JOIN artifacts a USING (session_id), relationships ORDER BY 1, 2, 4, 8`;
     const before = await other.rows(stored);
 

@@ -24,7 +24,7 @@ export type VectorShape = "mixed" | "raw" | "vec0";
 export interface SqliteSampleOptions extends SampleOptions {
   /** Default: 384 and 1536 mixed, 768 and 3072 vec0. Only for tables that do not exist yet. */
   readonly vectorShapes?: Partial<Record<(typeof SAMPLE_DIMENSIONS)[number], VectorShape>>;
-  /** UUIDs in every spelling that llmspell's SQLite may hold: bare hex digits, capitals. Default true. */
+  /** Ids that llmspell generates in every spelling that its SQLite may hold: bare hex digits, capitals. Default true. */
   readonly uuidSpellings?: boolean;
 }
 
@@ -43,6 +43,9 @@ function spelled(uuid: string): string {
       return uuid;
   }
 }
+
+/** Their spelling is no data: those of all others are, and PostgreSQL would not give them back. */
+const GENERATED: ReadonlySet<string> = new Set(["pattern_id", "state_id", "kv_id"]);
 
 function sqliteValue(value: SampleValue, spellings: boolean): string | bigint | Buffer | null {
   if (value === null || typeof value === "string" || typeof value === "bigint" || Buffer.isBuffer(value)) return value;
@@ -78,7 +81,7 @@ export function fillSqlite(path: string, options: SqliteSampleOptions = {}): voi
       const insert =
         dimension === undefined
           ? sqliteInsert(database, table, spellings)
-          : vectorInsert(database, dimension, options.vectorShapes?.[dimension], spellings, () => ++rowid);
+          : vectorInsert(database, dimension, options.vectorShapes?.[dimension], () => ++rowid);
       let pending = 0;
       database.exec("BEGIN");
       for (const row of records.rows(table)) {
@@ -99,7 +102,7 @@ function sqliteInsert(database: Database.Database, table: SampleTable, spellings
     statement ??= database.prepare(
       `INSERT INTO ${table} (${columns.join(", ")}) VALUES (${columns.map(() => "?").join(", ")})`,
     );
-    statement.run(Object.values(row).map((value) => sqliteValue(value, spellings)));
+    statement.run(Object.entries(row).map(([name, value]) => sqliteValue(value, spellings && GENERATED.has(name))));
   };
 }
 
@@ -107,7 +110,6 @@ function vectorInsert(
   database: Database.Database,
   dimension: (typeof SAMPLE_DIMENSIONS)[number],
   chosen: VectorShape | undefined,
-  spellings: boolean,
   nextRowid: () => number,
 ): (row: SampleRow) => void {
   const shape = chosen ?? (dimension === 768 || dimension === 3072 ? "vec0" : "mixed");
@@ -127,7 +129,7 @@ function vectorInsert(
     const { embedding: value, id, tenant_id, scope, ...rest } = row;
     const { vector } = value as { vector: Float32Array };
     const values = [id, tenant_id, scope, BigInt(dimension), ...Object.values(rest)] as SampleValue[];
-    metadata.run(rowid, ...values.map((each) => sqliteValue(each, spellings)));
+    metadata.run(rowid, ...values.map((each) => sqliteValue(each, false)));
     const asText = shape === "mixed" && rowid % 3n === 0n;
     embedding.run(rowid, asText ? Buffer.from(vectorText(vector)) : rawVector(vector));
   };

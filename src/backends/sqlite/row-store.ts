@@ -33,7 +33,7 @@ export interface RowStore {
   delete(rowid: bigint): void;
 }
 
-/** `keepSpelling`: fields whose stored spelling may be another than the canonical one. */
+/** `keepSpelling`: fields whose stored text may be another for the same UUID: ids, and texts that begin with one. */
 export function createRowStore(
   load: Load,
   kind: RecordKind,
@@ -51,7 +51,12 @@ export function createRowStore(
   const columns = lead === undefined ? encoder.columns : [lead, ...encoder.columns];
   const list = columns.map(quoted).join(", ");
   const tuple = `(${columns.map(() => "?").join(", ")})`;
-  const kept = new Set([...keepSpelling].map((index) => columnOf(kind.fields[index] as Field)));
+  const kept = new Map(
+    [...keepSpelling].map((index) => {
+      const field = kind.fields[index] as Field;
+      return [columnOf(field), field];
+    }),
+  );
   // ABORT whatever the table's own constraints say: ON CONFLICT IGNORE would lose records without a word.
   const single = database.prepare(`INSERT OR ABORT INTO ${table} (${list}) VALUES ${tuple}`);
   const multiple = database.prepare(
@@ -59,7 +64,12 @@ export function createRowStore(
   );
   const assignments = encoder.columns.map((name) => {
     const column = quoted(name);
-    if (!kept.has(name)) return `${column} = ?`;
+    const field = kept.get(name);
+    if (field === undefined) return `${column} = ?`;
+    if (field.beginsWith !== undefined) {
+      const same = `llmspell_follow(${table}.${column}) = v`;
+      return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
+    }
     // What comes in its usual spelling is the same UUID; any other text is the id itself.
     const same = `length(v) = 36 AND v GLOB '????????-????-????-????-????????????' AND ${uuidOrDerivedSql(`${table}.${column}`)} = replace(v, '-', '')`;
     return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;

@@ -102,6 +102,9 @@ export class TableWriter {
     this.spelled = this.empty ? new Set() : spelledFields(database, kind);
     const references = referenceSpellings(load, kind);
     const keepSpelling = new Set([...this.spelled].filter((field) => !references.has(field)));
+    if (references.size > 0)
+      for (const [index, { beginsWith }] of kind.fields.entries())
+        if (beginsWith !== undefined) keepSpelling.add(index);
     this.lookup = createKeyLookup(
       database,
       kind,

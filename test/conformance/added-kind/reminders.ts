@@ -9,7 +9,7 @@ export const reminders: RecordKind = {
   fields: [
     { name: "reminder_id", type: "uuid" },
     { name: "tenant_id", type: "text", maxLength: 255 },
-    { name: "session_id", type: "uuid" },
+    { name: "session_id", type: "uuid", chosen: true },
     { name: "title", type: "text", maxLength: 200 },
     { name: "priority", type: "int4", min: 0, column: "urgency" },
     { name: "sequence", type: "int8" },
