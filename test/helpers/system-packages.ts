@@ -4,7 +4,7 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Programs that tests run beside the tool, as users do; each is also the name of its Debian package. */
-export const systemTools = ["jq", "gzip", "zstd", "sqlite3", "time", "pgbouncer"] as const;
+export const systemTools = ["jq", "gzip", "zstd", "sqlite3", "time", "pgbouncer", "openssl"] as const;
 
 export type SystemTool = (typeof systemTools)[number];
 

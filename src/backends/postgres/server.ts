@@ -78,7 +78,13 @@ async function connectToHost<Connection extends Session>(
     const { client, refusal } = createClient(parameters, host, { ...config, ssl });
     try {
       const connection = await start(client, nameOf(parameters, host));
-      await requireAttributes(connection, wanted);
+      // A server that says everything at once has the session opened before it is refused.
+      const refused = refusal();
+      if (refused === undefined) await requireAttributes(connection, wanted);
+      else {
+        await connection.close();
+        throw refused;
+      }
       return connection;
     } catch (error) {
       const reason = refusal() ?? error;
