@@ -8,7 +8,7 @@ import { isPostgresUrl, parseBackendName } from "./config.js";
 import { StorageError } from "./errors.js";
 import { expandPath } from "./folders.js";
 import type { IdMap } from "./records/id-map.js";
-import { redact } from "./redaction.js";
+import { redact, redactUnknown } from "./redaction.js";
 import type { InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source } from "./sources/source.js";
@@ -64,7 +64,7 @@ export function parseStore(text: string, config: () => Config): StoreLocation {
     if (/\.(db|sqlite|sqlite3)$/i.test(text)) return { type: "sqlite", path: expandPath(text) };
     if (/\.json(\.gz|\.zst)?$/i.test(text)) return documentLocation(text);
   }
-  throw new StorageError("E_USAGE", `not a store: ${redact(text)}`, { hint: STORE_FORMS });
+  throw new StorageError("E_USAGE", `not a store: ${redactUnknown(text)}`, { hint: STORE_FORMS });
 }
 
 /** A document by its path, whatever it is called; `-` is standard input or output. */
@@ -79,7 +79,7 @@ export function chooseStore(
 ): StoreChoice {
   const backend = flags.backend === undefined ? undefined : parseBackendName(flags.backend);
   if (flags.backend !== undefined && backend === undefined) {
-    throw new StorageError("E_USAGE", `unknown backend: ${redact(flags.backend)}`, {
+    throw new StorageError("E_USAGE", `unknown backend: ${redactUnknown(flags.backend)}`, {
       hint: "The backends are sqlite and postgres (or postgresql).",
     });
   }

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Config } from "../../src/config.js";
 import { StorageError } from "../../src/errors.js";
-import { redact } from "../../src/redaction.js";
+import { redact, redactUnknown } from "../../src/redaction.js";
 import { chooseStore, parseStore, type StoreLocation, sameStore, storeName } from "../../src/stores.js";
 
 const config: Config = {
@@ -49,6 +49,28 @@ describe("a STORE", () => {
     "POSTGRESQL://u:secret@h/d",
     "host=h password=secret dbname=d",
     "host=h password = 'a \\'secret' dbname=d",
+    "u:secret@host/db",
+    "u:secret@host",
+    "u:se cret secret@host",
+    "u:p@secret/w@host/db",
+    "u:p://secret@host/db",
+    "u/secret@host:1521/db",
+    "postgers://u:secret@host/db",
+    "postgers://u:a secret@host/db",
+    "postgers://u@x:secret@host/db",
+    "postgers://u:secret/host/db",
+    "postgers:/u:secret@host/db",
+    "postgers:u:secret@host/db",
+    "postgres//u:secret@host/db",
+    " postgers://u:secret@host/db",
+    "jdbc:postgresql://host/db?user=u&password=secret",
+    "jdbc:postgresql://u:secret@host/db",
+    "Host=h;Username=u;Password=secret;Database=d",
+    "Server=h;Uid=u;Pwd=secret",
+    "PGPASSWORD=secret",
+    'PGPASSWORD="a secret"',
+    "localhost:5432:db:u:secret",
+    "localhost:5432:*:u:a:secret",
     "pglite:",
     "sqlite:",
     "file.gz",
@@ -125,8 +147,25 @@ describe("redaction", () => {
     ["postgresql://:secret@host", "postgresql://@host"],
     ["postgresql://host/db?user=u&password=secret&x=1", "postgresql://host/db?user=u&password=***&x=1"],
     ["nothing: here@all", "nothing: here@all"],
+    ["the other record is acme:jo@mail.org, key=k", "the other record is acme:jo@mail.org, key=k"],
+    ["no such file: /home/u:secret@host/db", "no such file: /home/u@host/db"],
+    ["unknown option '--databse=postgers://u:my secret@host/db'", "unknown option '--databse=postgers://u@host/db'"],
+    ["postgres://u@x:secret@host", "postgres://u@x@host"],
+    ["see https://host:5432/x or mail a@b", "see https://host:5432/x or mail a@b"],
+    ["postgres://a:secret@b\npostgres://c:secret@d", "postgres://a@b\npostgres://c@d"],
+    ["LLMSPELL_APP_PASSWORD='a \\' secret' x", "LLMSPELL_APP_PASSWORD=*** x"],
     ["https://host:8080/path", "https://host:8080/path"],
   ])("%s", (text, shown) => {
     expect(redact(text)).toBe(shown);
   });
+
+  it.each(["a-", "a://b:c ", "a:b ", "password='", 'password="\\', "pwd=", "x@", ":", "a://", "://@\n", " "])(
+    "of a million times %j does not take its square",
+    (piece) => {
+      // The square would take hours.
+      const long = piece.repeat(1_000_000);
+      for (const text of [long, `${long}@h`, `${long}\n@h`, `a://b:${long}`])
+        for (const show of [redact, redactUnknown]) expect(show(text).length).toBeLessThanOrEqual(text.length + 3);
+    },
+  );
 });

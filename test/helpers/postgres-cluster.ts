@@ -52,6 +52,16 @@ host all +password_required 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 `;
 
+/** What a test's own server has otherwise. */
+export interface ClusterOptions {
+  /** Lines of postgresql.conf. */
+  readonly settings?: string;
+  /** Instead of the usual pg_hba.conf. */
+  readonly hostBasedAuthentication?: string;
+  /** In the data folder, by name; open to the server alone. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
 interface Outcome {
   readonly ok: boolean;
   readonly output: string;
@@ -173,7 +183,7 @@ function initialise(bin: string, data: string): void {
  * Starts a throwaway server, installing PostgreSQL and pgvector first where this is root on a Debian-like machine.
  * @throws {PostgresUnavailable} where no server with pgvector can be had
  */
-export async function startPostgresCluster(): Promise<PostgresCluster> {
+export async function startPostgresCluster(options: ClusterOptions = {}): Promise<PostgresCluster> {
   const { bin } = findServer();
   removeAbandoned(bin);
 
@@ -186,17 +196,24 @@ export async function startPostgresCluster(): Promise<PostgresCluster> {
   };
 
   try {
-    if (isRoot) {
+    const giveToServer = (path: string): void => {
+      if (!isRoot) return;
       const id = run("id", ["-u", "postgres"]);
       must("looking up the account postgres", id);
-      chownSync(folder, Number(id.output.trim()), -1);
-    }
+      chownSync(path, Number(id.output.trim()), -1);
+    };
+    giveToServer(folder);
     chmodSync(folder, 0o700);
     const data = join(folder, "data");
     const log = join(folder, "server.log");
     initialise(bin, data);
     appendFileSync(join(data, "postgresql.conf"), `${settings}unix_socket_directories = '${folder}'\n`);
-    writeFileSync(join(data, "pg_hba.conf"), hostBasedAuthentication);
+    appendFileSync(join(data, "postgresql.conf"), options.settings ?? "");
+    writeFileSync(join(data, "pg_hba.conf"), options.hostBasedAuthentication ?? hostBasedAuthentication);
+    for (const [name, content] of Object.entries(options.files ?? {})) {
+      writeFileSync(join(data, name), content, { mode: 0o600 });
+      giveToServer(join(data, name));
+    }
 
     for (let attempt = 1; ; attempt += 1) {
       const port = await freePort();
