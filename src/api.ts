@@ -68,6 +68,8 @@ export interface ExportOptions extends TransferOptions {
   readonly vectors?: "base64" | "json";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
+  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
+  readonly sourceCheck?: "count" | "none";
 }
 
 export interface ImportOptions extends TransferOptions {
@@ -89,6 +91,8 @@ export interface ImportOptions extends TransferOptions {
   readonly verifyManifest?: boolean;
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
+  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
+  readonly sourceCheck?: "count" | "none";
 }
 
 /** What became of one kind's records. */
@@ -196,13 +200,13 @@ function refuseSameStore(from: StoreLocation, to: StoreLocation): void {
 
 async function sourceFor(
   from: ExportOptions["from"] | ImportOptions["from"],
-  options: TransferOptions & { readonly sourceMode?: SourceOptions["sourceMode"]; readonly verifyManifest?: boolean },
+  options: TransferOptions & Pick<ExportOptions, "sourceMode" | "sourceCheck"> & { readonly verifyManifest?: boolean },
   config: () => Config,
 ): Promise<Source> {
   if (isSource(from)) return from;
   const location = locate(from, config);
-  const { sourceMode, verifyManifest } = options;
-  return createSource(location, { ...common(options, location, config), sourceMode, verifyManifest });
+  const { sourceMode, sourceCheck, verifyManifest } = options;
+  return createSource(location, { ...common(options, location, config), sourceMode, sourceCheck, verifyManifest });
 }
 
 function isSource(value: object | string): value is Source {

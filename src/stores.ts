@@ -143,6 +143,7 @@ export interface SourceOptions {
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
+  readonly sourceCheck?: "count" | "none" | undefined;
   readonly invalidUuid?: "error" | "derive" | undefined;
   readonly verifyManifest?: boolean | undefined;
 }
@@ -167,7 +168,7 @@ export interface SinkOptions {
 
 /** Factories load what they need only: a document is read without either driver. */
 export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
-  const { catalog, invalidUuid, verifyManifest, sourceMode } = options;
+  const { catalog, invalidUuid, verifyManifest, sourceMode, sourceCheck } = options;
   const shared = catalog === undefined ? {} : { catalog };
   switch (location.type) {
     case "postgres":
@@ -179,6 +180,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
         connect,
         name: storeName(location),
         ...(sourceMode === undefined ? {} : { mode: sourceMode }),
+        ...(sourceCheck === undefined ? {} : { check: sourceCheck }),
       });
     }
     case "sqlite": {

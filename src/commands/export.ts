@@ -18,7 +18,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = loadConfig();
   const { location: from } = chooseStore(flags, config);
   const to = documentLocation(flags.output);
-  const { compress, force, sourceMode } = flags;
+  const { compress, force, sourceMode, sourceCheck } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
   output.line(
     `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
@@ -38,6 +38,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
       ...(force === undefined ? {} : { force }),
       ...(vectors === undefined ? {} : { vectors }),
       ...(sourceMode === undefined ? {} : { sourceMode }),
+      ...(sourceCheck === undefined ? {} : { sourceCheck }),
     }),
   );
 }

@@ -16,7 +16,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const config = loadConfig();
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
-  const { sourceMode } = flags;
+  const { sourceMode, sourceCheck } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
   const files = [from, to].flatMap((store) => ("path" in store ? [store.path] : []));
   return runTransfer({ flags, output, signal, config, command: "migrate", files }, (options) =>
@@ -27,6 +27,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
       from,
       to,
       ...(sourceMode === undefined ? {} : { sourceMode }),
+      ...(sourceCheck === undefined ? {} : { sourceCheck }),
     }),
   );
 }
