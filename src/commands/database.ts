@@ -137,7 +137,7 @@ async function examine(location: Database, config: Config, signal: AbortSignal):
 }
 
 function postgresFacts(state: PostgresState): string[] {
-  const { serverVersion, extensions, databaseBytes, schema, tables } = state;
+  const { serverVersion, encoding, encodingCaveat, extensions, databaseBytes, schema, tables } = state;
   const version = (name: string): string => {
     const { installed, available } = extensions.get(name) ?? {};
     if (installed !== undefined) return installed;
@@ -145,6 +145,7 @@ function postgresFacts(state: PostgresState): string[] {
   };
   const facts = [
     `Server: PostgreSQL ${serverVersion}; pgvector: ${version("vector")}`,
+    `Encoding: ${encoding}${encodingCaveat === undefined ? "" : `; ${encodingCaveat}`}`,
     `Database size: ${formatBytes(databaseBytes)}`,
     schema ? `Schema: llmspell, ${tables.length} tables` : "Schema: none yet",
   ];

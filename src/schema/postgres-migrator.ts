@@ -1,6 +1,7 @@
 /** Migrations of PostgreSQL: one transaction, one at a time. */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import type { PostgresConnection } from "../backends/postgres/connection.js";
+import { encodingCaveat, readServerEncoding } from "../backends/postgres/encodings.js";
 import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../backends/postgres/migrations-table.js";
 import { inTransaction } from "../backends/postgres/transaction.js";
 import { StorageError, toStorageError } from "../errors.js";
@@ -69,7 +70,8 @@ export async function migratePostgres(
   const { pending } = await inTransaction(connection, "read", () => plan(connection, migrations));
   if (pending.length === 0) return { applied: [], warnings: [] };
 
-  const warnings: string[] = [];
+  const caveat = encodingCaveat(await inTransaction(connection, "read", () => readServerEncoding(connection)));
+  const warnings: string[] = caveat === undefined ? [] : [caveat];
   const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }): void => {
     if (notice.severity === "WARNING") warnings.push(notice.message ?? "");
   };

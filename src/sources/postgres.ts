@@ -1,5 +1,6 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
+import { UNKNOWN_ENCODING } from "../backends/postgres/encodings.js";
 import { leftOut } from "../backends/postgres/left-out.js";
 import { readPostgresVersions } from "../backends/postgres/migrations-table.js";
 import { RecordStatement } from "../backends/postgres/record-statement.js";
@@ -40,8 +41,6 @@ const LEFT_BEHIND: ReadonlyMap<string, string> = new Map([
 
 /** More tenants than this are read in one sorted statement rather than one statement each. */
 const MOST_TENANT_STATEMENTS = 1000;
-/** The encoding of a database that does not look at its text. */
-const UNKNOWN_ENCODING = "SQL_ASCII";
 /** What a row is taken for where the table was never analyzed. Bytes. */
 const UNKNOWN_ROW_BYTES = 16384;
 
