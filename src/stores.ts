@@ -167,6 +167,7 @@ export interface SourceOptions {
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
+  readonly sourceCheck?: "count" | "none" | undefined;
   /** What ids become behind the source: they sort as that. */
   readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;
@@ -201,7 +202,7 @@ export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
 
 /** Factories load what they need only: a document is read without either driver. */
 export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
-  const { catalog, invalidUuid, verifyManifest, sourceMode } = options;
+  const { catalog, invalidUuid, verifyManifest, sourceMode, sourceCheck } = options;
   const shared = catalog === undefined ? {} : { catalog };
   switch (location.type) {
     case "postgres":
@@ -213,6 +214,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
         connect,
         name: storeName(location),
         ...(sourceMode === undefined ? {} : { mode: sourceMode }),
+        ...(sourceCheck === undefined ? {} : { check: sourceCheck }),
       });
     }
     case "sqlite": {

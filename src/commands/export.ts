@@ -32,7 +32,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, allowEmpty, sourceMode } = flags;
+  const { compress, force, allowEmpty, sourceMode, sourceCheck } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
   output.line(
     `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
@@ -55,6 +55,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         ...(allowEmpty === undefined ? {} : { allowEmpty }),
         ...(vectors === undefined ? {} : { vectors }),
         ...(sourceMode === undefined ? {} : { sourceMode }),
+        ...(sourceCheck === undefined ? {} : { sourceCheck }),
       }),
   );
 }

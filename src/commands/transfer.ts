@@ -43,6 +43,7 @@ export interface TransferFlags extends CommonFlags {
   readonly idMap?: string;
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
+  readonly sourceCheck?: "count" | "none";
   /** Each of the four holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];

@@ -2,6 +2,7 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { inApplicationTimeZone } from "../backends/postgres/application-role.js";
 import type { PostgresConnection } from "../backends/postgres/connection.js";
+import { encodingCaveat, readServerEncoding } from "../backends/postgres/encodings.js";
 import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../backends/postgres/migrations-table.js";
 import { hasMisplacedPartitions, repairPartitions } from "../backends/postgres/partition-repair.js";
 import { hasUtcFunctions } from "../backends/postgres/schema-objects.js";
@@ -123,6 +124,8 @@ export async function migratePostgres(
   const warnings = brokenLines(comparison);
   if (pending.length === 0) return { applied: [], warnings };
 
+  const caveat = encodingCaveat(await inTransaction(connection, "read", () => readServerEncoding(connection)));
+  if (caveat !== undefined) warnings.push(caveat);
   const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }): void => {
     if (notice.severity === "WARNING") warnings.push(notice.message ?? "");
   };

@@ -5,6 +5,7 @@ import type { ConflictPolicy } from "../backends/postgres/conflicts.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
 import { Counters, type LoadedKind } from "../backends/postgres/counters.js";
 import type { DeferPolicy } from "../backends/postgres/deferred-indexes.js";
+import { encodingCaveat, readServerEncoding } from "../backends/postgres/encodings.js";
 import { LoadSession } from "../backends/postgres/load-session.js";
 import { LoadTransaction } from "../backends/postgres/load-transaction.js";
 import { Merge } from "../backends/postgres/merge.js";
@@ -85,6 +86,8 @@ class PostgresSink implements Sink {
     const transaction = new LoadTransaction(connection);
     this.transaction = transaction;
     await transaction.begin();
+    const caveat = encodingCaveat(await readServerEncoding(connection));
+    if (caveat !== undefined) context.warn(caveat);
     const tables = await readTargetTables(connection, this.catalog);
     const session = await LoadSession.begin(connection, tables, this.options.tenant);
     this.opened = { connection, transaction, session, tables, context };

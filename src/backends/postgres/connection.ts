@@ -1,5 +1,6 @@
 /** A session with PostgreSQL, on a server or embedded in this process. */
 import pg from "pg";
+import type { StorageError } from "../../errors.js";
 import type { EmbeddedPostgres } from "../pglite/embedded.js";
 import { CopyFrom } from "./copy-from.js";
 import { CopyTo } from "./copy-to.js";
@@ -42,6 +43,8 @@ export interface PostgresConnection {
    * iteration early closes the connection, for a COPY cannot be ended otherwise.
    */
   copyTo(sql: string): AsyncIterable<Buffer> | undefined;
+  /** What a statement failed for: where the session has ended, what the server said then, between two statements perhaps. */
+  errorOf(error: unknown): StorageError;
   /** Ends the session (an open transaction is rolled back); repeatable, never throws. */
   close(): Promise<void>;
 }
@@ -102,6 +105,8 @@ export async function connectPostgres(
 class OpenConnection implements PostgresConnection {
   readonly embedded: boolean;
   private closing: Promise<void> | undefined;
+  /** What ended the session. */
+  private ended: Error | undefined;
   private stopListening: () => void = () => {};
 
   constructor(
@@ -111,7 +116,9 @@ class OpenConnection implements PostgresConnection {
   ) {
     this.embedded = server !== undefined;
     // The query at hand reports a broken connection; without a listener it would end the process as well.
-    client.on("error", () => {});
+    client.on("error", (error) => {
+      this.ended ??= error;
+    });
   }
 
   async start({ signal }: Attempt): Promise<void> {
@@ -128,11 +135,16 @@ class OpenConnection implements PostgresConnection {
     }
   }
 
+  errorOf(error: unknown): StorageError {
+    const known = fromPostgresError(error);
+    return known.code === "E_CONNECTION_LOST" && this.ended !== undefined ? fromPostgresError(this.ended) : known;
+  }
+
   async query<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<pg.QueryResult<Row>> {
     try {
       return await this.client.query<Row, unknown[]>(text, values as unknown[]);
     } catch (error) {
-      throw fromPostgresError(error);
+      throw this.errorOf(error);
     }
   }
 
@@ -140,7 +152,7 @@ class OpenConnection implements PostgresConnection {
     try {
       return await this.client.query(new CopyFrom(sql, data)).rows;
     } catch (error) {
-      throw fromPostgresError(error);
+      throw this.errorOf(error);
     }
   }
 
@@ -157,7 +169,7 @@ class OpenConnection implements PostgresConnection {
       ended = true;
     } catch (error) {
       ended = true;
-      throw fromPostgresError(error);
+      throw this.errorOf(error);
     } finally {
       if (!ended) this.destroy();
     }

@@ -65,12 +65,12 @@ export class RecordStatement {
     }
   }
 
-  /** The records that the filter selects, found without indexes. */
-  async *readWithoutIndexes(filter: TenantFilter): AsyncGenerator<RecordBatch> {
+  /** The records that a filter with `wanted` selects; `withoutIndexes`: found without them. */
+  async *readWanted(filter: TenantFilter, withoutIndexes: boolean): AsyncGenerator<RecordBatch> {
     await this.begin("on");
-    await useNoIndexes(this.connection);
+    if (withoutIndexes) await useNoIndexes(this.connection);
     await this.declarePlaces(filter);
-    await useIndexes(this.connection);
+    if (withoutIndexes) await useIndexes(this.connection);
     yield* this.readByPlaces({ records: 0, sum: 0 });
   }
 

@@ -36,7 +36,7 @@ export interface LoaderOptions {
 
 /** Whether the server does not know the statement (syntax error, feature not supported): no record's fault. */
 function refusesStatement(error: StorageError): boolean {
-  return ["42601", "0A000"].includes(postgresCause(error)?.sqlState ?? "");
+  return error.code !== "E_ENCODING" && ["42601", "0A000"].includes(postgresCause(error)?.sqlState ?? "");
 }
 
 /** Parameters of one statement (the protocol's limit is 65535). */
