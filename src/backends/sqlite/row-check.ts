@@ -138,7 +138,7 @@ export function requireSameRows(table: string, came: Tally, there: Tally): void 
  * be found by way of it, and come into the table a second time.
  */
 export function requireSoundIndexes(database: Database, table: string, rowid: string, sql: string): void {
-  const parameters = [...sql.matchAll(/\?/g)].map(() => null);
+  const parameters = [...sql.replaceAll(/'[^']*'/g, "").matchAll(/\?/g)].map(() => null);
   const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(parameters) as { detail: string }[];
   const used = new Set(plan.flatMap(({ detail }) => / USING (?:COVERING )?INDEX (.+?) \(/.exec(detail)?.[1] ?? []));
   const own = database.prepare("SELECT name FROM pragma_index_list(?)").pluck().all(table) as string[];
