@@ -7,7 +7,7 @@ import { type DeferredIndexes, deferIndexes } from "./deferred-indexes.js";
 import { type Database, isVec0, loadVectorExtension } from "./open.js";
 import { defineFunctions } from "./ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "./table.js";
-import { damageOfVec0 } from "./vec0-check.js";
+import { refuseDamagedVec0 } from "./vec0-check.js";
 
 export interface LoadOptions {
   readonly onConflict: "update" | "skip" | "error";
@@ -134,9 +134,7 @@ export class Load {
     const shape = isVec0(this.database, table);
     if (shape !== undefined) {
       if (shape) loadVectorExtension(this.database);
-      const damage = shape ? damageOfVec0(this.database, table) : undefined;
-      if (damage !== undefined)
-        throw new StorageError("E_NOT_A_DATABASE", "the SQLite database is damaged", { detail: `${table}: ${damage}` });
+      if (shape) refuseDamagedVec0(this.database, table);
       return shape;
     }
     const vec0 = this.options.vectorsAs === "vec0";

@@ -2,11 +2,22 @@
  * Whether the shadow tables of a vec0 table are as sqlite-vec writes them. It believes them: where one is missing it ends the
  * process, and where a place is wrong it gives another vector. So they are looked at before it is asked for anything.
  */
+import { StorageError } from "../../errors.js";
 import type { Database } from "./open.js";
 import { columnsOf, quoted } from "./table.js";
 
 /** Vectors in a chunk where the table does not say another chunk_size. */
 const CHUNK_ROWS = 1024;
+
+/** E_NOT_A_DATABASE for a vec0 table that must not be written to. */
+export function refuseDamagedVec0(database: Database, table: string): void {
+  const damage = damageOfVec0(database, table);
+  if (damage === undefined) return;
+  throw new StorageError("E_NOT_A_DATABASE", "the SQLite database is damaged", {
+    detail: `${table}: ${damage}`,
+    hint: "Restore a backup, or import an export into a new database.",
+  });
+}
 
 /** What is wrong with the table; undefined where nothing is. Walks its rowids, not its vectors. */
 export function damageOfVec0(database: Database, table: string): string | undefined {
