@@ -43,18 +43,31 @@ async function main(): Promise<number> {
     process.on(name, () => interrupt(name, new StorageError("E_TERMINATED", "terminated")));
   }
   let outputError: StorageError | undefined;
-  const { commonFlagsOf, reportFailure, runCommandLine } = await import("./commands/program.js");
+  const { commonFlagsOf, onlyPrints, reportFailure, runCommandLine } = await import("./commands/program.js");
+  const holdsDocument = commonFlagsOf(argv).output === "-";
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    outputError ??= stdoutError(error, commonFlagsOf(argv).output === "-");
-    controller.abort(outputError);
+    outputError ??= stdoutError(error, holdsDocument);
+    // Text that nobody reads does not undo what a command does.
+    if (holdsDocument || onlyPrints(argv)) controller.abort(outputError);
   });
   process.stderr.on("error", () => {});
   const status = await runCommandLine(argv, controller.signal);
   await Promise.all([written(process.stdout), written(process.stderr)]);
-  // A result that nobody got is no success; an error was reported already.
-  if (status !== EXIT.done || outputError === undefined) return status;
+  const isDone = status === EXIT.done || status === EXIT.rejected;
+  // An error was reported already.
+  if (outputError === undefined || !isDone) return status;
+  if (!holdsDocument && !onlyPrints(argv)) {
+    // The status says what became of the data.
+    await reportFailure(behindDone(outputError), argv);
+    return status;
+  }
+  // A document or an answer that nobody got is no success.
   await reportFailure(outputError, argv);
-  return outputError.exitStatus;
+  return status === EXIT.done ? outputError.exitStatus : status;
+}
+
+function behindDone({ code, message, cause }: StorageError): StorageError {
+  return new StorageError(code, message, { hint: "The command itself is done; only what it prints is lost." }, cause);
 }
 
 function stdoutError(error: NodeJS.ErrnoException, holdsDocument: boolean): StorageError {

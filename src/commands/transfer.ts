@@ -93,6 +93,7 @@ export async function runTransfer(
   let first: Rejection | undefined;
   const warnings: string[] = [];
   let result: TransferResult;
+  let notClosed: StorageError | undefined;
   try {
     result = await transfer({
       signal,
@@ -120,13 +121,18 @@ export async function runTransfer(
     });
   } finally {
     progress.stop();
-    await rejects?.close();
+    // What it throws comes after the commit, or behind an error that counts more.
+    notClosed = await rejects?.close().then(
+      () => undefined,
+      (error: StorageError) => error,
+    );
   }
   for (const line of statisticsLines(DONE[run.command], result)) output.line(line);
   const { rejected } = result.totals;
   const error = rejected === 0 ? undefined : rejectedError(rejected, first, rejectsPath);
   output.result({ ...resultObject(result), warnings, ...(error === undefined ? {} : { error: reportError(error) }) });
   if (error === undefined) return EXIT.done;
+  if (notClosed !== undefined) output.error(notClosed, true);
   output.error(error, true);
   return error.exitStatus;
 }
