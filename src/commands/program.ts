@@ -49,10 +49,18 @@ async function show(error: StorageError, flags: CommonFlags & { readonly output?
   createOutput({ ...flags, documentOnStdout: flags.output === "-" }).error(error);
 }
 
-/** A signal's error counts more than what ending the run early led to. */
+/** A signal's error counts more than what ending the run early led to, unless that says what became of the data. */
 function failureOf(error: unknown, signal: AbortSignal, program: Command): StorageError {
+  if (error instanceof StorageError && error.context.outcomeUnknown) return error;
   if (signal.aborted && signal.reason instanceof StorageError) return signal.reason;
   return error instanceof CommanderError ? usageError(error, program) : toStorageError(error);
+}
+
+/** Commands that change nothing and write no file: what they print is all there is of them. */
+const ONLY_PRINT: ReadonlySet<string> = new Set(["storage info", "database health", "database migrations"]);
+
+export function onlyPrints(argv: readonly string[]): boolean {
+  return ONLY_PRINT.has(argv.slice(0, 2).join(" "));
 }
 
 /** What an error that comes before any command is parsed, or after it was done, has to know. */

@@ -133,6 +133,7 @@ export async function runTransfer(
   let first: Rejection | undefined;
   const warnings: string[] = [...run.config.announcements];
   let result: TransferResult;
+  let notClosed: StorageError | undefined;
   try {
     result = await transfer({
       signal,
@@ -162,7 +163,11 @@ export async function runTransfer(
     });
   } finally {
     progress.stop();
-    await rejects?.close();
+    // What it throws comes after the commit, or behind an error that counts more.
+    notClosed = await rejects?.close().then(
+      () => undefined,
+      (error: StorageError) => error,
+    );
   }
   for (const line of statisticsLines(DONE[run.command], result)) output.line(line);
   const { rejected } = result.totals;
@@ -175,6 +180,7 @@ export async function runTransfer(
     ...(error === undefined ? {} : { error: reportError(error) }),
   });
   if (error === undefined) return EXIT.done;
+  if (notClosed !== undefined) output.error(notClosed, true);
   output.error(error, true);
   return error.exitStatus;
 }

@@ -99,7 +99,7 @@ function outcomeUnknown({ context, cause }: StorageError): StorageError {
   return new StorageError(
     "E_CONNECTION_LOST",
     "the connection broke while the server was committing: the target may have all of the records, or none",
-    { ...context, hint: "Run the import again: it changes nothing where the records are there." },
+    { ...context, hint: "Run the import again: it changes nothing where the records are there.", outcomeUnknown: true },
     cause,
   );
 }
