@@ -269,7 +269,7 @@ describePostgres("migrating PostgreSQL", () => {
     await admin.query(`ALTER DATABASE ${database.name} SET timezone = 'UTC'`);
     const connection = await migrated(database);
     const ensure = async (zone: string): Promise<readonly string[]> => {
-      await connection.query(`SET TimeZone = '${zone}'`);
+      await connection.query(`SET TimeZone = '${zone}'; SET DateStyle = 'ISO'`);
       const { rows } = await connection.query<{ results: string[] }>(
         "SELECT llmspell.ensure_future_event_log_partitions() AS results",
       );
