@@ -290,7 +290,7 @@ describePostgres("migrating PostgreSQL", () => {
     const connection = await migrated(database);
     await connection.query("SET DateStyle = 'ISO'");
     const ensure = async (zone: string): Promise<readonly string[]> => {
-      await connection.query(`SET TimeZone = '${zone}'`);
+      await connection.query(`SET TimeZone = '${zone}'; SET DateStyle = 'ISO'`);
       const { rows } = await connection.query<{ results: string[] }>(
         "SELECT llmspell.ensure_future_event_log_partitions() AS results",
       );

@@ -14,7 +14,7 @@ const migrations = loadMigrations("postgres");
 /** The migration that makes the object: the file that names it, or its table. */
 function makerOf(object: string): string {
   const { kind, table, name } = objectParts(object);
-  if (/unlink_(content_)?large_object/.test(name)) return "S3";
+  if (/unlink_(content_)?large_object|keep_(content_)?refcount/.test(name)) return "S3";
   if (kind === "policy") return { hook_history: "V13", api_keys: "V14" }[table ?? ""] ?? "V12";
   if (/\.idx_\w+_id_lookup$|^constraint (entities|relationships)\.\w+_pkey$/.test(object)) return "V15";
   if (kind === "view" || (table ?? name).startsWith("vector_embeddings_")) return kind === "view" ? "S1" : "V3";
