@@ -232,7 +232,10 @@ export class RecordReader {
   private readMissing(index: number): void {
     const { builder } = this;
     const field = this.kind.fields[index] as Field;
-    const given = this.options.legacy ? field.legacyDefault : undefined;
+    const { legacy } = this.options;
+    const given = legacy ? field.legacyDefault : undefined;
+    // What llmspell's own document lacks is for new rows only; in ours a field that may be NULL and lacks is NULL.
+    if (legacy && field.constant === undefined && index !== this.typeField) builder.assume(index);
     const start = builder.arena.length;
     if (given !== undefined && "json" in given) {
       const token = Buffer.from(given.json, "utf8");
@@ -242,7 +245,7 @@ export class RecordReader {
       builder.arena.copy(value, 0, value.length);
     } else if (given !== undefined) {
       builder.arena.int32(builder.lengthOf(fieldIndex(this.kind, given.lengthOf)));
-    } else if (this.options.legacy && this.intervalEnds.has(field.name)) {
+    } else if (legacy && this.intervalEnds.has(field.name)) {
       this.writeInfinity(field);
     } else if (field.nullable) {
       return;

@@ -146,7 +146,7 @@ class PostgresSink implements Sink {
   private async merge(loader: TableLoader, staging: string, counters: Counters): Promise<SinkCounts> {
     const { connection, transaction, session, context } = this.requireOpen();
     const { kind, table } = loader;
-    const records = new StagedRecords(connection, table, staging, context);
+    const records = new StagedRecords(connection, table, staging, context, loader.assumed);
     const rowsHidden = !session.copiesIntoTables;
     const merge = new Merge(records, { transaction, onConflict: this.onConflict, rowsHidden });
     await merge.prepare();

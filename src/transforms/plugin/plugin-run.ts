@@ -288,12 +288,13 @@ async function* take(builder: BatchBuilder): AsyncGenerator<RecordBatch, void, u
 
 /** The batch with its LargeValue held in memory. */
 async function withContent(batch: RecordBatch): Promise<{ batch: RecordBatch; content?: Buffer }> {
-  const { kind, rows, bytes, starts, lengths, large } = batch;
+  const { kind, rows, bytes, starts, lengths, large, assumed } = batch;
   if (large === undefined) return { batch };
   const chunks: Buffer[] = [];
   for await (const chunk of large.chunks()) chunks.push(Buffer.from(chunk));
   const content = Buffer.concat(chunks);
-  return { batch: new RecordBatch(kind, rows, bytes, starts, lengths, largeValueOf(large.field, content)), content };
+  const value = largeValueOf(large.field, content);
+  return { batch: new RecordBatch(kind, rows, bytes, starts, lengths, value, assumed), content };
 }
 
 function recordsOf(result: unknown): readonly PluginRecord[] {
