@@ -1,6 +1,7 @@
 /** `llmspell storage export` */
 import { exportStore } from "../api.js";
 import { loadConfig } from "../config.js";
+import { redactUnknown } from "../redaction.js";
 import { chooseStore, documentLocation } from "../stores.js";
 import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
@@ -21,7 +22,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const { compress, force, sourceMode } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
   output.line(
-    `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
+    `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
   );
   const files = from.type === "sqlite" ? [from.path] : [];
   if (to.type === "document" && !toStdout) files.push(to.path);

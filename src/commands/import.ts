@@ -1,6 +1,7 @@
 /** `llmspell storage import` */
 import { importStore } from "../api.js";
 import { loadConfig } from "../config.js";
+import { redactUnknown } from "../redaction.js";
 import { chooseStore, documentLocation } from "../stores.js";
 import { outputFor, runTransfer, type StoreFlags, type TransferFlags } from "./transfer.js";
 
@@ -38,7 +39,9 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
   const backend = to.type === "sqlite" ? "sqlite" : "postgres";
-  output.line(`Importing data into ${backend} backend from ${fromStdin ? "standard input" : flags.input}...`);
+  output.line(
+    `Importing data into ${backend} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
+  );
   output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
   const files = to.type === "sqlite" ? [to.path] : [];
   if (from.type === "document" && !fromStdin) files.push(from.path);
