@@ -23,8 +23,8 @@ function redactLine(line: string): string {
     if (colon < 0) continue;
     let at = word.lastIndexOf("@");
     if (at < 0 && hasScheme && !isPort(word, colon + 1)) at = line.indexOf("@", index) - index;
-    // Without a scheme only what is followed by a port or a path: a key may have both characters.
-    if (at < colon || !(hasScheme || /[/:]/.test(word.slice(at)))) continue;
+    // Without a scheme only in a path, or before a port or a path: a key may have both characters.
+    if (at < colon || !(hasScheme || /[/:]/.test(word.slice(at)) || word.slice(0, colon).includes("/"))) continue;
     shown += line.slice(from, index + colon);
     from = index + at;
   }
@@ -46,19 +46,18 @@ function isPort(text: string, at: number): boolean {
 }
 
 /**
- * A text that was to name a store and does not, without whatever may be a password in it: who mistypes a URL gives one of
- * no known form.
+ * A text of the user's that was to name a store, without whatever may be a password in it: who mistypes a URL gives one of no
+ * known form. A name of a file stays as it is, but for one with a colon before an `@`.
  */
 export function redactUnknown(text: string): string {
   const at = text.lastIndexOf("@");
   const { colon, hasScheme } = passwordColon(text);
-  // user/password@host is Oracle's form.
-  const before = colon >= 0 && colon < at ? colon : hasScheme ? -1 : text.indexOf("/");
-  if (before >= 0 && before < at) return redact(`${text.slice(0, before + 1)}***${text.slice(at)}`);
+  if (colon >= 0 && colon < at) return redact(`${text.slice(0, colon + 1)}***${text.slice(at)}`);
   // A URL whose @ was forgotten.
   if (hasScheme && colon >= 0 && !isPort(text, colon + 1)) return redact(`${text.slice(0, colon + 1)}***`);
   // A line of .pgpass: host:port:database:user:password.
   const fields = text.split(":", 5);
-  if (!hasScheme && fields.length === 5) return redact(`${fields.slice(0, 4).join(":")}:***`);
+  if (fields.length === 5 && /^(\d+|\*)$/.test(fields[1] as string))
+    return redact(`${fields.slice(0, 4).join(":")}:***`);
   return redact(text);
 }

@@ -67,8 +67,13 @@ export function parseStore(text: string, config: () => Config): StoreLocation {
   throw new StorageError("E_USAGE", `not a store: ${redactUnknown(text)}`, { hint: STORE_FORMS });
 }
 
-/** A document by its path, whatever it is called; `-` is standard input or output. */
+/** A document by its path, whatever it is called; `-` is standard input or output. E_USAGE for a URL. */
 export function documentLocation(path: string): StoreLocation {
+  if (path.includes("://")) {
+    throw new StorageError("E_USAGE", "a URL stands where a document is expected", {
+      hint: "--input and --output name a file, or - ; --database names a database, and `storage migrate` copies from one to another.",
+    });
+  }
   return { type: "document", path: path === "-" ? "-" : expandPath(path) };
 }
 

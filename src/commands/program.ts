@@ -1,7 +1,7 @@
 /** The command line: argv -> command -> exit status. Each command's code is loaded when it is run. */
 import { Command, CommanderError, Option } from "commander";
 import { EXIT, StorageError, toStorageError } from "../errors.js";
-import { redact } from "../redaction.js";
+import { redact, redactUnknown } from "../redaction.js";
 import { VERSION } from "../version.js";
 import {
   commonOptions,
@@ -83,7 +83,12 @@ function usageError(error: CommanderError, program: Command): StorageError {
       hint: `The commands are ${commandNames(program).join(", ")}.`,
     });
   }
-  const [message = "", ...suggestion] = redact(error.message.replace(/^error: /, "")).split("\n");
+  // An option's argument may be a URL, where another option was meant.
+  const text = error.message.replace(
+    / argument '(.*)' is invalid/s,
+    (_, value) => ` argument '${redactUnknown(value)}' is invalid`,
+  );
+  const [message = "", ...suggestion] = redact(text.replace(/^error: /, "")).split("\n");
   const suggested = suggestion.join(" ").replace(/^\((.*)\)$/, "$1");
   const known =
     error.code === "commander.unknownCommand" ? `The commands are ${commandNames(program).join(", ")}.` : "See --help.";

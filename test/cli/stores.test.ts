@@ -5,6 +5,7 @@ import type { Config } from "../../src/config.js";
 import { StorageError } from "../../src/errors.js";
 import { redact, redactUnknown } from "../../src/redaction.js";
 import { chooseStore, parseStore, type StoreLocation, sameStore, storeName } from "../../src/stores.js";
+import { createWorkspace } from "../helpers/llmspell.js";
 
 const config: Config = {
   backend: undefined,
@@ -54,7 +55,6 @@ describe("a STORE", () => {
     "u:se cret secret@host",
     "u:p@secret/w@host/db",
     "u:p://secret@host/db",
-    "u/secret@host:1521/db",
     "postgers://u:secret@host/db",
     "postgers://u:a secret@host/db",
     "postgers://u@x:secret@host/db",
@@ -71,6 +71,7 @@ describe("a STORE", () => {
     'PGPASSWORD="a secret"',
     "localhost:5432:db:u:secret",
     "localhost:5432:*:u:a:secret",
+    "*:*:*:u:secret",
     "pglite:",
     "sqlite:",
     "file.gz",
@@ -137,6 +138,28 @@ describe("the choice of a store", () => {
   });
 });
 
+describe("a URL that is given for something else", () => {
+  it.each([
+    [["storage", "import", "--database", "z.db", "--input"], "u:secret@host"],
+    [["storage", "import", "--database", "z.db", "--input"], "postgres://u:a@b secret@host/db"],
+    [["storage", "export", "--database", "z.db", "--output"], "postgres://u:my secret@host/db"],
+    [["storage", "export", "--database", "z.db", "--output"], "u:a@b secret@host/db"],
+    [["database", "health", "--backend"], "h:5432:db:u:secret"],
+    [["database", "health", "--databse"], "postgers://u:my secret@host/db"],
+  ])("%j %s: nothing shows its password", async (words, text) => {
+    using workspace = createWorkspace();
+    const { status, stdout, stderr } = await workspace.run([...words, text]);
+    expect(status).not.toBe(0);
+    expect(stdout + stderr).not.toContain("secret");
+    expect(stderr).toContain("Error: ");
+  });
+
+  it("a name of a file with both characters is shown as it is", () => {
+    for (const name of ["/home/a@b/x:y.json", "node_modules/@x/a.json", "2026-11-28T10:05:11.json"])
+      expect(redactUnknown(name)).toBe(name);
+  });
+});
+
 describe("redaction", () => {
   it.each([
     ["postgresql://user:secret@host/db", "postgresql://user@host/db"],
@@ -149,6 +172,7 @@ describe("redaction", () => {
     ["nothing: here@all", "nothing: here@all"],
     ["the other record is acme:jo@mail.org, key=k", "the other record is acme:jo@mail.org, key=k"],
     ["no such file: /home/u:secret@host/db", "no such file: /home/u@host/db"],
+    ["stat '/home/u:secret@host'", "stat '/home/u@host'"],
     ["unknown option '--databse=postgers://u:my secret@host/db'", "unknown option '--databse=postgers://u@host/db'"],
     ["postgres://u@x:secret@host", "postgres://u@x@host"],
     ["see https://host:5432/x or mail a@b", "see https://host:5432/x or mail a@b"],

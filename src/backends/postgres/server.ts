@@ -190,10 +190,18 @@ function isRetried(error: unknown): boolean {
 const NO_ENCRYPTION = /does not support SSL/;
 const NO_ENTRY = /pg_hba\.conf/;
 
-/** Whether the other way, with or without encryption, may do: the server has none, the handshake failed, or its rules ask for it. */
+/**
+ * Whether the other way, with or without encryption, may do: the server has none, does not know what it was asked, the
+ * handshake failed, or its rules ask for the other.
+ */
 function isOfEncryption(error: unknown): boolean {
   const { message } = error as Error;
-  return NO_ENCRYPTION.test(message) || /^(ERR_SSL|ERR_TLS|EPROTO)/.test(codeOf(error)) || NO_ENTRY.test(message);
+  return (
+    NO_ENCRYPTION.test(message) ||
+    /^There was an error establishing an SSL connection|^Connection terminated unexpectedly/.test(message) ||
+    /^(ERR_SSL|ERR_TLS|EPROTO|ECONNRESET)/.test(codeOf(error)) ||
+    NO_ENTRY.test(message)
+  );
 }
 
 /** What Node says of a certificate that it does not take. */
