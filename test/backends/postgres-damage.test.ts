@@ -202,11 +202,12 @@ describePostgres("a damaged PostgreSQL database", () => {
       expect(JSON.parse(reading.rejected[0]?.record as string)).toMatchObject({ data: null });
     }
     await run(other.url, ...cutValue("artifact_content", 3, 1400));
-    for (const mode of modes)
-      expect(await failureOf(other.url, { mode })).toMatchObject({
-        code: "E_SOURCE_DAMAGED",
-        context: { section: "artifacts.content", key: "tenant_id=t, content_hash=h3", field: "data" },
-      });
+    // A cursor had not given its beginning yet.
+    expect((await readPostgres(other, { mode: "cursor" })).rejected).toHaveLength(2);
+    expect(await failureOf(other.url, { mode: "copy" })).toMatchObject({
+      code: "E_SOURCE_DAMAGED",
+      context: { section: "artifacts.content", key: "tenant_id=t, content_hash=h3", field: "data" },
+    });
   });
 
   it("names the record and the field of a value that cannot be read, and goes on with the others", async () => {

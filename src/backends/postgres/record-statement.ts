@@ -135,7 +135,7 @@ export class RecordStatement {
           if (!isOfRow(error)) throw error;
           await connection.query("ROLLBACK TO SAVEPOINT llmspell_places");
           at += tally.records - before;
-          yield* this.readDamaged(places[at] as Place, error, tally);
+          yield* this.readAlone(places[at] as Place, tally);
           at++;
         }
         await connection.query("RELEASE SAVEPOINT llmspell_places");
@@ -156,7 +156,19 @@ export class RecordStatement {
     }
   }
 
-  /** Rejects the row for the columns that cannot be read; gives it where all can be. */
+  /** The row at which the others ended, or one before it: a cursor's FETCH gives all its rows or none. */
+  private async *readAlone(place: Place, tally: RowTally): AsyncGenerator<RecordBatch> {
+    const before = tally.records;
+    try {
+      yield* this.rowsOf(selectRecords(this.kind, { places: [place] }, this.options.select), tally);
+    } catch (error) {
+      if (!isOfRow(error) || tally.records > before) throw error;
+      await this.connection.query("ROLLBACK TO SAVEPOINT llmspell_places");
+      yield* this.readDamaged(place, error, tally);
+    }
+  }
+
+  /** Rejects the row for the columns that cannot be read. */
   private async *readDamaged(place: Place, reason: unknown, tally: RowTally): AsyncGenerator<RecordBatch> {
     const { kind, options } = this;
     const columns = columnsOf(kind);
