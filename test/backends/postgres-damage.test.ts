@@ -7,7 +7,13 @@ import type { RecordBatch } from "../../src/records/record-batch.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createWorkspace } from "../helpers/llmspell.js";
-import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import {
+  createTestDatabase,
+  createTestRole,
+  describePostgres,
+  postgresAdminUrl,
+  type TestDatabase,
+} from "../helpers/postgres-server.js";
 import { type ReadingOptions, readPostgres, recordsAt } from "./postgres-reading.js";
 
 const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
@@ -207,6 +213,42 @@ describePostgres("a damaged PostgreSQL database", () => {
     expect(await failureOf(other.url, { mode: "copy" })).toMatchObject({
       code: "E_SOURCE_DAMAGED",
       context: { section: "artifacts.content", key: "tenant_id=t, content_hash=h3", field: "data" },
+    });
+  });
+
+  it("names a page that cannot be read, and goes on with the others", async () => {
+    await using other = await fresh();
+    const file = await withClient(other.url, async (client) => {
+      await client.query(`INSERT INTO llmspell.kv_store (tenant_id, key, value)
+        SELECT 't' || i % 3, 'k' || i, sha256(i::text::bytea) FROM generate_series(1, 400) i`);
+      const { rows } = await client.query(`SELECT pg_relation_filepath('llmspell.kv_store') AS path,
+        (SELECT count(*)::int4 FROM llmspell.kv_store WHERE ctid >= '(2,0)' AND ctid < '(3,0)') AS lost`);
+      // Whoever reads rows for the first time, or vacuums them, writes to their pages.
+      await client.query("ALTER TABLE llmspell.kv_store SET (autovacuum_enabled = off)");
+      await client.query("CHECKPOINT");
+      const spoil = `cat >/dev/null; dd if=/dev/urandom of=${rows[0].path} bs=8192 seek=2 count=1 conv=notrunc 2>/dev/null`;
+      await client.query(`COPY (SELECT) TO PROGRAM '${spoil}'`);
+      return rows[0] as { lost: number };
+    });
+    // The server still has the page in memory: a copy of the files has not.
+    const name = `${other.name}_copy`;
+    const url = other.url.replace(other.name, name);
+    await withClient(postgresAdminUrl(), async (admin) => {
+      await admin.query(`CREATE DATABASE ${name} TEMPLATE ${other.name} STRATEGY file_copy`);
+      try {
+        for (const options of [{ mode: "copy" }, { mode: "cursor" }, { tenants: ["t0", "t1", "t2"] }] as const) {
+          const reading = await readPostgres({ url }, options);
+          const keys = recordsAt(reading, "kv_store").map(({ kv_id }) => kv_id);
+          expect(keys).toHaveLength(400 - file.lost);
+          expect(new Set(keys).size).toBe(keys.length);
+          expect(reading.rejected.map(({ error: { code, context } }) => [code, context.section, context.key])).toEqual([
+            ["E_SOURCE_DAMAGED", "kv_store", "page 2 of llmspell.kv_store"],
+          ]);
+          expect((await failureOf(url, { ...options, stopAtFirst: true })).code).toBe("E_SOURCE_DAMAGED");
+        }
+      } finally {
+        await admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
+      }
     });
   });
 
