@@ -1,7 +1,8 @@
 /** Databases with damaged indexes and values: what is read is complete, or the reading stops. */
 import { readdirSync, readFileSync } from "node:fs";
+import { Readable } from "node:stream";
 import { expect, it } from "vitest";
-import { exportStore } from "../../src/api.js";
+import { exportStore, importStore } from "../../src/api.js";
 import type { StorageError } from "../../src/errors.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
@@ -191,6 +192,26 @@ describePostgres("a damaged PostgreSQL database", () => {
     );
     expect((await readPostgres({ url: role.url }, { tenants: ["a"] })).records).toHaveLength(1);
     expect((await failureOf(role.url, { tenants: ["t"] })).code).toBe("E_SOURCE_DAMAGED");
+  });
+
+  it("gets no record twice by an import that finds it in no index", async () => {
+    await using other = await fresh();
+    await run(
+      other.url,
+      `INSERT INTO llmspell.kv_store (tenant_id, key, value) SELECT 't', 'o' || i, '' FROM generate_series(1, 20000) i`,
+      "ANALYZE llmspell.kv_store",
+      indexes("kv_store", false),
+      kv(1, 32),
+      indexes("kv_store", true),
+    );
+    const entry = `{"kv_id":"${uuid(1)}","tenant_id":"t","key":"k1","value":"AAAA","created_at":1,"updated_at":1}`;
+    const document = `{"version":"1.0","source_backend":"sqlite","migrations":["V1"],"data":{"kv_store":[${entry}]}}`;
+    const { totals } = await importStore({ from: Readable.from([document]), to: other.url });
+    expect(totals).toMatchObject({ inserted: 0, updated: 1 });
+    const { rows } = await withClient(other.url, (client) =>
+      client.query("SELECT value FROM llmspell.kv_store WHERE key || '' = 'k1'"),
+    );
+    expect(rows).toEqual([{ value: Buffer.alloc(3) }]);
   });
 
   it("rejects content that cannot be read from its beginning, and ends at content that breaks off", async () => {
