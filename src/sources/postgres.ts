@@ -174,7 +174,7 @@ class PostgresSource implements Source {
       ...(literals === undefined ? {} : { tenants: literals }),
       ...(needed === undefined ? {} : { limit: needed }),
     };
-    await requireAllRows(connection, kind, filter, this.selectOptions, tally);
+    await requireAllRows(connection, kind, filter, this.selectOptions, tally, statement.readablePages);
   }
 
   /** The first records, and those that are wanted beyond them. What is missing could not be counted: indexes are not used. */

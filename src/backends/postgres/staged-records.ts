@@ -8,6 +8,7 @@ import type { RunContext } from "../../records/run-context.js";
 import type { PostgresConnection } from "./connection.js";
 import { postgresCause } from "./errors.js";
 import { withNamedField } from "./refused-field.js";
+import { useIndexes, useNoIndexes } from "./row-count.js";
 import { readRecords } from "./stored-records.js";
 import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
@@ -57,10 +58,12 @@ export class StagedRecords {
     });
     await connection.query(`CREATE UNIQUE INDEX ON ${staging} (ordinal)`);
     await connection.query(`ANALYZE ${staging}`);
-    // UNION: one row may be met by several keys.
+    // UNION: one row may be met by several keys. A damaged index would miss rows, and the records be there twice.
+    await useNoIndexes(connection);
     await connection.query(
       `CREATE TEMPORARY TABLE ${matches.replace("pg_temp.", "")} ON COMMIT DROP AS ${joins.join(" UNION ")}`,
     );
+    await useIndexes(connection);
     await connection.query(`CREATE INDEX ON ${matches} (ordinal)`);
     await connection.query(`ANALYZE ${matches}`);
   }
