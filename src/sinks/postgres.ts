@@ -128,6 +128,8 @@ class PostgresSink implements Sink {
       counts.set(kind.path, await (staging ? this.merge(loader, staging, counters) : this.settle(loader)));
     }
     const notes = await counters.raise(kinds);
+    for (const { largeObjects } of this.loaders.values())
+      if (largeObjects.note !== undefined) notes.push(largeObjects.note);
     await session.restore();
     if (this.options.dryRun) await transaction.rollback();
     else {
