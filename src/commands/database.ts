@@ -45,9 +45,8 @@ export async function runDatabaseMigrate(flags: DatabaseFlags, signal: AbortSign
   for (const warning of report.warnings) output.warn(warning);
   for (const { id, name } of report.applied) output.line(`  applied ${id} ${name}`);
   const count = report.applied.length;
-  output.line(
-    count === 0 ? "✅ The schema is up to date" : `✅ Applied ${count} ${count === 1 ? "migration" : "migrations"}`,
-  );
+  if (count > 0) output.line(`✅ Applied ${count} ${count === 1 ? "migration" : "migrations"}`);
+  else output.line(report.broken === undefined ? "✅ The schema is up to date" : "Nothing to apply");
   output.result({ ...head, applied: report.applied, warnings: report.warnings });
   return EXIT.done;
 }

@@ -28,6 +28,8 @@ export interface MigrationReport {
   readonly applied: readonly MigrationState[];
   /** What could not be done and is not needed for moving data, e.g. creating the role llmspell_app. */
   readonly warnings: readonly string[];
+  /** Objects that are gone or do not work, and that no migration brings back; each has a warning. Absent where there is none. */
+  readonly broken?: readonly string[];
 }
 
 /** A row of a migrations table of either backend. */
