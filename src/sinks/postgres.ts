@@ -134,6 +134,8 @@ class PostgresSink implements Sink {
       counts.set(kind.path, await settled.catch((error) => Promise.reject(located(error, { section: kind.path }))));
     }
     const notes = await counters.raise(kinds);
+    for (const { largeObjects } of this.loaders.values())
+      if (largeObjects.note !== undefined) notes.push(largeObjects.note);
     await session.restore();
     if (this.options.dryRun) await transaction.rollback();
     else {

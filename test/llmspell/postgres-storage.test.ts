@@ -6,18 +6,10 @@ import { expect, it } from "vitest";
 import { createLlmspellPostgres, llmspellPostgresSql } from "../fixtures/index.js";
 import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { largeObjects, load, record, sql } from "../sinks/postgres-support.js";
+import { deleteArtifact } from "./postgres-artifact-steps.js";
 import { inZone, migrate, ZONES } from "./postgres-event-log.js";
-import {
-  DIMENSIONS,
-  deleteArtifact,
-  LlmspellSession,
-  MIB,
-  perform,
-  STEPS,
-  sha256,
-  TENANT,
-  uuid,
-} from "./postgres-statements.js";
+import { DIMENSIONS, LlmspellSession, MIB, perform, sha256, TENANT, uuid } from "./postgres-session.js";
+import { STEPS } from "./postgres-steps.js";
 
 /** Statements that fail on llmspell's own database, too, and how. */
 const FAILS_IN_LLMSPELL: Readonly<Record<string, string>> = {
@@ -277,13 +269,36 @@ describePostgres("llmspell's statements", () => {
        END $$;
        ALTER FUNCTION llmspell.unlink_content_large_object() OWNER TO ${owner.name}`,
     );
-    await load(owner.url, imported(1));
+    const { report } = await load(owner.url, imported(1));
+    expect(report.notes).toEqual([]);
     const owners = "SELECT DISTINCT pg_get_userbyid(lomowner) AS owner FROM pg_largeobject_metadata";
     expect(await sql(ours.url, owners)).toEqual([{ owner: owner.name }]);
     const session = await LlmspellSession.open(ours.url);
     for (const id of ["large", "shared-1", "shared-2"]) await deleteArtifact(session, `a:imported-${id}`);
     await session.close();
     expect(await largeObjects(ours.url)).toBe(0);
+  });
+
+  it("would leave them on a database that has not seen our migrations, and the import says so", async () => {
+    await using theirs = await inZone("UTC");
+    await createLlmspellPostgres(theirs.url);
+    await using importer = await createTestRole(theirs, { attributes: "NOSUPERUSER BYPASSRLS" });
+    const noted = async (): Promise<readonly string[]> => {
+      const { report } = await load(importer.url, imported(1));
+      return report.notes.filter((note) => note.includes("large contents"));
+    };
+    await load(
+      theirs.url,
+      imported(1).filter((one) => one.kind.path === "event_log"),
+    );
+    await sql(
+      theirs.url,
+      `GRANT USAGE ON SCHEMA llmspell TO ${importer.name}; GRANT ALL ON ALL TABLES IN SCHEMA llmspell TO ${importer.name};
+       GRANT SET ON PARAMETER session_replication_role TO ${importer.name}`,
+    );
+    expect(await noted()).toEqual([expect.stringContaining("`llmspell database migrate`")]);
+    await migrate(theirs);
+    expect(await noted()).toEqual([]);
   });
 
   it("count nothing where there is nothing, instead of failing at NULL as on llmspell's own", async () => {

@@ -130,9 +130,16 @@ describePostgres("the schema's objects", () => {
         expect.stringContaining("constraint artifact_content.max_artifact_size"),
         expect.stringContaining("trigger artifacts.trigger_increment_refcount"),
       ],
+      broken: ["constraint artifact_content.max_artifact_size", "trigger artifacts.trigger_increment_refcount"],
     });
     for (const statement of statements.slice(1)) await changed.query(statement as string);
     expect(await broken()).toEqual([]);
+    await changed.query("ALTER TABLE llmspell.hook_history DROP CONSTRAINT hook_history_pkey");
+    await expect(migratePostgres(changed)).rejects.toMatchObject({
+      code: "E_SCHEMA",
+      context: { hint: expect.stringContaining("ADD CONSTRAINT hook_history_pkey PRIMARY KEY (execution_id)") },
+    });
+    await changed.query((await repairs())[0] as string);
     // The same key under another name is as good.
     await changed.query("ALTER TABLE llmspell.kv_store RENAME CONSTRAINT unique_kv_key TO another_name");
     expect(await broken()).toEqual([]);
