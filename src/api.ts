@@ -96,6 +96,8 @@ export interface ImportOptions extends TransferOptions {
   readonly dryRun?: boolean;
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
   readonly verifyManifest?: boolean;
+  /** The unit of a document's times where it does not say: microseconds or seconds (docs/document-format.md). */
+  readonly times?: "us" | "s";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
 }
@@ -213,14 +215,20 @@ function invalidUuidPolicy({ invalidUuid }: TransferOptions, target: StoreLocati
 async function sourceFor(
   from: ExportOptions["from"] | ImportOptions["from"],
   target: StoreLocation | undefined,
-  options: TransferOptions & { readonly sourceMode?: SourceOptions["sourceMode"]; readonly verifyManifest?: boolean },
+  options: TransferOptions & Pick<ImportOptions, "sourceMode" | "verifyManifest" | "times">,
   config: () => Config,
 ): Promise<Source> {
   if (isSource(from)) return from;
   const location = locate(from, config);
-  const { sourceMode, verifyManifest } = options;
+  const { sourceMode, verifyManifest, times } = options;
   const invalidUuid = invalidUuidPolicy(options, target);
-  return createSource(location, { ...common(options, location, config), invalidUuid, sourceMode, verifyManifest });
+  return createSource(location, {
+    ...common(options, location, config),
+    invalidUuid,
+    sourceMode,
+    verifyManifest,
+    times,
+  });
 }
 
 function isSource(value: object | string): value is Source {

@@ -11,6 +11,7 @@ export interface LoadFlags extends TransferFlags {
   readonly deferIndexes?: "auto" | "always" | "never";
   readonly dryRun?: boolean;
   readonly verifyManifest?: boolean;
+  readonly times?: "us" | "s";
 }
 
 export interface ImportFlags extends LoadFlags, StoreFlags {
@@ -19,7 +20,7 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 
 /** The load options that were given. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
-  const { onConflict, onOrphan, vectorsAs, deferIndexes, dryRun, verifyManifest } = flags;
+  const { onConflict, onOrphan, vectorsAs, deferIndexes, dryRun, verifyManifest, times } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
@@ -27,6 +28,7 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
+    ...(times === undefined ? {} : { times }),
   };
 }
 
