@@ -111,6 +111,8 @@ export interface ImportOptions extends TransferOptions {
   readonly dryRun?: boolean;
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
   readonly verifyManifest?: boolean;
+  /** The unit of a document's times where it does not say: microseconds or seconds (docs/document-format.md). */
+  readonly times?: "us" | "s";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
   /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
@@ -245,15 +247,15 @@ function invalidUuidPolicy({ invalidUuid }: TransferOptions, target: StoreLocati
 async function sourceFor(
   from: ExportOptions["from"] | ImportOptions["from"],
   target: StoreLocation | undefined,
-  options: TransferOptions & Pick<ExportOptions, "sourceMode" | "sourceCheck"> & { readonly verifyManifest?: boolean },
+  options: TransferOptions & Pick<ImportOptions, "sourceMode" | "sourceCheck" | "verifyManifest" | "times">,
   config: () => Config,
 ): Promise<Source> {
   if (isSource(from)) return from;
   const location = locate(from, config);
-  const { sourceMode, sourceCheck, verifyManifest } = options;
+  const { sourceMode, sourceCheck, verifyManifest, times } = options;
   const invalidUuid = invalidUuidPolicy(options, target);
   const shared = common(options, location, config);
-  return createSource(location, { ...shared, invalidUuid, sourceMode, sourceCheck, verifyManifest });
+  return createSource(location, { ...shared, invalidUuid, sourceMode, sourceCheck, verifyManifest, times });
 }
 
 function isSource(value: object | string): value is Source {

@@ -176,6 +176,7 @@ export interface SourceOptions {
   /** What ids become behind the source: they sort as that. */
   readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;
+  readonly times?: "us" | "s" | undefined;
 }
 
 export interface SinkOptions {
@@ -207,7 +208,7 @@ export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
 
 /** Factories load what they need only: a document is read without either driver. */
 export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
-  const { catalog, invalidUuid, verifyManifest, sourceMode, sourceCheck } = options;
+  const { catalog, invalidUuid, verifyManifest, times, sourceMode, sourceCheck } = options;
   const shared = catalog === undefined ? {} : { catalog };
   switch (location.type) {
     case "postgres":
@@ -243,6 +244,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
               : { path: location.path },
         name: storeName(location),
         ...(verifyManifest === undefined ? {} : { verifyManifest }),
+        ...(times === undefined ? {} : { times }),
       });
     }
   }

@@ -15,8 +15,10 @@ export type SqliteValue = bigint | number | string | Buffer;
 
 /** How a document is to be read. */
 export interface TokenDialect {
-  /** Written by llmspell itself: times are Unix seconds, a few more forms are accepted. */
+  /** Written by llmspell itself: a few more forms are accepted. */
   readonly legacy: boolean;
+  /** The unit of its times. Default: seconds in legacy documents, microseconds in others. */
+  readonly times?: "us" | "s";
 }
 
 export interface Codec {

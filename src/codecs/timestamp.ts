@@ -65,6 +65,12 @@ function fromLegacySeconds(seconds: bigint): bigint {
   return seconds === SQLITE_INFINITY || Number(seconds) === 2 ** 63 ? INFINITY : fromUnixSeconds(seconds);
 }
 
+/** A legacy document's microseconds: the ends of int64 (also as jq rounds them) are the infinities. */
+function fromLegacyMicroseconds(micros: bigint): bigint {
+  if (Number(micros) === 2 ** 63) return INFINITY;
+  return Number(micros) === -(2 ** 63) ? MINUS_INFINITY : fromUnixMicroseconds(micros);
+}
+
 /** The same as a Number; all that fits is within PostgreSQL's range. */
 const SAFE_EPOCH = 946684800000000;
 
@@ -78,12 +84,14 @@ export const timestampCodec: Codec = {
       return;
     }
     const small = parseSmallInteger(source, start, end) - SAFE_EPOCH;
-    if (!dialect.legacy && Number.isSafeInteger(small)) {
+    const { legacy, times = legacy ? "s" : "us" } = dialect;
+    if (times === "us" && Number.isSafeInteger(small)) {
       out.safeInt64(small);
       return;
     }
     const value = parseIntegerToken(source, start, end);
-    out.int64(dialect.legacy ? fromLegacySeconds(value) : fromUnixMicroseconds(value));
+    if (times === "s") out.int64(fromLegacySeconds(value));
+    else out.int64(legacy ? fromLegacyMicroseconds(value) : fromUnixMicroseconds(value));
   },
   toToken(_field, source, start, _length, out) {
     const small = readSafeInt64(source, start) + SAFE_EPOCH;

@@ -19,6 +19,7 @@ export interface LoadFlags extends TransferFlags {
   readonly translate?: string;
   readonly dryRun?: boolean;
   readonly verifyManifest?: boolean;
+  readonly times?: "us" | "s";
 }
 
 export interface ImportFlags extends LoadFlags, StoreFlags {
@@ -27,7 +28,7 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 
 /** The load options that were given. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
-  const { onConflict, onOrphan, vectorsAs, deferIndexes, translate, dryRun, verifyManifest } = flags;
+  const { onConflict, onOrphan, vectorsAs, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
@@ -36,6 +37,7 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
     ...(translate === undefined ? {} : { translate }),
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
+    ...(times === undefined ? {} : { times }),
   };
 }
 

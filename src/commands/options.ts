@@ -145,6 +145,7 @@ export const loadOptions = (): Option[] => [
   ),
   new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend"),
   new Option("--dry-run", "everything but the commit"),
+  choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
 ];
 

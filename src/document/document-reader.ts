@@ -5,13 +5,13 @@ import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import { ArrayReader } from "./array-reader.js";
 import { ByteWindow } from "./byte-window.js";
-import type { DocumentHeader } from "./header.js";
+import type { DocumentDialect, DocumentHeader } from "./header.js";
 import type { ByteInput } from "./input.js";
 import { JsonSyntaxError, OPEN_ARRAY, OPEN_OBJECT } from "./json-scanner.js";
 import { JsonWalker } from "./json-walker.js";
 import { shownName, UnknownNames } from "./limits.js";
 import { type ArrayDigest, verifyManifest } from "./manifest.js";
-import type { Spool } from "./spool.js";
+import { Spool } from "./spool.js";
 
 /** What the header's keys hold; undefined until (or unless) they come. */
 export type PartialHeader = { -readonly [K in keyof DocumentHeader]?: DocumentHeader[K] };
@@ -19,14 +19,19 @@ export type PartialHeader = { -readonly [K in keyof DocumentHeader]?: DocumentHe
 export interface ReadOptions {
   readonly catalog: Catalog;
   readonly selection: Selection;
-  readonly legacy: boolean;
+  readonly dialect: DocumentDialect;
   /** In our writer's layout. */
   readonly ownLayout: boolean;
   /** The layout is our writer's: its manifest counts. */
   readonly verify: boolean;
   readonly limits: BatchLimits;
   readonly openSpool: () => Promise<Spool>;
+  /** Default: a warning. */
+  readonly onUnknownField?: (path: string, name: string) => void;
 }
+
+/** Sections in which llmspell's exporters write the surrogate key of SQLite's table. */
+const SURROGATE_PATHS: ReadonlySet<string> = new Set(["sessions", "event_log", "hook_history"]);
 
 export class DocumentReader {
   readonly header: PartialHeader = {};
@@ -73,6 +78,32 @@ export class DocumentReader {
       for await (const key of this.topKeys) await this.readTopKey(key, context);
       await this.end();
     });
+  }
+
+  /**
+   * After readHead: the rest of the header, as scanRest; and whether a session, an event or a hook, the first of its array,
+   * has a surrogate key.
+   */
+  async scanForSurrogates(catalog: Catalog, context: RunContext): Promise<boolean> {
+    const kinds = catalog.kinds.filter(({ path }) => SURROGATE_PATHS.has(path));
+    let found = false;
+    const options: ReadOptions = {
+      catalog,
+      selection: { paths: new Set(kinds.map(({ path }) => path)), limit: 1 },
+      dialect: { legacy: false, times: "us" },
+      ownLayout: false,
+      verify: false,
+      limits: { batchSize: 1 },
+      openSpool: () => Spool.create(),
+      onUnknownField: (path, name) => {
+        const { sqlite } = catalog.byPath.get(path) as RecordKind;
+        if (sqlite.layout === "table" && sqlite.surrogateKey === name) found = true;
+      },
+    };
+    // What is wrong with a record, or not known, is told when it is read.
+    const quiet: RunContext = { ...context, reject: async () => {}, warn: () => {} };
+    for await (const _batch of this.readRecords(options, quiet));
+    return found;
   }
 
   /** After readHead: the records, then the end and the manifest. */
@@ -127,9 +158,11 @@ export class DocumentReader {
         header.version = version;
         return;
       }
-      case "exported_at":
-        header.exportedAt = requireString(key, await walker.readValue());
+      case "exported_at": {
+        const time = await walker.readValue();
+        header.exportedAt = typeof time === "number" ? String(time) : requireString(key, time);
         return;
+      }
       case "source_backend": {
         const backend = requireString(key, await walker.readValue());
         if (backend !== "sqlite" && backend !== "postgresql" && backend !== "postgres")
@@ -214,13 +247,15 @@ export class DocumentReader {
         walker,
         kind,
         {
-          legacy: options.legacy,
+          dialect: options.dialect,
           ownLayout: options.ownLayout,
           tenants: tenants === undefined ? undefined : new Set(tenants),
           recordLimit: wanted?.has(path) ? undefined : limit,
           limits: options.limits,
-          onUnknownField: (name) =>
-            this.tellUnknown(`${path}: the field ${shownName(name)} is not known and was ignored`, context),
+          onUnknownField: (name) => {
+            if (options.onUnknownField !== undefined) options.onUnknownField(path, name);
+            else this.tellUnknown(`${path}: the field ${shownName(name)} is not known and was ignored`, context);
+          },
         },
         options.openSpool,
       );

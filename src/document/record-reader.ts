@@ -7,13 +7,13 @@ import { copyWithoutLineBreaks } from "../codecs/json-text.js";
 import { StorageError } from "../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue } from "../records/record-batch.js";
 import { describeKey } from "../records/record-key.js";
+import type { DocumentDialect } from "./header.js";
 import { QUOTE } from "./json-scanner.js";
 import { NAMES } from "./limits.js";
 import { type RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";
 
 export interface RecordReaderOptions {
-  /** Written by llmspell itself. */
-  readonly legacy: boolean;
+  readonly dialect: DocumentDialect;
   /** In our writer's layout, where blanks around a json value can only be the value's own. */
   readonly ownLayout: boolean;
   /** Only these tenants' records; undefined = all. */
@@ -151,7 +151,7 @@ export class RecordReader {
       if (this.unknown.size < NAMES) this.unknown.add(name);
       const { sqlite } = this.kind;
       const isSurrogate = sqlite.layout === "table" && sqlite.surrogateKey === name;
-      if (!(this.options.legacy && isSurrogate)) this.options.onUnknownField(name);
+      if (!(this.options.dialect.legacy && isSurrogate)) this.options.onUnknownField(name);
     }
   }
 
@@ -193,7 +193,7 @@ export class RecordReader {
 
   /** False when the value is SQL NULL (and so not to be set). */
   private writeNull(buffer: Buffer, index: number, field: Field): boolean {
-    const { legacy } = this.options;
+    const { legacy } = this.options.dialect;
     if (field.large)
       throw new StorageError("E_LARGE_OBJECT_MISSING", `the ${this.kind.noun} was exported without its content`);
     if (legacy && this.intervalEnds.has(field.name)) {
@@ -213,13 +213,14 @@ export class RecordReader {
   }
 
   private writeToken(buffer: Buffer, start: number, end: number, field: Field, out: ByteWriter): void {
-    const { legacy } = this.options;
+    const { legacy } = this.options.dialect;
     if (legacy && field.type === "json" && field.nullable && buffer[start] === QUOTE) {
       writeEmbeddedJson(parseStringToken(buffer, start, end), out);
       return;
     }
+    if (field.type === "vector" && end - start === 2 && buffer[start] === QUOTE) throw emptyEmbedding();
     if (field.type === "json" && this.options.ownLayout) copyWithBlanks(buffer, start, end, out);
-    else codecs[field.type].fromToken(field, buffer, start, end, out, this.options);
+    else codecs[field.type].fromToken(field, buffer, start, end, out, this.options.dialect);
   }
 
   private checkConstant(field: Field, found: number): void {
@@ -232,7 +233,7 @@ export class RecordReader {
   private readMissing(index: number): void {
     const { builder } = this;
     const field = this.kind.fields[index] as Field;
-    const { legacy } = this.options;
+    const { legacy } = this.options.dialect;
     const given = legacy ? field.legacyDefault : undefined;
     // What llmspell's own document lacks is for new rows only; in ours a field that may be NULL and lacks is NULL.
     if (legacy && field.constant === undefined && index !== this.typeField) builder.assume(index);
@@ -259,7 +260,7 @@ export class RecordReader {
   private setStorageType(index: number, taken: TakenValue | undefined): void {
     const { builder } = this;
     const said = builder.valueOf(index).toString("utf8");
-    const isKnown = said === "bytea" || said === "large_object" || (this.options.legacy && said === "blob");
+    const isKnown = said === "bytea" || said === "large_object" || (this.options.dialect.legacy && said === "blob");
     if (!isKnown) throw new StorageError("E_FIELD_TYPE", 'expected "bytea" or "large_object", found another string');
     const start = builder.arena.length;
     const isLarge = taken !== undefined && !Buffer.isBuffer(taken);
@@ -292,6 +293,12 @@ function copyWithBlanks(buffer: Buffer, start: number, end: number, out: ByteWri
 
 function isBlank(byte: number | undefined): boolean {
   return byte === 0x20 || byte === 0x09;
+}
+
+function emptyEmbedding(): StorageError {
+  return new StorageError("E_INVALID_EMBEDDING", "the embedding is empty", {
+    hint: "llmspell's own exporter loses vectors: export its .db file with this tool, or go without: --exclude vector_embeddings.",
+  });
 }
 
 /** JSON that llmspell wrote as a string that holds its text. */

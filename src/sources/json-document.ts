@@ -4,7 +4,13 @@ import type { Readable } from "node:stream";
 import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
 import { DocumentReader, type PartialHeader } from "../document/document-reader.js";
 import { isFifo, openFifoForReading } from "../document/fifo.js";
-import { type DocumentHeader, isLegacy, printHead } from "../document/header.js";
+import {
+  type DocumentDialect,
+  type DocumentHeader,
+  dialectOf,
+  mayHaveSurrogates,
+  printHead,
+} from "../document/header.js";
 import { type ByteInput, openFileInput, openStreamInput } from "../document/input.js";
 import { ReplayInput } from "../document/replay.js";
 import { Spool } from "../document/spool.js";
@@ -21,6 +27,8 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly catalog?: Catalog;
   /** Default true; false ignores the digests of a document in our own layout. */
   readonly verifyManifest?: boolean;
+  /** The unit of the times of a document that names no producer, where it does not tell, or tells wrongly. */
+  readonly times?: "us" | "s";
 }
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
@@ -33,6 +41,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
   let reader: DocumentReader | undefined;
   let hasRead = false;
   let header: DocumentHeader | undefined;
+  let dialect: DocumentDialect | undefined;
   let ours = false;
   let largeSpool: Promise<Spool> | undefined;
 
@@ -88,17 +97,20 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       reader = first;
       await first.readHead(context);
       const isWhole = knowsEnough(first.header);
+      let hasSurrogates = false;
       if (!first.ended && !isWhole) {
         // What comes behind the data may tell of the data.
         if (isFile) await input.stop();
-        await first.scanRest(context);
+        if (mayHaveSurrogates(first.header)) hasSurrogates = await first.scanForSurrogates(catalog, context);
+        else await first.scanRest(context);
         reader = await beginAgain(context);
       }
       header = complete(first.header);
       if (!first.hasData) throw new StorageError("E_DOCUMENT_SHAPE", "the document has no data");
+      dialect = dialectOf(header, hasSurrogates, options.times);
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
       if (isFile) await input.stop();
-      if (!ours && !isLegacy(header)) warnReserialised(context);
+      if (!ours && !dialect.legacy) warnReserialised(context);
       return { backend: header.sourceBackend, migrations: header.migrations };
     },
 
@@ -109,7 +121,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     },
 
     async *read(selection, context) {
-      if (reader === undefined || header === undefined)
+      if (reader === undefined || dialect === undefined)
         throw new StorageError("E_UNEXPECTED", "the source is not open");
       if (hasRead) reader = await beginAgain(context);
       hasRead = true;
@@ -119,7 +131,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
         {
           catalog,
           selection,
-          legacy: isLegacy(header),
+          dialect,
           ownLayout: ours,
           verify: ours && (options.verifyManifest ?? true) && selection.peek === undefined,
           limits: {
@@ -174,11 +186,11 @@ async function readManifest(path: string): Promise<[path: string, records: numbe
   }
 }
 
-/** Whether what comes after `data` can change nothing: all is there, or enough to know that the document is not legacy. */
+/** Whether what comes after `data` can change nothing, and the records need not be looked at, to know how to read them. */
 function knowsEnough(header: PartialHeader): boolean {
   const { version, sourceBackend, migrations, producer } = header;
   if (version === undefined || sourceBackend === undefined || migrations === undefined) return false;
-  return producer !== undefined || sourceBackend !== "sqlite" || migrations.includes("V1");
+  return producer !== undefined || (sourceBackend === "sqlite" && migrations.includes("V1"));
 }
 
 function complete(header: PartialHeader): DocumentHeader {

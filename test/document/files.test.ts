@@ -303,7 +303,7 @@ describe("an input stream", () => {
   });
 
   it("of sorted keys leaves no temporary file behind", async () => {
-    const sorted = `{"data":{"kv_store":[]},"version":"1.0","source_backend":"sqlite"}${" ".repeat(3_000_000)}`;
+    const sorted = `{"data":{"kv_store":[]},"migrations":["V1"],"version":"1.0","source_backend":"sqlite"}${" ".repeat(3_000_000)}`;
     const own = join(folder, "tmp");
     await mkdir(own);
     const before = process.env["TMPDIR"];

@@ -6,9 +6,11 @@ import type { DataSet } from "../helpers/arbitraries.js";
 import { canonicalTime, INT64_MAX, INT64_MIN, int32Bytes, int64Bytes, recordTokens } from "../helpers/arbitraries.js";
 import { readDocument, writeDocument } from "../helpers/documents.js";
 
-// Both files were printed by a program of another language that shares no code with this one.
+// The files were printed by a program of another language that shares no code with this one.
 const ours = new URL("../golden/document-1.0.json", import.meta.url).pathname;
 const legacy = new URL("../golden/legacy-0.14.json", import.meta.url).pathname;
+/** As llmspell's PostgreSQL exporter writes it (read in its source; its own statements ask for columns that are not there). */
+const legacyPostgres = new URL("../golden/legacy-0.14-postgresql.json", import.meta.url).pathname;
 
 function value(data: DataSet, path: string, row: number, field: string): Buffer | null | undefined {
   return data.get(path)?.[row]?.[fieldIndex(catalog.byPath.get(path) as RecordKind, field)];
@@ -198,5 +200,104 @@ describe("the golden document of llmspell 0.14", () => {
         records.map((record) => recordTokens(kind, record)),
       );
     }
+  });
+});
+
+describe("the golden document of llmspell 0.14's PostgreSQL exporter", () => {
+  const t = int64Bytes(canonicalTime(1732271400123456n));
+  type Json = Record<string, unknown>;
+  const parsed = async (): Promise<Json & { data: Record<string, Json[]> }> =>
+    JSON.parse((await readFile(legacyPostgres, "utf8")).replaceAll("9223372036854775807", '"infinity"'));
+
+  it("is read from a file and from a stream, without a warning, its keys in any order", async () => {
+    const bytes = await readFile(legacyPostgres);
+    const sorted = Buffer.from(
+      bytes.toString("utf8").replace(/^\{\n {2}"version".*?("data": .*\n {2}\})\n\}$/s, (text, data) => {
+        const head = text.slice(3, text.indexOf(data)).trim().replace(/,$/, "");
+        return `{${data},${head}}`;
+      }),
+    );
+    expect(sorted.indexOf('"version"')).toBeGreaterThan(sorted.indexOf('"data"'));
+    for (const input of [legacyPostgres, bytes, sorted] as const) {
+      const { data, header, warnings } = await readDocument(input, { pieceBytes: 100 });
+      expect(warnings).toEqual([]);
+      expect(header.backend).toBe("postgresql");
+      const expected: [path: string, row: number, field: string, value: Buffer | null][] = [
+        ["vector_embeddings.384", 0, "created_at", t],
+        ["knowledge_graph.entities", 0, "valid_time_start", t],
+        ["knowledge_graph.entities", 0, "valid_time_end", int64Bytes(INT64_MAX)],
+        ["knowledge_graph.entities", 1, "valid_time_start", int64Bytes(INT64_MIN)],
+        ["knowledge_graph.entities", 1, "valid_time_end", t],
+        ["kv_store", 0, "metadata", text('{"b": [1.10, 2]}')],
+        ["kv_store", 1, "metadata", null],
+        ["workflow_states", 0, "started_at", t],
+        ["sessions", 0, "expires_at", null],
+        ["artifacts.artifacts", 0, "tags", text('["a"]')],
+        ["event_log", 0, "timestamp", t],
+        ["hook_history", 0, "triggering_component", text("")],
+        ["hook_history", 0, "context_size", int32Bytes(3)],
+        ["hook_history", 0, "created_at", t],
+      ];
+      for (const [path, row, field, wanted] of expected)
+        expect([path, field, value(data, path, row, field)]).toEqual([path, field, wanted]);
+      expect(value(data, "vector_embeddings.384", 0, "embedding")?.readFloatLE(0)).toBe(-1.375);
+    }
+  });
+
+  it("is known by the id of a session, an event or a hook; without them, or with a producer, it is ours", async () => {
+    const { data, ...head } = await parsed();
+    const kv = { kv_store: data["kv_store"] };
+    const read = (document: object) => readDocument(Buffer.from(JSON.stringify(document)), { pieceBytes: 50 });
+    for (const section of ["sessions", "event_log", "hook_history"]) {
+      const { data: found } = await read({ ...head, data: { ...kv, [section]: data[section] } });
+      expect(value(found, "kv_store", 0, "metadata")).toEqual(text('{"b": [1.10, 2]}'));
+      const producer = await read({ ...head, data: { ...kv, event_log: data["event_log"] }, producer: "p" });
+      expect(value(producer.data, "kv_store", 0, "metadata")).toEqual(text('"{\\"b\\": [1.10, 2]}"'));
+      expect(producer.warnings.join()).toContain('"id"');
+    }
+    const [{ id: _, ...event } = {}] = data["event_log"] as Json[];
+    const ours = await read({ ...head, data: { ...kv, event_log: [event] } });
+    expect(value(ours.data, "kv_store", 0, "metadata")).toEqual(text('"{\\"b\\": [1.10, 2]}"'));
+    expect(ours.warnings).toEqual([expect.stringContaining("re-serialised")]);
+    await expect(read({ ...head, data: { hook_history: data["hook_history"], sessions: [] } })).resolves.toBeDefined();
+  });
+
+  it("a document that does not tell is refused, unless its times are said; a number for exported_at is none of that", async () => {
+    const { data, migrations: _, ...head } = await parsed();
+    const [{ id: __, ...event } = {}] = data["event_log"] as Json[];
+    const read = (header: object, times?: "us" | "s", timestamp = 1732271400) =>
+      readDocument(
+        Buffer.from(JSON.stringify({ ...head, ...header, data: { event_log: [{ ...event, timestamp }] } })),
+        {
+          ...(times && { times }),
+        },
+      );
+    const time = async (result: ReturnType<typeof read>) => value((await result).data, "event_log", 0, "timestamp");
+    const seconds = int64Bytes(canonicalTime(1732271400000000n));
+    const micros = int64Bytes(canonicalTime(1732271400n));
+    for (const header of [{ source_backend: "sqlite" }, { source_backend: "sqlite", migrations: [] }]) {
+      await expect(read(header)).rejects.toMatchObject({
+        code: "E_DOCUMENT_SHAPE",
+        context: { hint: expect.stringContaining("--times s") },
+      });
+      expect(await time(read(header, "s"))).toEqual(seconds);
+      expect(await time(read(header, "us"))).toEqual(micros);
+      expect(await time(read({ ...header, exported_at: 1737541800 }, "s"))).toEqual(seconds);
+    }
+    const old = { source_backend: "sqlite", migrations: ["V3"] };
+    expect(await time(read(old))).toEqual(seconds);
+    expect(await time(read(old, "us"))).toEqual(micros);
+    expect(await time(read({ source_backend: "postgresql" }))).toEqual(micros);
+    await expect(read({ ...old, producer: "p" }, "s")).rejects.toMatchObject({ code: "E_USAGE" });
+  });
+
+  it("an empty embedding is refused with what to do about it", async () => {
+    const document = await parsed();
+    const vectors = (document.data["vector_embeddings"] as unknown as Record<string, Json[]>)["384"] as Json[];
+    (vectors[0] as Json)["embedding"] = "";
+    await expect(readDocument(Buffer.from(JSON.stringify(document)))).rejects.toMatchObject({
+      code: "E_INVALID_EMBEDDING",
+      context: { hint: expect.stringMatching(/\.db.*--exclude vector_embeddings/) },
+    });
   });
 });

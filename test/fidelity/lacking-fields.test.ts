@@ -96,6 +96,14 @@ const CASES: readonly Case[] = [
     rows: { hook_history: [{ ...hook, ...changed }] },
   },
   {
+    name: "so they do from llmspell's PostgreSQL, whose document is known by its ids and has microseconds",
+    existing: { hook_history: [hook] },
+    header: { producer: undefined, source_backend: "postgresql" },
+    incoming: { hook_history: [exported(1, { timestamp: time(5) })] },
+    counts: [0, 1],
+    rows: { hook_history: [{ ...hook, ...changed, timestamp: time(5) }] },
+  },
+  {
     name: "new hooks get defaults, among others that are there",
     existing: { hook_history: [hook] },
     header: LEGACY,
