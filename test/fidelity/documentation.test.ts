@@ -42,7 +42,7 @@ it("every test file of fidelity is among the proofs", () => {
 });
 
 it("what cannot cross has codes that exist, and each is refused by a test", () => {
-  const tests = ["refusals", "bad-rows", "order", "large-objects", "invalid-uuids"].map((name) =>
+  const tests = ["refusals", "bad-rows", "order", "large-objects", "invalid-uuids", "encodings"].map((name) =>
     read(`test/fidelity/${name}.test.ts`),
   );
   const codes = tableBelow("What cannot cross").flatMap(([, code = ""]) =>
