@@ -166,8 +166,7 @@ async function examine(location: Database, config: Config, signal: AbortSignal):
         ...(shapes.length === 0 ? [] : [`Embedding tables: ${shapes.join(", ")}`]),
       ];
       const json = { ...state, embeddings: Object.fromEntries(state.embeddings) };
-      const comparison = { missing: [], pending: [], broken: [], notes: [] };
-      return { facts, migrations: listSqliteMigrations(database), comparison, json };
+      return { facts, ...readSqliteSchema(database), json };
     } finally {
       database.close();
     }

@@ -3,6 +3,7 @@ import { catalog } from "../../catalog/index.js";
 import { APPLICATION_ROLE_OID } from "./application-role.js";
 import type { PostgresConnection } from "./connection.js";
 import { quote, SCHEMA } from "./target-table.js";
+import { inTransaction } from "./transaction.js";
 
 export interface ImportRights {
   /** For a superuser or the owner to run; empty when nothing is missing. */
@@ -59,7 +60,11 @@ const LARGE_OBJECT_OWNERS = `
       WHERE n.nspname = '${SCHEMA}' AND c.relname = 'artifact_content')) ORDER BY 1`;
 
 /** Reads the catalogs. To be called where the schema is there. */
-export async function readImportRights(connection: PostgresConnection): Promise<ImportRights> {
+export function readImportRights(connection: PostgresConnection): Promise<ImportRights> {
+  return inTransaction(connection, "read", () => readRights(connection));
+}
+
+async function readRights(connection: PostgresConnection): Promise<ImportRights> {
   const rights = (await connection.query<RightsRow & Record<string, unknown>>(RIGHTS)).rows[0] as RightsRow;
   const names = catalog.kinds.map(({ postgres }) => postgres.table);
   const { rows: tables } = await connection.query<TableRow & Record<string, unknown>>(TABLES, [names]);
