@@ -19,6 +19,7 @@ import {
   refuseNewer,
 } from "./migration.js";
 import { compareSqliteSchema, type SqliteComparison, undoneLines } from "./sqlite-comparison.js";
+import { rewriteEmbeddings, rewritesEmbeddings } from "./sqlite-embeddings.js";
 import { addRebuiltColumns, columnsOf, rebuildTable, rebuiltTable } from "./sqlite-rebuild.js";
 import { repairRowids } from "./sqlite-rowids.js";
 
@@ -47,7 +48,9 @@ function plan(database: Database, migrations: readonly Migration[]): Plan {
   const { llmspell, ours, present } = readSqliteMigrations(database);
   refuseNewer(migrations, ours);
   const comparison = compareSqliteSchema(database);
-  const isApplied = ({ version }: Migration): boolean => {
+  const isApplied = ({ version, sql }: Migration): boolean => {
+    // It makes nothing that could be looked for.
+    if (rewritesEmbeddings(sql)) return ours.some((row) => row.version === version);
     if (version === 1) return [...llmspell, ...ours].some((row) => row.version === 1) || present.size > 0;
     // What is there counts, not the record: what is gone is made again.
     return !comparison.incomplete.has(version);
@@ -203,7 +206,8 @@ async function apply(
 ): Promise<void> {
   try {
     if (leftOut.has(migration.version)) return addRebuiltColumns(database, migration.sql);
-    if (rebuiltTable(migration.sql) !== undefined) await rebuildTable(database, migration.sql, signal);
+    if (rewritesEmbeddings(migration.sql)) warnings.push(...(await rewriteEmbeddings(database, signal)));
+    else if (rebuiltTable(migration.sql) !== undefined) await rebuildTable(database, migration.sql, signal);
     else execute(database, migration.sql, warnings);
     database.exec(
       `CREATE TABLE IF NOT EXISTS _storage_migrations (

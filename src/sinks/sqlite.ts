@@ -1,6 +1,7 @@
 /** Writes an SQLite database: one transaction, all or nothing. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { raiseCounters } from "../backends/sqlite/counters.js";
+import { unreadableEmbeddings } from "../backends/sqlite/embedding-text.js";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { settleOrphans } from "../backends/sqlite/foreign-keys.js";
 import { Load } from "../backends/sqlite/load.js";
@@ -90,11 +91,7 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
         const current = running();
         await settleOrphans(current, writers);
         const notes = raiseCounters(current, writers);
-        const { unreadableEmbeddings: unreadable } = current;
-        if (unreadable > 0)
-          current.context.warn(
-            `llmspell will fail on ${unreadable} ${unreadable === 1 ? "embedding that begins" : "embeddings that begin"} with the byte of "[" and ${unreadable === 1 ? "holds" : "hold"} NaN or Infinity: it takes such bytes for JSON, which has no number for these`,
-          );
+        if (current.unreadableEmbeddings > 0) current.context.warn(unreadableEmbeddings(current.unreadableEmbeddings));
         await current.restore();
         const inserted = new Map<string, number>();
         for (const { table, counts } of writers.values())

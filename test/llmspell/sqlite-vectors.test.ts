@@ -163,6 +163,38 @@ describe("an embedding whose first byte is that of '['", () => {
     expect(JSON.parse(JSON.stringify((await readAll(path)).rejections))).toEqual([]);
   });
 
+  it("is rewritten, once, in databases of a release that wrote float32 throughout; text stays as it is", async () => {
+    await createMigrated(path);
+    const [bracketed, other] = [numbers(384, 0x5b, 1), numbers(384, 0, 2)];
+    const notFinite = numbers(384, 0x5b, 3);
+    notFinite.writeFloatLE(Number.NaN, 768);
+    // As long as the float32 values, and no less text for it.
+    const text = Buffer.from(`[${Array(384).fill("0.5").join(",")}]`.slice(0, -1).padEnd(1535, " ").concat("]"));
+    await load(
+      path,
+      [1, 2, 3, 4].map((n) => vector(384, n)),
+    );
+    const rowids = query(path, "SELECT rowid FROM vec_embeddings_384 ORDER BY rowid").flat();
+    for (const [at, embedding] of [bracketed, other, text, notFinite].entries())
+      execute(path, "UPDATE vec_embeddings_384 SET embedding = ? WHERE rowid = ?", embedding, rowids[at]);
+    execute(
+      path,
+      `DELETE FROM _storage_migrations WHERE version = 107; CREATE TABLE fired (x);
+       CREATE TRIGGER mine AFTER UPDATE ON vec_embeddings_384 BEGIN INSERT INTO fired VALUES (1); END`,
+    );
+    inLlmspell((database) => expect(() => readScope(database, 384)).toThrow(SyntaxError));
+    const { migrateSqlite } = await import("../../src/schema/migrator.js");
+    const { applied, warnings } = await migrateSqlite(path);
+    expect([applied.map(({ id }) => id), warnings]).toEqual([["S7"], [expect.stringContaining("1 embedding that")]]);
+    expect(await migrateSqlite(path)).toMatchObject({ applied: [], warnings: [] });
+    const stored = query(path, "SELECT embedding FROM vec_embeddings_384 ORDER BY rowid").flat();
+    expect(stored.slice(1)).toEqual([other, text, notFinite]);
+    execute(path, `DELETE FROM vector_metadata WHERE rowid = ${rowids[3]}`);
+    const index = inLlmspell((database) => readScope(database, 384));
+    expect(bytesOf(index.values()).slice(0, 2)).toEqual([bracketed, other].map((each) => each.toString("hex")));
+    expect(query(path, "SELECT * FROM fired")).toEqual([]);
+  });
+
   it("is read in the index of 10,000 imported vectors", async () => {
     await createMigrated(path);
     function* records() {

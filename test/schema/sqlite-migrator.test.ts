@@ -10,7 +10,7 @@ import { createLlmspellSqlite, llmspellSqliteSql } from "../fixtures/index.js";
 import { contentOf, fillLlmspellSqlite, schemaOf, temporaryPath, withDatabase } from "./sqlite-content.js";
 
 const llmspellIds = ["V1", "V3", "V4", "V5", "V6", "V7", "V8", "V9", "V10", "V11", "V13"];
-const ownIds = ["S1", "S2", "S3", "S4", "S5", "S6"];
+const ownIds = ["S1", "S2", "S3", "S4", "S5", "S6", "S7"];
 const ids = (states: readonly { id: string }[]): string[] => states.map(({ id }) => id);
 
 /** Runs a migration in a process of its own. */
@@ -78,7 +78,7 @@ describe("migrating SQLite", () => {
     expect(list().slice(0, 4)).toEqual(["V1 llmspell", "V3 found", "V4 llmspell", "V5 pending"]);
     await migrateSqlite(path);
     expect(list().slice(0, 4)).toEqual(["V1 llmspell", "V3 found", "V4 llmspell", "V5 llmspell-storage"]);
-    expect(list().slice(-6)).toEqual(ownIds.map((id) => `${id} llmspell-storage`));
+    expect(list().slice(-7)).toEqual(ownIds.map((id) => `${id} llmspell-storage`));
   });
 
   it("leaves indexes, triggers, views and foreign columns where they were", async () => {

@@ -1,21 +1,15 @@
 /** The statements that write a kind's rows: the table, and for vectors the metadata with the embedding beside it. */
 import { randomBytes } from "node:crypto";
 import { columnOf, type Field, type RecordKind } from "../../catalog/index.js";
-import { ByteWriter } from "../../codecs/byte-writer.js";
-import { writeVectorNumbers } from "../../codecs/vector-numbers.js";
 import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
+import { storedEmbedding } from "./embedding-text.js";
 import type { Load } from "./load.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
 import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "./table.js";
 
 /** Rows of one multi-row INSERT. */
 export const ROWS_PER_INSERT = 64;
-
-/** llmspell takes an embedding that begins with it for the text of a JSON array: 1 float32 vector in 256. */
-const LEFT_BRACKET = 0x5b;
-/** Of a float32 in JSON, with its comma, nearly always. */
-const NUMBER_BYTES = 14;
 
 /** Pieces of the content that is being written. */
 const CHUNKS = "temp.llmspell_large_chunks";
@@ -192,9 +186,9 @@ function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   const remove = load.database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
   const stored = (batch: RecordBatch, row: number): Buffer => {
     const value = batch.value(row, field);
-    if (vec0 || value[0] !== LEFT_BRACKET) return value;
-    const text = new ByteWriter(dimension * NUMBER_BYTES);
-    if (writeVectorNumbers(value, 0, value.length, text)) return Buffer.from(text.bytes.subarray(0, text.length));
+    if (vec0) return value;
+    const readable = storedEmbedding(value);
+    if (readable !== undefined) return readable;
     load.unreadableEmbeddings++;
     return value;
   };

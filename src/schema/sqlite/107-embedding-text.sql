@@ -1,0 +1,3 @@
+-- rewrite: embeddings
+-- Earlier releases wrote every embedding as float32; llmspell takes one that begins with the byte of '[' for JSON, and fails
+-- on the index of its scope. Such a one becomes text that gives the same bits back.
