@@ -149,7 +149,7 @@ interface Examination {
 
 /** Looks at a database without changing it. */
 async function examine(location: Database, config: Config, signal: AbortSignal): Promise<Examination> {
-  const { readPostgresSchema, listSqliteMigrations } = await import("../schema/migrator.js");
+  const { readPostgresSchema, readSqliteSchema } = await import("../schema/migrator.js");
   if (location.type === "sqlite") {
     const [{ openSqliteForReading }, { inspectSqlite }, { catalog }] = await Promise.all([
       import("../backends/sqlite/open.js"),
@@ -167,8 +167,7 @@ async function examine(location: Database, config: Config, signal: AbortSignal):
         ...(shapes.length === 0 ? [] : [`Embedding tables: ${shapes.join(", ")}`]),
       ];
       const json = { ...state, embeddings: Object.fromEntries(state.embeddings) };
-      const comparison = { missing: [], pending: [], broken: [], notes: [] };
-      return { facts, migrations: listSqliteMigrations(database), comparison, json };
+      return { facts, ...readSqliteSchema(database), json };
     } finally {
       database.close();
     }
