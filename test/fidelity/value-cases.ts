@@ -266,18 +266,23 @@ export const CASES: Case[] = [
     sqlite: {
       sql: VECTORS.map(
         ({ dimension }) =>
-          `SELECT dimension, length(embedding), hex(substr(embedding, 1, 32)) FROM vector_metadata
+          // What begins with '[' is text, whose bits PostgreSQL shows.
+          `SELECT dimension, iif(json_valid(CAST(embedding AS TEXT)), json_array_length(CAST(embedding AS TEXT)), length(embedding)),
+             hex(substr(embedding, 1, iif(json_valid(CAST(embedding AS TEXT)), 1, 32))) FROM vector_metadata
            JOIN vec_embeddings_${dimension} USING (rowid) WHERE tenant_id = $tenant`,
       )
         .join(" UNION ALL ")
         .concat(" ORDER BY 1, 3"),
-      rows: VECTORS.flatMap(({ dimension, bits }) =>
-        [float32(...bits), Buffer.concat([Buffer.from("[1.0,2.0,3.0]   "), Buffer.alloc(16)])].map((bytes) => [
+      rows: VECTORS.flatMap(({ dimension, bits }) => [
+        [
           BigInt(dimension),
           BigInt(dimension * 4),
-          bytes.toString("hex").toUpperCase(),
-        ]),
-      ),
+          float32(...bits)
+            .toString("hex")
+            .toUpperCase(),
+        ],
+        [BigInt(dimension), BigInt(dimension), "5B"],
+      ]),
     },
     postgres: {
       sql: VECTORS.map(
