@@ -12,7 +12,10 @@ export default defineConfig({
       "faults/kill",
       "fidelity/one-in-a-million",
       "transforms/jq/generated",
-    ].map((name) => `test/${name}.test.ts`),
-    env: { TEST_LONG: "1" },
+      "long/fuzzing",
+    ].map((name) => `test/${name}.{test,long}.ts`),
+    // All of the fuzzing takes hours: a share of it.
+    env: { TEST_LONG: "1", FUZZ_SHARE: process.env["FUZZ_SHARE"] ?? "0.02" },
+    testTimeout: 40 * 60_000,
   },
 });

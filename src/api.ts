@@ -88,6 +88,8 @@ export interface ExportOptions extends TransferOptions {
   readonly vectors?: "base64" | "json";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
+  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
+  readonly sourceCheck?: "count" | "none";
 }
 
 export interface ImportOptions extends TransferOptions {
@@ -111,6 +113,8 @@ export interface ImportOptions extends TransferOptions {
   readonly verifyManifest?: boolean;
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
+  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
+  readonly sourceCheck?: "count" | "none";
 }
 
 /** What became of one kind's records. */
@@ -241,14 +245,15 @@ function invalidUuidPolicy({ invalidUuid }: TransferOptions, target: StoreLocati
 async function sourceFor(
   from: ExportOptions["from"] | ImportOptions["from"],
   target: StoreLocation | undefined,
-  options: TransferOptions & { readonly sourceMode?: SourceOptions["sourceMode"]; readonly verifyManifest?: boolean },
+  options: TransferOptions & Pick<ExportOptions, "sourceMode" | "sourceCheck"> & { readonly verifyManifest?: boolean },
   config: () => Config,
 ): Promise<Source> {
   if (isSource(from)) return from;
   const location = locate(from, config);
-  const { sourceMode, verifyManifest } = options;
+  const { sourceMode, sourceCheck, verifyManifest } = options;
   const invalidUuid = invalidUuidPolicy(options, target);
-  return createSource(location, { ...common(options, location, config), invalidUuid, sourceMode, verifyManifest });
+  const shared = common(options, location, config);
+  return createSource(location, { ...shared, invalidUuid, sourceMode, sourceCheck, verifyManifest });
 }
 
 function isSource(value: object | string): value is Source {

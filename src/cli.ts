@@ -57,29 +57,47 @@ async function main(): Promise<number> {
   for (const name of ["SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => interrupt(name, new StorageError("E_TERMINATED", "terminated")));
   }
-  const { commonFlagsOf, reportFailure, runCommandLine } = await import("./commands/program.js");
-  /** Came when the command may have been done. */
-  let lateError: StorageError | undefined;
+  const { commonFlagsOf, onlyPrints, reportFailure, runCommandLine } = await import("./commands/program.js");
+  /** What nobody handled; it may come when the command was done. */
+  let uncaught: StorageError | undefined;
   const onUncaught = (error: unknown): void => {
     const failure = uncaughtError(error);
-    lateError ??= failure;
+    uncaught ??= failure;
     controller.abort(failure);
     // Whatever waits for what will not come now does not keep the process.
     setTimeout(() => reportFailure(failure, argv).finally(() => process.exit(failure.exitStatus)), END_MILLISECONDS);
   };
   process.on("uncaughtException", onUncaught);
   process.on("unhandledRejection", onUncaught);
+  let outputError: StorageError | undefined;
+  const holdsDocument = commonFlagsOf(argv).output === "-";
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    lateError ??= stdoutError(error, commonFlagsOf(argv).output === "-");
-    controller.abort(lateError);
+    outputError ??= stdoutError(error, holdsDocument);
+    // Text that nobody reads does not undo what a command does.
+    if (holdsDocument || onlyPrints(argv)) controller.abort(outputError);
   });
   process.stderr.on("error", () => {});
   const status = await runCommandLine(argv, controller.signal);
   await Promise.all([written(process.stdout), written(process.stderr)]);
-  // A result that nobody got is no success; an error was reported already.
-  if (status !== EXIT.done || lateError === undefined) return status;
-  await reportFailure(lateError, argv);
-  return lateError.exitStatus;
+  const isDone = status === EXIT.done || status === EXIT.rejected;
+  if (status === EXIT.done && uncaught !== undefined) {
+    await reportFailure(uncaught, argv);
+    return uncaught.exitStatus;
+  }
+  // An error was reported already.
+  if (outputError === undefined || !isDone) return status;
+  if (!holdsDocument && !onlyPrints(argv)) {
+    // The status says what became of the data.
+    await reportFailure(behindDone(outputError), argv);
+    return status;
+  }
+  // A document or an answer that nobody got is no success.
+  await reportFailure(outputError, argv);
+  return status === EXIT.done ? outputError.exitStatus : status;
+}
+
+function behindDone({ code, message, cause }: StorageError): StorageError {
+  return new StorageError(code, message, { hint: "The command itself is done; only what it prints is lost." }, cause);
 }
 
 /** An error that nobody handles: a plugin's, when one runs. */

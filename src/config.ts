@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
+import { parseConnectionUrl } from "./backends/postgres/connection-parameters.js";
 import {
   type ConfigFile,
   configFiles,
@@ -148,12 +149,9 @@ export function parseBackendName(name: string): "sqlite" | "postgresql" | undefi
   return lower === "postgres" || lower === "postgresql" ? "postgresql" : undefined;
 }
 
-/**
- * Whether the text is a URL that the PostgreSQL driver takes. A password whose `/`, `?` or `#` is not percent-encoded makes a
- * URL too, with a part of the password for the host or the database, which are shown; its `@` then comes late.
- */
+/** Whether the text is a URL that names a PostgreSQL database in one of libpq's forms. */
 export function isPostgresUrl(text: string): boolean {
-  return /^postgres(ql)?:\/\/[^\s/?#]*([/?][^\s@#]*)?$/.test(text) && URL.canParse(text);
+  return parseConnectionUrl(text) !== undefined;
 }
 
 function urlFromParts(table: PostgresTable): string | undefined {

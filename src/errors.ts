@@ -77,6 +77,7 @@ export const ERROR_CODES = {
   E_OUT_OF_RANGE: { exit: EXIT.target, meaning: "A number or a time is outside its column's range." },
   E_NUL_CHARACTER: { exit: EXIT.target, meaning: "PostgreSQL cannot hold U+0000 in text or json." },
   E_LONE_SURROGATE: { exit: EXIT.target, meaning: "PostgreSQL cannot hold a lone surrogate in json." },
+  E_ENCODING: { exit: EXIT.target, meaning: "The database's encoding cannot hold a character (it is not UTF-8)." },
   E_NOT_FINITE: { exit: EXIT.target, meaning: "A vector holds NaN or Infinity, which pgvector rejects." },
   E_CHECK: { exit: EXIT.target, meaning: "A record breaks a CHECK constraint." },
   E_TARGET_LIMIT: { exit: EXIT.target, meaning: "A value exceeds a limit of the target database." },
@@ -118,6 +119,8 @@ export interface ErrorContext {
   hint?: string;
   /** A `Caused by:` line of our own, where there is no error object. */
   detail?: string;
+  /** The target may have all of the records, or none: nobody was told whether it committed. */
+  outcomeUnknown?: true;
 }
 
 /** The only error class that leaves the library. `message` is one line and holds no data values. */

@@ -152,7 +152,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
     return { header, report, read: written, rejected, cascaded, leftOut: [...leftOut] };
   } catch (error) {
-    throw signal.aborted ? interruption(signal) : toStorageError(error);
+    throw signal.aborted ? interruption(signal, error) : toStorageError(error);
   } finally {
     await sink.abort();
     await source.close();
@@ -197,7 +197,12 @@ function requireRereadable(source: Source): void {
 }
 
 /** The StorageError that an aborted signal stands for; `signal.reason` may be one already. */
-function interruption(signal: AbortSignal): StorageError {
-  if (signal.reason instanceof StorageError) return signal.reason;
-  return new StorageError("E_INTERRUPTED", "the run was interrupted", {}, signal.reason);
+function interruption(signal: AbortSignal, error: unknown): StorageError {
+  const reason =
+    signal.reason instanceof StorageError
+      ? signal.reason
+      : new StorageError("E_INTERRUPTED", "the run was interrupted", {}, signal.reason);
+  if (!(error instanceof StorageError) || error.context.outcomeUnknown === undefined) return reason;
+  const message = `${reason.message} while the server was committing: the target may have all of the records, or none`;
+  return new StorageError(reason.code, message, error.context);
 }

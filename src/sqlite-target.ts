@@ -5,12 +5,12 @@
  *   none, and of two runs one is told that the other was first.
  * - A dry run changes nothing: where it would have to create or migrate, it works on a temporary copy.
  */
-import { existsSync, mkdtempSync, readlinkSync, realpathSync, rmSync, statSync } from "node:fs";
+import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { type FileHandle, link, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
-import { writeErrorCode } from "./document/output.js";
+import { syncFolder, writeErrorCode } from "./document/output.js";
 import { createOwned, type OwnedFile } from "./document/owned-file.js";
 import { StorageError } from "./errors.js";
 import type { RunContext } from "./records/run-context.js";
@@ -29,9 +29,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   let inner: Sink | undefined;
   /** Where the records go; other than `path` until the end where the file is new. */
   let working = path;
-  /** Of a dry run. */
-  let copies: string | undefined;
-  /** Of a new file, beside it. */
+  /** Of a new file, beside it; of a dry run, among the temporary files. */
   let folder: OwnedFile | undefined;
   let disk: EarlySync | undefined;
   let wroteVectors = false;
@@ -39,16 +37,16 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   const place = async (): Promise<string> => {
     if (existsSync(path)) {
       if (!dryRun || !needsMigration(path)) return path;
-      copies = dryRunFolder();
-      const copy = join(copies, "copy.db");
+      folder = await dryRunFolder();
+      const copy = join(folder.path, "copy.db");
       await copyDatabase(path, copy);
       return copy;
     }
     requireSqliteName(path);
     refuseLeftovers(path);
     if (dryRun) {
-      copies = dryRunFolder();
-      return join(copies, "new.db");
+      folder = await dryRunFolder();
+      return join(folder.path, "new.db");
     }
     makeSqliteFolder(path);
     folder = await createOwned(path, "folder", ".importing").catch((error) => {
@@ -92,7 +90,6 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
       await inner?.abort();
       await disk?.close();
       disk = undefined;
-      if (copies !== undefined) rmSync(copies, { recursive: true, force: true });
       if (folder === undefined) return;
       await folder.release();
       await rm(folder.path, { recursive: true, force: true }).catch(() => undefined);
@@ -113,18 +110,17 @@ function linkTarget(path: string): string {
   return at;
 }
 
-function dryRunFolder(): string {
-  try {
-    return mkdtempSync(join(tmpdir(), "llmspell-dry-run-"));
-  } catch (error) {
-    const full = writeErrorCode(error) === "E_DISK_FULL";
+/** For a copy: those of runs that were killed go. */
+function dryRunFolder(): Promise<OwnedFile> {
+  return createOwned(join(tmpdir(), "llmspell"), "folder", ".dry-run").catch((error) => {
+    if (error instanceof StorageError) throw error;
     throw new StorageError(
-      full ? "E_DISK_FULL" : "E_IO",
+      writeErrorCode(error) === "E_DISK_FULL" ? "E_DISK_FULL" : "E_IO",
       `a dry run needs a temporary folder in ${tmpdir()}`,
       { hint: "Set TMPDIR to a folder that can be written." },
       error,
     );
-  }
+  });
 }
 
 function targetError(path: string, error: unknown): StorageError {
@@ -182,13 +178,6 @@ function refuseLeftovers(path: string): void {
       hint: "SQLite would apply it to the new database. Put its database back, or move it away.",
     });
   }
-}
-
-/** Makes the new name durable. Some file systems cannot sync a folder; the database is there all the same. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  await handle.sync().catch(() => undefined);
-  await handle.close();
 }
 
 /** Has the disk write a file while it grows: the end has little to wait for. */

@@ -8,7 +8,7 @@ import { isPostgresUrl, parseBackendName } from "./config.js";
 import { StorageError } from "./errors.js";
 import { expandPath } from "./folders.js";
 import type { IdMap } from "./records/id-map.js";
-import { redact } from "./redaction.js";
+import { redact, redactUnknown } from "./redaction.js";
 import type { InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
 import type { Source } from "./sources/source.js";
@@ -64,11 +64,16 @@ export function parseStore(text: string, config: () => Config): StoreLocation {
     if (/\.(db|sqlite|sqlite3)$/i.test(text)) return { type: "sqlite", path: expandPath(text) };
     if (/\.json(\.gz|\.zst)?$/i.test(text)) return documentLocation(text);
   }
-  throw new StorageError("E_USAGE", `not a store: ${redact(text)}`, { hint: STORE_FORMS });
+  throw new StorageError("E_USAGE", `not a store: ${redactUnknown(text)}`, { hint: STORE_FORMS });
 }
 
-/** A document by its path, whatever it is called; `-` is standard input or output. */
+/** A document by its path, whatever it is called; `-` is standard input or output. E_USAGE for a URL. */
 export function documentLocation(path: string): StoreLocation {
+  if (path.includes("://")) {
+    throw new StorageError("E_USAGE", "a URL stands where a document is expected", {
+      hint: "--input and --output name a file, or - ; --database names a database, and `storage migrate` copies from one to another.",
+    });
+  }
   return { type: "document", path: path === "-" ? "-" : expandPath(path) };
 }
 
@@ -79,7 +84,7 @@ export function chooseStore(
 ): StoreChoice {
   const backend = flags.backend === undefined ? undefined : parseBackendName(flags.backend);
   if (flags.backend !== undefined && backend === undefined) {
-    throw new StorageError("E_USAGE", `unknown backend: ${redact(flags.backend)}`, {
+    throw new StorageError("E_USAGE", `unknown backend: ${redactUnknown(flags.backend)}`, {
       hint: "The backends are sqlite and postgres (or postgresql).",
     });
   }
@@ -167,6 +172,7 @@ export interface SourceOptions {
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
+  readonly sourceCheck?: "count" | "none" | undefined;
   /** What ids become behind the source: they sort as that. */
   readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;
@@ -201,7 +207,7 @@ export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
 
 /** Factories load what they need only: a document is read without either driver. */
 export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
-  const { catalog, invalidUuid, verifyManifest, sourceMode } = options;
+  const { catalog, invalidUuid, verifyManifest, sourceMode, sourceCheck } = options;
   const shared = catalog === undefined ? {} : { catalog };
   switch (location.type) {
     case "postgres":
@@ -213,6 +219,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
         connect,
         name: storeName(location),
         ...(sourceMode === undefined ? {} : { mode: sourceMode }),
+        ...(sourceCheck === undefined ? {} : { check: sourceCheck }),
       });
     }
     case "sqlite": {

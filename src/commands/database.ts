@@ -68,9 +68,8 @@ export async function runDatabaseMigrate(flags: MigrateFlags, signal: AbortSigna
   for (const [dimension, vectors] of Object.entries(moved))
     output.line(`  gave ${vectors} vectors of ${dimension} dimensions other rowids`);
   const count = report.applied.length;
-  output.line(
-    count === 0 ? "✅ The schema is up to date" : `✅ Applied ${count} ${count === 1 ? "migration" : "migrations"}`,
-  );
+  if (count > 0) output.line(`✅ Applied ${count} ${count === 1 ? "migration" : "migrations"}`);
+  else output.line(report.broken === undefined ? "✅ The schema is up to date" : "Nothing to apply");
   output.result({
     ...head,
     applied: report.applied,

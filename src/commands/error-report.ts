@@ -12,11 +12,13 @@ export interface ErrorReport {
   readonly field?: string;
   readonly causes: readonly string[];
   readonly hint?: string;
+  /** The target may have all of the records, or none. */
+  readonly outcomeUnknown?: true;
 }
 
 /** `error` without secrets. A foreign key that does not hold is reported by its section, as the migration guide has it. */
 export function reportError(error: StorageError): ErrorReport {
-  const { section, key, field, hint, detail } = error.context;
+  const { section, key, field, hint, detail, outcomeUnknown } = error.context;
   const isOrphan = error.code === "E_ORPHAN" && section !== undefined;
   const message = isOrphan ? `Failed to import ${section.split(".").at(-1)}` : error.message;
   const causes = [
@@ -33,6 +35,7 @@ export function reportError(error: StorageError): ErrorReport {
     ...(field === undefined ? {} : { field }),
     causes: [...new Set(causes.map(redact))].filter((cause) => cause !== "" && cause !== redact(message)),
     ...(hint === undefined ? {} : { hint: redact(hint) }),
+    ...(outcomeUnknown === undefined ? {} : { outcomeUnknown }),
   };
 }
 

@@ -2,6 +2,7 @@
 import { exportStore } from "../api.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
+import { redactUnknown } from "../redaction.js";
 import { chooseStore, documentLocation, filesOf } from "../stores.js";
 import { isStandardOutput, isStandardOutputClosed } from "./standard-streams.js";
 import {
@@ -32,10 +33,10 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, allowEmpty, sourceMode } = flags;
+  const { compress, force, allowEmpty, sourceMode, sourceCheck } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
   output.line(
-    `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : flags.output}...`,
+    `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
   );
   const files = filesOf(from, to);
   // A progress bar would stand in the middle of the document.
@@ -55,6 +56,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         ...(allowEmpty === undefined ? {} : { allowEmpty }),
         ...(vectors === undefined ? {} : { vectors }),
         ...(sourceMode === undefined ? {} : { sourceMode }),
+        ...(sourceCheck === undefined ? {} : { sourceCheck }),
       }),
   );
 }

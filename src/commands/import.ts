@@ -1,5 +1,6 @@
 /** `llmspell storage import` */
 import { importStore } from "../api.js";
+import { redactUnknown } from "../redaction.js";
 import { chooseStore, documentLocation, filesOf } from "../stores.js";
 import {
   announcedConfig,
@@ -46,7 +47,9 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
   const backend = to.type === "sqlite" ? "sqlite" : "postgres";
-  output.line(`Importing data into ${backend} backend from ${fromStdin ? "standard input" : flags.input}...`);
+  output.line(
+    `Importing data into ${backend} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
+  );
   output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
   const files = filesOf(from, to);
   const resolved = resolvedStore(to, because);

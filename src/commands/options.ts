@@ -66,6 +66,12 @@ export const strictOption = (): Option =>
 export const sourceOptions = (): Option[] => [
   strictOption(),
   choice("--source-mode <MODE>", "how PostgreSQL is read: COPY where it can be had (auto)", "auto", "copy", "cursor"),
+  choice(
+    "--source-check <HOW>",
+    "PostgreSQL: count each table, to find damaged indexes, or trust them",
+    "count",
+    "none",
+  ),
 ];
 
 /** Of every command that moves records. */

@@ -5,7 +5,7 @@ import { catalog } from "../catalog/index.js";
 import { formatBytes } from "./progress.js";
 
 export function postgresFacts(state: PostgresState, rights: ImportRights | undefined): string[] {
-  const { serverVersion, extensions, databaseBytes, schema, tables } = state;
+  const { serverVersion, encoding, encodingCaveat, extensions, databaseBytes, schema, tables } = state;
   const version = (name: string): string => {
     const { installed, available } = extensions.get(name) ?? {};
     if (installed !== undefined) return installed;
@@ -13,6 +13,7 @@ export function postgresFacts(state: PostgresState, rights: ImportRights | undef
   };
   const facts = [
     `Server: PostgreSQL ${serverVersion}; pgvector: ${version("vector")}`,
+    `Encoding: ${encoding}${encodingCaveat === undefined ? "" : `; ${encodingCaveat}`}`,
     `Database size: ${formatBytes(databaseBytes)}`,
     schema ? `Schema: llmspell, ${tables.length} tables` : "Schema: none yet",
   ];

@@ -1,7 +1,7 @@
 /** The command line: argv -> command -> exit status. Each command's code is loaded when it is run. */
 import { Command, CommanderError, Option } from "commander";
 import { EXIT, StorageError, toStorageError } from "../errors.js";
-import { redact } from "../redaction.js";
+import { redact, redactUnknown } from "../redaction.js";
 import { VERSION } from "../version.js";
 import {
   commonOptions,
@@ -49,10 +49,18 @@ async function show(error: StorageError, flags: CommonFlags & { readonly output?
   createOutput({ ...flags, documentOnStdout: flags.output === "-" }).error(error);
 }
 
-/** A signal's error counts more than what ending the run early led to. */
+/** A signal's error counts more than what ending the run early led to, unless that says what became of the data. */
 function failureOf(error: unknown, signal: AbortSignal, program: Command): StorageError {
+  if (error instanceof StorageError && error.context.outcomeUnknown) return error;
   if (signal.aborted && signal.reason instanceof StorageError) return signal.reason;
   return error instanceof CommanderError ? usageError(error, program) : toStorageError(error);
+}
+
+/** Commands that change nothing and write no file: what they print is all there is of them. */
+const ONLY_PRINT: ReadonlySet<string> = new Set(["storage info", "database health", "database migrations"]);
+
+export function onlyPrints(argv: readonly string[]): boolean {
+  return ONLY_PRINT.has(argv.slice(0, 2).join(" "));
 }
 
 /** What an error that comes before any command is parsed, or after it was done, has to know. */
@@ -75,7 +83,12 @@ function usageError(error: CommanderError, program: Command): StorageError {
       hint: `The commands are ${commandNames(program).join(", ")}.`,
     });
   }
-  const [message = "", ...suggestion] = redact(error.message.replace(/^error: /, "")).split("\n");
+  // An option's argument may be a URL, where another option was meant.
+  const text = error.message.replace(
+    / argument '(.*)' is invalid/s,
+    (_, value) => ` argument '${redactUnknown(value)}' is invalid`,
+  );
+  const [message = "", ...suggestion] = redact(text.replace(/^error: /, "")).split("\n");
   const suggested = suggestion.join(" ").replace(/^\((.*)\)$/, "$1");
   const known =
     error.code === "commander.unknownCommand" ? `The commands are ${commandNames(program).join(", ")}.` : "See --help.";

@@ -43,6 +43,7 @@ export interface TransferFlags extends CommonFlags {
   readonly idMap?: string;
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
+  readonly sourceCheck?: "count" | "none";
   /** Each of the four holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];
@@ -132,6 +133,7 @@ export async function runTransfer(
   let first: Rejection | undefined;
   const warnings: string[] = [...run.config.announcements];
   let result: TransferResult;
+  let notClosed: StorageError | undefined;
   try {
     result = await transfer({
       signal,
@@ -161,7 +163,11 @@ export async function runTransfer(
     });
   } finally {
     progress.stop();
-    await rejects?.close();
+    // What it throws comes after the commit, or behind an error that counts more.
+    notClosed = await rejects?.close().then(
+      () => undefined,
+      (error: StorageError) => error,
+    );
   }
   for (const line of statisticsLines(DONE[run.command], result)) output.line(line);
   const { rejected } = result.totals;
@@ -174,6 +180,7 @@ export async function runTransfer(
     ...(error === undefined ? {} : { error: reportError(error) }),
   });
   if (error === undefined) return EXIT.done;
+  if (notClosed !== undefined) output.error(notClosed, true);
   output.error(error, true);
   return error.exitStatus;
 }

@@ -20,6 +20,8 @@ export interface ReadOptions {
   readonly catalog: Catalog;
   readonly selection: Selection;
   readonly legacy: boolean;
+  /** In our writer's layout. */
+  readonly ownLayout: boolean;
   /** The layout is our writer's: its manifest counts. */
   readonly verify: boolean;
   readonly limits: BatchLimits;
@@ -213,6 +215,7 @@ export class DocumentReader {
         kind,
         {
           legacy: options.legacy,
+          ownLayout: options.ownLayout,
           tenants: tenants === undefined ? undefined : new Set(tenants),
           recordLimit: wanted?.has(path) ? undefined : limit,
           limits: options.limits,

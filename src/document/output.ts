@@ -142,6 +142,13 @@ async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
   }
 }
 
+/** Makes a new name durable. Some folders cannot be read, or synced; what has the name is there all the same. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
 /** The disk is asked to take what is written each time so many bytes have come: at the end there is then little to wait for. */
 const SYNC_BYTES = 33554432;
 
@@ -187,10 +194,7 @@ class ReplacingOutput implements ByteOutput {
       await rename(this.temporary.path, this.final);
       this.state = "done";
       await this.temporary.release();
-      const folder = await open(dirname(this.final), "r");
-      // Some file systems cannot sync a folder; the document is there all the same.
-      await folder.sync().catch(() => undefined);
-      await folder.close();
+      await syncFolder(dirname(this.final));
     } catch (error) {
       throw writeError(error);
     }

@@ -14,6 +14,8 @@ import { type RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";
 export interface RecordReaderOptions {
   /** Written by llmspell itself. */
   readonly legacy: boolean;
+  /** In our writer's layout, where blanks around a json value can only be the value's own. */
+  readonly ownLayout: boolean;
   /** Only these tenants' records; undefined = all. */
   readonly tenants: ReadonlySet<string> | undefined;
   /** The records after so many (bad ones count) are skipped; undefined = none. */
@@ -216,7 +218,8 @@ export class RecordReader {
       writeEmbeddedJson(parseStringToken(buffer, start, end), out);
       return;
     }
-    codecs[field.type].fromToken(field, buffer, start, end, out, this.options);
+    if (field.type === "json" && this.options.ownLayout) copyWithBlanks(buffer, start, end, out);
+    else codecs[field.type].fromToken(field, buffer, start, end, out, this.options);
   }
 
   private checkConstant(field: Field, found: number): void {
@@ -229,7 +232,10 @@ export class RecordReader {
   private readMissing(index: number): void {
     const { builder } = this;
     const field = this.kind.fields[index] as Field;
-    const given = this.options.legacy ? field.legacyDefault : undefined;
+    const { legacy } = this.options;
+    const given = legacy ? field.legacyDefault : undefined;
+    // What llmspell's own document lacks is for new rows only; in ours a field that may be NULL and lacks is NULL.
+    if (legacy && field.constant === undefined && index !== this.typeField) builder.assume(index);
     const start = builder.arena.length;
     if (given !== undefined && "json" in given) {
       const token = Buffer.from(given.json, "utf8");
@@ -239,7 +245,7 @@ export class RecordReader {
       builder.arena.copy(value, 0, value.length);
     } else if (given !== undefined) {
       builder.arena.int32(builder.lengthOf(fieldIndex(this.kind, given.lengthOf)));
-    } else if (this.options.legacy && this.intervalEnds.has(field.name)) {
+    } else if (legacy && this.intervalEnds.has(field.name)) {
       this.writeInfinity(field);
     } else if (field.nullable) {
       return;
@@ -273,6 +279,19 @@ export class RecordReader {
       return buffer[start] === QUOTE ? buffer.toString("utf8", start + 1, (this.ends[index] as number) - 1) : undefined;
     }
   }
+}
+
+/** A json token between `:` and what ends it, with the blanks around it: SQLite holds them. */
+function copyWithBlanks(buffer: Buffer, start: number, end: number, out: ByteWriter): void {
+  let from = start;
+  let to = end;
+  while (isBlank(buffer[from - 1])) from--;
+  while (isBlank(buffer[to])) to++;
+  copyWithoutLineBreaks(buffer, from, to, out);
+}
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x09;
 }
 
 /** JSON that llmspell wrote as a string that holds its text. */

@@ -28,6 +28,8 @@ export class BatchEditor {
   private starts = new Uint32Array(0);
   private lengths = new Int32Array(0);
   private dropped = new Uint8Array(0);
+  /** Of the batch that is worked on, once it changed (RecordBatch.assumed). */
+  private assumed: Uint8Array | undefined;
   /** Of each copy, the row that it stands behind. */
   private readonly copied: number[] = [];
   private large: LargeValue | undefined;
@@ -39,6 +41,7 @@ export class BatchEditor {
     this.isChanged = false;
     this.hasNewBytes = false;
     this.copied.length = 0;
+    this.assumed = undefined;
     this.large = batch.large;
     const { arena } = this;
     if (arena.bytes.length > KEPT_BYTES && arena.bytes.length > 2 * batch.bytes.length) this.arena = new ByteWriter(0);
@@ -88,6 +91,7 @@ export class BatchEditor {
     const from = row * width;
     this.starts.set(batch.starts.subarray(from, from + width), copy * width);
     this.lengths.set(batch.lengths.subarray(from, from + width), copy * width);
+    if (batch.assumed !== undefined) this.assumed?.set(batch.assumed.subarray(from, from + width), copy * width);
     this.dropped[copy] = 0;
     this.copied.push(row);
     return copy;
@@ -105,7 +109,7 @@ export class BatchEditor {
     if (rows === 0) return undefined;
     if (this.hasNewBytes) batch.bytes.copy(this.arena.bytes, 0);
     const bytes = this.hasNewBytes ? this.arena.view() : batch.bytes;
-    return new RecordBatch(batch.kind, rows, bytes, this.starts, this.lengths, this.large);
+    return new RecordBatch(batch.kind, rows, bytes, this.starts, this.lengths, this.large, this.assumed);
   }
 
   private change(): void {
@@ -115,6 +119,10 @@ export class BatchEditor {
     this.reserve(rows);
     this.starts.set(batch.starts.subarray(0, rows * width));
     this.lengths.set(batch.lengths.subarray(0, rows * width));
+    if (batch.assumed !== undefined) {
+      this.assumed = new Uint8Array(this.starts.length);
+      this.assumed.set(batch.assumed.subarray(0, rows * width));
+    }
     this.dropped.fill(0, 0, rows);
   }
 
@@ -123,6 +131,7 @@ export class BatchEditor {
     if (this.lengths[at] === LARGE_VALUE) this.large = undefined;
     this.starts[at] = start;
     this.lengths[at] = length;
+    if (this.assumed !== undefined) this.assumed[at] = 0;
   }
 
   private reserve(rows: number): void {
@@ -134,6 +143,11 @@ export class BatchEditor {
       const lengths = new Int32Array(starts.length);
       lengths.set(this.lengths);
       this.lengths = lengths;
+      if (this.assumed !== undefined) {
+        const assumed = new Uint8Array(starts.length);
+        assumed.set(this.assumed);
+        this.assumed = assumed;
+      }
     }
     if (rows > this.dropped.length) {
       const dropped = new Uint8Array(Math.max(rows, this.dropped.length * 2));
@@ -153,6 +167,12 @@ export class BatchEditor {
     const starts = new Uint32Array(rows * width);
     const lengths = new Int32Array(rows * width);
     const dropped = new Uint8Array(rows);
+    const { assumed } = this;
+    if (assumed !== undefined) {
+      this.assumed = new Uint8Array(rows * width);
+      for (const [to, from] of order.entries())
+        this.assumed.set(assumed.subarray(from * width, (from + 1) * width), to * width);
+    }
     for (const [to, from] of order.entries()) {
       starts.set(this.starts.subarray(from * width, (from + 1) * width), to * width);
       lengths.set(this.lengths.subarray(from * width, (from + 1) * width), to * width);
@@ -165,13 +185,14 @@ export class BatchEditor {
 
   /** Closes the gaps of dropped rows; gives the number of rows that are left. */
   private compact(): number {
-    const { width, rows, starts, lengths, dropped } = this;
+    const { width, rows, starts, lengths, dropped, assumed } = this;
     let kept = 0;
     for (let row = 0; row < rows; row++) {
       if (dropped[row] === 1) continue;
       if (kept !== row) {
         starts.copyWithin(kept * width, row * width, (row + 1) * width);
         lengths.copyWithin(kept * width, row * width, (row + 1) * width);
+        assumed?.copyWithin(kept * width, row * width, (row + 1) * width);
       }
       kept++;
     }

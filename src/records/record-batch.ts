@@ -37,6 +37,11 @@ export class RecordBatch {
     /** rows × fields lengths in bytes, or NULL_VALUE, or LARGE_VALUE. */
     readonly lengths: Int32Array,
     readonly large?: LargeValue,
+    /**
+     * rows × fields: 1 where the record does not hold the field (llmspell's own documents lack some). The value, which may be
+     * NULL, is then for a new row; one that is there keeps its own. Undefined: all records hold all fields.
+     */
+    readonly assumed?: Uint8Array,
   ) {}
 
   get width(): number {
@@ -45,6 +50,11 @@ export class RecordBatch {
 
   isNull(row: number, field: number): boolean {
     return this.lengths[row * this.width + field] === NULL_VALUE;
+  }
+
+  /** Whether the record does not hold the field. */
+  isAssumed(row: number, field: number): boolean {
+    return this.assumed !== undefined && this.assumed[row * this.width + field] === 1;
   }
 
   /** The canonical bytes (shared memory); empty for NULL and for a large value. */
@@ -90,6 +100,7 @@ export class BatchBuilder {
   private readonly batchSize: number;
   private readonly batchBytes: number;
   private large: LargeValue | undefined;
+  private assumed: Uint8Array | undefined;
   private readonly arenaBytes: number;
   /** The arena of the last batch, and the memory that serves for the next. */
   private taken: Buffer | undefined;
@@ -124,6 +135,7 @@ export class BatchBuilder {
     const from = this.rows * this.width;
     if (from + this.width > this.starts.length) this.grow();
     this.lengths.fill(NULL_VALUE, from, from + this.width);
+    this.assumed?.fill(0, from, from + this.width);
   }
 
   /** The field's value is what was written to the arena from `start` on. */
@@ -148,6 +160,12 @@ export class BatchBuilder {
     this.lengths[this.rows * this.width + field] = NULL_VALUE;
   }
 
+  /** The current record does not hold the field; what was set, or NULL, is for a new row. */
+  assume(field: number): void {
+    this.assumed ??= new Uint8Array(this.starts.length);
+    this.assumed[this.rows * this.width + field] = 1;
+  }
+
   /** Only as the first record of a batch (take() before); the batch is full then. */
   setLarge(value: LargeValue): void {
     if (this.rows > 0) throw new Error("a large value needs a batch of its own");
@@ -166,7 +184,9 @@ export class BatchBuilder {
 
   /** The batch so far; the builder starts anew with other memory, so the batch stays valid until it is recycled. */
   take(): RecordBatch {
-    const batch = new RecordBatch(this.kind, this.rows, this.arena.view(), this.starts, this.lengths, this.large);
+    const { kind, rows, starts, lengths, large, assumed } = this;
+    const batch = new RecordBatch(kind, rows, this.arena.view(), starts, lengths, large, assumed);
+    this.assumed = undefined;
     this.taken = this.arena.bytes;
     this.arena.bytes = NO_BYTES;
     this.arena.length = 0;
@@ -203,5 +223,9 @@ export class BatchBuilder {
     const lengths = new Int32Array(this.lengths.length * 2);
     lengths.set(this.lengths);
     this.lengths = lengths;
+    if (this.assumed === undefined) return;
+    const assumed = new Uint8Array(starts.length);
+    assumed.set(this.assumed);
+    this.assumed = assumed;
   }
 }

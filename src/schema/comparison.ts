@@ -1,5 +1,4 @@
 /** What a database's schema is beside the one that the migrations of this release make. */
-import { FIRST_STORAGE_MIGRATION } from "../backends/postgres/migrations-table.js";
 import { migrationId } from "./migration.js";
 
 /** An object of the schema that is not there, or not as it was made. */
@@ -84,10 +83,4 @@ export function compareSchema({ expected, found, recorded, repairOf }: Compared)
       else pending.push({ object, migration });
     }
   return { missing, pending, broken, notes: [] };
-}
-
-/** The version of a migration's id. */
-export function versionOf(id: string): number {
-  const number = Number(id.slice(1));
-  return id.startsWith("S") ? number - 1 + FIRST_STORAGE_MIGRATION : number;
 }

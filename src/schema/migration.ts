@@ -30,6 +30,8 @@ export interface MigrationReport {
   readonly warnings: readonly string[];
   /** SQLite, with `repairRowids`: how many vectors got other rowids, by dimension. */
   readonly moved?: ReadonlyMap<number, number>;
+  /** Objects that are gone or do not work, and that no migration brings back; each has a warning. Absent where there is none. */
+  readonly broken?: readonly string[];
 }
 
 /** A row of a migrations table of either backend. */

@@ -2,6 +2,7 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { inApplicationTimeZone } from "../backends/postgres/application-role.js";
 import type { PostgresConnection } from "../backends/postgres/connection.js";
+import { encodingCaveat, readServerEncoding } from "../backends/postgres/encodings.js";
 import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../backends/postgres/migrations-table.js";
 import { hasMisplacedPartitions, repairPartitions } from "../backends/postgres/partition-repair.js";
 import { hasUtcFunctions } from "../backends/postgres/schema-objects.js";
@@ -92,13 +93,19 @@ export async function listPostgresMigrations(connection: PostgresConnection): Pr
   return (await planReading(connection, loadMigrations("postgres"))).states;
 }
 
-/** A column that is gone took its values with it. @throws {StorageError} E_SCHEMA, with the statement that makes it anew */
-function requireColumns({ broken }: SchemaComparison): void {
-  const lost = broken.filter(({ object }) => object.startsWith("column "));
+/**
+ * A column that is gone took its values with it, and without its key no table can be imported to.
+ * @throws {StorageError} E_SCHEMA, with the statements that make them anew
+ */
+function requireColumnsAndKeys({ broken }: SchemaComparison): void {
+  const lost = broken.filter(
+    ({ object, repair }) => object.startsWith("column ") || / (PRIMARY KEY|UNIQUE) \(/.test(repair ?? ""),
+  );
   const [first] = lost;
   if (first === undefined) return;
   const others = lost.length === 1 ? "" : `, and ${lost.length - 1} more`;
-  throw new StorageError("E_SCHEMA", `${first.object} is missing${others}; its values are gone with it`, {
+  const values = first.object.startsWith("column ") ? "; its values are gone with it" : "";
+  throw new StorageError("E_SCHEMA", `${first.object} is missing${others}${values}`, {
     hint: `Restore a backup, or make it anew: ${lost.map(({ repair }) => `${repair};`).join(" ")}`,
   });
 }
@@ -111,7 +118,7 @@ function brokenLines({ broken }: SchemaComparison): string[] {
 /**
  * Applies what is missing: llmspell's V1 to V15, in which it continues a database that llmspell migrated itself, and ours.
  * All or nothing; writes nothing when nothing is missing; never writes llmspell's own record.
- * @throws {StorageError} E_PERMISSION, E_SCHEMA (no pgvector, a newer database, a column that is gone), E_LOCKED
+ * @throws {StorageError} E_PERMISSION, E_SCHEMA (no pgvector, a newer database, a column or key that is gone), E_LOCKED
  */
 export async function migratePostgres(
   connection: PostgresConnection,
@@ -119,17 +126,21 @@ export async function migratePostgres(
 ): Promise<MigrationReport> {
   const migrations = loadMigrations("postgres");
   const { pending, comparison } = await planReading(connection, migrations);
-  requireColumns(comparison);
+  requireColumnsAndKeys(comparison);
   const warnings = brokenLines(comparison);
-  if (pending.length === 0) return { applied: [], warnings };
+  const objects = comparison.broken.map(({ object }) => object);
+  const broken = objects.length === 0 ? {} : { broken: objects };
+  if (pending.length === 0) return { applied: [], warnings, ...broken };
 
+  const caveat = encodingCaveat(await inTransaction(connection, "read", () => readServerEncoding(connection)));
+  if (caveat !== undefined) warnings.push(caveat);
   const onNotice = (notice: { severity?: string | undefined; message?: string | undefined }): void => {
     if (notice.severity === "WARNING") warnings.push(notice.message ?? "");
   };
   connection.client.on("notice", onNotice);
   try {
     const applied = await inTransaction(connection, "write", () => applyPending(connection, migrations, options));
-    return { applied, warnings };
+    return { applied, warnings, ...broken };
   } finally {
     connection.client.removeListener("notice", onNotice);
   }

@@ -5,7 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fromSqliteError, sqliteCode } from "../backends/sqlite/errors.js";
 import { ownerOf } from "../backends/sqlite/inspect.js";
 import { readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
-import { type Database, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { type Database, isVec0, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { refuseDamagedVec0 } from "../backends/sqlite/vec0-check.js";
 import { catalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import {
@@ -143,6 +144,9 @@ async function migrate(database: Database, options: MigrateSqliteOptions): Promi
   await begin(database, options);
   try {
     if (options.refuseForeign) refuseForeign(database);
+    for (const { sqlite } of catalog.kinds)
+      if (sqlite.layout === "vector" && isVec0(database, sqlite.embeddingTable))
+        refuseDamagedVec0(database, sqlite.embeddingTable);
     // Read again: another process may have been first.
     const { pending, comparison } = plan(database, migrations);
     const warnings: string[] = [];

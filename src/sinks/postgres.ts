@@ -5,6 +5,7 @@ import type { ConflictPolicy } from "../backends/postgres/conflicts.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
 import { Counters, type LoadedKind } from "../backends/postgres/counters.js";
 import type { DeferPolicy } from "../backends/postgres/deferred-indexes.js";
+import { encodingCaveat, readServerEncoding } from "../backends/postgres/encodings.js";
 import { LoadSession } from "../backends/postgres/load-session.js";
 import { LoadTransaction } from "../backends/postgres/load-transaction.js";
 import { Merge } from "../backends/postgres/merge.js";
@@ -85,6 +86,8 @@ class PostgresSink implements Sink {
     const transaction = new LoadTransaction(connection);
     this.transaction = transaction;
     await transaction.begin();
+    const caveat = encodingCaveat(await readServerEncoding(connection));
+    if (caveat !== undefined) context.warn(caveat);
     const tables = await readTargetTables(connection, this.catalog);
     const session = await LoadSession.begin(connection, tables, this.options.tenant);
     this.opened = { connection, transaction, session, tables, context };
@@ -131,6 +134,8 @@ class PostgresSink implements Sink {
       counts.set(kind.path, await settled.catch((error) => Promise.reject(located(error, { section: kind.path }))));
     }
     const notes = await counters.raise(kinds);
+    for (const { largeObjects } of this.loaders.values())
+      if (largeObjects.note !== undefined) notes.push(largeObjects.note);
     await session.restore();
     if (this.options.dryRun) await transaction.rollback();
     else {
@@ -143,7 +148,7 @@ class PostgresSink implements Sink {
   private async merge(loader: TableLoader, staging: string, counters: Counters): Promise<SinkCounts> {
     const { connection, transaction, session, context } = this.requireOpen();
     const { kind, table } = loader;
-    const records = new StagedRecords(connection, table, staging, context);
+    const records = new StagedRecords(connection, table, staging, context, loader.assumed);
     const rowsHidden = !session.copiesIntoTables;
     const merge = new Merge(records, { transaction, onConflict: this.onConflict, rowsHidden });
     await merge.prepare();

@@ -120,6 +120,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
           catalog,
           selection,
           legacy: isLegacy(header),
+          ownLayout: ours,
           verify: ours && (options.verifyManifest ?? true) && selection.peek === undefined,
           limits: {
             ...(batchSize === undefined ? {} : { batchSize }),

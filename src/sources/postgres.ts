@@ -1,5 +1,7 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
+import { UNKNOWN_ENCODING } from "../backends/postgres/encodings.js";
+import { leftOut } from "../backends/postgres/left-out.js";
 import { readPostgresVersions } from "../backends/postgres/migrations-table.js";
 import { RecordStatement } from "../backends/postgres/record-statement.js";
 import { requireAllRows } from "../backends/postgres/row-count.js";
@@ -27,6 +29,8 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly catalog?: Catalog;
   /** "auto" (default): COPY, or a cursor where the server refuses COPY or is embedded. Both give the same batches. */
   readonly mode?: "auto" | RowMode;
+  /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
+  readonly check?: "count" | "none";
 }
 
 /** Tables that are never exported, and why their rows stay behind. */
@@ -37,8 +41,6 @@ const LEFT_BEHIND: ReadonlyMap<string, string> = new Map([
 
 /** More tenants than this are read in one sorted statement rather than one statement each. */
 const MOST_TENANT_STATEMENTS = 1000;
-/** The encoding of a database that does not look at its text. */
-const UNKNOWN_ENCODING = "SQL_ASCII";
 /** What a row is taken for where the table was never analyzed. Bytes. */
 const UNKNOWN_ROW_BYTES = 16384;
 
@@ -51,6 +53,8 @@ class PostgresSource implements Source {
   readonly name: string;
   private readonly catalog: Catalog;
   private connection: PostgresConnection | undefined;
+  /** The kinds whose tables were looked at. */
+  private opened: ReadonlySet<RecordKind> = new Set();
   private tables: ReadonlyMap<string, PostgresTable> = new Map();
   private selectOptions: SelectOptions = { serverEncoding: "UTF8", serverVersion: 0, distrustsTextIndexes: false };
   private mode: RowMode = "copy";
@@ -71,7 +75,9 @@ class PostgresSource implements Source {
     this.detach = () => context.signal.removeEventListener("abort", onAbort);
     context.signal.throwIfAborted();
     const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
-    await beginSnapshot(connection, [...selected.map((kind) => kind.postgres.table), ...LEFT_BEHIND.keys()], context);
+    this.opened = new Set(selected);
+    const names = [...selected.map((kind) => kind.postgres.table), ...LEFT_BEHIND.keys()];
+    await beginSnapshot(connection, names, context);
     const { rows } = await connection.query<{ encoding: string; version: number; user: string; migrated: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
               current_user::text AS user, to_regnamespace('llmspell') IS NOT NULL AS migrated`,
@@ -90,8 +96,7 @@ class PostgresSource implements Source {
     this.user = server.user;
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
-    const names = this.catalog.kinds.map((kind) => kind.postgres.table);
-    this.tables = await readTables(connection, [...names, ...LEFT_BEHIND.keys()]);
+    this.tables = await readTables(connection, names);
     this.mode = await this.chooseMode(connection);
     return { backend: "postgresql", migrations: await readPostgresVersions(connection) };
   }
@@ -115,11 +120,23 @@ class PostgresSource implements Source {
   async *read(selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
     const connection = this.connection;
     if (connection === undefined) throw new Error("the source is not open");
-    const kinds = this.selectedKinds(selection).filter((kind) => this.tables.has(kind.postgres.table));
+    const selected = this.selectedKinds(selection);
+    if (!selected.every((kind) => this.opened.has(kind))) throw new Error("the source was opened for less");
+    const kinds = selected.filter((kind) => this.tables.has(kind.postgres.table));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
     const literals = tenantLiterals(connection, selection);
     await this.bindToTenant(connection, kinds, selection, literals);
-    await this.warnOfRowsLeftBehind(connection, context);
+    if (selection.peek !== true) {
+      await this.warnOfRowsLeftBehind(connection, context);
+      const others = LEFT_BEHIND.keys();
+      for (const line of await leftOut(connection, {
+        catalog: this.catalog.kinds,
+        kinds: selected,
+        tenants: literals,
+        others,
+      }))
+        context.leftOut(line);
+    }
     // A tenant that no text of PostgreSQL can be has no records.
     if (literals?.length === 0) return;
     for (const kind of kinds) {
@@ -152,12 +169,12 @@ class PostgresSource implements Source {
     }
     await statement.end();
     // What is read ahead comes again.
-    if (peek === true) return;
+    if (peek === true || this.options.check === "none") return;
     const filter = {
       ...(literals === undefined ? {} : { tenants: literals }),
       ...(needed === undefined ? {} : { limit: needed }),
     };
-    await requireAllRows(connection, kind, filter, this.selectOptions, tally);
+    await requireAllRows(connection, kind, filter, this.selectOptions, tally, statement.readablePages);
   }
 
   /** The first records, and those that are wanted beyond them. What is missing could not be counted: indexes are not used. */
@@ -170,7 +187,7 @@ class PostgresSource implements Source {
   ): AsyncGenerator<RecordBatch> {
     const tenants = literals === undefined ? {} : { tenants: literals };
     const statement = this.statementFor(connection, kind, context);
-    yield* statement.readWithoutIndexes({ ...filter, ...tenants });
+    yield* statement.readWanted({ ...filter, ...tenants }, this.options.check !== "none");
     await statement.end();
   }
 

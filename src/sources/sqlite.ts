@@ -13,6 +13,7 @@ import {
   orderedRows,
 } from "../backends/sqlite/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/raw-record.js";
+import { requireSoundVec0 } from "../backends/sqlite/row-check.js";
 import { createRowReader } from "../backends/sqlite/row-reader.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vec0-embeddings.js";
@@ -130,6 +131,9 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     async *read(selection, context) {
       try {
         const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
+        for (const { sqlite } of kinds)
+          if (sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable))
+            requireSoundVec0(opened(), sqlite.embeddingTable);
         if (!selection.peek) {
           const { tenants } = selection;
           for (const line of leftOut(opened(), { catalog: catalog.kinds, kinds, tenants })) context.leftOut(line);

@@ -6,10 +6,10 @@ import { StorageError } from "../errors.js";
 import { type LargeValue, RecordBatch } from "../records/record-batch.js";
 
 /**
- * A batch is four uint32 (rows, bytes, has a LargeValue, its field), the tables, the bytes; a LargeValue follows in chunks
+ * A batch is five uint32 (rows, bytes, has a LargeValue, its field, has assumed fields), the tables, the bytes; a LargeValue follows in chunks
  * with their lengths before them, and ends with the length 0. All in this machine's byte order.
  */
-const HEAD_WORDS = 4;
+const HEAD_WORDS = 5;
 
 export class BatchSpool {
   private constructor(
@@ -23,11 +23,21 @@ export class BatchSpool {
   }
 
   async append(batch: RecordBatch): Promise<void> {
-    const { rows, bytes, starts, lengths, large } = batch;
+    const { rows, bytes, starts, lengths, large, assumed } = batch;
     const cells = rows * batch.width;
-    const head = Uint32Array.of(rows, bytes.length, large === undefined ? 0 : 1, large?.field ?? 0);
-    for (const part of [head, starts.subarray(0, cells), lengths.subarray(0, cells), bytes])
-      await this.spool.append(bytesOf(part));
+    const head = Uint32Array.of(
+      rows,
+      bytes.length,
+      large === undefined ? 0 : 1,
+      large?.field ?? 0,
+      assumed === undefined ? 0 : 1,
+    );
+    const tables = [
+      starts.subarray(0, cells),
+      lengths.subarray(0, cells),
+      ...(assumed ? [assumed.subarray(0, cells)] : []),
+    ];
+    for (const part of [head, ...tables, bytes]) await this.spool.append(bytesOf(part));
     if (large === undefined) return;
     for await (const chunk of large.chunks()) {
       if (chunk.length === 0) continue;
@@ -43,13 +53,14 @@ export class BatchSpool {
     for (;;) {
       const head = await readWords(input, HEAD_WORDS);
       if (head === undefined) return;
-      const [rows = 0, length = 0, hasLarge, field = 0] = head;
+      const [rows = 0, length = 0, hasLarge, field = 0, hasAssumed] = head;
       const cells = rows * this.kind.fields.length;
       const starts = (await readWords(input, cells)) as Uint32Array;
       const lengths = new Int32Array(((await readWords(input, cells)) as Uint32Array).buffer);
+      const assumed = hasAssumed === 1 ? await readBytes(input, cells) : undefined;
       const bytes = await readBytes(input, length);
       const large = hasLarge === 1 ? largeFrom(input, field) : undefined;
-      yield new RecordBatch(this.kind, rows, bytes, starts, lengths, large);
+      yield new RecordBatch(this.kind, rows, bytes, starts, lengths, large, assumed);
       await large?.discard();
     }
   }
@@ -60,7 +71,7 @@ export class BatchSpool {
   }
 }
 
-function bytesOf(part: Uint32Array | Int32Array | Buffer): Buffer {
+function bytesOf(part: Uint32Array | Int32Array | Uint8Array): Buffer {
   return Buffer.from(part.buffer, part.byteOffset, part.byteLength);
 }
 

@@ -26,14 +26,16 @@ function keepRows(batch: RecordBatch, wanted: readonly Buffer[]): RecordBatch | 
   const tenant = fieldIndex(kind, "tenant_id");
   const starts = new Uint32Array(batch.rows * width);
   const lengths = new Int32Array(batch.rows * width);
+  const assumed = batch.assumed && new Uint8Array(batch.rows * width);
   let rows = 0;
   for (let row = 0; row < batch.rows; row++) {
     const value = batch.value(row, tenant);
     if (!wanted.some((one) => one.equals(value))) continue;
     starts.set(batch.starts.subarray(row * width, (row + 1) * width), rows * width);
     lengths.set(batch.lengths.subarray(row * width, (row + 1) * width), rows * width);
+    if (batch.assumed) assumed?.set(batch.assumed.subarray(row * width, (row + 1) * width), rows * width);
     rows++;
   }
   if (rows === batch.rows) return batch;
-  return rows === 0 ? undefined : new RecordBatch(kind, rows, batch.bytes, starts, lengths, batch.large);
+  return rows === 0 ? undefined : new RecordBatch(kind, rows, batch.bytes, starts, lengths, batch.large, assumed);
 }

@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
-import QueryStream from "pg-query-stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lockDirectory } from "../../src/backends/pglite/directory-lock.js";
 import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/connection.js";
+import { openRows, type RowReader } from "../../src/backends/postgres/row-stream.js";
 
 let folder: string;
 
@@ -122,15 +122,22 @@ describe("PostgreSQL embedded in the process", () => {
   });
 
   it("streams through a cursor", async () => {
-    const stream = connection.client.query(
-      new QueryStream("SELECT generate_series(1, 2500) AS n", [], { batchSize: 100 }),
-    );
+    const numbers = () =>
+      openRows(connection, { expressions: ["n"], from: "FROM generate_series(1, 2500) AS n" }, 1, "cursor", {
+        rowBytes: 10000,
+      });
+    const numberOf = ({ row }: RowReader): number => row.bytes.readInt32BE(row.starts[0]);
+    await connection.query("BEGIN");
     let sum = 0;
-    for await (const { n } of stream) sum += n;
+    const all = numbers();
+    while (all.next() || (await all.fill())) sum += numberOf(all);
+    await all.close();
     expect(sum).toBe((2500 * 2501) / 2);
-    const early = connection.client.query(new QueryStream("SELECT generate_series(1, 2500) AS n"));
-    for await (const { n } of early) if (n === 3) break;
+    const early = numbers();
+    while (early.next() || (await early.fill())) if (numberOf(early) === 3) break;
+    await early.close();
     expect((await connection.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    await connection.query("COMMIT");
   });
 
   it("has large objects", async () => {

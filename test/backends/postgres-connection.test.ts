@@ -317,3 +317,34 @@ describe("an error that is none of the server's", () => {
     expect(fromPostgresError(error)).toBe(error);
   });
 });
+
+describePostgres("a server's proxy that knows nothing of encryption", () => {
+  it.each([
+    ["closes the connection", ""],
+    ["answers with an error", "E"],
+  ])("%s: it is used without", async (_, answer) => {
+    await using database = await createTestDatabase();
+    const target = new URL(database.url);
+    const port = Number(target.port);
+    const SSL_REQUEST = 80877103;
+    const proxy = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.once("data", (first) => {
+        if (first.length === 8 && first.readUInt32BE(4) === SSL_REQUEST) {
+          socket.end(answer);
+          return;
+        }
+        const upstream = dial(port, target.hostname);
+        upstream.on("error", () => {});
+        upstream.write(first);
+        socket.pipe(upstream).pipe(socket);
+      });
+    }).listen(0, "127.0.0.1");
+    await new Promise((resolve) => proxy.once("listening", resolve));
+    target.host = `127.0.0.1:${(proxy.address() as { port: number }).port}`;
+    const connection = await connectPostgres({ url: target.href });
+    expect((await connection.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    await connection.close();
+    proxy.close();
+  });
+});

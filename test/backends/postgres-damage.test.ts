@@ -1,11 +1,20 @@
 /** Databases with damaged indexes and values: what is read is complete, or the reading stops. */
+import { readdirSync, readFileSync } from "node:fs";
+import { Readable } from "node:stream";
 import { expect, it } from "vitest";
-import { exportStore } from "../../src/api.js";
+import { exportStore, importStore } from "../../src/api.js";
 import type { StorageError } from "../../src/errors.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createWorkspace } from "../helpers/llmspell.js";
+import {
+  createTestDatabase,
+  createTestRole,
+  describePostgres,
+  postgresAdminUrl,
+  type TestDatabase,
+} from "../helpers/postgres-server.js";
 import { type ReadingOptions, readPostgres, recordsAt } from "./postgres-reading.js";
 
 const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
@@ -64,12 +73,12 @@ async function failureOf(url: string, options: ReadingOptions = {}): Promise<Sto
 const sessions = new Set(["sessions"]);
 const modes = ["copy", "cursor"] as const;
 
-/** Takes away the second piece of the table's n-th value that is kept out of line. */
-const cutValue = (table: string, n: number): readonly string[] => {
+/** Takes away a piece of the table's n-th value that is kept out of line; a piece has 1996 bytes. */
+const cutValue = (table: string, n: number, piece = 1): readonly string[] => {
   const kind = (letter: string): string => `UPDATE pg_class SET relkind = '${letter}'
     WHERE oid = (SELECT reltoastrelid FROM pg_class WHERE oid = 'llmspell.${table}'::regclass)`;
   const cut = `DO $$ BEGIN
-    EXECUTE format('DELETE FROM %1$s WHERE chunk_seq = 1 AND chunk_id = (
+    EXECUTE format('DELETE FROM %1$s WHERE chunk_seq = ${piece} AND chunk_id = (
       SELECT chunk_id FROM %1$s WHERE chunk_seq = 0 ORDER BY chunk_id OFFSET ${n - 1} LIMIT 1)',
       (SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'llmspell.${table}'::regclass));
   END $$`;
@@ -154,6 +163,114 @@ describePostgres("a damaged PostgreSQL database", () => {
     expect(await limited(1)).toEqual(["3"]);
     expect(await limited(3)).toEqual(["1", "2", "3"]);
     expect(await limited(9)).toEqual(["1", "2", "3", "4", "5"]);
+  });
+
+  it("says so in `storage info`, and leaves no document", async () => {
+    await using other = await fresh();
+    await damageSessions(other.url, { lacking: true });
+    using workspace = createWorkspace();
+    const exported = await workspace.run(["storage", "export", "--database", other.url, "--output", "a.json"]);
+    expect(exported).toMatchObject({ status: 4, stderr: expect.stringContaining("[E_SOURCE_DAMAGED]") });
+    expect(readdirSync(workspace.folder).filter((name) => name.includes("a.json"))).toEqual([]);
+    const info = await workspace.run(["storage", "info", other.url]);
+    expect(info).toMatchObject({ status: 4, stderr: expect.stringContaining("REINDEX TABLE llmspell.sessions") });
+    // Who trusts the index has what it gives.
+    const trusting = ["--source-check", "none", "--output", "a.json"];
+    await workspace.must(["storage", "export", "--database", other.url, ...trusting]);
+    expect(JSON.parse(readFileSync(workspace.path("a.json"), "utf8")).data.sessions).toHaveLength(4);
+  });
+
+  it("is found for a role that row-level security binds to one tenant", async () => {
+    await using other = await fresh();
+    await run(other.url, session(9, "a"));
+    await damageSessions(other.url, { lacking: true });
+    await using role = await createTestRole(other);
+    await run(
+      other.url,
+      `GRANT USAGE ON SCHEMA llmspell TO ${role.name}`,
+      `GRANT SELECT ON ALL TABLES IN SCHEMA llmspell TO ${role.name}`,
+    );
+    expect((await readPostgres({ url: role.url }, { tenants: ["a"] })).records).toHaveLength(1);
+    expect((await failureOf(role.url, { tenants: ["t"] })).code).toBe("E_SOURCE_DAMAGED");
+  });
+
+  it("gets no record twice by an import that finds it in no index", async () => {
+    await using other = await fresh();
+    await run(
+      other.url,
+      `INSERT INTO llmspell.kv_store (tenant_id, key, value) SELECT 't', 'o' || i, '' FROM generate_series(1, 20000) i`,
+      "ANALYZE llmspell.kv_store",
+      indexes("kv_store", false),
+      kv(1, 32),
+      indexes("kv_store", true),
+    );
+    const entry = `{"kv_id":"${uuid(1)}","tenant_id":"t","key":"k1","value":"AAAA","created_at":1,"updated_at":1}`;
+    const document = `{"version":"1.0","source_backend":"sqlite","migrations":["V1"],"data":{"kv_store":[${entry}]}}`;
+    const { totals } = await importStore({ from: Readable.from([document]), to: other.url });
+    expect(totals).toMatchObject({ inserted: 0, updated: 1 });
+    const { rows } = await withClient(other.url, (client) =>
+      client.query("SELECT value FROM llmspell.kv_store WHERE key || '' = 'k1'"),
+    );
+    expect(rows).toEqual([{ value: Buffer.alloc(3) }]);
+  });
+
+  it("rejects content that cannot be read from its beginning, and ends at content that breaks off", async () => {
+    await using other = await fresh();
+    const content = (n: number): string => `INSERT INTO llmspell.artifact_content
+      (tenant_id, content_hash, storage_type, data, size_bytes) SELECT 't', 'h${n}', 'bytea', string_agg(sha256((i + ${n})::text::bytea), ''), 3200000
+      FROM generate_series(1, 100000) i`;
+    await run(other.url, content(1), content(2), content(3), ...cutValue("artifact_content", 2));
+    for (const mode of modes) {
+      const reading = await readPostgres(other, { mode });
+      expect(recordsAt(reading, "artifacts.content").map(({ content_hash }) => content_hash)).toEqual(['"h1"', '"h3"']);
+      expect(reading.rejected.map(({ error: { code, context } }) => [code, context.key, context.field])).toEqual([
+        ["E_SOURCE_DAMAGED", "tenant_id=t, content_hash=h2", "data"],
+      ]);
+      expect(JSON.parse(reading.rejected[0]?.record as string)).toMatchObject({ data: null });
+    }
+    await run(other.url, ...cutValue("artifact_content", 3, 1400));
+    // A cursor had not given its beginning yet.
+    expect((await readPostgres(other, { mode: "cursor" })).rejected).toHaveLength(2);
+    expect(await failureOf(other.url, { mode: "copy" })).toMatchObject({
+      code: "E_SOURCE_DAMAGED",
+      context: { section: "artifacts.content", key: "tenant_id=t, content_hash=h3", field: "data" },
+    });
+  });
+
+  it("names a page that cannot be read, and goes on with the others", async () => {
+    await using other = await fresh();
+    const file = await withClient(other.url, async (client) => {
+      await client.query(`INSERT INTO llmspell.kv_store (tenant_id, key, value)
+        SELECT 't' || i % 3, 'k' || i, sha256(i::text::bytea) FROM generate_series(1, 400) i`);
+      const { rows } = await client.query(`SELECT pg_relation_filepath('llmspell.kv_store') AS path,
+        (SELECT count(*)::int4 FROM llmspell.kv_store WHERE ctid >= '(2,0)' AND ctid < '(3,0)') AS lost`);
+      // Whoever reads rows for the first time, or vacuums them, writes to their pages.
+      await client.query("ALTER TABLE llmspell.kv_store SET (autovacuum_enabled = off)");
+      await client.query("CHECKPOINT");
+      const spoil = `cat >/dev/null; dd if=/dev/urandom of=${rows[0].path} bs=8192 seek=2 count=1 conv=notrunc 2>/dev/null`;
+      await client.query(`COPY (SELECT) TO PROGRAM '${spoil}'`);
+      return rows[0] as { lost: number };
+    });
+    // The server still has the page in memory: a copy of the files has not.
+    const name = `${other.name}_copy`;
+    const url = other.url.replace(other.name, name);
+    await withClient(postgresAdminUrl(), async (admin) => {
+      await admin.query(`CREATE DATABASE ${name} TEMPLATE ${other.name} STRATEGY file_copy`);
+      try {
+        for (const options of [{ mode: "copy" }, { mode: "cursor" }, { tenants: ["t0", "t1", "t2"] }] as const) {
+          const reading = await readPostgres({ url }, options);
+          const keys = recordsAt(reading, "kv_store").map(({ kv_id }) => kv_id);
+          expect(keys).toHaveLength(400 - file.lost);
+          expect(new Set(keys).size).toBe(keys.length);
+          expect(reading.rejected.map(({ error: { code, context } }) => [code, context.section, context.key])).toEqual([
+            ["E_SOURCE_DAMAGED", "kv_store", "page 2 of llmspell.kv_store"],
+          ]);
+          expect((await failureOf(url, { ...options, stopAtFirst: true })).code).toBe("E_SOURCE_DAMAGED");
+        }
+      } finally {
+        await admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
+      }
+    });
   });
 
   it("names the record and the field of a value that cannot be read, and goes on with the others", async () => {

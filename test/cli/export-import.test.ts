@@ -418,10 +418,20 @@ describe("storage import", () => {
   it("ends at the second signal, whatever it waits for", async () => {
     const fifo = fresh(".fifo");
     execFileSync("mkfifo", [fifo]);
-    const words = ["--database", fresh(".db"), "--input", document, "--on-error", "skip", "--rejects", fifo];
-    // A thread waits for a reader of the FIFO, and process.exit would wait for the thread.
+    writeFileSync(
+      workspace.path("opens.mjs"),
+      `import { writeFileSync } from "node:fs";
+       import { open } from "node:fs/promises";
+       const transform = () => {
+         setImmediate(() => writeFileSync("opening", ""));
+         return open(${JSON.stringify(fifo)});
+       };
+       export default { name: "opens", sections: ["kv_store"], drops: false, transform };`,
+    );
+    const words = ["--database", fresh(".db"), "--input", document, "--plugin", "./opens.mjs"];
+    // A thread waits for a writer of the FIFO, and process.exit would wait for the thread.
     const child = workspace.start(["storage", "import", ...words]);
-    await once(child.stdout as NodeJS.ReadableStream, "data");
+    while (!existsSync(workspace.path("opening"))) await new Promise((done) => setTimeout(done, 20));
     const exit = once(child, "exit");
     const timer = setInterval(() => child.kill("SIGINT"), 200);
     expect(await exit).toEqual([null, "SIGINT"]);
@@ -440,6 +450,16 @@ describe("storage import", () => {
        kill $reader`,
     );
     expect(stdout).toBe("143\n");
+  });
+
+  it("waits for a reader of its rejects no longer than for the first signal", async () => {
+    const fifo = fresh(".fifo");
+    execFileSync("mkfifo", [fifo]);
+    const words = ["--database", fresh(".db"), "--input", document, "--on-error", "skip", "--rejects", fifo];
+    const child = workspace.start(["storage", "import", ...words]);
+    await once(child.stdout as NodeJS.ReadableStream, "data");
+    child.kill("SIGINT");
+    expect((await outcomeOf(child)).status).toBe(130);
   });
 
   it("is undone by SIGINT", async () => {

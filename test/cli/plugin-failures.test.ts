@@ -1,9 +1,10 @@
 /** What becomes of plugins that cannot be loaded, fail, give nonsense, or never come to an end. */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { PluginRecord } from "../../src/index.js";
-import { createWorkspace, type Outcome } from "../helpers/llmspell.js";
+import { createWorkspace, type Outcome, outcomeOf } from "../helpers/llmspell.js";
 import {
   dataOf,
   document,
@@ -118,6 +119,52 @@ describe("a plugin's mistakes", () => {
       expect.stringContaining("plugin forgetful did not come to an end within 0.2 seconds [E_PLUGIN_TIMEOUT]"),
     ]);
     expect(stderr).toContain(`session_id=${dataOf(document)["sessions"][0].session_id}`);
+  });
+
+  it.each([
+    ["for a record", "transform(r) { if (r.key === KEY) for (;;); return r; }"],
+    ["for a batch", "batch: true, transform(rs) { for (;;); }"],
+    ["at the begin of a promise", "async transform() { for (;;); }"],
+    ["in setup", "setup() { for (;;); }, transform: (r) => r"],
+    [
+      "in a regular expression",
+      "transform(r) { if (r.key === KEY) /^(a|aa)+$/.test('a'.repeat(60) + 'b'); return r; }",
+    ],
+  ])("ends a loop that never ends %s", async (_where, transform) => {
+    const key = JSON.stringify(dataOf(document)["kv_store"][3].key);
+    const { status, stderr } = await runPlugin(
+      `export default { name: "busy", sections: ["kv_store"], ${transform.replace("KEY", key)} };`,
+      "--plugin-timeout",
+      "0.3",
+    );
+    expect([status, stderr]).toEqual([
+      5,
+      expect.stringContaining("plugin busy did not come to an end within 0.3 seconds [E_PLUGIN_TIMEOUT]"),
+    ]);
+    if (transform.includes("KEY")) expect(stderr).toContain(dataOf(document)["kv_store"][3].kv_id);
+  });
+
+  it("leaves out the records at which it loops, and ends as itself", async () => {
+    const key = JSON.stringify(dataOf(document)["kv_store"][3].key);
+    const { status, output } = await runPlugin(
+      `const same = {}; export default { name: "busy", sections: ["kv_store"],
+        transform(r) { if (r.key === ${key}) for (;;); return Object.assign(same, r); } };`,
+      ...["--plugin-timeout", "0.3", "--on-error", "skip"],
+    );
+    expect(status).toBe(6);
+    const kept = dataOf(document)["kv_store"].filter((_: unknown, at: number) => at !== 3);
+    expect(dataOf(output)["kv_store"]).toEqual(kept);
+  });
+
+  it("is interrupted by Ctrl-C in a loop", async () => {
+    const path = fresh(".mjs");
+    writeFileSync(path, "export default { name: 'busy', sections: ['kv_store'], transform() { for (;;); } };");
+    const words = ["storage", "export", "--database", source, "--output", fresh(".json"), "--plugin", path];
+    const child = workspace.start([...words, "--plugin-timeout", "600"]);
+    const ended = outcomeOf(child);
+    await setTimeout(1500);
+    child.kill("SIGINT");
+    expect((await ended).status).toBe(130);
   });
 
   it("lets itself be interrupted while a plugin waits", async () => {

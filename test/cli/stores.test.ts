@@ -3,8 +3,9 @@ import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Config } from "../../src/config.js";
 import { StorageError } from "../../src/errors.js";
-import { redact } from "../../src/redaction.js";
+import { redact, redactUnknown } from "../../src/redaction.js";
 import { chooseStore, parseStore, type StoreLocation, sameStore, storeName } from "../../src/stores.js";
+import { createWorkspace } from "../helpers/llmspell.js";
 
 const config: Config = {
   backend: undefined,
@@ -49,6 +50,28 @@ describe("a STORE", () => {
     "POSTGRESQL://u:secret@h/d",
     "host=h password=secret dbname=d",
     "host=h password = 'a \\'secret' dbname=d",
+    "u:secret@host/db",
+    "u:secret@host",
+    "u:se cret secret@host",
+    "u:p@secret/w@host/db",
+    "u:p://secret@host/db",
+    "postgers://u:secret@host/db",
+    "postgers://u:a secret@host/db",
+    "postgers://u@x:secret@host/db",
+    "postgers://u:secret/host/db",
+    "postgers:/u:secret@host/db",
+    "postgers:u:secret@host/db",
+    "postgres//u:secret@host/db",
+    " postgers://u:secret@host/db",
+    "jdbc:postgresql://host/db?user=u&password=secret",
+    "jdbc:postgresql://u:secret@host/db",
+    "Host=h;Username=u;Password=secret;Database=d",
+    "Server=h;Uid=u;Pwd=secret",
+    "PGPASSWORD=secret",
+    'PGPASSWORD="a secret"',
+    "localhost:5432:db:u:secret",
+    "localhost:5432:*:u:a:secret",
+    "*:*:*:u:secret",
     "pglite:",
     "sqlite:",
     "file.gz",
@@ -115,6 +138,28 @@ describe("the choice of a store", () => {
   });
 });
 
+describe("a URL that is given for something else", () => {
+  it.each([
+    [["storage", "import", "--database", "z.db", "--input"], "u:secret@host"],
+    [["storage", "import", "--database", "z.db", "--input"], "postgres://u:a@b secret@host/db"],
+    [["storage", "export", "--database", "z.db", "--output"], "postgres://u:my secret@host/db"],
+    [["storage", "export", "--database", "z.db", "--output"], "u:a@b secret@host/db"],
+    [["database", "health", "--backend"], "h:5432:db:u:secret"],
+    [["database", "health", "--databse"], "postgers://u:my secret@host/db"],
+  ])("%j %s: nothing shows its password", async (words, text) => {
+    using workspace = createWorkspace();
+    const { status, stdout, stderr } = await workspace.run([...words, text]);
+    expect(status).not.toBe(0);
+    expect(stdout + stderr).not.toContain("secret");
+    expect(stderr).toContain("Error: ");
+  });
+
+  it("a name of a file with both characters is shown as it is", () => {
+    for (const name of ["/home/a@b/x:y.json", "node_modules/@x/a.json", "2026-11-28T10:05:11.json"])
+      expect(redactUnknown(name)).toBe(name);
+  });
+});
+
 describe("redaction", () => {
   it.each([
     ["postgresql://user:secret@host/db", "postgresql://user@host/db"],
@@ -125,8 +170,26 @@ describe("redaction", () => {
     ["postgresql://:secret@host", "postgresql://@host"],
     ["postgresql://host/db?user=u&password=secret&x=1", "postgresql://host/db?user=u&password=***&x=1"],
     ["nothing: here@all", "nothing: here@all"],
+    ["the other record is acme:jo@mail.org, key=k", "the other record is acme:jo@mail.org, key=k"],
+    ["no such file: /home/u:secret@host/db", "no such file: /home/u@host/db"],
+    ["stat '/home/u:secret@host'", "stat '/home/u@host'"],
+    ["unknown option '--databse=postgers://u:my secret@host/db'", "unknown option '--databse=postgers://u@host/db'"],
+    ["postgres://u@x:secret@host", "postgres://u@x@host"],
+    ["see https://host:5432/x or mail a@b", "see https://host:5432/x or mail a@b"],
+    ["postgres://a:secret@b\npostgres://c:secret@d", "postgres://a@b\npostgres://c@d"],
+    ["LLMSPELL_APP_PASSWORD='a \\' secret' x", "LLMSPELL_APP_PASSWORD=*** x"],
     ["https://host:8080/path", "https://host:8080/path"],
   ])("%s", (text, shown) => {
     expect(redact(text)).toBe(shown);
   });
+
+  it.each(["a-", "a://b:c ", "a:b ", "password='", 'password="\\', "pwd=", "x@", ":", "a://", "://@\n", " "])(
+    "of a million times %j does not take its square",
+    (piece) => {
+      // The square would take hours.
+      const long = piece.repeat(1_000_000);
+      for (const text of [long, `${long}@h`, `${long}\n@h`, `a://b:${long}`])
+        for (const show of [redact, redactUnknown]) expect(show(text).length).toBeLessThanOrEqual(text.length + 3);
+    },
+  );
 });

@@ -1,7 +1,7 @@
 /** What a run writes beside its output's name: whose it is, who may read it, and when it goes away. */
 import { type ChildProcess, execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -118,7 +118,12 @@ describe("two imports into one new SQLite file", () => {
   describeWithTools(["exfat-fuse", "exfatprogs"], "on a file system without hard links", () => {
     it.runIf(canMount)("do so, too", async () => {
       using disk = mountExfat();
-      if (disk === undefined) return;
+      if (disk === undefined) {
+        process.stderr.write(
+          "\u001b[31mSKIPPED: a file system without hard links (exFAT cannot be mounted here)\u001b[0m\n",
+        );
+        return;
+      }
       expect(() => execFileSync("sh", ["-c", "echo > a && ln a b"], { cwd: disk.folder, stdio: "ignore" })).toThrow();
       rmSync(join(disk.folder, "a"));
       await raceInto(disk.folder);
@@ -160,6 +165,23 @@ describe("what a killed run leaves", () => {
     expect((await outcomeOf(living, rest)).status).toBe(3);
     expect(readdirSync(folder)).toEqual(["new.db"]);
   });
+
+  it("of a dry run goes with the next one", async () => {
+    const folder = freshFolder();
+    const env = { TMPDIR: folder };
+    const words = ["storage", "import", "--database", join(folder, "../dry.db"), "--dry-run", "--input"];
+    const child = workspace.start([...words, "-"], { stdin: "", env });
+    const [head, rest] = documentParts("k");
+    child.stdin?.write(head);
+    await until(() => readdirSync(folder).length > 0);
+    const [name] = readdirSync(folder);
+    expect(statSync(join(folder, name as string)).mode & 0o777).toBe(0o700);
+    await kill(child);
+    expect(readdirSync(folder)).toEqual([name]);
+    writeFileSync(workspace.path("whole.json"), head + rest);
+    await workspace.must([...words, "whole.json"], { env });
+    expect(readdirSync(folder)).toEqual([]);
+  });
 });
 
 describe("the modes of new files", () => {
@@ -183,59 +205,6 @@ describe("the modes of new files", () => {
       open.close();
     } finally {
       process.umask(before);
-    }
-  });
-});
-
-describe("an embedded PostgreSQL", () => {
-  it("is its owner's alone under umask 000, and one of two processes makes it", async () => {
-    const folder = freshFolder();
-    const words = ["database", "migrate", "--database", `pglite:${folder}/new`];
-    const before = process.umask(0);
-    try {
-      const outcomes = await Promise.all([workspace.run(words), workspace.run(words)]);
-      for (const { status, stderr } of outcomes)
-        expect([status, stderr]).toEqual(status === 0 ? [0, ""] : [3, expect.stringContaining("[E_LOCKED]")]);
-      expect(outcomes.some(({ status }) => status === 0)).toBe(true);
-      const open = readdirSync(folder, { recursive: true, withFileTypes: true }).filter(
-        ({ parentPath, name }) => (statSync(join(parentPath, name)).mode & 0o077) !== 0,
-      );
-      expect(open.map(({ name }) => name)).toEqual([]);
-      expect(statSync(join(folder, "new")).mode & 0o777).toBe(0o700);
-    } finally {
-      process.umask(before);
-    }
-  });
-});
-
-describe("a store that others can get at", () => {
-  it("is left as it is and told of, once, unless --quiet; not where a folder above keeps them out", async () => {
-    const folder = freshFolder();
-    const database = join(folder, "a.db");
-    writeFileSync(workspace.path("whole.json"), documentParts("k").join(""));
-    await workspace.must(["storage", "import", "--database", database, "--input", "whole.json"]);
-    const words = ["storage", "export", "--database", database, "--output", join(folder, "a.json")];
-    const told = async (mode: number, above: number, ...more: string[]): Promise<string> => {
-      chmodSync(database, mode);
-      chmodSync(workspace.folder, above);
-      const { stderr } = await workspace.must([...words, ...more]);
-      expect(statSync(database).mode & 0o777).toBe(mode);
-      return stderr;
-    };
-    try {
-      expect(await told(0o646, 0o755)).toBe(
-        `Warning: other users may read and write ${database} (mode 646); \`chmod 600\` keeps it to its owner\n`,
-      );
-      expect(await told(0o644, 0o755)).toContain("may read /");
-      expect(await told(0o644, 0o755, "--quiet")).toBe("");
-      expect(await told(0o640, 0o755)).toBe("");
-      expect(await told(0o644, 0o700)).toBe("");
-      chmodSync(database, 0o644);
-      chmodSync(workspace.folder, 0o755);
-      const { stdout } = await workspace.must(["database", "migrate", "--database", database, "--json"]);
-      expect(JSON.parse(stdout)).toMatchObject({ warnings: [expect.stringContaining("other users may read")] });
-    } finally {
-      chmodSync(workspace.folder, 0o700);
     }
   });
 });

@@ -1,10 +1,12 @@
 /** With `--tenant`, nothing about another tenant's record is told, written or in the way: whatever is wrong with it. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { errorLines, reportError } from "../../src/commands/error-report.js";
+import type { StorageError } from "../../src/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import * as records from "./records.js";
 import { type Fields, id, MIB } from "./records.js";
-import { createSqliteStore, documentText } from "./support.js";
+import { createSqliteStore, documentText, load } from "./support.js";
 
 const SECRET = "SECRET";
 const own = records.kv(1, { tenant_id: "A" });
@@ -63,17 +65,32 @@ describe("an import of tenant A", () => {
     return { ...outcome, keys: await target.rows("SELECT tenant_id, key FROM kv_store") };
   }
 
+  /** The same in a program, which stops at the first bad record. */
+  async function stop(document: string) {
+    await target.clear();
+    const said: string[] = [];
+    const status = await load(document, target, { tenants: ["A"], onWarning: (line) => void said.push(line) }).then(
+      () => 0,
+      (error: StorageError) => {
+        said.push(...errorLines(reportError(error)));
+        return error.exitStatus;
+      },
+    );
+    expect(said.join("\n")).not.toContain(SECRET);
+    return { status, keys: await target.rows("SELECT tenant_id, key FROM kv_store") };
+  }
+
   const rejects = (): string => readFileSync(workspace.path("rejects"), "utf8");
 
   it.each(Object.entries(THEIRS))("passes by a record of B %s", async (_what, record) => {
-    const stopping = await run(documentWith(record));
+    const stopping = await stop(documentWith(record));
     expect([stopping.status, stopping.keys]).toEqual([0, [["A", "k1"]]]);
     const skipping = await run(documentWith(record), "--on-error", "skip", "--rejects", "rejects");
     expect([skipping.status, skipping.keys, rejects()]).toEqual([0, [["A", "k1"]], ""]);
   });
 
   it.each(Object.entries(ANYBODYS))("tells of a record %s, and shows nothing of it", async (_what, record) => {
-    const stopping = await run(documentWith(record));
+    const stopping = await stop(documentWith(record));
     expect([stopping.status, stopping.keys]).toEqual([4, []]);
     const skipping = await run(documentWith(record), "--on-error", "skip", "--rejects", "rejects");
     expect([skipping.status, skipping.keys]).toEqual([6, [["A", "k1"]]]);

@@ -54,7 +54,7 @@ describePostgres("roles", () => {
            FOR name IN SELECT oid FROM pg_class WHERE relnamespace = 'llmspell'::regnamespace AND relkind IN ('r', 'p')
            LOOP EXECUTE format('ALTER TABLE %s OWNER TO ${owner.name}', name); END LOOP;
            FOR m IN SELECT oid FROM pg_largeobject_metadata
-           LOOP EXECUTE format('ALTER LARGE OBJECT %s OWNER TO ${owner.name}', m); END LOOP; END $$`,
+           LOOP EXECUTE format('GRANT SELECT, UPDATE ON LARGE OBJECT %s TO ${owner.name}', m); END LOOP; END $$`,
       );
     await empty.run(`GRANT SET ON PARAMETER session_replication_role TO ${granted.name}`);
     await workspace.bash(`cat > both.json`, { stdin: documentText(BOTH) });

@@ -266,9 +266,13 @@ function distinct(kind: RecordKind, records: readonly CanonicalRecord[]): Canoni
 }
 
 /** One batch of the records. */
-export function batchOf(kind: RecordKind, records: readonly CanonicalRecord[]): RecordBatch {
+export function batchOf(
+  kind: RecordKind,
+  records: readonly CanonicalRecord[],
+  isAssumed: (row: number, field: number) => boolean = () => false,
+): RecordBatch {
   const builder = new BatchBuilder(kind);
-  for (const record of records) {
+  for (const [row, record] of records.entries()) {
     builder.begin();
     for (const [index, value] of record.entries()) {
       if (value === null) continue;
@@ -276,6 +280,7 @@ export function batchOf(kind: RecordKind, records: readonly CanonicalRecord[]): 
       builder.arena.copy(value, 0, value.length);
       builder.set(index, start);
     }
+    for (const index of kind.fields.keys()) if (isAssumed(row, index)) builder.assume(index);
     builder.commit();
   }
   return builder.take();

@@ -50,7 +50,18 @@ const hostBasedAuthentication = `
 local all all trust
 host all +password_required 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
+host replication postgres 127.0.0.1/32 trust
 `;
+
+/** What a test's own server has otherwise. */
+export interface ClusterOptions {
+  /** Lines of postgresql.conf. */
+  readonly settings?: string;
+  /** Instead of the usual pg_hba.conf. */
+  readonly hostBasedAuthentication?: string;
+  /** In the data folder, by name; open to the server alone. */
+  readonly files?: Readonly<Record<string, string>>;
+}
 
 interface Outcome {
   readonly ok: boolean;
@@ -169,14 +180,15 @@ function initialise(bin: string, data: string): void {
   must("initdb", run(join(bin, "initdb"), common, { asServer: true }));
 }
 
-/**
- * Starts a throwaway server, installing PostgreSQL and pgvector first where this is root on a Debian-like machine.
- * @throws {PostgresUnavailable} where no server with pgvector can be had
- */
-export async function startPostgresCluster(): Promise<PostgresCluster> {
-  const { bin } = findServer();
-  removeAbandoned(bin);
+function giveToServer(path: string): void {
+  if (!isRoot) return;
+  const id = run("id", ["-u", "postgres"]);
+  must("looking up the account postgres", id);
+  chownSync(path, Number(id.output.trim()), -1);
+}
 
+/** A folder for a server, which the account of the server owns, and what stops the server and removes it. */
+function createServerFolder(bin: string): { readonly folder: string; stop(): void } {
   const folder = mkdtempSync(join(temporaryRoot, `${folderPrefix}${process.pid}-`));
   let stopped = false;
   const stop = (): void => {
@@ -184,44 +196,73 @@ export async function startPostgresCluster(): Promise<PostgresCluster> {
     stopped = true;
     stopAndRemove(bin, folder);
   };
+  giveToServer(folder);
+  chmodSync(folder, 0o700);
+  return { folder, stop };
+}
 
-  try {
-    if (isRoot) {
-      const id = run("id", ["-u", "postgres"]);
-      must("looking up the account postgres", id);
-      chownSync(folder, Number(id.output.trim()), -1);
+/** Starts the server of the folder; gives its port. */
+async function startServer(bin: string, folder: string): Promise<number> {
+  const data = join(folder, "data");
+  const log = join(folder, "server.log");
+  for (let attempt = 1; ; attempt += 1) {
+    const port = await freePort();
+    const start = ["start", "-D", data, "-l", log, "-w", "-t", "60", "-o", `-p ${port}`];
+    // pg_ctl's children inherit its output, so it must not be a pipe: the log file takes what the server says.
+    const outcome = run("sh", ["-c", '"$0" "$@" >/dev/null 2>&1', join(bin, "pg_ctl"), ...start], { asServer: true });
+    if (outcome.ok) return port;
+    if (attempt === 3) {
+      const reason = existsSync(log) ? readFileSync(log, "utf8").slice(-2000) : outcome.output;
+      throw new PostgresUnavailable(`the server did not start:\n${reason}`);
     }
-    chmodSync(folder, 0o700);
+  }
+}
+
+/**
+ * Starts a throwaway server, installing PostgreSQL and pgvector first where this is root on a Debian-like machine.
+ * @throws {PostgresUnavailable} where no server with pgvector can be had
+ */
+export async function startPostgresCluster(options: ClusterOptions = {}): Promise<PostgresCluster> {
+  const { bin } = findServer();
+  removeAbandoned(bin);
+  const { folder, stop } = createServerFolder(bin);
+  try {
     const data = join(folder, "data");
-    const log = join(folder, "server.log");
     initialise(bin, data);
     appendFileSync(join(data, "postgresql.conf"), `${settings}unix_socket_directories = '${folder}'\n`);
-    writeFileSync(join(data, "pg_hba.conf"), hostBasedAuthentication);
-
-    for (let attempt = 1; ; attempt += 1) {
-      const port = await freePort();
-      const start = ["start", "-D", data, "-l", log, "-w", "-t", "60", "-o", `-p ${port}`];
-      // pg_ctl's children inherit its output, so it must not be a pipe: the log file takes what the server says.
-      const outcome = run("sh", ["-c", '"$0" "$@" >/dev/null 2>&1', join(bin, "pg_ctl"), ...start], { asServer: true });
-      if (outcome.ok) {
-        const psql = [
-          "-h",
-          folder,
-          "-p",
-          String(port),
-          "-U",
-          "postgres",
-          "-qc",
-          "CREATE ROLE password_required NOLOGIN",
-        ];
-        must("psql", run(join(bin, "psql"), psql, { asServer: true }));
-        return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, stop };
-      }
-      if (attempt === 3) {
-        const reason = existsSync(log) ? readFileSync(log, "utf8").slice(-2000) : outcome.output;
-        throw new PostgresUnavailable(`the server did not start:\n${reason}`);
-      }
+    appendFileSync(join(data, "postgresql.conf"), options.settings ?? "");
+    writeFileSync(join(data, "pg_hba.conf"), options.hostBasedAuthentication ?? hostBasedAuthentication);
+    for (const [name, content] of Object.entries(options.files ?? {})) {
+      writeFileSync(join(data, name), content, { mode: 0o600 });
+      giveToServer(join(data, name));
     }
+    const port = await startServer(bin, folder);
+    const role = ["-qc", "CREATE ROLE password_required NOLOGIN"];
+    must(
+      "psql",
+      run(join(bin, "psql"), ["-h", folder, "-p", String(port), "-U", "postgres", ...role], { asServer: true }),
+    );
+    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, stop };
+  } catch (error) {
+    stop();
+    throw error;
+  }
+}
+
+/** Starts a hot standby of a server that `startPostgresCluster` gave, with further lines for its postgresql.conf. */
+export async function startStandby(primary: PostgresCluster, configuration = ""): Promise<PostgresCluster> {
+  const { bin } = findServer();
+  const { folder, stop } = createServerFolder(bin);
+  try {
+    const data = join(folder, "data");
+    const backup = ["-d", primary.url, "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync"];
+    must("pg_basebackup", run(join(bin, "pg_basebackup"), backup, { asServer: true }));
+    appendFileSync(
+      join(data, "postgresql.conf"),
+      `unix_socket_directories = '${folder}'\nhot_standby = on\n${configuration}\n`,
+    );
+    const port = await startServer(bin, folder);
+    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, stop };
   } catch (error) {
     stop();
     throw error;

@@ -35,10 +35,14 @@ export interface TestDatabase extends AsyncDisposable {
   drop(): Promise<void>;
 }
 
-/** Creates an empty database (UTF8, from template0: no extension, no schema of ours) with a random name. */
-export async function createTestDatabase(): Promise<TestDatabase> {
+/** Creates an empty database (UTF8 if not told, from template0: no extension, no schema of ours) with a random name. */
+export async function createTestDatabase({ encoding = "UTF8" } = {}): Promise<TestDatabase> {
   const name = `test_${randomBytes(8).toString("hex")}`;
-  await asAdmin((client) => client.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8'`));
+  // Other encodings do not go with the server's collation.
+  const locale = encoding === "UTF8" ? "" : "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'";
+  await asAdmin((client) =>
+    client.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' ${locale}`),
+  );
   const url = new URL(postgresAdminUrl());
   url.pathname = `/${name}`;
   const drop = async (): Promise<void> => {

@@ -11,6 +11,7 @@ const PROGRAMS = {
   sqlite3: "sqlite3",
   time: "time",
   pgbouncer: "pgbouncer",
+  openssl: "openssl",
   // A file system without hard links and modes.
   "exfat-fuse": "mount.exfat-fuse",
   exfatprogs: "mkfs.exfat",

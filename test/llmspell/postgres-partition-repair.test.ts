@@ -10,6 +10,7 @@ import {
   LLMSPELL_FUNCTIONS,
   migrate,
   notes,
+  now,
   partitions,
   UTC_FUNCTIONS,
   utcMonth,
@@ -47,6 +48,19 @@ describePostgres("the event log after the release that cut months in UTC", () =>
       expect(await notes(database)).toEqual([]);
       expect(await migrate(database)).toEqual({ applied: [], warnings: [] });
     }
+  });
+
+  it("an import before `database migrate` cuts months as the functions do that are still there", async () => {
+    await using database = await inZone("Europe/Berlin");
+    await migrate(database);
+    const asLlmspell = `SET ROLE llmspell_app; SET app.current_tenant_id = 't'; SELECT llmspell.ensure_future_event_log_partitions()`;
+    await sql(database.url, `${DROP_ALL} ${UTC_FUNCTIONS}`);
+    await load(database.url, [event(1, now())]);
+    await sql(database.url, asLlmspell);
+    expect(await notes(database)).toHaveLength(1);
+    await migrate(database);
+    await sql(database.url, asLlmspell);
+    expect(await insertAsLlmspell(database)).toBe("");
   });
 
   it("ends the last filled UTC month with a part of the next that ends where llmspell's month does", async () => {

@@ -42,17 +42,21 @@ describe("the batch editor", () => {
         (batches) => {
           const editor = new BatchEditor();
           for (const [records, edits] of batches) {
-            const batch = batchOf(kind, records);
+            // Every second batch has fields that its records do not hold.
+            const lacks = (row: number, field: number): boolean => records.length % 2 === 0 && (row + field) % 3 === 0;
+            const batch = batchOf(kind, records, lacks);
             // Of each row that came in: what became of it, and its copies in the order in which they were made.
-            const groups: { record: (Buffer | null)[] | undefined; row: number }[][] = records.map((record, row) => [
-              { record: [...record], row },
-            ]);
+            const lacking = (row: number): boolean[] => Array.from({ length: width }, (_, field) => lacks(row, field));
+            const groups: { record: (Buffer | null)[] | undefined; row: number; assumed: boolean[] }[][] = records.map(
+              (record, row) => [{ record: [...record], row, assumed: lacking(row) }],
+            );
             editor.begin(batch);
             for (const edit of edits) {
               const origin = edit.row % records.length;
               const group = groups[origin] as (typeof groups)[number];
               if (edit.type === "duplicate") {
-                group.push({ record: [...(records[origin] as CanonicalRecord)], row: editor.duplicate(origin) });
+                const record = [...(records[origin] as CanonicalRecord)];
+                group.push({ record, row: editor.duplicate(origin), assumed: lacking(origin) });
                 continue;
               }
               const one = group[edit.row % group.length] as (typeof group)[number];
@@ -68,6 +72,7 @@ describe("the batch editor", () => {
                 editor.set(one.row, edit.field, start);
               }
               if (one.record !== undefined) one.record[edit.field] = edit.value;
+              one.assumed[edit.field] = false;
             }
             const expected = groups.flat().flatMap(({ record }) => (record === undefined ? [] : [record]));
             const edited = editor.finish();
@@ -75,6 +80,10 @@ describe("the batch editor", () => {
             else changed++;
             expect(hex(edited === undefined ? [] : recordsOf(edited))).toEqual(hex(expected));
             expect(edited?.rows ?? 0).toBe(expected.length);
+            const left = groups.flat().filter(({ record }) => record !== undefined);
+            left.forEach(({ assumed }, row) => {
+              expect(assumed.map((_, field) => edited?.isAssumed(row, field))).toEqual(assumed);
+            });
             // The batch itself is as it was.
             expect(hex(recordsOf(batch))).toEqual(hex(records));
           }

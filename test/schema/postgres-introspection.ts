@@ -15,7 +15,7 @@ const QUERIES: Readonly<Record<string, string>> = {
       JOIN pg_class i ON i.oid = x.indexrelid
     WHERE c.relnamespace = 'llmspell'::regnamespace AND ${OWN} ORDER BY 1, 2`,
   triggers: `SELECT c.relname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE c.relnamespace = 'llmspell'::regnamespace AND NOT t.tgisinternal AND ${OWN} AND t.tgname <> 'trigger_unlink_large_object' ORDER BY 1, 2`,
+    WHERE c.relnamespace = 'llmspell'::regnamespace AND NOT t.tgisinternal AND ${OWN} AND t.tgname NOT IN ('trigger_unlink_large_object', 'trigger_keep_refcount') ORDER BY 1, 2`,
   policies: `SELECT tablename, policyname, cmd, roles::text, qual, with_check FROM pg_policies
     WHERE schemaname = 'llmspell' ORDER BY 1, 2`,
   security: `SELECT c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity FROM pg_class c
@@ -25,7 +25,7 @@ const QUERIES: Readonly<Record<string, string>> = {
     WHERE c.relnamespace = 'llmspell'::regnamespace AND ${OWN} ORDER BY 1, 2`,
   functions: `SELECT proname, pg_get_function_arguments(oid), pg_get_function_result(oid), prosecdef,
       has_function_privilege('llmspell_app', oid, 'EXECUTE') FROM pg_proc
-    WHERE pronamespace = 'llmspell'::regnamespace AND proname <> 'unlink_content_large_object' ORDER BY 1, 2`,
+    WHERE pronamespace = 'llmspell'::regnamespace AND proname NOT IN ('unlink_content_large_object', 'keep_content_refcount') ORDER BY 1, 2`,
   defaults: `SELECT defaclobjtype, defaclacl::text FROM pg_default_acl
     WHERE defaclnamespace = 'llmspell'::regnamespace ORDER BY 1`,
   extensions: "SELECT extname FROM pg_extension ORDER BY 1",

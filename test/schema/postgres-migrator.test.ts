@@ -9,6 +9,8 @@ import { introspect } from "./postgres-introspection.js";
 import { temporaryPath } from "./sqlite-content.js";
 
 const llmspellIds = Array.from({ length: 15 }, (_, index) => `V${index + 1}`);
+/** Ours, in order. */
+const ownIds = ["S1", "S2", "S3", "S4"];
 const ids = (states: readonly { id: string }[]): string[] => states.map(({ id }) => id);
 
 const ENTITY = "11111111-1111-1111-1111-111111111111";
@@ -119,7 +121,7 @@ describePostgres("migrating PostgreSQL", () => {
     expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
     expect(await readPostgresVersions(connection)).toEqual(llmspellIds);
     expect((await listPostgresMigrations(connection)).map(({ id, recordedBy }) => `${id} ${recordedBy}`)).toEqual(
-      [...llmspellIds, "S1", "S2", "S3"].map((id) => `${id} llmspell-storage`),
+      [...llmspellIds, ...ownIds].map((id) => `${id} llmspell-storage`),
     );
   });
 
@@ -147,18 +149,36 @@ describePostgres("migrating PostgreSQL", () => {
       const connection = await connect(database.url);
       await connection.query(fill(level) || "SELECT");
       const before = await contentOf(connection);
-      expect(ids((await migratePostgres(connection)).applied)).toEqual([...llmspellIds.slice(level), "S1", "S2", "S3"]);
+      expect(ids((await migratePostgres(connection)).applied)).toEqual([...llmspellIds.slice(level), ...ownIds]);
       expect(await contentOf(connection)).toEqual(before);
       // llmspell's statements go on working, its upserts among them.
       await connection.query(fill(15).replace(/INSERT INTO llmspell.(entities|relationships)[^;]*;/g, ""));
     },
   );
 
+  it("gives the functions that llmspell made a search path of their own, and the user's none", async () => {
+    await using database = await createTestDatabase();
+    await createLlmspellPostgres(database.url);
+    const connection = await connect(database.url);
+    await connection.query(
+      "CREATE FUNCTION llmspell.own() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    );
+    await migratePostgres(connection);
+    const { rows } = await connection.query(
+      `SELECT proname::text AS name FROM pg_proc WHERE pronamespace = 'llmspell'::regnamespace
+       AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']`,
+    );
+    expect(rows).toEqual([{ name: "own" }]);
+  });
+
   it("two at once: one does the work, both succeed", async () => {
     await using database = await createTestDatabase();
     const both = await Promise.all([connect(database.url), connect(database.url)]);
     const reports = await Promise.all(both.map((connection) => migratePostgres(connection)));
-    expect(reports.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 18]);
+    expect(reports.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([
+      0,
+      llmspellIds.length + ownIds.length,
+    ]);
   });
 
   it("a failure leaves nothing: E_SCHEMA names the migration", async () => {
@@ -189,7 +209,7 @@ describePostgres("migrating PostgreSQL", () => {
     await admin.query(`CREATE EXTENSION vector`);
     const connection = await connect(owner.url);
     const report = await migratePostgres(connection);
-    expect(report.applied).toHaveLength(18);
+    expect(report.applied).toHaveLength(llmspellIds.length + ownIds.length);
     expect(report.warnings.filter((warning) => !warning.includes("llmspell_app"))).toEqual([]);
     expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
     await connection.close();
@@ -270,7 +290,7 @@ describePostgres("migrating PostgreSQL", () => {
     const connection = await migrated(database);
     await connection.query("SET DateStyle = 'ISO'");
     const ensure = async (zone: string): Promise<readonly string[]> => {
-      await connection.query(`SET TimeZone = '${zone}'`);
+      await connection.query(`SET TimeZone = '${zone}'; SET DateStyle = 'ISO'`);
       const { rows } = await connection.query<{ results: string[] }>(
         "SELECT llmspell.ensure_future_event_log_partitions() AS results",
       );
@@ -316,7 +336,7 @@ describe("migrating the embedded PostgreSQL", () => {
     const connection = await connectPostgres({ pglite: temporaryPath("store") }, { create: true });
     try {
       const report = await migratePostgres(connection, { appPassword: "pässword" });
-      expect(ids(report.applied)).toEqual([...llmspellIds, "S1", "S2", "S3"]);
+      expect(ids(report.applied)).toEqual([...llmspellIds, ...ownIds]);
       expect(report.warnings).toEqual([]);
       expect(await migratePostgres(connection)).toEqual({ applied: [], warnings: [] });
       await connection.query(fill(15));

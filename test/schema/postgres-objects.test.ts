@@ -14,7 +14,7 @@ const migrations = loadMigrations("postgres");
 /** The migration that makes the object: the file that names it, or its table. */
 function makerOf(object: string): string {
   const { kind, table, name } = objectParts(object);
-  if (/unlink_(content_)?large_object/.test(name)) return "S3";
+  if (/unlink_(content_)?large_object|keep_(content_)?refcount/.test(name)) return "S3";
   if (kind === "policy") return { hook_history: "V13", api_keys: "V14" }[table ?? ""] ?? "V12";
   if (/\.idx_\w+_id_lookup$|^constraint (entities|relationships)\.\w+_pkey$/.test(object)) return "V15";
   if (kind === "view" || (table ?? name).startsWith("vector_embeddings_")) return kind === "view" ? "S1" : "V3";
@@ -130,9 +130,16 @@ describePostgres("the schema's objects", () => {
         expect.stringContaining("constraint artifact_content.max_artifact_size"),
         expect.stringContaining("trigger artifacts.trigger_increment_refcount"),
       ],
+      broken: ["constraint artifact_content.max_artifact_size", "trigger artifacts.trigger_increment_refcount"],
     });
     for (const statement of statements.slice(1)) await changed.query(statement as string);
     expect(await broken()).toEqual([]);
+    await changed.query("ALTER TABLE llmspell.hook_history DROP CONSTRAINT hook_history_pkey");
+    await expect(migratePostgres(changed)).rejects.toMatchObject({
+      code: "E_SCHEMA",
+      context: { hint: expect.stringContaining("ADD CONSTRAINT hook_history_pkey PRIMARY KEY (execution_id)") },
+    });
+    await changed.query((await repairs())[0] as string);
     // The same key under another name is as good.
     await changed.query("ALTER TABLE llmspell.kv_store RENAME CONSTRAINT unique_kv_key TO another_name");
     expect(await broken()).toEqual([]);

@@ -184,7 +184,7 @@ it("one byte of a page changed: all rows of the table come, or a coded error", a
       await exported(path, { include: ["kv_store"] });
       const document = JSON.parse(readFileSync(`${path}.json`, "utf8"));
       const came = document.data.kv_store.map((each: Record<string, string>) =>
-        [each["kv_id"], each["tenant_id"], each["key"]].join(),
+        [each["kv_id"]?.toLowerCase(), each["tenant_id"], each["key"]].join(),
       );
       expect(came.sort(), `seed ${seed}`).toEqual(
         scan(path)

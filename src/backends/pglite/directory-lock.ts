@@ -1,6 +1,6 @@
 /** One process at a time in an embedded database's folder: PGlite itself does not look. */
 import { randomUUID } from "node:crypto";
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, readFile, readlink, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { StorageError } from "../../errors.js";
 
@@ -8,6 +8,8 @@ import { StorageError } from "../../errors.js";
 interface Holder {
   readonly pid: number;
   readonly host: string;
+  /** The process ids of what container it is one of (Linux), else "". */
+  readonly space?: string;
   /** When the process started, in clock ticks since boot (Linux), else "". */
   readonly started: string;
 }
@@ -22,8 +24,13 @@ async function startOf(pid: number): Promise<string> {
   }
 }
 
-async function isAlive({ pid, host, started }: Holder): Promise<boolean> {
+function spaceOfIds(): Promise<string> {
+  return readlink("/proc/self/ns/pid").catch(() => "");
+}
+
+async function isAlive({ pid, host, started, space }: Holder): Promise<boolean> {
   if (host !== hostname()) return true; // not ours to judge
+  if (space !== undefined && space !== (await spaceOfIds())) return true;
   try {
     process.kill(pid, 0);
   } catch (error) {
@@ -74,7 +81,12 @@ async function removeStale(path: string, stale: string): Promise<void> {
  */
 export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
   const path = `${directory}.llmspell-lock`;
-  const own: Holder = { pid: process.pid, host: hostname(), started: await startOf(process.pid) };
+  const own: Holder = {
+    pid: process.pid,
+    host: hostname(),
+    space: await spaceOfIds(),
+    started: await startOf(process.pid),
+  };
   // The token tells our own lock from a later one of the same process.
   const content = JSON.stringify({ ...own, token: randomUUID() });
   for (let attempt = 0; attempt < 20; attempt++) {

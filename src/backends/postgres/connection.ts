@@ -1,11 +1,11 @@
 /** A session with PostgreSQL, on a server or embedded in this process. */
-import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { StorageError } from "../../errors.js";
+import type { StorageError } from "../../errors.js";
 import type { EmbeddedPostgres } from "../pglite/embedded.js";
 import { CopyFrom } from "./copy-from.js";
 import { CopyTo } from "./copy-to.js";
 import { fromPostgresError } from "./errors.js";
+import { type Attempt, connectToServer } from "./server.js";
 
 /** A URL `postgresql://user@host:5432/database`, or the folder of an embedded PostgreSQL. */
 export type PostgresTarget = { readonly url: string } | { readonly pglite: string };
@@ -43,17 +43,16 @@ export interface PostgresConnection {
    * iteration early closes the connection, for a COPY cannot be ended otherwise.
    */
   copyTo(sql: string): AsyncIterable<Buffer> | undefined;
+  /** What a statement failed for: where the session has ended, what the server said then, between two statements perhaps. */
+  errorOf(error: unknown): StorageError;
   /** Ends the session (an open transaction is rolled back); repeatable, never throws. */
   close(): Promise<void>;
 }
 
 export type PostgresConnector = () => Promise<PostgresConnection>;
 
-const RETRY_MILLISECONDS = 250;
 const CLOSE_MILLISECONDS = 5000;
 const DEFAULT_TIMEOUT_SECONDS = 30;
-/** No answer yet, or not yet from the server itself. */
-const RETRIED: ReadonlySet<string> = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EAI_AGAIN", "57P03"]);
 
 const INT8_OID = 20;
 /** bool, bytea, int2, int4, text, oid, float4, float8, text[], int4[], varchar[]: as pg parses them. */
@@ -67,13 +66,6 @@ const types = {
     return (value) => value;
   },
 } as pg.CustomTypesConfig;
-
-/** The deadline of one connectPostgres. */
-interface Attempt {
-  readonly deadline: number;
-  readonly seconds: number;
-  readonly signal: AbortSignal | undefined;
-}
 
 /**
  * Connects. The session is left as the server gives it: settings belong to transactions (transaction.ts).
@@ -101,96 +93,20 @@ export async function connectPostgres(
       throw fromPostgresError(error, { detail: connection.name });
     }
   } else {
-    connection = await connectToServer(target.url, named, attempt);
+    connection = await connectToServer(target.url, named, attempt, async (client, name) => {
+      const opened = new OpenConnection(client, name, undefined);
+      await opened.start(attempt);
+      return opened;
+    });
   }
   return connection;
-}
-
-async function connectToServer(url: string, named: pg.ClientConfig, attempt: Attempt): Promise<OpenConnection> {
-  let tried = url;
-  for (;;) {
-    const connectionTimeoutMillis = Math.max(1, attempt.deadline - Date.now());
-    const client = createClient(tried, { ...named, connectionTimeoutMillis, keepAlive: true });
-    const connection = new OpenConnection(client, redactedName(client), undefined);
-    try {
-      await connection.start(attempt);
-      return connection;
-    } catch (error) {
-      attempt.signal?.throwIfAborted();
-      if (prefersPlain(tried, error)) {
-        tried = tried.replace(SSL_PREFERRED, "$1disable");
-        continue;
-      }
-      if (!isRetried(error) || Date.now() + RETRY_MILLISECONDS >= attempt.deadline)
-        throw connectError(error, connection.name, attempt.seconds);
-    }
-    await sleep(RETRY_MILLISECONDS, undefined, attempt.signal === undefined ? {} : { signal: attempt.signal });
-  }
-}
-
-function createClient(url: string, config: pg.ClientConfig): pg.Client {
-  if (!/^postgres(ql)?:\/\//.test(url)) throw invalidUrl();
-  // Without it pg takes sslmode=require for verify-full, unlike every other client of the server.
-  const compatible = /[?&]sslmode=/.test(url) && !url.includes("uselibpqcompat=");
-  try {
-    return new pg.Client({ ...config, connectionString: compatible ? `${url}&uselibpqcompat=true` : url });
-  } catch {
-    // The error at hand may quote the URL, and with it the password.
-    throw invalidUrl();
-  }
-}
-
-function invalidUrl(): StorageError {
-  return new StorageError("E_CONFIG", "the PostgreSQL URL is not valid", {
-    hint: "It looks like postgresql://user:password@host:5432/database; special characters are percent-encoded.",
-  });
-}
-
-function redactedName({ user, host, port, database }: pg.Client): string {
-  const path = `${encodeURIComponent(database ?? "")}`;
-  const who = user === undefined ? "" : `${encodeURIComponent(user)}@`;
-  if (host.startsWith("/")) return `postgresql://${who}/${path}?host=${host}`;
-  return `postgresql://${who}${host.includes(":") ? `[${host}]` : host}:${port}/${path}`;
-}
-
-function codeOf(error: unknown): string | undefined {
-  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
-  return typeof code === "string" ? code : undefined;
-}
-
-function isRetried(error: unknown): boolean {
-  return RETRIED.has(codeOf(error) ?? "") || /^Connection terminated unexpectedly/.test((error as Error).message);
-}
-
-const SSL_PREFERRED = /([?&]sslmode=)(?:prefer|allow)\b/;
-
-/** sslmode=prefer (and allow) means: without encryption where the server has none. */
-function prefersPlain(url: string, error: unknown): boolean {
-  return SSL_PREFERRED.test(url) && /does not support SSL/.test((error as Error).message);
-}
-
-function connectError(error: unknown, name: string, seconds: number): StorageError {
-  if (error instanceof StorageError) return error;
-  const code = codeOf(error);
-  const message = error instanceof Error ? error.message : String(error);
-  const detail = `${name}: ${message === "" ? code : message}`;
-  if (isRetried(error) || message === "timeout expired" || code === "ETIMEDOUT")
-    return new StorageError("E_CONNECTION_TIMEOUT", `Connection timeout after ${seconds} seconds`, {
-      detail,
-      hint: "Check that PostgreSQL runs and that the URL is right, or raise [storage.postgresql] connection_timeout_seconds.",
-    });
-  if (message.startsWith("SASL:"))
-    return new StorageError("E_AUTHENTICATION", "the server refused the user or the password", {
-      detail: `${name}: the server asks for a password, or the one given does not fit`,
-    });
-  const mapped = fromPostgresError(error, { detail });
-  if (mapped.code !== "E_UNEXPECTED" && mapped.code !== "E_CONNECTION_LOST") return mapped;
-  return new StorageError("E_CONNECT", `cannot connect to ${name}`, { detail }, error);
 }
 
 class OpenConnection implements PostgresConnection {
   readonly embedded: boolean;
   private closing: Promise<void> | undefined;
+  /** What ended the session. */
+  private ended: Error | undefined;
   private stopListening: () => void = () => {};
 
   constructor(
@@ -200,7 +116,9 @@ class OpenConnection implements PostgresConnection {
   ) {
     this.embedded = server !== undefined;
     // The query at hand reports a broken connection; without a listener it would end the process as well.
-    client.on("error", () => {});
+    client.on("error", (error) => {
+      this.ended ??= error;
+    });
   }
 
   async start({ signal }: Attempt): Promise<void> {
@@ -217,11 +135,16 @@ class OpenConnection implements PostgresConnection {
     }
   }
 
+  errorOf(error: unknown): StorageError {
+    const known = fromPostgresError(error);
+    return known.code === "E_CONNECTION_LOST" && this.ended !== undefined ? fromPostgresError(this.ended) : known;
+  }
+
   async query<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<pg.QueryResult<Row>> {
     try {
       return await this.client.query<Row, unknown[]>(text, values as unknown[]);
     } catch (error) {
-      throw fromPostgresError(error);
+      throw this.errorOf(error);
     }
   }
 
@@ -229,7 +152,7 @@ class OpenConnection implements PostgresConnection {
     try {
       return await this.client.query(new CopyFrom(sql, data)).rows;
     } catch (error) {
-      throw fromPostgresError(error);
+      throw this.errorOf(error);
     }
   }
 
@@ -246,7 +169,7 @@ class OpenConnection implements PostgresConnection {
       ended = true;
     } catch (error) {
       ended = true;
-      throw fromPostgresError(error);
+      throw this.errorOf(error);
     } finally {
       if (!ended) this.destroy();
     }

@@ -13,6 +13,8 @@ const TRAILER = Buffer.from([0xff, 0xff]);
 export interface TupleExtras {
   /** The first column, for a staging table: the record's number within its kind. */
   readonly ordinal?: bigint;
+  /** The last column: the columns (as storedFields has them, from bit 0) that the record does not hold. */
+  readonly assumed?: bigint;
   /** The large object that holds the content: it goes in the content's place. */
   readonly largeObject?: number;
 }
@@ -89,14 +91,14 @@ export class CopyEncoder {
     this.offsets.push(this.out.length);
   }
 
-  private encode(batch: RecordBatch, row: number, { ordinal, largeObject }: TupleExtras): void {
+  private encode(batch: RecordBatch, row: number, { ordinal, assumed, largeObject }: TupleExtras): void {
     const { out, columns } = this;
     const { bytes, starts, lengths } = batch;
     const base = row * batch.width;
     const hasOid = this.contentIndex >= 0;
     out.ensure(2);
     out.length = out.bytes.writeInt16BE(
-      columns.length + (ordinal === undefined ? 0 : 1) + (hasOid ? 1 : 0),
+      columns.length + (ordinal === undefined ? 0 : 1) + (hasOid ? 1 : 0) + (assumed === undefined ? 0 : 1),
       out.length,
     );
     if (ordinal !== undefined) {
@@ -119,13 +121,15 @@ export class CopyEncoder {
         throw located(error, { field: field.name });
       }
     }
-    if (!hasOid) return;
-    if (largeObject === undefined) out.int32(-1);
-    else {
+    if (hasOid && largeObject === undefined) out.int32(-1);
+    else if (hasOid) {
       out.int32(4);
       out.ensure(4);
-      out.length = out.bytes.writeUInt32BE(largeObject, out.length);
+      out.length = out.bytes.writeUInt32BE(largeObject as number, out.length);
     }
+    if (assumed === undefined) return;
+    out.int32(8);
+    out.int64(assumed);
   }
 
   /** The data of one COPY of the tuples `[from, to)`; shares memory with the encoder. */

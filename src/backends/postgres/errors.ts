@@ -27,6 +27,8 @@ interface ServerError {
   readonly table?: string;
   readonly column?: string;
   readonly constraint?: string;
+  /** May hold values. */
+  readonly detail?: string;
   /** The server's CONTEXT: where in its functions it was. May hold values. */
   readonly where?: string;
   /** The server's function that reported it: the same in every language of its messages. */
@@ -43,6 +45,12 @@ const MIGRATE = "Run `llmspell database migrate --backend postgres`.";
 
 const RESTORE =
   "Take the record from a backup, or repair it (pg_amcheck finds what else is damaged); --on-error skip goes on with the others.";
+
+const UNTRANSLATABLE: Meaning = {
+  code: "E_ENCODING",
+  message: "the value holds a character that the database's encoding cannot hold",
+  hint: "Move to a database in UTF-8 (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0), or --on-error skip --rejects FILE.",
+};
 
 const MEANINGS: Readonly<Record<string, Meaning>> = {
   "28000": { code: "E_AUTHENTICATION", message: "the server refused the user" },
@@ -64,6 +72,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "57P01": { code: "E_CONNECTION_LOST", message: "the server ended the connection" },
   "57P02": { code: "E_CONNECTION_LOST", message: "the server crashed" },
   "57P03": { code: "E_CONNECT", message: "the server is starting up or shutting down" },
+  "57P04": { code: "E_CONNECTION_LOST", message: "the database was dropped" },
   "57P05": { code: "E_CONNECTION_LOST", message: "the server ended the idle connection" },
   "42P01": { code: "E_NOT_MIGRATED", message: "a table is missing", hint: MIGRATE },
   "42703": { code: "E_NOT_MIGRATED", message: "a column is missing", hint: MIGRATE },
@@ -77,10 +86,10 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "22001": { code: "E_TOO_LONG", message: "the text is too long for its column" },
   "22003": { code: "E_OUT_OF_RANGE", message: "the number is out of range" },
   "22008": { code: "E_OUT_OF_RANGE", message: "the time is out of range" },
-  "22021": { code: "E_INVALID_UTF8", message: "the text cannot be held in the database's encoding" },
+  "22021": { code: "E_INVALID_UTF8", message: "the text is not valid in the database's encoding" },
   "22P02": { code: "E_FIELD_TYPE", message: "the value is not of its column's type" },
   "22P03": { code: "E_FIELD_TYPE", message: "the value is not of its column's type" },
-  "22P05": { code: "E_NUL_CHARACTER", message: "the value holds a character that PostgreSQL cannot hold" },
+  "22P05": UNTRANSLATABLE,
   XX001: { code: "E_SOURCE_DAMAGED", message: "data of the database is damaged", hint: RESTORE },
   XX002: { code: "E_SOURCE_DAMAGED", message: "an index of the database is damaged", hint: "REINDEX the table." },
   "54000": { code: "E_TARGET_LIMIT", message: "a limit of PostgreSQL is exceeded" },
@@ -130,7 +139,7 @@ function functionIn(where: string | undefined): string | undefined {
   return undefined;
 }
 
-function meaningOf({ code, message, where, routine }: ServerError): Meaning {
+function meaningOf({ code, message, detail, where, routine }: ServerError): Meaning {
   const called = NOT_FOUND.has(code) ? functionIn(where) : undefined;
   if (called !== undefined)
     return {
@@ -140,7 +149,8 @@ function meaningOf({ code, message, where, routine }: ServerError): Meaning {
     };
   if (code === "42501" && (routine === "check_enable_rls" || routine === "ExecWithCheckOptions"))
     return { code: "E_ROW_SECURITY", message: "row-level security would hide rows from this role" };
-  if (code === "40001" && message.endsWith("conflict with recovery"))
+  // In every language; the run itself conflicts with nobody's changes.
+  if (code === "40001" && /^Process(RecoveryConflict)?Interrupts?$/.test(routine ?? ""))
     return {
       code: "E_LOCKED",
       message: "the standby ended the run to keep up with its primary",
@@ -156,6 +166,10 @@ function meaningOf({ code, message, where, routine }: ServerError): Meaning {
     if (/not allowed in vector$/.test(message))
       return { code: "E_NOT_FINITE", message: "the vector holds NaN or Infinity" };
   }
+  // SQL_ASCII, to which no escape of JSON beyond ASCII can be made.
+  if (code === "0A000" && routine === "pg_unicode_to_server") return UNTRANSLATABLE;
+  if (code === "22P05" && detail?.startsWith("\\u0000 ") === true)
+    return { code: "E_NUL_CHARACTER", message: "PostgreSQL cannot hold U+0000" };
   if (code === "22021" && message.includes("0x00"))
     return { code: "E_NUL_CHARACTER", message: "PostgreSQL cannot hold U+0000" };
   return (

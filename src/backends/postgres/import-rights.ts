@@ -55,7 +55,8 @@ const LARGE_OBJECT_OWNERS = `
   SELECT DISTINCT pg_catalog.pg_get_userbyid(l.lomowner)::text AS owner FROM pg_catalog.pg_largeobject_metadata l
   WHERE NOT pg_catalog.pg_has_role(l.lomowner, 'USAGE')
     AND l.lomowner IN (${APPLICATION_ROLE_OID}, (SELECT c.relowner FROM pg_catalog.pg_class c
-      WHERE c.oid = pg_catalog.to_regclass('${SCHEMA}.artifact_content'))) ORDER BY 1`;
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = '${SCHEMA}' AND c.relname = 'artifact_content')) ORDER BY 1`;
 
 /** Reads the catalogs. To be called where the schema is there. */
 export async function readImportRights(connection: PostgresConnection): Promise<ImportRights> {

@@ -1,5 +1,6 @@
 /** What a PostgreSQL database and the role at hand are, from its catalogs alone. */
 import type { PostgresConnection } from "./connection.js";
+import { encodingCaveat } from "./encodings.js";
 import { inTransaction } from "./transaction.js";
 
 /** A table of schema llmspell; partitions count as their parent. */
@@ -19,6 +20,10 @@ export interface TableState {
 export interface PostgresState {
   /** e.g. "15.20" */
   readonly serverVersion: string;
+  /** e.g. "UTF8" */
+  readonly encoding: string;
+  /** What is not as in UTF-8. */
+  readonly encodingCaveat: string | undefined;
   /** By name: the version that is installed, and the one that the server offers. */
   readonly extensions: ReadonlyMap<
     string,
@@ -43,6 +48,7 @@ const EXTENSIONS = ["vector", "vchord", "uuid-ossp", "pgcrypto"] as const;
 interface ServerRow {
   readonly version: string;
   readonly version_number: number;
+  readonly encoding: string;
   readonly bytes: bigint;
   readonly schema: boolean;
   readonly role: string;
@@ -60,6 +66,7 @@ async function readState(connection: PostgresConnection): Promise<PostgresState>
     await connection.query<ServerRow & Record<string, unknown>>(
       `SELECT pg_catalog.current_setting('server_version') AS version,
               pg_catalog.current_setting('server_version_num')::int4 AS version_number,
+              pg_catalog.current_setting('server_encoding') AS encoding,
               pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes,
               pg_catalog.to_regnamespace('llmspell') IS NOT NULL AS schema,
               current_user::text AS role, rolsuper AS superuser, rolbypassrls AS bypass
@@ -84,6 +91,8 @@ async function readState(connection: PostgresConnection): Promise<PostgresState>
   const tables = server.schema ? await inspectTables(connection) : [];
   return {
     serverVersion: server.version.split(" ", 1)[0] as string,
+    encoding: server.encoding,
+    encodingCaveat: encodingCaveat(server.encoding),
     extensions: new Map(
       extensions.rows.map(({ name, installed, available }) => [
         name,

@@ -1,6 +1,6 @@
 /** Large objects of a load: made inside its transaction, so that they go with it. */
 import { LARGE_VALUE_BYTES } from "../../catalog/index.js";
-import { RECEIVING_ROLE } from "./application-role.js";
+import { APPLICATION_ROLE, APPLICATION_ROLE_OID, RECEIVING_ROLE } from "./application-role.js";
 import type { PostgresConnection } from "./connection.js";
 import { quote, type TargetTable } from "./target-table.js";
 
@@ -13,8 +13,15 @@ interface Grantee {
   rights: string;
 }
 
+/** Whether llmspell works as another role than the session's, and the table ($1) has no trigger that unlinks in its place. */
+const WITHHELD = `
+  ${APPLICATION_ROLE_OID} = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = '${APPLICATION_ROLE}' AND rolname <> current_user)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                  WHERE tgrelid = $1 AND tgname = 'trigger_unlink_large_object')`;
+
 export class LargeObjectWriter {
   private rights: Promise<(oid: number) => string> | undefined;
+  private withheld = false;
   /** One is filled while the other is on its way. */
   private readonly pieces = [Buffer.alloc(0), Buffer.alloc(0)];
 
@@ -53,6 +60,15 @@ export class LargeObjectWriter {
     await written;
   }
 
+  /** A line for the user where llmspell cannot remove what was made. */
+  get note(): string | undefined {
+    if (!this.withheld) return undefined;
+    return (
+      `large contents will stay behind when llmspell deletes their artifacts, for they are not ${APPLICATION_ROLE}'s: ` +
+      "run `llmspell database migrate`, or import as a superuser or a member of that role"
+    );
+  }
+
   async unlink(oid: number): Promise<void> {
     await this.connection.query("SELECT pg_catalog.lo_unlink($1)", [oid]);
   }
@@ -72,8 +88,12 @@ export class LargeObjectWriter {
        ) granted GROUP BY grantee_name`,
       [table.oid],
     );
-    const receiving = await connection.query<{ role: string | null }>(`SELECT ${RECEIVING_ROLE} AS role`);
+    const receiving = await connection.query<{ role: string | null; withheld: boolean }>(
+      `SELECT ${RECEIVING_ROLE} AS role, ${WITHHELD} AS withheld`,
+      [table.oid],
+    );
     const application = receiving.rows[0]?.role ?? undefined;
+    this.withheld = application === undefined && receiving.rows[0]?.withheld === true;
     const owner = application ?? (table.givesToOwner ? table.owner : undefined);
     return (oid) => {
       const to = (role: string, rights: string): string => `GRANT ${rights} ON LARGE OBJECT ${oid} TO ${role}`;

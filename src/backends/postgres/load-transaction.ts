@@ -11,8 +11,9 @@ const RECORD_CLASSES: ReadonlySet<string> = new Set(["22", "23", "54"]);
 export function isRecordError(error: unknown): error is StorageError {
   const state = postgresCause(error)?.sqlState;
   if (state === undefined) return false;
-  // A row that the role's policies refuse has the SQLSTATE of a missing right.
-  return RECORD_CLASSES.has(state.slice(0, 2)) || (error as StorageError).code === "E_ROW_SECURITY";
+  // A row that the role's policies refuse has the SQLSTATE of a missing right; SQL_ASCII refuses an escape as a feature.
+  const { code } = error as StorageError;
+  return RECORD_CLASSES.has(state.slice(0, 2)) || code === "E_ROW_SECURITY" || code === "E_ENCODING";
 }
 
 const BEGIN_ATTEMPT = "RELEASE SAVEPOINT attempt; SAVEPOINT attempt";
@@ -98,7 +99,7 @@ function outcomeUnknown({ context, cause }: StorageError): StorageError {
   return new StorageError(
     "E_CONNECTION_LOST",
     "the connection broke while the server was committing: the target may have all of the records, or none",
-    { ...context, hint: "Run the import again: it changes nothing where the records are there." },
+    { ...context, hint: "Run the import again: it changes nothing where the records are there.", outcomeUnknown: true },
     cause,
   );
 }

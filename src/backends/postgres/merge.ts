@@ -117,7 +117,7 @@ export class Merge {
     await this.unlinkReplaced(range);
     const columns = loadColumns(kind);
     const { rowCount } = await connection.query(
-      `UPDATE ${table.name} t SET ${columns.map((column) => `${column} = s.${column}`).join(", ")}
+      `UPDATE ${table.name} t SET ${columns.map((column) => `${column} = ${this.records.valueOf(column)}`).join(", ")}
        FROM ${matches} m JOIN ${staging} s USING (ordinal)
        WHERE t.tableoid = m.tab AND t.ctid = m.tid AND m.ordinal BETWEEN $1 AND $2 AND NOT m.same`,
       range,

@@ -3,10 +3,11 @@
  * statement: the rows behind it are then read by their places, and it alone is rejected, by its key and field.
  */
 import type { RecordKind } from "../../catalog/index.js";
-import type { StorageError } from "../../errors.js";
+import { StorageError } from "../../errors.js";
 import type { BatchLimits, RecordBatch } from "../../records/record-batch.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { PostgresConnection } from "./connection.js";
+import { findDamagedPages, type Pages } from "./damaged-pages.js";
 import { isOfRow, unreadable } from "./errors.js";
 import { RecordReader, type RowTally } from "./record-reader.js";
 import { useIndexes, useNoIndexes } from "./row-count.js";
@@ -16,10 +17,12 @@ import {
   CONTENT_STATUS,
   columnsOf,
   followsIndex,
+  type PageRange,
   type Place,
   type Select,
   type SelectOptions,
   selectPlaces,
+  selectPlacesOn,
   selectRecords,
   type TenantFilter,
 } from "./select.js";
@@ -40,6 +43,7 @@ export interface StatementOptions extends BatchLimits {
 export class RecordStatement {
   /** As it is set below the savepoint; undefined where that is not set yet. */
   private sort: "on" | "off" | undefined;
+  private pages: Pages | undefined;
 
   constructor(
     private readonly connection: PostgresConnection,
@@ -59,19 +63,38 @@ export class RecordStatement {
     } catch (error) {
       if (!isOfRow(error)) throw error;
       await connection.query("ROLLBACK TO SAVEPOINT llmspell_statement");
+      yield* this.readOn(filter, tally, before);
+    }
+  }
+
+  /** Goes on behind the records that came, by their places; where pages are damaged, by those of the others. */
+  private async *readOn(filter: TenantFilter, tally: RowTally, before: number): AsyncGenerator<RecordBatch> {
+    const { connection } = this;
+    try {
       await this.declarePlaces(filter);
+      await connection.query(`MOVE FORWARD ${tally.records - before} IN llmspell_places`);
+      yield* this.readByPlaces(tally);
+    } catch (error) {
+      if (!isOfRow(error)) throw error;
+      await connection.query("ROLLBACK TO SAVEPOINT llmspell_statement");
+      await this.declareReadablePlaces(filter, error);
       await connection.query(`MOVE FORWARD ${tally.records - before} IN llmspell_places`);
       yield* this.readByPlaces(tally);
     }
   }
 
-  /** The records that the filter selects, found without indexes. */
-  async *readWithoutIndexes(filter: TenantFilter): AsyncGenerator<RecordBatch> {
+  /** The records that a filter with `wanted` selects; `withoutIndexes`: found without them. */
+  async *readWanted(filter: TenantFilter, withoutIndexes: boolean): AsyncGenerator<RecordBatch> {
     await this.begin("on");
-    await useNoIndexes(this.connection);
+    if (withoutIndexes) await useNoIndexes(this.connection);
     await this.declarePlaces(filter);
-    await useIndexes(this.connection);
+    if (withoutIndexes) await useIndexes(this.connection);
     yield* this.readByPlaces({ records: 0, sum: 0 });
+  }
+
+  /** The pages that can be read, where some of the table's cannot. */
+  get readablePages(): readonly PageRange[] | undefined {
+    return this.pages?.readable;
   }
 
   async end(): Promise<void> {
@@ -120,6 +143,28 @@ export class RecordStatement {
     await connection.query(`DECLARE llmspell_places NO SCROLL CURSOR FOR ${select}`);
   }
 
+  /** Rejects each page that cannot be read. */
+  private async declareReadablePlaces(filter: TenantFilter, reason: unknown): Promise<void> {
+    const { connection, kind, context, options } = this;
+    await useNoIndexes(connection, true);
+    if (this.pages === undefined) {
+      this.pages = await findDamagedPages(connection, kind);
+      for (const { page, error } of this.pages.damaged) {
+        const key = `page ${page.from} of ${page.table}`;
+        const { code, context: where, cause } = unreadable(error, { section: kind.path, key });
+        const message = "a page of the table cannot be read, nor the records that are on it";
+        await context.reject({ kind, error: new StorageError(code, message, where, cause) });
+      }
+    }
+    // What stood in the way was no page.
+    if (this.pages.damaged.length === 0) throw unreadable(reason, { section: kind.path });
+    this.sort = "on";
+    await connection.query("SET LOCAL enable_sort = on");
+    const select = selectPlacesOn(kind, filter, options.select, this.pages.readable);
+    await connection.query(`DECLARE llmspell_places NO SCROLL CURSOR FOR ${select}`);
+    await useIndexes(connection);
+  }
+
   /** The records whose places the cursor still has, stepping over rows that cannot be read. */
   private async *readByPlaces(tally: RowTally): AsyncGenerator<RecordBatch> {
     const { connection, kind, options } = this;
@@ -135,7 +180,7 @@ export class RecordStatement {
           if (!isOfRow(error)) throw error;
           await connection.query("ROLLBACK TO SAVEPOINT llmspell_places");
           at += tally.records - before;
-          yield* this.readDamaged(places[at] as Place, error, tally);
+          yield* this.readAlone(places[at] as Place, tally);
           at++;
         }
         await connection.query("RELEASE SAVEPOINT llmspell_places");
@@ -146,17 +191,25 @@ export class RecordStatement {
   }
 
   private async nextPlaces(): Promise<Place[]> {
+    const { rows } = await this.connection.query<Place & Record<string, unknown>>(
+      `FETCH ${PLACES} FROM llmspell_places`,
+    );
+    return rows;
+  }
+
+  /** The row at which the others ended, or one before it: a cursor's FETCH gives all its rows or none. */
+  private async *readAlone(place: Place, tally: RowTally): AsyncGenerator<RecordBatch> {
+    const before = tally.records;
     try {
-      const { rows } = await this.connection.query<Place & Record<string, unknown>>(
-        `FETCH ${PLACES} FROM llmspell_places`,
-      );
-      return rows;
+      yield* this.rowsOf(selectRecords(this.kind, { places: [place] }, this.options.select), tally);
     } catch (error) {
-      throw this.tableDamaged(error);
+      if (!isOfRow(error) || tally.records > before) throw error;
+      await this.connection.query("ROLLBACK TO SAVEPOINT llmspell_places");
+      yield* this.readDamaged(place, error, tally);
     }
   }
 
-  /** Rejects the row for the columns that cannot be read; gives it where all can be. */
+  /** Rejects the row for the columns that cannot be read. */
   private async *readDamaged(place: Place, reason: unknown, tally: RowTally): AsyncGenerator<RecordBatch> {
     const { kind, options } = this;
     const columns = columnsOf(kind);
@@ -171,11 +224,7 @@ export class RecordStatement {
     }
     // Each of them can be read, but not all together: the row is too large.
     if (faults.size === 0) faults.set(largest, unreadable(reason, context));
-    try {
-      yield* this.rowsOf(withoutColumns(select, columns.fields.length, faults), tally, faults);
-    } catch (error) {
-      throw this.tableDamaged(error);
-    }
+    yield* this.rowsOf(withoutColumns(select, columns.fields.length, faults), tally, faults);
   }
 
   /** The bytes of a column, or why it cannot be read. */
@@ -194,11 +243,6 @@ export class RecordStatement {
     } finally {
       await connection.query("RELEASE SAVEPOINT llmspell_column").catch(() => {});
     }
-  }
-
-  /** Whole pages, or what orders the rows: no record can be named. */
-  private tableDamaged(error: unknown): unknown {
-    return isOfRow(error) ? unreadable(error, { section: this.kind.path }) : error;
   }
 }
 

@@ -26,8 +26,9 @@ export async function withNamedField(
   const cause = postgresCause(error);
   const named = batch.kind.fields.find((field) => columnOf(field) === cause?.column)?.name;
   // Rows beyond 8 KB are refused before the index is known.
-  const index = /^index row (?:size.*"([^"]+)"|requires)/.exec(cause?.message ?? "");
-  const field = named ?? (index === null ? undefined : await longestOf(connection, batch, row, index[1]));
+  const isIndexRow =
+    cause?.sqlState === "54000" && (cause.constraint !== undefined || /^index row/.test(cause.message));
+  const field = named ?? (isIndexRow ? await longestOf(connection, batch, row, cause.constraint) : undefined);
   return field === undefined ? error : (located(error, { field }) as StorageError);
 }
 

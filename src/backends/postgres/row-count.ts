@@ -7,22 +7,24 @@ import { StorageError } from "../../errors.js";
 import type { PostgresConnection } from "./connection.js";
 import { fromPostgresError } from "./errors.js";
 import type { RowTally } from "./record-reader.js";
-import { countRecords, type SelectOptions, type TenantFilter } from "./select.js";
+import { countRecords, type PageRange, type SelectOptions, type TenantFilter } from "./select.js";
 
 const WITHOUT_INDEXES = ["enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"] as const;
-const set = (value: string): string => WITHOUT_INDEXES.map((name) => `SET LOCAL ${name} = ${value}`).join("; ");
+const set = (names: readonly string[], value: string): string =>
+  names.map((name) => `SET LOCAL ${name} = ${value}`).join("; ");
 
-/** Indexes are not used until `useIndexes`. */
-export async function useNoIndexes(connection: PostgresConnection): Promise<void> {
-  await connection.query(set("off"));
+/** Indexes are not used until `useIndexes`; `byPages`: nor are tables walked as a whole. */
+export async function useNoIndexes(connection: PostgresConnection, byPages = false): Promise<void> {
+  await connection.query(set([...WITHOUT_INDEXES, ...(byPages ? ["enable_seqscan"] : [])], "off"));
 }
 
 export async function useIndexes(connection: PostgresConnection): Promise<void> {
-  await connection.query(set("DEFAULT"));
+  await connection.query(set([...WITHOUT_INDEXES, "enable_seqscan"], "DEFAULT"));
 }
 
 /**
  * Throws unless the rows in the tally are those that the filter selects; with a limit, unless they are enough.
+ * @param pages those that can be read, where not all can
  * @throws {StorageError} E_SOURCE_DAMAGED
  */
 export async function requireAllRows(
@@ -31,10 +33,11 @@ export async function requireAllRows(
   filter: TenantFilter,
   options: SelectOptions,
   tally: RowTally,
+  pages?: readonly PageRange[],
 ): Promise<void> {
-  await useNoIndexes(connection);
+  await useNoIndexes(connection, pages !== undefined);
   const { rows } = await connection
-    .query<{ count: bigint; sum?: bigint }>(countRecords(kind, filter, options))
+    .query<{ count: bigint; sum?: bigint }>(countRecords(kind, filter, options, pages))
     .catch((error: unknown) => {
       throw fromPostgresError(error, { section: kind.path });
     });

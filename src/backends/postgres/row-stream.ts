@@ -1,7 +1,7 @@
 /** A statement's rows in binary form, streamed by COPY or by a cursor: both give the same bytes for every value. */
 import type { PostgresConnection } from "./connection.js";
 import { CopyTo } from "./copy-to.js";
-import { fromPostgresError, postgresCause } from "./errors.js";
+import { postgresCause } from "./errors.js";
 import type { Select } from "./select.js";
 import { CopyDecoder, type TupleDecoder } from "./tuple-decoder.js";
 
@@ -89,7 +89,7 @@ async function* streamCursor(connection: PostgresConnection, text: string, batch
         for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value;
       } catch (error) {
         failed = true;
-        throw fromPostgresError(error);
+        throw connection.errorOf(error);
       } finally {
         while (!failed && (await chunks.next()).done !== true);
       }

@@ -187,9 +187,51 @@ export function selectPlaces(kind: RecordKind, filter: TenantFilter, options: Se
   return `SELECT tableoid, ctid FROM ${rowsOf(kind, filter, options)}`;
 }
 
+/** Rows of one table by the pages that they are on. */
+export interface PageRange {
+  /** Qualified and quoted; of a partitioned table a partition. */
+  readonly table: string;
+  readonly from: number;
+  /** The first page beyond. */
+  readonly to: number;
+}
+
+/** The condition that a row is on one of the pages. */
+export function isOn({ from, to }: PageRange): string {
+  return `ctid >= '(${from},0)' AND ctid < '(${to},0)'`;
+}
+
+/** Instead of the table: its rows on the pages, which alone are read where no index is used. */
+function rowsOn(ranges: readonly PageRange[], where: string): string {
+  const parts = ranges.map(
+    (range) =>
+      `SELECT tableoid, ctid, * FROM ONLY ${range.table}${where === "" ? " WHERE" : `${where} AND`} ${isOn(range)}`,
+  );
+  return `(${parts.join(" UNION ALL ")}) pages`;
+}
+
+/** `selectPlaces` of the rows on the pages. */
+export function selectPlacesOn(
+  kind: RecordKind,
+  filter: TenantFilter,
+  options: SelectOptions,
+  ranges: readonly PageRange[],
+): string {
+  const fixed = new Set(filter.tenants?.length === 1 ? [TENANT] : []);
+  const limit = filter.limit === undefined ? "" : ` LIMIT ${filter.limit}`;
+  return `SELECT tableoid, ctid FROM ${rowsOn(ranges, ofTenants(filter, options))} ${orderBy(kind, options, fixed)}${limit}`;
+}
+
 /** One row with the number of the records that the filter selects (`count`) and the sum of their places' hashes (`sum`). */
-export function countRecords(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
+export function countRecords(
+  kind: RecordKind,
+  filter: TenantFilter,
+  options: SelectOptions,
+  ranges?: readonly PageRange[],
+): string {
   const where = ofTenants(filter, options);
+  if (ranges !== undefined)
+    return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rowsOn(ranges, where)}`;
   if (filter.limit !== undefined)
     return `SELECT count(*) AS count FROM (SELECT FROM ${table(kind)}${where} LIMIT ${filter.limit}) first`;
   return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${table(kind)}${where}`;

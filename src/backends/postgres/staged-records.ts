@@ -8,8 +8,9 @@ import type { RunContext } from "../../records/run-context.js";
 import type { PostgresConnection } from "./connection.js";
 import { postgresCause } from "./errors.js";
 import { withNamedField } from "./refused-field.js";
+import { useIndexes, useNoIndexes } from "./row-count.js";
 import { readRecords } from "./stored-records.js";
-import { columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
+import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
 /** A staged record, by its number, and why it cannot go on. */
 export interface Refused {
@@ -31,6 +32,8 @@ export class StagedRecords {
     /** Temporary table: ordinal, then the columns of the load. */
     readonly staging: string,
     readonly context: RunContext,
+    /** Columns, quoted, that some of the records do not hold, with their bits in the column ASSUMED. */
+    readonly assumed: ReadonlyMap<string, bigint> = new Map(),
   ) {
     this.kind = table.kind;
     this.matches = `${staging}_matches`;
@@ -42,11 +45,10 @@ export class StagedRecords {
    */
   async match(): Promise<void> {
     const { connection, staging, matches, table, kind } = this;
-    const rowOf = (alias: string): string =>
-      `ROW(${loadColumns(kind)
-        .map((column) => `${alias}.${column}`)
-        .join(", ")})`;
-    const same = `pg_catalog.record_image_eq(${rowOf("t")}, ${rowOf("s")})`;
+    const columns = loadColumns(kind);
+    const stored = columns.map((column) => `t.${column}`).join(", ");
+    const incoming = columns.map((column) => this.valueOf(column)).join(", ");
+    const same = `pg_catalog.record_image_eq(ROW(${stored}), ROW(${incoming}))`;
     const tenant = kind.fields.some(({ name }) => name === "tenant_id") ? "t.tenant_id" : "NULL::text";
     const joins = uniqueKeysOf(kind).map((key) => {
       const columns = key.map((name) => columnNamed(kind, name));
@@ -56,12 +58,22 @@ export class StagedRecords {
     });
     await connection.query(`CREATE UNIQUE INDEX ON ${staging} (ordinal)`);
     await connection.query(`ANALYZE ${staging}`);
-    // UNION: one row may be met by several keys.
+    // UNION: one row may be met by several keys. A damaged index would miss rows, and the records be there twice.
+    await useNoIndexes(connection);
     await connection.query(
       `CREATE TEMPORARY TABLE ${matches.replace("pg_temp.", "")} ON COMMIT DROP AS ${joins.join(" UNION ")}`,
     );
+    await useIndexes(connection);
     await connection.query(`CREATE INDEX ON ${matches} (ordinal)`);
     await connection.query(`ANALYZE ${matches}`);
+  }
+
+  /** What the staged record `s` makes of a column of the row `t`: what it does not hold stays. */
+  valueOf(column: string): string {
+    const bit = this.assumed.get(column);
+    return bit === undefined
+      ? `s.${column}`
+      : `CASE WHEN s.${ASSUMED} & ${bit} <> 0 THEN t.${column} ELSE s.${column} END`;
   }
 
   /** Rejects the records that `page` gives and takes them out, until it gives none. */

@@ -2,7 +2,7 @@
  * Loads the records of one kind: straight into its table where that is empty, otherwise into a staging table from which
  * they are merged at the end (merge.ts).
  */
-import type { RecordKind } from "../../catalog/index.js";
+import { columnOf, type RecordKind, storedFields } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { recordChunks } from "../../document/record-writer.js";
 import { StorageError } from "../../errors.js";
@@ -18,7 +18,7 @@ import type { LoadTransaction } from "./load-transaction.js";
 import { MonthPartitions } from "./partitions.js";
 import { withNamedField, withTriedField } from "./refused-field.js";
 import { readKeys, recordFromWire } from "./stored-records.js";
-import { columnNamed, loadColumns, type TargetTable, uniqueKeysOf } from "./target-table.js";
+import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
 /** `copy` is the fast way, left for `insert` where the server (a pooler, say) knows no COPY; `insert` does not try. */
 export type LoadMethod = "copy" | "insert";
@@ -36,7 +36,7 @@ export interface LoaderOptions {
 
 /** Whether the server does not know the statement (syntax error, feature not supported): no record's fault. */
 function refusesStatement(error: StorageError): boolean {
-  return ["42601", "0A000"].includes(postgresCause(error)?.sqlState ?? "");
+  return error.code !== "E_ENCODING" && ["42601", "0A000"].includes(postgresCause(error)?.sqlState ?? "");
 }
 
 /** Parameters of one statement (the protocol's limit is 65535). */
@@ -45,6 +45,8 @@ const MAX_PARAMETERS = 32767;
 /** Records that are encoded, and sent or about to be. */
 interface Outgoing {
   readonly encoder: CopyEncoder;
+  /** The tuples end with what their records do not hold. */
+  assumes: boolean;
   /** The large objects made for them. */
   readonly largeObjects: Map<number, number>;
 }
@@ -52,6 +54,8 @@ interface Outgoing {
 export class TableLoader {
   /** Quoted name of the staging table; undefined where the records went straight into the target. */
   staging: string | undefined;
+  /** Columns, quoted, that some staged records do not hold: the bits of the staging table's last column say which. */
+  readonly assumed = new Map<string, bigint>();
   /** Records in the target (direct) or in the staging table. */
   loaded = 0;
   readonly kind: RecordKind;
@@ -61,6 +65,8 @@ export class TableLoader {
   private readonly connection: PostgresConnection;
   private readonly columns: string;
   private ordinal = 0n;
+  /** The staging table has its last column. */
+  private hasAssumed = false;
   /** One is filled while the other is on its way. */
   private filling: Outgoing;
   private sending: Outgoing;
@@ -75,8 +81,8 @@ export class TableLoader {
     this.kind = table.kind;
     this.method = options.method;
     this.connection = options.transaction.connection;
-    this.filling = { encoder: new CopyEncoder(this.kind), largeObjects: new Map() };
-    this.sending = { encoder: new CopyEncoder(this.kind), largeObjects: new Map() };
+    this.filling = { encoder: new CopyEncoder(this.kind), assumes: false, largeObjects: new Map() };
+    this.sending = { encoder: new CopyEncoder(this.kind), assumes: false, largeObjects: new Map() };
     this.columns = loadColumns(this.kind).join(", ");
     this.largeObjects = new LargeObjectWriter(this.connection, table);
     this.partitions = MonthPartitions.of(this.connection, table);
@@ -128,6 +134,7 @@ export class TableLoader {
    */
   async write(batch: RecordBatch): Promise<void> {
     const { transaction } = this.options;
+    this.filling.assumes = batch.assumed !== undefined && this.staging !== undefined;
     try {
       for (let row = 0; row < batch.rows; row++) await this.push(batch, row);
     } finally {
@@ -139,6 +146,10 @@ export class TableLoader {
       await this.indexes.dropForRows(this.loaded + this.filling.encoder.length);
     }
     const outgoing = this.filling;
+    if (outgoing.assumes && !this.hasAssumed) {
+      await this.connection.query(`ALTER TABLE ${this.staging} ADD COLUMN ${ASSUMED} int8`);
+      this.hasAssumed = true;
+    }
     this.filling = this.sending;
     this.sending = outgoing;
     this.filling.encoder.reset();
@@ -149,7 +160,13 @@ export class TableLoader {
 
   private async push(batch: RecordBatch, row: number): Promise<void> {
     const { encoder, largeObjects } = this.filling;
-    const numbered: TupleExtras = this.staging === undefined ? {} : { ordinal: this.ordinal };
+    const { ordinal } = this;
+    const numbered: TupleExtras =
+      this.staging === undefined
+        ? {}
+        : this.filling.assumes
+          ? { ordinal, assumed: this.assumedBits(batch, row) }
+          : { ordinal };
     const isLarge = needsLargeObject(this.kind, batch, row);
     try {
       // The other fields are checked before a large object is made.
@@ -170,6 +187,17 @@ export class TableLoader {
     this.partitions?.note(batch, row);
   }
 
+  private assumedBits(batch: RecordBatch, row: number): bigint {
+    let bits = 0n;
+    for (const [at, field] of storedFields(this.kind, "postgresql").entries()) {
+      if (!batch.isAssumed(row, this.kind.fields.indexOf(field))) continue;
+      const bit = 1n << BigInt(at);
+      this.assumed.set(quote(columnOf(field)), bit);
+      bits |= bit;
+    }
+    return bits;
+  }
+
   private contentOf(batch: RecordBatch, row: number): AsyncIterable<Buffer> | Iterable<Buffer> {
     const { largeObject } = this.kind.postgres;
     const field = this.kind.fields.findIndex(({ name }) => name === largeObject?.field);
@@ -179,7 +207,7 @@ export class TableLoader {
   /** Sends the tuples `[from, to)`; where the server refuses them, halves of them, down to the record at fault. */
   private async send(outgoing: Outgoing, from: number, to: number): Promise<void> {
     if (from === to) return;
-    const outcome = await this.transmit(outgoing.encoder, from, to);
+    const outcome = await this.transmit(outgoing, from, to);
     if ("error" in outcome && refusesStatement(outcome.error)) {
       if (this.method === "insert") throw outcome.error;
       this.method = "insert";
@@ -197,25 +225,32 @@ export class TableLoader {
       return;
     }
     // The batch itself may be gone by now.
-    const values = outgoing.encoder.values(from).slice(this.staging === undefined ? 0 : 1);
+    const first = this.staging === undefined ? 0 : 1;
+    const values = outgoing.encoder.values(from).slice(first, outgoing.assumes ? -1 : undefined);
     const record = recordFromWire(this.connection, this.kind, values);
     await this.reject(record, 0, await this.explain(record, values, outcome.error));
     const largeObject = outgoing.largeObjects.get(from);
     if (largeObject !== undefined) await this.largeObjects.unlink(largeObject);
   }
 
-  private transmit(encoder: CopyEncoder, from: number, to: number) {
+  private transmit(outgoing: Outgoing, from: number, to: number) {
+    const { encoder } = outgoing;
     const { transaction } = this.options;
-    if (this.method === "insert") return transaction.attempt(() => this.insert(encoder, from, to), refusesStatement);
-    const columns = this.staging === undefined ? this.columns : `ordinal, ${this.columns}`;
+    const columns = this.columnsOf(outgoing);
+    if (this.method === "insert")
+      return transaction.attempt(() => this.insert(encoder, columns, from, to), refusesStatement);
     const sql = `COPY ${this.staging ?? this.table.name} (${columns}) FROM STDIN (FORMAT binary)`;
     const data = encoder.data(from, to);
     if (this.copies) return transaction.attemptCopy(sql, data);
     return transaction.attempt(() => this.connection.copyFrom(sql, data), refusesStatement);
   }
 
-  private async insert(encoder: CopyEncoder, from: number, to: number): Promise<void> {
-    const columns = this.staging === undefined ? this.columns : `ordinal, ${this.columns}`;
+  private columnsOf({ assumes }: Outgoing): string {
+    if (this.staging === undefined) return this.columns;
+    return `ordinal, ${this.columns}${assumes ? `, ${ASSUMED}` : ""}`;
+  }
+
+  private async insert(encoder: CopyEncoder, columns: string, from: number, to: number): Promise<void> {
     let tuples: (Buffer | null)[][] = [];
     const flush = async (): Promise<void> => {
       if (tuples.length === 0) return;

@@ -16,7 +16,7 @@ export interface PostgresTable {
   readonly tenantPolicies: boolean;
   /** The planner's estimate, partitions included; undefined where the table was never analyzed. */
   readonly estimatedRows: number | undefined;
-  /** Bytes on disk with TOAST, partitions included. */
+  /** Bytes on disk with TOAST, partitions included; 0 where the role may not read it. */
   readonly bytes: number;
 }
 
@@ -34,14 +34,14 @@ export const COLUMN_TYPES: Readonly<Record<FieldType, readonly string[]>> = {
   text_array: ["_text", "_varchar"],
 };
 
+/** Of tables that the role may not read neither policies nor sizes: where another session has locked one, they would be waited for. */
 const TABLES = `
-SELECT c.relname::text AS name,
-       has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
+SELECT c.relname::text AS name, may.read AS readable,
        row_security_active(c.oid) AS "rowSecurity",
-       (SELECT coalesce(bool_and(p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) ~
+       CASE WHEN may.read THEN (SELECT coalesce(bool_and(p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) ~
                  '^\\(\\(?tenant_id\\)?(::text)? = current_setting\\(''app.current_tenant_id''::text, true\\)\\)$'), false)
         FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')
-          AND EXISTS (SELECT FROM unnest(p.polroles) r WHERE r = 0 OR pg_has_role(r, 'USAGE'))) AS "tenantPolicies",
+          AND EXISTS (SELECT FROM unnest(p.polroles) r WHERE r = 0 OR pg_has_role(r, 'USAGE'))) ELSE false END AS "tenantPolicies",
        (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
        (SELECT array_agg(t.typname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
@@ -49,8 +49,11 @@ SELECT c.relname::text AS name,
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS types,
        (SELECT CASE WHEN bool_or(l.reltuples < 0) THEN NULL ELSE sum(l.reltuples)::float8 END
         FROM pg_catalog.pg_class l WHERE l.oid = ANY (leaves.oids)) AS rows,
-       (SELECT coalesce(sum(pg_table_size(l)), 0)::float8 FROM unnest(leaves.oids) l) AS bytes
+       CASE WHEN may.read THEN (SELECT coalesce(sum(pg_table_size(l)), 0)::float8 FROM unnest(leaves.oids) l) ELSE 0 END AS bytes
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+  SELECT has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS read
+) may
 CROSS JOIN LATERAL (
   SELECT CASE c.relkind WHEN 'r' THEN ARRAY[c.oid]
               ELSE ARRAY(SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) p WHERE p.isleaf) END AS oids

@@ -48,6 +48,9 @@ export function loadColumns(kind: RecordKind): readonly string[] {
   return largeObject === undefined ? columns : [...columns, quote(largeObject.oidColumn)];
 }
 
+/** The column of a staging table that says which columns its records do not hold; there where some lack any. */
+export const ASSUMED = "llmspell_assumed";
+
 interface TableRow {
   relname: string;
   oid: number;

@@ -53,6 +53,14 @@ export function sqliteCode(error: unknown): string | undefined {
   return undefined;
 }
 
+/** Whether a row holds a value that is larger than the driver, or JavaScript, can give. */
+export function isTooBig(error: unknown): boolean {
+  return (
+    sqliteCode(error)?.startsWith("SQLITE_TOOBIG") === true ||
+    (error as { code?: unknown }).code === "ERR_STRING_TOO_LONG"
+  );
+}
+
 /** The error as a StorageError: itself, or by SQLite's result code, or E_UNEXPECTED. */
 export function fromSqliteError(error: unknown, context: ErrorContext = {}): StorageError {
   if (error instanceof StorageError) return error;

@@ -84,7 +84,11 @@ function* unknownColumns(
     for (const name of storedColumns(database, table)) {
       if (known.has(name.toLowerCase())) continue;
       const values = where === "" ? [] : [JSON.stringify(tenants)];
-      const rows = count(database, `SELECT count(${quoted(name)}) FROM ${quoted(table)} NOT INDEXED ${where}`, values);
+      const rows = count(
+        database,
+        `SELECT total(typeof(${quoted(name)}) <> 'null') FROM ${quoted(table)} NOT INDEXED ${where}`,
+        values,
+      );
       if (rows > 0) yield `${counted(rows, "value")} in the column ${name} of ${table}, which no field has`;
     }
   }

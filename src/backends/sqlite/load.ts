@@ -8,6 +8,7 @@ import { type Database, isVec0, loadVectorExtension } from "./open.js";
 import { defineFunctions } from "./ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "./table.js";
 import { dropTriggers } from "./triggers.js";
+import { refuseDamagedVec0 } from "./vec0-check.js";
 import { blockOf, lastOfBlock } from "./vector-rowids.js";
 
 export interface LoadOptions {
@@ -116,6 +117,7 @@ export class Load {
     const shape = isVec0(this.database, table);
     if (shape !== undefined) {
       if (shape) loadVectorExtension(this.database);
+      if (shape) refuseDamagedVec0(this.database, table);
       return shape;
     }
     const vec0 = this.options.vectorsAs === "vec0";

@@ -2,6 +2,7 @@
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../codecs/uuid.js";
 import type { WantedRecords } from "../../records/run-context.js";
+import { isTooBig } from "./errors.js";
 import type { Database } from "./open.js";
 import { RowidTally, requireSameRows, rowMissing, type Tally, tallyOfQuery, tallyOfTable } from "./row-check.js";
 import type { RowReader } from "./row-reader.js";
@@ -107,7 +108,7 @@ export interface RowSelection {
 
 /** The rows, and whether they are all of them (row-check.ts). */
 export interface OrderedRows {
-  rows(): IterableIterator<SqlRow>;
+  rows(): Iterable<SqlRow>;
   /** To be called with each row. E_SOURCE_DAMAGED when it is not there. */
   saw(row: SqlRow): void;
   /** Before the rows: where only the first ones come, whether they are the first of all. E_SOURCE_DAMAGED. */
@@ -148,12 +149,33 @@ export function orderedRows(
     values.push(JSON.stringify(wanted.keys));
   }
   // A row that the index names and the table does not have comes as NULLs.
-  const sql = `SELECT ${reader.select} FROM (${rowids}) AS s LEFT JOIN ${table} AS t ON t.${rowid} = s.r ${embeddings}`;
-  const statement = database.prepare(sql).raw().safeIntegers();
+  const sql = (select: string): string =>
+    `SELECT ${select} FROM (${rowids}) AS s LEFT JOIN ${table} AS t ON t.${rowid} = s.r ${embeddings}`;
+  const iterate = (select: string) =>
+    database
+      .prepare(sql(select))
+      .raw()
+      .safeIntegers()
+      .iterate(...values) as IterableIterator<SqlRow>;
   const came = new RowidTally();
   const there = (signal: AbortSignal): Promise<Tally> => tallyOfTable(database, name, rowid, where, walked, signal);
   return {
-    rows: () => statement.iterate(...values) as IterableIterator<SqlRow>,
+    *rows() {
+      let seen = 0;
+      try {
+        for (const row of iterate(reader.select)) {
+          seen++;
+          yield row;
+        }
+        return;
+      } catch (error) {
+        if (!isTooBig(error)) throw error;
+      }
+      // A value that the driver does not give ends a statement: from there on, rows come without such values.
+      for (const row of iterate(reader.shortSelect))
+        if (seen > 0) seen--;
+        else yield row;
+    },
     saw(row) {
       if (row[0] === null) throw rowMissing(name);
       came.add(row[0] as bigint);

@@ -7,6 +7,7 @@ import { setImmediate as nextTick } from "node:timers/promises";
 import { StorageError } from "../../errors.js";
 import type { Database } from "./open.js";
 import { quoted, type SqlValue } from "./table.js";
+import { damageOfVec0 } from "./vec0-check.js";
 
 /** Rows of the table between two visits of the event loop. */
 const ROWS_PER_TURN = 100_000;
@@ -31,7 +32,10 @@ export class RowidTally implements Tally {
   add(rowid: bigint): void {
     let low = Number(rowid);
     let high = 0;
-    if (low < 0 || low >= WORD) {
+    if (Number.isSafeInteger(low)) {
+      high = Math.floor(low / WORD);
+      low -= high * WORD;
+    } else {
       high = Number(rowid >> 32n);
       low = Number(rowid & 0xffffffffn);
     }
@@ -109,6 +113,16 @@ function isSame(one: Tally, other: Tally): boolean {
   return one.rows === other.rows && one.sum === other.sum && one.squares === other.squares;
 }
 
+/** E_SOURCE_DAMAGED for a vec0 table that sqlite-vec must not be asked of. */
+export function requireSoundVec0(database: Database, table: string): void {
+  const detail = damageOfVec0(database, table);
+  if (detail === undefined) return;
+  throw new StorageError("E_SOURCE_DAMAGED", `the vec0 table ${table} is damaged`, {
+    detail,
+    hint: `\`PRAGMA integrity_check\` says more. A backup has the vectors; without one, drop ${table}, and --on-error skip exports the rest.`,
+  });
+}
+
 /** E_SOURCE_DAMAGED unless all rows of the table came, each once. */
 export function requireSameRows(table: string, came: Tally, there: Tally): void {
   if (isSame(came, there)) return;
@@ -124,7 +138,7 @@ export function requireSameRows(table: string, came: Tally, there: Tally): void 
  * be found by way of it, and come into the table a second time.
  */
 export function requireSoundIndexes(database: Database, table: string, rowid: string, sql: string): void {
-  const parameters = [...sql.replace(/'[^']*'/g, "").matchAll(/\?/g)].map(() => null);
+  const parameters = [...sql.replaceAll(/'[^']*'/g, "").matchAll(/\?/g)].map(() => null);
   const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(parameters) as { detail: string }[];
   const used = new Set(plan.flatMap(({ detail }) => / USING (?:COVERING )?INDEX (.+?) \(/.exec(detail)?.[1] ?? []));
   const own = database.prepare("SELECT name FROM pragma_index_list(?)").pluck().all(table) as string[];

@@ -13,6 +13,8 @@ export type SqlParam = bigint | number | string | Buffer | null;
 export interface RowEncoder {
   /** Not quoted. For vectors those of the metadata table, without the rowid. */
   readonly columns: readonly string[];
+  /** Of each column, the index of the field that it holds a value of; -1 for none. */
+  readonly fieldOf: readonly number[];
   /** The position in `columns` of the content that may travel beside its batch. */
   readonly largeAt: number | undefined;
   /** Appends one value per column; of a LargeValue null. */
@@ -58,6 +60,7 @@ export function createRowEncoder(kind: RecordKind, spellings: ReadonlyMap<number
   const digest = sqlite.layout === "table" ? sqlite.textDigest : undefined;
   const digestOf = digest === undefined ? -1 : fieldIndex(kind, digest.of);
   const columns: string[] = [];
+  const fieldOf: number[] = [];
   let largeAt: number | undefined;
   const fields: { field: Field; index: number; spelling: UuidSpelling | undefined }[] = [];
   for (const [index, field] of kind.fields.entries()) {
@@ -67,11 +70,16 @@ export function createRowEncoder(kind: RecordKind, spellings: ReadonlyMap<number
     columns.push(columnOf(field));
     if (field.type === "timestamp") columns.push(exactColumnOf(field));
     if (field.name === digest?.field) columns.push(digest.companion);
+    while (fieldOf.length < columns.length) fieldOf.push(index);
   }
   const dimension = sqlite.layout === "vector" ? sqlite.dimension : undefined;
-  if (dimension !== undefined) columns.push("dimension");
+  if (dimension !== undefined) {
+    columns.push("dimension");
+    fieldOf.push(-1);
+  }
   return {
     columns,
+    fieldOf,
     largeAt,
     encode(batch, row, values) {
       const { bytes, starts, lengths } = batch;

@@ -1,6 +1,6 @@
 /** Rows of SQLite into canonical records: storage classes checked, companions and both embedding shapes understood. */
 
-import { isUtf8 } from "node:buffer";
+import { constants, isUtf8 } from "node:buffer";
 import { hash } from "node:crypto";
 import {
   columnOf,
@@ -34,6 +34,8 @@ import {
 export interface RowReader {
   /** The select list over the alias `t` (the main table) and `e` (embeddings). The first value is the rowid. */
   readonly select: string;
+  /** The same where the driver refuses a row for the length of a value: without it, and with its field's name behind. */
+  readonly shortSelect: string;
   /** Whether the row's content travels beside its batch: it must be the first of one. */
   hasLargeValue(row: SqlRow): boolean;
   /**
@@ -56,6 +58,8 @@ interface Column {
   readonly exactAt?: number;
 }
 
+/** Neither the driver nor a text of JavaScript holds more. */
+const MAX_VALUE_BYTES = constants.MAX_STRING_LENGTH;
 const SAFE = 2n ** 53n;
 const EPOCH_SECONDS = 946684800;
 
@@ -98,7 +102,16 @@ export function createRowReader(
     columnsOf(database, embeddingTable) !== undefined;
   const rowid = rowidOf(database, table);
   const expressions = [`t.${rowid}`];
-  const add = (expression: string): number => expressions.push(expression) - 1;
+  const shortExpressions = [`t.${rowid}`];
+  const tooLong: string[] = [];
+  const isTooLong = (column: string): string => `octet_length(${column}) > ${MAX_VALUE_BYTES}`;
+  const add = (expression: string, of?: readonly [column: string, field: Field]): number => {
+    const [column, field] = of ?? [];
+    if (field !== undefined) tooLong.push(`WHEN ${isTooLong(`${column}`)} THEN '${field.name}'`);
+    const short = `CASE WHEN ${isTooLong(`${column}`)} THEN NULL ELSE ${expression} END`;
+    shortExpressions.push(field === undefined ? expression : short);
+    return expressions.push(expression) - 1;
+  };
   // Embeddings go by what is called `rowid`, be it the table's own or a column.
   const embeddingAt = rowid !== "rowid" && options.embeddings !== undefined ? add("t.rowid") : 0;
   const columns: Column[] = [];
@@ -111,14 +124,14 @@ export function createRowReader(
     else if (field.sqlite === false) typeIndex = index;
     else if (field.large) {
       const isLarge = `typeof(${name}) = 'blob' AND length(${name}) >= ${LARGE_VALUE_BYTES}`;
-      const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`);
+      const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`, [name, field]);
       const lengthAt = add(`CASE WHEN ${isLarge} THEN length(${name}) END`);
       large = { index, lengthAt, field, read: createLargeContentReader(database, table, rowid, field) };
       columns.push({ field, index, codec: codecs[field.type], at });
     } else if (field.type === "vector") {
       columns.push({ field, index, codec: codecs.vector, at: add(joined ? "e.embedding" : "NULL") });
     } else {
-      const at = add(name);
+      const at = add(name, [name, field]);
       const exact = exactColumnOf(field);
       const hasExact = field.type === "timestamp" && present.has(exact);
       columns.push({
@@ -134,7 +147,8 @@ export function createRowReader(
   const storedType = kind.postgres.largeObject?.typeField;
   if (typeIndex !== undefined && kind.fields[typeIndex]?.name !== storedType)
     throw new Error(`${kind.path}: a field that is not in SQLite and not derived`);
-  const select = expressions.map((expression, i) => `${expression} AS c${i}`).join(", ");
+  const list = (of: readonly string[]): string => of.map((expression, i) => `${expression} AS c${i}`).join(", ");
+  const tooLongAt = shortExpressions.push(`CASE ${tooLong.join(" ")} END`) - 1;
   const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
   const strictBytes = strictReader(database, table, rowid, encoding);
   const mayBeInvalid =
@@ -180,11 +194,22 @@ export function createRowReader(
       })
       .join(", ");
 
+  const refuseTooLong = (row: SqlRow): void => {
+    const length = large === undefined ? null : (row[large.lengthAt] ?? null);
+    const field = length !== null && (length as bigint) > MAX_VALUE_BYTES ? large?.field.name : row[tooLongAt];
+    if (typeof field !== "string") return;
+    throw new StorageError("E_TARGET_LIMIT", "the value is larger than can be read (512 MiB)", {
+      ...{ section: kind.path, key: keyOf(row), field },
+    });
+  };
+
   return {
-    select,
+    select: list(expressions),
+    shortSelect: list(shortExpressions),
     hasLargeValue: (row) => large !== undefined && row[large.lengthAt] !== null,
     keyOf,
     read(row, builder) {
+      refuseTooLong(row);
       const out = builder.arena;
       const isLarge = large !== undefined && row[large.lengthAt] !== null;
       for (const { index, value } of constants) {
@@ -225,7 +250,11 @@ export function createRowReader(
     *fields(row) {
       for (const column of columns) {
         const { field } = column;
-        if (field === large?.field && row[large.lengthAt] !== null)
+        if (
+          field === large?.field &&
+          row[large.lengthAt] !== null &&
+          (row[large.lengthAt] as bigint) <= MAX_VALUE_BYTES
+        )
           yield [field, readWhole(database, table, rowid, field, row[0] as bigint)];
         else yield [field, valueAt(column, row) ?? null];
       }

@@ -1,5 +1,6 @@
 /** The statements that write a kind's rows: the table, and for vectors the metadata with the embedding beside it. */
 import { randomBytes } from "node:crypto";
+import type { Statement } from "better-sqlite3";
 import { columnOf, type Field, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
@@ -22,7 +23,7 @@ export interface RowStore {
   insertMany(batch: RecordBatch, rows: readonly number[]): void;
   /** `large`: the content is what stageLarge() has set aside. Returns the rowid. */
   insert(batch: RecordBatch, row: number, large: boolean): bigint;
-  /** Replaces every column but the surrogate key; UUIDs keep the spelling they are stored in. */
+  /** Replaces every column but the surrogate key, and those that the record does not hold; ids may keep their spelling. */
   update(rowid: bigint, batch: RecordBatch, row: number, large: boolean): void;
   delete(rowid: bigint): void;
 }
@@ -68,7 +69,20 @@ export function createRowStore(
     const same = `length(v) = 36 AND v GLOB '????????-????-????-????-????????????' AND ${uuidOrDerivedSql(`${table}.${column}`)} = replace(v, '-', '')`;
     return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
   });
-  const update = database.prepare(`UPDATE OR ABORT ${table} SET ${assignments.join(", ")} WHERE ${rowidName} = ?`);
+  /** By the columns that they set. */
+  const updates = new Map<string, Statement>();
+  const updateOf = (columns: readonly number[]): Statement => {
+    const key = columns.join();
+    let statement = updates.get(key);
+    if (statement === undefined) {
+      const set = columns.map((at) => assignments[at]).join(", ");
+      statement = database.prepare(`UPDATE OR ABORT ${table} SET ${set} WHERE ${rowidName} = ?`);
+      updates.set(key, statement);
+    }
+    return statement;
+  };
+  const allColumns = [...encoder.columns.keys()];
+  const updateAll = updateOf(allColumns);
   const remove = database.prepare(`DELETE FROM ${table} WHERE ${rowidName} = ?`);
   const { largeAt } = encoder;
   const content = largeAt === undefined ? undefined : createContentStore(load, kind, encoder.columns, largeAt);
@@ -110,8 +124,13 @@ export function createRowStore(
       const values: SqlParam[] = [];
       encoder.encode(batch, row, values);
       if (large && largeAt !== undefined) values[largeAt] = Buffer.alloc(0);
-      values.push(rowid);
-      update.run(values);
+      if (batch.assumed === undefined) {
+        values.push(rowid);
+        updateAll.run(values);
+      } else {
+        const held = allColumns.filter((at) => !batch.isAssumed(row, encoder.fieldOf[at] as number));
+        updateOf(held).run([...held.map((at) => values[at]), rowid]);
+      }
       if (large) content?.replace(rowid);
       vector?.replace(rowid, batch, row);
     },
@@ -232,5 +251,5 @@ export function withStagedContent(load: Load, batch: RecordBatch, large: LargeVa
     },
     async discard() {},
   };
-  return new RecordBatch(batch.kind, batch.rows, batch.bytes, batch.starts, batch.lengths, staged);
+  return new RecordBatch(batch.kind, batch.rows, batch.bytes, batch.starts, batch.lengths, staged, batch.assumed);
 }

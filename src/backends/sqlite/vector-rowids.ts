@@ -4,6 +4,7 @@
  */
 import { type Database, isVec0 } from "./open.js";
 import { columnsOf, quoted, rowidOf } from "./table.js";
+import { refuseDamagedVec0 } from "./vec0-check.js";
 
 /** Rowids of a block. */
 export const BLOCK = 2n ** 32n;
@@ -22,8 +23,10 @@ export function blockOf(dimension: number): RowidBlock {
 export function rowidTable(database: Database, embeddingTable: string): string | undefined {
   const shape = isVec0(database, embeddingTable);
   if (shape === undefined) return undefined;
+  if (!shape) return embeddingTable;
   const shadow = `${embeddingTable}_rowids`;
-  return shape && columnsOf(database, shadow) !== undefined ? shadow : embeddingTable;
+  if (columnsOf(database, shadow) === undefined) refuseDamagedVec0(database, embeddingTable);
+  return shadow;
 }
 
 /** The greatest rowid of the table, or of its part in the block. */

@@ -38,6 +38,15 @@ const OUTSIDE = new Set(
  * there: all before anything is opened.
  */
 export async function createJqTransform(expression: string, options: JqOptions): Promise<Transform> {
+  try {
+    return await createTransform(expression, options);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new StorageError("E_JQ_SYNTAX", "jq: the expression is nested too deeply", {}, error);
+  }
+}
+
+async function createTransform(expression: string, options: JqOptions): Promise<Transform> {
   const { catalog = standardCatalog, onInfo = () => {}, vectors, timeoutSeconds } = options;
   // One time for the whole run, so that both engines and all records see the same.
   const now = Date.now() / 1000;

@@ -88,7 +88,7 @@ export class JqProgram {
         }
       };
       if (this.isQuick || this.compiled === undefined) work();
-      else if (!runWithin(COMPILED_MILLISECONDS, work)) {
+      else if (runWithin(COMPILED_MILLISECONDS, work) === "cut") {
         this.slowRecords++;
         leave(items[at++] as Item, count);
       }

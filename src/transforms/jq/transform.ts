@@ -184,8 +184,8 @@ class JqRun {
     const chunks: Buffer[] = [];
     for await (const chunk of large.chunks()) chunks.push(Buffer.from(chunk));
     const content = Buffer.concat(chunks);
-    const { rows, bytes, starts, lengths } = source;
-    const batch = new RecordBatch(kind, rows, bytes, starts, lengths, heldValue(large.field, content));
+    const { rows, bytes, starts, lengths, assumed } = source;
+    const batch = new RecordBatch(kind, rows, bytes, starts, lengths, heldValue(large.field, content), assumed);
     return { batch, names, vectors, content };
   }
 }

@@ -1,10 +1,12 @@
 /** One pass of a plugin over the records of its sections. */
+import { setImmediate } from "node:timers/promises";
 import pLimit from "p-limit";
 import type { Catalog, RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { BatchBuilder, RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
 import type { RunContext } from "../../records/run-context.js";
+import { runWithin } from "../interruptible.js";
 import { rejectRow } from "../reject-row.js";
 import { isPromise, withDeadline } from "./deadline.js";
 import type { PluginContext, PluginRecord, TransformDefinition } from "./definition.js";
@@ -13,6 +15,10 @@ import { type EncodedRecord, keyOf, largeValueOf, RecordEncoder, typeName } from
 import { RecordViews } from "./record-view.js";
 
 const DEFAULT_CONCURRENCY = 8;
+/** After so long signals are heard, and what was given so far goes on. */
+const SLICE_MILLISECONDS = 100;
+/** The same in encoded bytes. */
+const SLICE_BYTES = 1048576;
 
 export interface PluginRunOptions {
   readonly definition: TransformDefinition;
@@ -31,6 +37,8 @@ export interface PluginRunOptions {
 interface Outcome {
   readonly row: number | undefined;
   readonly records: readonly PluginRecord[];
+  /** The records, where they are encoded already. */
+  readonly encoded?: readonly EncodedRecord[];
   readonly error?: unknown;
 }
 
@@ -41,6 +49,7 @@ export class PluginRun {
   private readonly builders = new Map<RecordKind, BatchBuilder>();
   private readonly targets = new WeakMap<object, RecordKind>();
   private readonly limit;
+  private heardUntil = 0;
   /** Of the run, and of what the plugin does to it. */
   private readonly signal: AbortSignal;
 
@@ -60,11 +69,12 @@ export class PluginRun {
     const records = Array.from({ length: batch.rows }, (_, row) => this.views.view(batch, row, content));
     let largePassedOn = false;
     const outcomes = definition.batch === true ? this.callBatch(batch, records) : this.callEach(batch, records);
-    for await (const { row, records: given, error } of outcomes) {
+    for await (const outcome of outcomes) {
+      const { row, records: given, error } = outcome;
       this.run.guard.check();
       try {
         if (error !== undefined) throw error;
-        const encoded = this.encodeAll(batch, row, given);
+        const encoded = outcome.encoded ?? this.encodeAll(batch, row, given);
         if (given.length === 0 && row !== undefined) context.dropped?.(batch, row);
         largePassedOn ||= encoded.some(({ large }) => large !== undefined && large === batch.large);
         for (const one of encoded) yield* this.append(one, batch);
@@ -73,7 +83,7 @@ export class PluginRun {
         if (row === undefined) await context.reject({ kind: batch.kind, error: cause });
         else await rejectRow(context, batch, row, cause);
       }
-      this.encoder.scratch.length = 0;
+      if (outcome.encoded === undefined) this.encoder.scratch.length = 0;
     }
     yield* this.takeAll();
     this.views.end();
@@ -126,23 +136,47 @@ export class PluginRun {
         return { row, records: [], error: this.located(error, batch, row) };
       }
     };
-    for (const [row, record] of records.entries()) {
+    const outcomes: Outcome[] = [];
+    for (let row = 0; row < records.length; ) {
+      outcomes.length = 0;
+      this.encoder.scratch.length = 0;
       let first: unknown;
-      try {
-        first = attempt(record);
-        if (!isPromise(first)) {
-          yield { row, records: recordsOf(first) };
-          continue;
+      let isAsynchronous = false;
+      const until = performance.now() + SLICE_MILLISECONDS;
+      // Each is encoded before the next call: a plugin may give the same object, changed, for all of them.
+      const work = (): void => {
+        for (; row < records.length && performance.now() < until && this.encoder.scratch.length < SLICE_BYTES; row++) {
+          try {
+            first = attempt(records[row] as PluginRecord);
+            isAsynchronous = isPromise(first);
+            if (isAsynchronous) return;
+            const given = recordsOf(first);
+            outcomes.push({ row, records: given, encoded: this.encodeAll(batch, row, given) });
+          } catch (error) {
+            outcomes.push({ row, records: [], encoded: [], error: this.located(error, batch, row) });
+          }
         }
-      } catch (error) {
-        yield { row, records: [], error: this.located(error, batch, row) };
-        continue;
+      };
+      if (await this.isCut(work)) {
+        const at = row++;
+        // It may have been done just then.
+        if (outcomes.at(-1)?.row !== at)
+          outcomes.push({
+            row: at,
+            records: [],
+            encoded: [],
+            error: this.timeoutError(() => recordKey(batch, at), batch),
+          });
       }
+      yield* outcomes;
+      if (!isAsynchronous) continue;
+      this.encoder.scratch.length = 0;
       // It is asynchronous: the rest is started as the limit allows, and taken in order.
-      const rest = records.slice(row + 1);
+      const from = row;
+      const rest = records.slice(from + 1);
       const started = [
-        this.limit(() => settle(row, () => first)),
-        ...rest.map((one, at) => this.limit(() => settle(row + 1 + at, () => attempt(one)))),
+        this.limit(() => settle(from, () => first)),
+        ...rest.map((one, at) => this.limit(() => settle(from + 1 + at, () => attempt(one)))),
       ];
       try {
         for (const outcome of started) yield await outcome;
@@ -159,7 +193,11 @@ export class PluginRun {
     if (definition.batch !== true) return;
     let given: readonly PluginRecord[];
     try {
-      const promise = this.run.guard.run(() => definition.transform(records, this.contextFor(batch.kind.path)));
+      let promise: unknown;
+      const work = (): void => {
+        promise = this.run.guard.run(() => definition.transform(records, this.contextFor(batch.kind.path)));
+      };
+      if (await this.isCut(work)) throw this.timeoutError(() => undefined, batch);
       const result = isPromise(promise) ? await this.settled(promise, () => undefined, batch) : promise;
       if (!Array.isArray(result)) throw new Error(`it returned ${typeName(result)}, not an array of records`);
       given = recordsOf(result);
@@ -232,7 +270,11 @@ export class PluginRun {
   /** setup or flush. */
   private async call<Value>(what: "setup" | "flush", work: () => Value | PromiseLike<Value>): Promise<Value> {
     try {
-      const given = this.run.guard.run(work);
+      let given: Value | PromiseLike<Value> | undefined;
+      const call = (): void => {
+        given = this.run.guard.run(work);
+      };
+      if (await this.isCut(call)) throw this.timeoutError(() => undefined, undefined);
       const value = isPromise(given)
         ? await this.settled(given as PromiseLike<Value>, () => undefined, undefined)
         : given;
@@ -244,24 +286,48 @@ export class PluginRun {
     }
   }
 
+  /** Runs what the plugin does without waiting; true when its time was up. Ctrl-C ends it, and the run. */
+  private async isCut(work: () => void): Promise<boolean> {
+    const { timeoutSeconds, guard, context } = this.run;
+    if (performance.now() > this.heardUntil) {
+      // A signal that came before is not heard while the plugin works.
+      await setImmediate();
+      this.heardUntil = performance.now() + SLICE_MILLISECONDS;
+    }
+    context.signal.throwIfAborted();
+    const ended = runWithin(timeoutSeconds * 1000 + SLICE_MILLISECONDS, work, true);
+    if (ended === "done") return false;
+    guard.leave();
+    if (ended === "interrupted") {
+      // Whoever listens to the signal hears it now.
+      for (let turns = 0; turns < 100 && !context.signal.aborted; turns++) await setImmediate();
+      context.signal.throwIfAborted();
+      throw new StorageError("E_INTERRUPTED", "interrupted");
+    }
+    return true;
+  }
+
+  private timeoutError(key: () => string | undefined, batch: RecordBatch | undefined): StorageError {
+    const { definition, timeoutSeconds } = this.run;
+    const record = key();
+    return new StorageError(
+      "E_PLUGIN_TIMEOUT",
+      `the plugin ${definition.name} did not come to an end within ${timeoutSeconds} seconds`,
+      {
+        ...(batch === undefined ? {} : { section: batch.kind.path }),
+        ...(record === undefined ? {} : { key: record }),
+        hint: "--plugin-timeout gives it more time.",
+      },
+    );
+  }
+
   private settled<Value>(
     promise: PromiseLike<Value>,
     key: () => string | undefined,
     batch: RecordBatch | undefined,
   ): Promise<Value> {
-    const { definition, timeoutSeconds } = this.run;
-    return withDeadline(promise, timeoutSeconds, this.signal, () => {
-      const record = key();
-      return new StorageError(
-        "E_PLUGIN_TIMEOUT",
-        `the plugin ${definition.name} did not come to an end within ${timeoutSeconds} seconds`,
-        {
-          ...(batch === undefined ? {} : { section: batch.kind.path }),
-          ...(record === undefined ? {} : { key: record }),
-          hint: "--plugin-timeout gives it more time.",
-        },
-      );
-    });
+    const { timeoutSeconds } = this.run;
+    return withDeadline(promise, timeoutSeconds, this.signal, () => this.timeoutError(key, batch));
   }
 
   private failure(message: string, cause?: unknown): StorageError {
@@ -288,12 +354,13 @@ async function* take(builder: BatchBuilder): AsyncGenerator<RecordBatch, void, u
 
 /** The batch with its LargeValue held in memory. */
 async function withContent(batch: RecordBatch): Promise<{ batch: RecordBatch; content?: Buffer }> {
-  const { kind, rows, bytes, starts, lengths, large } = batch;
+  const { kind, rows, bytes, starts, lengths, large, assumed } = batch;
   if (large === undefined) return { batch };
   const chunks: Buffer[] = [];
   for await (const chunk of large.chunks()) chunks.push(Buffer.from(chunk));
   const content = Buffer.concat(chunks);
-  return { batch: new RecordBatch(kind, rows, bytes, starts, lengths, largeValueOf(large.field, content)), content };
+  const value = largeValueOf(large.field, content);
+  return { batch: new RecordBatch(kind, rows, bytes, starts, lengths, value, assumed), content };
 }
 
 function recordsOf(result: unknown): readonly PluginRecord[] {

@@ -49,6 +49,11 @@ export class ProcessGuard {
     }
   }
 
+  /** After `run`'s work was cut off, which left it in the plugin's context. */
+  leave(): void {
+    current.enterWith(undefined as never);
+  }
+
   /** Throws the error when the plugin ended the run. */
   check(): void {
     if (this.failure !== undefined) throw this.failure;

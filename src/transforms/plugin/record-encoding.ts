@@ -13,6 +13,8 @@ import { LARGE_CONTENT, type Origin, UNREAD } from "./record-view.js";
 export interface EncodedRecord {
   readonly kind: RecordKind;
   readonly values: (Slice | undefined)[];
+  /** Fields that the record it came from does not hold, and that are what they were. */
+  readonly assumed: number[];
   large?: LargeValue;
 }
 
@@ -35,10 +37,12 @@ export class RecordEncoder {
       if (!names.has(name))
         throw new StorageError("E_FIELD_TYPE", `${kind.path} has no field ${name}`, { field: name });
     const same = origin?.batch.kind === kind ? origin : undefined;
-    const encoded: EncodedRecord = { kind, values: [] };
+    const encoded: EncodedRecord = { kind, values: [], assumed: [] };
     for (const [index, field] of kind.fields.entries()) {
       try {
-        encoded.values.push(this.encodeField(encoded, index, field, record, same));
+        const slice = this.encodeField(encoded, index, field, record, same);
+        encoded.values.push(slice);
+        if (same?.batch.isAssumed(same.row, index) && this.isUnchanged(slice, same, index)) encoded.assumed.push(index);
       } catch (error) {
         const code = error instanceof StorageError ? error.code : "E_FIELD_TYPE";
         throw new StorageError(code, (error as Error).message, { field: field.name }, error);
@@ -49,7 +53,7 @@ export class RecordEncoder {
   }
 
   /** Appends the record; the builder is empty where it has a LargeValue. */
-  append({ kind, values, large }: EncodedRecord, batch: RecordBatch | undefined, builder: BatchBuilder): void {
+  append({ kind, values, assumed, large }: EncodedRecord, batch: RecordBatch | undefined, builder: BatchBuilder): void {
     builder.begin();
     if (large !== undefined) builder.setLarge(large);
     for (const index of kind.fields.keys()) {
@@ -60,6 +64,7 @@ export class RecordEncoder {
       builder.arena.copy(bytes, slice.start, slice.start + slice.length);
       builder.set(index, from);
     }
+    for (const index of assumed) builder.assume(index);
     builder.commit();
   }
 
@@ -86,6 +91,14 @@ export class RecordEncoder {
     if (original !== undefined && isDeepStrictEqual(value, parseJson(original)))
       return this.kept(encoded, index, origin as Origin);
     return this.encodeToken(field, value, original);
+  }
+
+  private isUnchanged(slice: Slice | undefined, { batch, row }: Origin, index: number): boolean {
+    if (slice === undefined || slice.source === "batch") return slice !== undefined || batch.isNull(row, index);
+    const { start, length } = slice;
+    return (
+      !batch.isNull(row, index) && this.scratch.bytes.subarray(start, start + length).equals(batch.value(row, index))
+    );
   }
 
   private kept(encoded: EncodedRecord, index: number, { batch, row }: Origin): Slice | undefined {

@@ -1,0 +1,31 @@
+/** A few cases of each fuzzing test (fuzzing.long.ts), the same each time: that they still run. */
+import { expect, it } from "vitest";
+import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { describeWithTools } from "../helpers/system-tools.js";
+import { fuzzCommandLines } from "./command-lines.js";
+import { fuzzDocuments } from "./documents.js";
+import { fuzzJqPrograms } from "./jq-programs.js";
+import { fuzzSqliteFiles } from "./sqlite-files.js";
+
+const seed = 1;
+
+describePostgres("mutated documents", () => {
+  it("are imported whole, or refused", async () => {
+    await using database = await createTestDatabase();
+    expect((await fuzzDocuments({ runs: 12, seed }, database.url)).list).toEqual([]);
+  });
+});
+
+describeWithTools(["sqlite3"], "SQLite files with strange types, and cut ones", () => {
+  it("are exported whole, or refused", async () => {
+    expect((await fuzzSqliteFiles({ runs: 12, seed }, ["types", "truncated"])).list).toEqual([]);
+  });
+});
+
+it("jq programs come to an end", async () => {
+  expect((await fuzzJqPrograms({ runs: 8, seed })).list).toEqual([]);
+});
+
+it("command lines end with a documented status", async () => {
+  expect((await fuzzCommandLines({ runs: 6, seed })).list).toEqual([]);
+});
