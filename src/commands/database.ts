@@ -148,7 +148,7 @@ interface Examination {
 
 /** Looks at a database without changing it. */
 async function examine(location: Database, config: Config, signal: AbortSignal): Promise<Examination> {
-  const { readPostgresSchema, listSqliteMigrations } = await import("../schema/migrator.js");
+  const { readPostgresSchema, readSqliteSchema } = await import("../schema/migrator.js");
   if (location.type === "sqlite") {
     const [{ openSqliteForReading }, { inspectSqlite }, { catalog }] = await Promise.all([
       import("../backends/sqlite/open.js"),

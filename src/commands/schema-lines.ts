@@ -49,7 +49,7 @@ export function schemaFault(
       `${first.object} is missing or does not work${others.length === 0 ? "" : `, and ${others.length} more`}`,
       [
         ...(missing.length > 0 ? [MIGRATE] : []),
-        ...(repairs.length > 0 ? [`As the owner: ${repairs.join(" ")}`] : []),
+        ...(repairs.length > 0 ? [`To put it right: ${repairs.join(" ")}`] : []),
       ].join(" "),
     );
   }

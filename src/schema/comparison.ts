@@ -7,7 +7,7 @@ export interface SchemaDifference {
   readonly object: string;
   /** The migration that makes it, e.g. `V9`. */
   readonly migration: string;
-  /** Where `database migrate` does not put it right: the statement that does. */
+  /** Where `database migrate` does not put it right: the statement or the command that does. */
   readonly repair?: string;
 }
 

@@ -3,6 +3,7 @@ import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "../backends/sqlit
 import type { Database } from "../backends/sqlite/open.js";
 import { mainTable, quoted } from "../backends/sqlite/table.js";
 import { catalog, columnOf } from "../catalog/index.js";
+import type { SchemaComparison, SchemaDifference } from "./comparison.js";
 import { loadMigrations, type Migration, migrationId } from "./migration.js";
 import {
   type DeclaredKey,
@@ -18,25 +19,7 @@ import {
 import { isRebuilt, rebuiltKeys, rebuiltTable } from "./sqlite-rebuild.js";
 import { findRowidFaults } from "./sqlite-rowids.js";
 
-/** An object of the schema that is not there, or does not do its work. */
-export interface SchemaDifference {
-  /** e.g. `index sessions.idx_sessions_status` */
-  readonly object: string;
-  /** The migration that makes it, e.g. `V9`. */
-  readonly migration: string;
-  /** Where `database migrate` does not put it right: what does. */
-  readonly repair?: string;
-}
-
-export interface SqliteComparison {
-  /** llmspell's own record says that it was made, and it is gone; `database migrate` makes it again. */
-  readonly missing: readonly SchemaDifference[];
-  /** llmspell's record does not say that it is there, or it is ours: `database migrate` makes it. */
-  readonly pending: readonly SchemaDifference[];
-  /** No migration brings it back. */
-  readonly broken: readonly SchemaDifference[];
-  /** Lines for people: what is neither. */
-  readonly notes: readonly string[];
+export interface SqliteComparison extends SchemaComparison {
   /** Versions of the migrations that `database migrate` runs, first or again. */
   readonly incomplete: ReadonlySet<number>;
   /** Rebuilds that are left out, by version: which key of another table stands in the way. */

@@ -1,5 +1,6 @@
 /** database migrate | health | migrations list, and what PostgreSQL as a target or source says, through the binary. */
 import { writeFileSync } from "node:fs";
+import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
@@ -7,6 +8,16 @@ import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, createTestRole, describePostgres } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite } from "../helpers/sample-data.js";
 import { describeWithTools } from "../helpers/system-tools.js";
+
+/** Runs statements on an SQLite file, as another program would. */
+function run(path: string, sql: string): void {
+  const database = new Database(path);
+  try {
+    database.exec(sql);
+  } finally {
+    database.close();
+  }
+}
 
 let workspace: Workspace;
 beforeAll(() => {
@@ -45,6 +56,99 @@ describe("database, on SQLite", () => {
     const again = await workspace.must(["database", "health", "--database", path]);
     expect(again.stdout).toContain("✅ Connected\nSQLite: ");
     expect(again.stdout).toContain("Pending: S1");
+  });
+
+  const health = (path: string, ...words: string[]) =>
+    workspace.run(["database", "health", "--database", path, ...words]);
+
+  it("exits with 5 for what llmspell made and is gone, or does not work, until that is put right", async () => {
+    const path = workspace.path("broken.db");
+    createLlmspellSqlite(path);
+    await workspace.must(["database", "migrate", "--database", path]);
+    expect(await health(path)).toMatchObject({ status: 0, stderr: "" });
+    run(path, "DROP INDEX idx_sessions_status; DROP TRIGGER trigger_agent_state_version");
+    const missing = await health(path);
+    expect([missing.status, missing.stdout]).toEqual([
+      5,
+      expect.stringContaining(
+        "Missing: trigger agent_states.trigger_agent_state_version (V6), index sessions.idx_sessions_status (V9)\n",
+      ),
+    ]);
+    expect(missing.stderr).toContain(
+      "is missing or does not work, and 1 more [E_SCHEMA]\nHint: Run `llmspell database migrate`.",
+    );
+    const list = await workspace.must(["database", "migrations", "list", "--database", path]);
+    expect(list.stdout).toMatch(/V9 +pending {2}sessions/);
+    await workspace.must(["database", "migrate", "--database", path]);
+    expect(await health(path)).toMatchObject({ status: 0, stderr: "" });
+
+    run(path, "DROP INDEX idx_kv_store_updated; ALTER TABLE kv_store DROP COLUMN updated_at");
+    const broken = await health(path, "--json");
+    const repair = 'ALTER TABLE "kv_store" ADD COLUMN "updated_at" INTEGER NOT NULL DEFAULT 0';
+    expect(JSON.parse(broken.stdout)).toMatchObject({
+      healthy: false,
+      comparison: {
+        missing: [{ object: "index kv_store.idx_kv_store_updated", migration: "V7" }],
+        broken: [{ object: "column kv_store.updated_at", migration: "V7", repair }],
+      },
+    });
+    expect(broken.status).toBe(5);
+    const refused = await workspace.run(["database", "migrate", "--database", path]);
+    expect([refused.status, refused.stderr]).toEqual([5, expect.stringContaining(repair)]);
+    run(path, repair);
+    await workspace.must(["database", "migrate", "--database", path]);
+    expect(await health(path)).toMatchObject({ status: 0, stderr: "" });
+  });
+
+  it("takes what is ours, or no schema at all, for no fault unless --strict says so", async () => {
+    const path = workspace.path("lacking.db");
+    createLlmspellSqlite(path);
+    await workspace.must(["database", "migrate", "--database", path]);
+    run(path, "DROP TRIGGER storage_entities_last");
+    const lacking = await health(path);
+    expect([lacking.status, lacking.stdout]).toEqual([
+      0,
+      expect.stringContaining("To be added: trigger entities.storage_entities_last (S6)\nPending: S6."),
+    ]);
+    expect(await health(path, "--strict")).toMatchObject({
+      status: 5,
+      stderr: expect.stringContaining("E_NOT_MIGRATED"),
+    });
+    run(workspace.path("empty.db"), "VACUUM");
+    expect(await health(workspace.path("empty.db"))).toMatchObject({ status: 0 });
+    expect(await health(workspace.path("empty.db"), "--strict")).toMatchObject({ status: 5 });
+  });
+
+  it("tells rowids that leave llmspell no room, and a rebuild that is left out", async () => {
+    const path = workspace.path("dense.db");
+    createLlmspellSqlite(path);
+    run(
+      path,
+      `CREATE TABLE notes (e TEXT REFERENCES entities(entity_id));
+       CREATE TABLE vec_embeddings_384 (rowid INTEGER PRIMARY KEY, embedding BLOB);
+       INSERT INTO vec_embeddings_384 VALUES (1, zeroblob(1536));
+       INSERT INTO vector_metadata (rowid, id, tenant_id, scope, dimension, created_at, updated_at)
+       VALUES (1, 'a', 't', 's', 384, 1, 1), (2, 'b', 't', 's', 768, 1, 1)`,
+    );
+    await workspace.must(["database", "migrate", "--database", path]);
+    const dense = await health(path);
+    expect([dense.status, dense.stdout]).toEqual([
+      5,
+      expect.stringContaining(
+        "Broken: rowids of vectors of 384 dimensions (V3). llmspell database migrate --repair-rowids;\n",
+      ),
+    ]);
+    expect(dense.stdout).toContain(
+      "Note: S2 (entity-versions) is left out, because notes(e) refers to entities(entity_id)",
+    );
+    await workspace.must(["database", "migrate", "--database", path, "--repair-rowids"]);
+    const mended = await health(path);
+    expect([mended.status, mended.stderr, mended.stdout]).toEqual([
+      0,
+      "",
+      expect.stringContaining("✅ The schema is up to date"),
+    ]);
+    expect(await health(path, "--strict")).toMatchObject({ status: 0 });
   });
 });
 
@@ -204,7 +308,7 @@ describePostgres("database, on PostgreSQL", () => {
     await change("ALTER TABLE llmspell.sessions DROP COLUMN expires_at");
     const broken = await workspace.run(["database", "health", "--database", database.url]);
     expect([broken.status, broken.stderr]).toEqual([5, expect.stringContaining("[E_SCHEMA]")]);
-    const [, repair] = /As the owner: ([^;]+);/.exec(broken.stderr) ?? [];
+    const [, repair] = /To put it right: ([^;]+);/.exec(broken.stderr) ?? [];
     expect(repair).toBe("ALTER TABLE llmspell.sessions ADD COLUMN expires_at timestamp with time zone");
     const list = await workspace.must(["database", "migrations", "list", "--database", database.url]);
     expect(list.stdout).toContain("Broken: column sessions.expires_at (V9).");
