@@ -58,8 +58,9 @@ export function createIdSink(inner: Sink, options: IdSinkOptions): Sink {
     let bad: Field | undefined;
     for (const { field, index, domain } of fields) {
       const at = row * width + index;
-      const [start, length] = [starts[at] as number, lengths[at] as number];
+      const length = lengths[at] as number;
       if (length < 0 || (field.type === "uuid" && isIdText(length) === (policy === "keep"))) continue;
+      const start = starts[at] as number;
       const text = field.type === "uuid" ? idText(bytes, start, length) : bytes.toString("utf8", start, start + length);
       let changed: string | undefined;
       if (field.type === "text") changed = withLeadingId(text, (id) => change(domain, id, false));

@@ -185,12 +185,15 @@ describe("ids in SQLite", () => {
         paths: new Set(["kv_store", "knowledge_graph.entities"]),
         ...(tenants && { tenants }),
       });
-    expect([...((await count()) ?? [])]).toEqual([
-      ["knowledge_graph.entities", looksLike.length],
-      ["kv_store", 1],
-    ]);
-    expect([...((await count(["other"])) ?? [])]).toEqual([["kv_store", 1]]);
-    await source.close();
+    try {
+      expect([...((await count()) ?? [])]).toEqual([
+        ["knowledge_graph.entities", looksLike.length],
+        ["kv_store", 1],
+      ]);
+      expect([...((await count(["other"])) ?? [])]).toEqual([["kv_store", 1]]);
+    } finally {
+      await source.close();
+    }
   });
 });
 

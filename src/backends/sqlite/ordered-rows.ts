@@ -75,11 +75,11 @@ function orderTerms(database: Database, kind: RecordKind, idOrder: IdOrder): str
   });
 }
 
-/** All of the digits and hyphens of lower-case UUIDs and of one length: then the texts sort as the UUIDs do. */
+/** All lower case and of one length, without free text among bare digits: then the texts sort as the UUIDs do. */
 function isUniformlySpelled(database: Database, table: string, column: string): boolean {
-  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} GLOB '*[^0-9a-f-]*'), max(${column} GLOB '*-*') FROM ${quoted(table)}`;
-  const [shortest, longest, others, hyphens] = database.prepare(query).raw().get() as (number | null)[];
-  return shortest === longest && others !== 1 && (shortest !== 32 || hyphens !== 1);
+  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} <> lower(${column}) COLLATE BINARY), max(length(unhex(${column})) IS NOT 16) FROM ${quoted(table)}`;
+  const [shortest, longest, capitals, others] = database.prepare(query).raw().get() as (number | null)[];
+  return shortest === longest && capitals !== 1 && (shortest !== 32 || others !== 1);
 }
 
 /** Seconds and companion sort as the exact times do when the companions are all there and agree, or none is there. */
@@ -224,7 +224,7 @@ export function countInvalidUuids(
   if (columns.length === 0) return 0;
   const sums = columns.map((field) => {
     const column = quoted(columnOf(field));
-    return `total(typeof(${column}) = 'text' AND NOT ${isUuidSql(column)})`;
+    return `total(typeof(${column}) = 'text' AND ${isUuidSql(column)} IS NOT 1)`;
   });
   const where = selectedRows(kind, tenants);
   const query = `SELECT ${sums.join(" + ")} FROM ${quoted(mainTable(kind))} ${where === undefined ? "" : `WHERE ${where}`}`;

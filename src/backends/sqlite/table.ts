@@ -124,12 +124,13 @@ export function uuidDigitsSql(column: string): string {
   return `lower(replace(${column}, '-', ''))`;
 }
 
-/** Whether the text is a UUID, bare or hyphenated, in either case (codecs/uuid.ts, uuidDigits). */
+/** Whether the text is a UUID, bare or hyphenated, in either case (codecs/uuid.ts, uuidDigits); 0, 1 or NULL. */
 export function isUuidSql(column: string): string {
-  const bare = `length(${column}) = 32 AND ${column} NOT GLOB '*[^0-9a-fA-F]*'`;
-  const hyphenated = `length(${column}) = 36 AND ${column} GLOB '????????-????-????-????-????????????' AND ${column} NOT GLOB '*[^0-9a-fA-F-]*' AND length(replace(${column}, '-', '')) = 32`;
-  // To length and GLOB a text ends at U+0000.
-  return `((${bare} OR ${hyphenated}) AND instr(${column}, char(0)) = 0)`;
+  // 32 hex digits and nothing else but hyphens: then the length says how many of these. GLOB takes five times as long.
+  const digits = `length(unhex(${column}, '-')) = 16`;
+  const hyphens = [9, 14, 19, 24].map((at) => `substr(${column}, ${at}, 1) = '-'`).join(" AND ");
+  // To unhex and length a text ends at U+0000.
+  return `(${digits} AND instr(${column}, char(0)) = 0 AND (length(${column}) = 32 OR (length(${column}) = 36 AND ${hyphens})))`;
 }
 
 /** The digits also of free text, which stands for the UUID that is derived from it. Needs `defineFunctions`. */
