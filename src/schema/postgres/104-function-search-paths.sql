@@ -9,12 +9,17 @@ BEGIN
     WHERE pronamespace = 'llmspell'::regnamespace AND pg_has_role(proowner, 'USAGE')
       AND NOT EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting LIKE 'search_path=%')
       AND proname IN (
+        'cleanup_expired_api_keys',
         'cleanup_old_event_log_partitions',
+        'cleanup_old_hook_executions',
         'create_event_log_partition',
         'decrement_content_refcount',
         'ensure_future_event_log_partitions',
+        'get_api_key_stats',
+        'get_hook_history_stats',
         'increment_agent_state_version',
         'increment_content_refcount',
+        'rotate_api_key',
         'update_agent_states_updated_at',
         'update_artifacts_updated_at',
         'update_content_accessed_at',
