@@ -63,7 +63,7 @@ describe("storage export", () => {
       ...STATISTICS,
       "",
     ]);
-    expect(stderr).toBe("");
+    expect(stderr).toBe(`Store: sqlite:${source} (LLMSPELL_SQLITE_PATH is set)\n`);
     expect(dataOf(workspace.path("a.json"))).toEqual(dataOf(document));
   });
 
