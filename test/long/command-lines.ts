@@ -108,6 +108,22 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
   "--jq-timeout": ["1", "0", "-1", "NaN"],
   "--log-format": ["text", "json", "xml"],
 };
+/** What makes a run of it. */
+const SENSIBLE: Readonly<Record<string, readonly string[]>> = {
+  "--output": ["a.json", "b.json.gz", "c.json.zst", "-"],
+  "--input": ["document.json"],
+  "--from": ["source.db", "source.db", "document.json"],
+  "--to": ["new.db", "sqlite:other.db"],
+  "--database": ["source.db", "new.db"],
+  "--include": ["sessions", "artifacts"],
+  "--exclude": ["vector_embeddings.384"],
+  "--limit": ["1", "2"],
+  "--rejects": ["rejects.ndjson"],
+  "--on-error": ["skip"],
+  "--mask": ["kv_store.metadata.x=redact"],
+  "--plugin": ["./plugin.mjs"],
+  "--map-tenant": ["a=b"],
+};
 const FLAGS = [
   "--quiet",
   "--verbose",
@@ -162,8 +178,8 @@ function wordsOf(random: Random): string[] {
   const words = command.split(" ").filter((word) => word !== "");
   const option = (name: string): void => {
     const values = VALUES[name] as readonly string[];
-    // The first are sensible.
-    const value = random.pick(random.chance(6) ? values : values.slice(0, Math.ceil(values.length / 3)));
+    const sensible = SENSIBLE[name] ?? values.slice(0, 2);
+    const value = random.pick(random.chance(10) ? values : sensible);
     if (random.chance(4)) words.push(`${name}=${value}`);
     else words.push(name, ...(random.chance(60) ? [] : [value]));
   };
@@ -207,7 +223,8 @@ export async function fuzzCommandLines(options: FuzzOptions): Promise<Findings> 
       const before = existsSync(workspace.path("folder"));
       const child = workspace.start(words, { stdin: "" });
       const ended = outcomeOf(child, random.chance(2) ? "" : "{}");
-      const timer = setTimeout(() => child.kill("SIGKILL"), HANG_MILLISECONDS);
+      // A server that refuses is waited for, for 30 s.
+      const timer = setTimeout(() => child.kill("SIGKILL"), 2 * HANG_MILLISECONDS);
       const { status, stdout, stderr } = await ended;
       clearTimeout(timer);
       findings.count(String(status));

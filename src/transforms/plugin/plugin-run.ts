@@ -69,22 +69,23 @@ export class PluginRun {
     const records = Array.from({ length: batch.rows }, (_, row) => this.views.view(batch, row, content));
     let largePassedOn = false;
     const outcomes = definition.batch === true ? this.callBatch(batch, records) : this.callEach(batch, records);
-    for await (const outcome of outcomes) {
-      const { row, records: given, error } = outcome;
-      this.run.guard.check();
-      try {
-        if (error !== undefined) throw error;
-        const encoded = outcome.encoded ?? this.encodeAll(batch, row, given);
-        if (given.length === 0 && row !== undefined) context.dropped?.(batch, row);
-        largePassedOn ||= encoded.some(({ large }) => large !== undefined && large === batch.large);
-        for (const one of encoded) yield* this.append(one, batch);
-      } catch (cause) {
-        if (!(cause instanceof StorageError) || !isRecordError(cause)) throw cause;
-        if (row === undefined) await context.reject({ kind: batch.kind, error: cause });
-        else await rejectRow(context, batch, row, cause);
+    for await (const some of outcomes)
+      for (const outcome of some) {
+        const { row, records: given, error } = outcome;
+        this.run.guard.check();
+        try {
+          if (error !== undefined) throw error;
+          const encoded = outcome.encoded ?? this.encodeAll(batch, row, given);
+          if (given.length === 0 && row !== undefined) context.dropped?.(batch, row);
+          largePassedOn ||= encoded.some(({ large }) => large !== undefined && large === batch.large);
+          for (const one of encoded) yield* this.append(one, batch);
+        } catch (cause) {
+          if (!(cause instanceof StorageError) || !isRecordError(cause)) throw cause;
+          if (row === undefined) await context.reject({ kind: batch.kind, error: cause });
+          else await rejectRow(context, batch, row, cause);
+        }
+        if (outcome.encoded === undefined) this.encoder.scratch.length = 0;
       }
-      if (outcome.encoded === undefined) this.encoder.scratch.length = 0;
-    }
     yield* this.takeAll();
     this.views.end();
     if (!largePassedOn) await batch.large?.discard();
@@ -121,7 +122,7 @@ export class PluginRun {
   }
 
   /** One call for each record, in their order; as many at once as the plugin wants where it is asynchronous. */
-  private async *callEach(batch: RecordBatch, records: readonly PluginRecord[]): AsyncGenerator<Outcome> {
+  private async *callEach(batch: RecordBatch, records: readonly PluginRecord[]): AsyncGenerator<readonly Outcome[]> {
     const { definition } = this.run;
     if (definition.batch === true) return;
     const context = this.contextFor(batch.kind.path);
@@ -145,9 +146,9 @@ export class PluginRun {
       const until = performance.now() + SLICE_MILLISECONDS;
       // Each is encoded before the next call: a plugin may give the same object, changed, for all of them.
       const work = (): void => {
-        for (; row < records.length && performance.now() < until && this.encoder.scratch.length < SLICE_BYTES; row++) {
+        for (; row < records.length && !this.isSliceOver(row, until); row++) {
           try {
-            first = attempt(records[row] as PluginRecord);
+            first = definition.transform(records[row] as PluginRecord, context);
             isAsynchronous = isPromise(first);
             if (isAsynchronous) return;
             const given = recordsOf(first);
@@ -157,7 +158,7 @@ export class PluginRun {
           }
         }
       };
-      if (await this.isCut(work)) {
+      if (await this.isCut(() => guard.run(work))) {
         const at = row++;
         // It may have been done just then.
         if (outcomes.at(-1)?.row !== at)
@@ -168,7 +169,8 @@ export class PluginRun {
             error: this.timeoutError(() => recordKey(batch, at), batch),
           });
       }
-      yield* outcomes;
+      guard.check();
+      yield outcomes;
       if (!isAsynchronous) continue;
       this.encoder.scratch.length = 0;
       // It is asynchronous: the rest is started as the limit allows, and taken in order.
@@ -179,7 +181,7 @@ export class PluginRun {
         ...rest.map((one, at) => this.limit(() => settle(from + 1 + at, () => attempt(one)))),
       ];
       try {
-        for (const outcome of started) yield await outcome;
+        for (const outcome of started) yield [await outcome];
       } finally {
         this.limit.clearQueue();
       }
@@ -188,7 +190,7 @@ export class PluginRun {
   }
 
   /** One call for all; a record that none of the results is made from was dropped. */
-  private async *callBatch(batch: RecordBatch, records: readonly PluginRecord[]): AsyncGenerator<Outcome> {
+  private async *callBatch(batch: RecordBatch, records: readonly PluginRecord[]): AsyncGenerator<readonly Outcome[]> {
     const { definition } = this.run;
     if (definition.batch !== true) return;
     let given: readonly PluginRecord[];
@@ -203,7 +205,7 @@ export class PluginRun {
       given = recordsOf(result);
     } catch (error) {
       // Nobody can say which of them it failed at.
-      for (const row of records.keys()) yield { row, records: [], error: this.located(error, batch, row) };
+      for (const row of records.keys()) yield [{ row, records: [], error: this.located(error, batch, row) }];
       return;
     }
     const rowOf = new Map<string, number>();
@@ -212,9 +214,9 @@ export class PluginRun {
     for (const record of given) {
       const row = this.views.originOf(record)?.row ?? rowOf.get(keyOf(batch.kind, record));
       if (row !== undefined) left.delete(row);
-      yield { row, records: [record] };
+      yield [{ row, records: [record] }];
     }
-    for (const row of left) yield { row, records: [] };
+    for (const row of left) yield [{ row, records: [] }];
   }
 
   private encodeAll(batch: RecordBatch, row: number | undefined, given: readonly PluginRecord[]): EncodedRecord[] {
@@ -284,6 +286,10 @@ export class PluginRun {
       this.run.guard.check();
       throw error instanceof StorageError ? error : this.failure(`${what} failed: ${messageOf(error)}`, error);
     }
+  }
+
+  private isSliceOver(row: number, until: number): boolean {
+    return this.encoder.scratch.length >= SLICE_BYTES || (row % 16 === 15 && performance.now() > until);
   }
 
   /** Runs what the plugin does without waiting; true when its time was up. Ctrl-C ends it, and the run. */
