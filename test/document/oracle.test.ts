@@ -67,6 +67,7 @@ async function expected(field: Field, value: Buffer | null): Promise<Tree | unde
     case "text":
       return value.toString("utf8");
     case "uuid":
+      if (value.length > 16) return value.toString("utf8", 17);
       return value.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
     case "int4":
       return { number: String(value.readInt32BE()) };
@@ -95,7 +96,7 @@ function at(tree: Tree, path: readonly string[]): Tree | undefined {
 describe("other parsers", () => {
   it("see in our documents what was written", async () => {
     await fc.assert(
-      fc.asyncProperty(dataSetArbitrary(catalog, { recordsPerKind: 2 }), async (data) => {
+      fc.asyncProperty(dataSetArbitrary(catalog, { recordsPerKind: 2, idTexts: true }), async (data) => {
         const bytes = await writeDocument(data);
         const tree = await parseTree(bytes);
         let total = 0;

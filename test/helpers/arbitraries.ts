@@ -20,6 +20,8 @@ export interface ArbitraryOptions {
    * finite), and within CHECK constraints. Default false.
    */
   readonly storable?: boolean;
+  /** Also ids that are kept as text, which PostgreSQL has not. Default false. */
+  readonly idTexts?: boolean;
 }
 
 export const INT64_MAX = 2n ** 63n - 1n;
@@ -133,11 +135,11 @@ function integerArbitrary(field: Field, min: bigint, max: bigint): fc.Arbitrary<
 
 /** Canonical bytes of one field; null where it may be SQL NULL. */
 export function canonicalArbitrary(field: Field, options: ArbitraryOptions = {}): fc.Arbitrary<Buffer | null> {
-  const value = valueArbitrary(field, options.storable ?? false);
+  const value = valueArbitrary(field, options.storable ?? false, options.idTexts ?? false);
   return field.nullable ? fc.option(value, { nil: null, freq: 4 }) : value;
 }
 
-function valueArbitrary(field: Field, storable: boolean): fc.Arbitrary<Buffer> {
+function valueArbitrary(field: Field, storable: boolean, idTexts: boolean): fc.Arbitrary<Buffer> {
   const utf8 = (text: string) => Buffer.from(text, "utf8");
   if (field.constant !== undefined) return fc.constant(int32Bytes(field.constant));
   if (field.oneOf !== undefined) return fc.constantFrom(...field.oneOf).map(utf8);
@@ -148,6 +150,7 @@ function valueArbitrary(field: Field, storable: boolean): fc.Arbitrary<Buffer> {
       return fc.oneof(
         { weight: 20, arbitrary: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes)) },
         { weight: 1, arbitrary: fc.constantFrom(Buffer.alloc(16), Buffer.alloc(16, 255)) },
+        { weight: idTexts ? 5 : 0, arbitrary: idTextArbitrary(field) },
       );
     case "int4":
       return integerArbitrary(field, -(2n ** 31n), 2n ** 31n - 1n).map((value) => int32Bytes(Number(value)));
@@ -171,6 +174,17 @@ function valueArbitrary(field: Field, storable: boolean): fc.Arbitrary<Buffer> {
         .array(fc.option(textArbitrary(20, storable), { nil: null }), { maxLength: 4 })
         .map((elements) => utf8(JSON.stringify(elements)));
   }
+}
+
+/** An id that is kept as text: free text, or, where applications choose it, another spelling of a UUID. */
+function idTextArbitrary({ chosen }: Field): fc.Arbitrary<Buffer> {
+  const spelled = fc.uuid().chain((uuid) => fc.constantFrom(uuid.toUpperCase(), uuid.replaceAll("-", "")));
+  const texts = chosen ? fc.oneof(textArbitrary(40, false), spelled) : textArbitrary(40, false);
+  return texts
+    .filter((text) =>
+      chosen ? !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text) : /[^0-9a-f-]|^.{0,31}$/i.test(text),
+    )
+    .map((text) => Buffer.concat([Buffer.alloc(17), Buffer.from(text, "utf8")]));
 }
 
 /** One record. `storage_type` says what its content's length asks for; time intervals begin before they end. */
