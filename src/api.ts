@@ -174,7 +174,9 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     for (const warning of accessWarnings(locate(from, config))) options.onWarning?.(warning);
   }
   if (output.type !== "document" && output.type !== "stream") {
-    throw new StorageError("E_USAGE", "an export writes a document", { hint: "importStore copies into a database." });
+    throw new StorageError("E_USAGE", "an export writes a document", {
+      hint: "`llmspell storage migrate` (importStore) copies from database to database.",
+    });
   }
   const sink = await createSink(output, {
     ...common(options, output, config),
@@ -199,7 +201,9 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
   const target = locate(to, config);
   if (target.type === "document" || target.type === "stream") {
-    throw new StorageError("E_USAGE", "the target is no database", { hint: "exportStore writes documents." });
+    throw new StorageError("E_USAGE", "the target is no database", {
+      hint: "`llmspell storage export` (exportStore) writes documents: --database names what it reads, --output the document.",
+    });
   }
   if (!isSource(from)) refuseSameStore(locate(from, config), target);
   const stores = isSource(from) ? [target] : [locate(from, config), target];
@@ -232,7 +236,10 @@ function tenantBehind(tenant: string, transforms: readonly Transform[]): string 
 }
 
 function refuseSameStore(from: StoreLocation, to: StoreLocation): void {
-  if (sameStore(from, to)) throw new StorageError("E_USAGE", "source and target are the same store");
+  if (sameStore(from, to))
+    throw new StorageError("E_USAGE", "source and target are the same store", {
+      hint: "A copy goes to another file, database or server.",
+    });
 }
 
 /** E_USAGE where PostgreSQL is to keep ids that are no UUIDs. */

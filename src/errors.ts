@@ -119,6 +119,8 @@ export interface ErrorContext {
   hint?: string;
   /** A `Caused by:` line of our own, where there is no error object. */
   detail?: string;
+  /** The steps that the record came through, any of which may have changed the field. */
+  steps?: readonly string[];
   /** The target may have all of the records, or none: nobody was told whether it committed. */
   outcomeUnknown?: true;
 }

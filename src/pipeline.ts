@@ -72,7 +72,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   let lastRejection: Promise<void> = Promise.resolve();
   const tell = async (rejection: Rejection): Promise<void> => {
     const { kind, error } = rejection;
-    if (options.onReject === undefined) throw error;
+    if (options.onReject === undefined) throw withWayOn(error);
     await options.onReject(rejection);
     rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
     await rejectedKeys.add(kind.path, `${error.context.key}`);
@@ -114,7 +114,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   try {
     signal.throwIfAborted();
     const header = await source.open(context, selection);
-    await sink.open(header, context);
+    await sink.open(header, behindSteps(context, given));
     let read: Read = (wanted, during) => source.read(wanted, during);
     if (options.limit !== undefined) {
       limit = new Limit(catalog, selection, options.limit);
@@ -163,12 +163,34 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   }
 }
 
+const WAY_ON = "--on-error skip --rejects FILE (onReject) leaves such records out, writes them to FILE, and goes on.";
+
+/** A record's error that ends the run; its own hint counts more. */
+function withWayOn(error: StorageError): StorageError {
+  error.context.hint ??= WAY_ON;
+  return error;
+}
+
+/** The sink's context: what it rejects may have been spoiled by a step. */
+function behindSteps(context: RunContext, transforms: readonly Transform[]): RunContext {
+  if (transforms.length === 0) return context;
+  return {
+    ...context,
+    reject(rejection) {
+      const { kind, error } = rejection;
+      const steps = transforms.filter(({ mayChange }) => mayChange?.(kind.path, error.context.field) ?? true);
+      if (steps.length > 0) error.context.steps = steps.map(({ name }) => name);
+      return context.reject(rejection);
+    },
+  };
+}
+
 /** The context of a look ahead: what is to be said is said when the records come again. */
 function lookingAhead(context: RunContext, goesOn: boolean, keys: RejectedKeys): RunContext {
   return {
     signal: context.signal,
     async reject({ kind, error }) {
-      if (!goesOn) throw error;
+      if (!goesOn) throw withWayOn(error);
       await keys.add(kind.path, `${error.context.key}`);
     },
     isRejected: (path, key) => keys.has(path, key),

@@ -30,9 +30,8 @@ export interface StoreChoice {
   readonly because: string | undefined;
 }
 
-const STORE_FORMS =
-  "A store is a postgresql:// URL, pglite:DIR, sqlite:PATH, a file that ends in .db, .sqlite or .sqlite3, " +
-  "a document (.json, .json.gz, .json.zst, -), or `sqlite` or `postgres` as configured.";
+const DATABASE_FORMS = "a postgresql:// URL, pglite:DIR, sqlite:PATH, a file that ends in .db, .sqlite or .sqlite3";
+const STORE_FORMS = `A store is ${DATABASE_FORMS}, a document (.json, .json.gz, .json.zst, -), or \`sqlite\` or \`postgres\` as configured.`;
 
 function postgresLocation(url: string, origin: string, code: "E_USAGE" | "E_CONFIG"): StoreLocation {
   if (isPostgresUrl(url)) return { type: "postgres", url };
@@ -91,10 +90,14 @@ export function chooseStore(
   if (flags.database !== undefined) {
     const location = parseStore(flags.database, () => config);
     if (location.type === "document" || location.type === "stream") {
-      throw new StorageError("E_USAGE", "--database names a document, not a database", { hint: STORE_FORMS });
+      throw new StorageError("E_USAGE", "--database names a document, not a database", {
+        hint: `\`llmspell storage import --input FILE\` reads a document, \`llmspell storage export --output FILE\` writes one; --database is ${DATABASE_FORMS}.`,
+      });
     }
     if (backend !== undefined && backend !== backendOf(location)) {
-      throw new StorageError("E_USAGE", `--backend ${flags.backend} and --database name different backends`);
+      throw new StorageError("E_USAGE", `--backend ${flags.backend} and --database name different backends`, {
+        hint: "Leave out one of them: --database says which backend it is.",
+      });
     }
     const because = configuredBecause(flags.database, config);
     return { location, chosenBecause: undefined, because };

@@ -18,13 +18,14 @@ export interface ErrorReport {
 
 /** `error` without secrets. A foreign key that does not hold is reported by its section, as the migration guide has it. */
 export function reportError(error: StorageError): ErrorReport {
-  const { section, key, field, hint, detail, outcomeUnknown } = error.context;
+  const { section, key, field, hint, detail, steps, outcomeUnknown } = error.context;
   const isOrphan = error.code === "E_ORPHAN" && section !== undefined;
   const message = isOrphan ? `Failed to import ${section.split(".").at(-1)}` : error.message;
   const causes = [
     ...(isOrphan ? [`Foreign key constraint violation: ${error.message}`] : []),
     ...(detail === undefined ? [] : [detail]),
     ...causeMessages(error.cause),
+    ...(steps === undefined ? [] : [`the record came through ${steps.join(", then ")}`]),
   ];
   return {
     code: error.code,

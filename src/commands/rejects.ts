@@ -73,9 +73,10 @@ function rejectsTo(name: string, output: RejectsOutput): RejectsFile {
   };
   return {
     async write({ kind, error, record }) {
-      const { section, key, field } = error.context;
+      const { section, key, field, steps } = error.context;
       const place = { section: section ?? kind.path, key: key ?? null, ...(field === undefined ? {} : { field }) };
-      const head = JSON.stringify({ ...place, code: error.code, reason: redact(error.message) });
+      const through = steps === undefined ? "" : `; the record came through ${steps.join(", then ")}`;
+      const head = JSON.stringify({ ...place, code: error.code, reason: redact(error.message + through) });
       await append(Buffer.from(`${head.slice(0, -1)},"record":`));
       let written = 0;
       for await (const chunk of record ?? []) {

@@ -2,11 +2,14 @@
 import type { FileHandle } from "node:fs/promises";
 import { open, stat } from "node:fs/promises";
 import { pipeline, Readable } from "node:stream";
-import { createGunzip, createZstdDecompress } from "node:zlib";
+import { constants, createGunzip, createZstdDecompress } from "node:zlib";
 import { StorageError } from "../errors.js";
+import { HEAD_BYTES, refuseForeignForm } from "./foreign-forms.js";
 import { splitZstdFrames } from "./zstd-frames.js";
 
 const READ_BYTES = 262144;
+/** What `zstd --ultra --long=31` makes, and the most that zstd reads: frames that look back up to 2 GiB. log2 of bytes. */
+const ZSTD_WINDOW_LOG = 31;
 
 /** A reader of bytes, front to back. */
 export interface ByteInput {
@@ -16,7 +19,7 @@ export interface ByteInput {
   close(): Promise<void>;
 }
 
-/** Opens a file (or a FIFO); decompresses it by its first bytes. E_INPUT_NOT_FOUND. */
+/** Opens a file (or a FIFO); decompresses it by its first bytes. E_INPUT_NOT_FOUND; E_DOCUMENT_PARSE for what is no text. */
 export async function openFileInput(path: string): Promise<ByteInput> {
   let handle: FileHandle;
   try {
@@ -28,10 +31,10 @@ export async function openFileInput(path: string): Promise<ByteInput> {
     const message = code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read`;
     throw new StorageError("E_INPUT_NOT_FOUND", message, {}, error);
   }
-  return decompressed(new HandleInput(handle, true));
+  return decompressed(new HandleInput(handle, true), path);
 }
 
-/** Reads a stream; decompresses it by its first bytes. */
+/** Reads a stream; decompresses it by its first bytes. E_DOCUMENT_PARSE for what is no text. */
 export async function openStreamInput(stream: Readable): Promise<ByteInput> {
   return decompressed(new ChunkInput(stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>, "stream"));
 }
@@ -105,8 +108,20 @@ class ChunkInput implements ByteInput {
         detail: "the compressed document ends too early",
         hint: "The file was cut short; export again, or copy it again.",
       });
-    return new StorageError("E_DOCUMENT_COMPRESSION", "the compressed document is damaged", {}, error);
+    const hint = hintOnDamage(error instanceof Error ? error.message : "");
+    return new StorageError("E_DOCUMENT_COMPRESSION", "the compressed document is damaged", { hint }, error);
   }
+}
+
+/** Some of what zlib and zstd call damage is none. */
+function hintOnDamage(message: string): string {
+  if (/too much memory/i.test(message))
+    return "The frame looks back more than 2 GiB (zstd --long=31), which zstd itself does not read: compress it again.";
+  if (/dictionary/i.test(message))
+    return "It was compressed with a dictionary: `zstd -dc -D DICTIONARY FILE | llmspell storage import --input -`.";
+  if (/not enough memory|allocation/i.test(message))
+    return "The frame looks far back (zstd --long): unpacking takes up to 2 GiB of memory.";
+  return "`gzip -t FILE` or `zstd -t FILE` tests it; copy it again, or export again.";
 }
 
 /** Gives back what was read to look at it. */
@@ -136,26 +151,64 @@ export function compressionOf(head: Buffer): "gzip" | "zstd" | undefined {
     : undefined;
 }
 
-async function decompressed(input: ByteInput): Promise<ByteInput> {
+async function decompressed(input: ByteInput, path?: string): Promise<ByteInput> {
+  let last = input;
   try {
-    const head = Buffer.alloc(4);
-    let length = 0;
-    for (let count = 1; count > 0 && length < 4; length += count) count = await input.read(head, length);
-    const peeked = new PeekedInput(head.subarray(0, length), input);
-    const compression = compressionOf(head.subarray(0, length));
-    if (compression === undefined) return peeked;
-    const bytes = chunksOf(peeked);
+    const { head, whole } = await peek(input);
+    last = whole;
+    const compression = compressionOf(head);
+    if (compression === undefined) {
+      refuseForeignForm(head, path);
+      return whole;
+    }
+    const bytes = chunksOf(whole);
     const decompressor =
       compression === "gzip"
         ? createGunzip({ chunkSize: READ_BYTES })
-        : createZstdDecompress({ chunkSize: READ_BYTES });
+        : createZstdDecompress({
+            chunkSize: READ_BYTES,
+            params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG },
+          });
     // The error reaches the reader as the decompressor's own.
     pipeline(Readable.from(compression === "gzip" ? bytes : splitZstdFrames(bytes)), decompressor, () => undefined);
-    return new ChunkInput(decompressor[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>, "compression", peeked);
+    last = new ChunkInput(decompressor[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>, "compression", whole);
+    return new UnpackedInput(last, (head) => refuseForeignForm(head, path, compression));
   } catch (error) {
-    await input.close();
+    await last.close();
     throw error;
   }
+}
+
+/** Looks at the first bytes when they are asked for. */
+class UnpackedInput implements ByteInput {
+  private whole: ByteInput | undefined;
+
+  constructor(
+    private readonly input: ByteInput,
+    private readonly check: (head: Buffer) => void,
+  ) {}
+
+  async read(target: Buffer, offset: number): Promise<number> {
+    if (this.whole === undefined) {
+      const { head, whole } = await peek(this.input);
+      this.check(head);
+      this.whole = whole;
+    }
+    return this.whole.read(target, offset);
+  }
+
+  close(): Promise<void> {
+    return this.input.close();
+  }
+}
+
+/** The first bytes, and the input with them. */
+async function peek(input: ByteInput): Promise<{ head: Buffer; whole: ByteInput }> {
+  const buffer = Buffer.alloc(HEAD_BYTES);
+  let length = 0;
+  for (let count = 1; count > 0 && length < buffer.length; length += count) count = await input.read(buffer, length);
+  const head = buffer.subarray(0, length);
+  return { head, whole: new PeekedInput(head, input) };
 }
 
 async function* chunksOf(input: ByteInput): AsyncGenerator<Buffer, void, undefined> {

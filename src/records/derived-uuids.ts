@@ -33,3 +33,6 @@ export class DerivedUuids {
     this.context.warn(`derived ${this.values} UUID${this.values === 1 ? "" : "s"} from free text${more}`);
   }
 }
+
+/** What ids are sorted as: the texts that they are, UUIDs whatever their spelling, or these with what free text becomes. */
+export type IdOrder = "text" | "uuid" | "derived";

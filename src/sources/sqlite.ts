@@ -5,13 +5,7 @@ import { requireLlmspell } from "../backends/sqlite/inspect.js";
 import { leftOut } from "../backends/sqlite/left-out.js";
 import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
-import {
-  countInvalidUuids,
-  defineFunctions,
-  estimateRows,
-  type IdOrder,
-  orderedRows,
-} from "../backends/sqlite/ordered-rows.js";
+import { countInvalidUuids, defineFunctions, estimateRows, orderedRows } from "../backends/sqlite/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/row-check.js";
 import { createRowReader } from "../backends/sqlite/row-reader.js";
@@ -19,6 +13,7 @@ import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vec0-embeddings.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import type { IdOrder } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source } from "./source.js";

@@ -12,6 +12,7 @@ export function createMapTenant(from: string, to: string): Transform {
   return {
     name: `map-tenant ${from}=${to}`,
     mayDrop: () => false,
+    mayChange: (_path, field) => field === undefined || field === "tenant_id",
     tenantAfter: (tenant) => (tenant === from ? to : tenant),
     async *apply(batches) {
       const editor = new BatchEditor();

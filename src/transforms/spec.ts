@@ -84,7 +84,9 @@ async function createTransform(spec: TransformSpec, settings: TransformSettings)
 export function parseMapTenant(text: string): TransformSpec {
   const at = text.indexOf("=");
   if (at > 0 && at < text.length - 1) return { type: "map-tenant", from: text.slice(0, at), to: text.slice(at + 1) };
-  throw new StorageError("E_USAGE", "--map-tenant takes OLD=NEW");
+  throw new StorageError("E_USAGE", "--map-tenant takes OLD=NEW", {
+    hint: "For instance --map-tenant acme=acme-staging.",
+  });
 }
 
 /** `MODULE` or `MODULE:{…}`, whose options are a JSON object. E_USAGE. */
@@ -94,7 +96,9 @@ export function parsePlugin(text: string): TransformSpec {
   try {
     return { type: "plugin", module: text.slice(0, at), options: JSON.parse(text.slice(at + 1)) };
   } catch {
-    throw new StorageError("E_USAGE", `--plugin ${text.slice(0, at)}: the options are not valid JSON`);
+    throw new StorageError("E_USAGE", `--plugin ${text.slice(0, at)}: the options are not valid JSON`, {
+      hint: `They are an object behind the module: --plugin './tidy.mjs:{"days":30}'.`,
+    });
   }
 }
 

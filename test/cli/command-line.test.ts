@@ -69,11 +69,31 @@ describe("llmspell", () => {
       "--rejects names a file that",
       "",
     ],
-    [["storage", "migrate", "--from", "a.db", "--to", "./a.db"], "source and target are the same store", ""],
-    [["storage", "migrate", "--from", "a.db", "--to", "b.json"], "the target is no database", ""],
+    [
+      ["storage", "migrate", "--from", "a.db", "--to", "./a.db"],
+      "source and target are the same store",
+      "A copy goes to another",
+    ],
+    [
+      ["storage", "migrate", "--from", "a.db", "--to", "b.json"],
+      "the target is no database",
+      "`llmspell storage export` ",
+    ],
     [["storage", "info", "a.db", "--backend", "sqlite"], "name the store once", ""],
     [["storage", "info", "what"], "not a store: what", "postgresql:// URL"],
-    [["database", "health", "--database", "x.json"], "names a document, not a database", ""],
+    [["database", "health", "--database", "x.json"], "names a document, not a database", "storage import"],
+    [
+      ["storage", "export", "--output", "a.json", "--database", "x.json"],
+      "names a document",
+      "`llmspell storage import",
+    ],
+    [
+      ["storage", "export", "--output", "a.json", "--database", "a.db", "--backend", "postgres"],
+      "different",
+      "Leave out",
+    ],
+    [["storage", "import", "--input", "a.json", "--map-tenant", "acme"], "takes OLD=NEW", "--map-tenant acme="],
+    [["storage", "import", "--input", "a.json", "--plugin", "./p.mjs:{a}"], "not valid JSON", "./tidy.mjs:{"],
     [["database", "health", "--backend", "postgres"], "no PostgreSQL connection is configured", "DATABASE_URL"],
   ])("%j is refused: %s", async (words, message, hint) => {
     const { status, stderr } = await workspace.run(words);

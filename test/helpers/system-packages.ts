@@ -12,6 +12,10 @@ const PROGRAMS = {
   time: "time",
   pgbouncer: "pgbouncer",
   openssl: "openssl",
+  "xz-utils": "xz",
+  bzip2: "bzip2",
+  zip: "zip",
+  unzip: "unzip",
   // A file system without hard links and modes.
   "exfat-fuse": "mount.exfat-fuse",
   exfatprogs: "mkfs.exfat",

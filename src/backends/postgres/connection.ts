@@ -2,6 +2,7 @@
 import pg from "pg";
 import type { StorageError } from "../../errors.js";
 import type { EmbeddedPostgres } from "../pglite/embedded.js";
+import type { PostgresClient, PostgresResult, PostgresRow } from "./client.js";
 import { CopyFrom } from "./copy-from.js";
 import { CopyTo } from "./copy-to.js";
 import { fromPostgresError } from "./errors.js";
@@ -28,14 +29,11 @@ export interface PostgresConnection {
    * For streams (Submittables). Its type parsers: int8 gives bigint; bool, int2, int4, oid, float4, float8, text[] and
    * bytea as pg does; everything else (times, numeric, json, uuid) gives PostgreSQL's text.
    */
-  readonly client: pg.Client;
+  readonly client: PostgresClient;
   /** PostgreSQL in this process. */
   readonly embedded: boolean;
   /** @throws {StorageError} as errors.ts maps it */
-  query<Row extends pg.QueryResultRow = pg.QueryResultRow>(
-    text: string,
-    values?: readonly unknown[],
-  ): Promise<pg.QueryResult<Row>>;
+  query<Row extends PostgresRow = PostgresRow>(text: string, values?: readonly unknown[]): Promise<PostgresResult<Row>>;
   /** `COPY … FROM STDIN` of one whole data set in the statement's format (binary: header, tuples, trailer). Gives the rows. */
   copyFrom(sql: string, data: Buffer): Promise<number>;
   /**
@@ -140,7 +138,7 @@ class OpenConnection implements PostgresConnection {
     return known.code === "E_CONNECTION_LOST" && this.ended !== undefined ? fromPostgresError(this.ended) : known;
   }
 
-  async query<Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]): Promise<pg.QueryResult<Row>> {
+  async query<Row extends PostgresRow>(text: string, values?: readonly unknown[]): Promise<PostgresResult<Row>> {
     try {
       return await this.client.query<Row, unknown[]>(text, values as unknown[]);
     } catch (error) {

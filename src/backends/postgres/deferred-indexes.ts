@@ -7,7 +7,6 @@
  * found while it is at hand.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type pg from "pg";
 import { columnOf, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { PostgresConnection } from "./connection.js";
@@ -198,7 +197,7 @@ export class DeferredIndexes {
   }
 
   private async findParts(indexes: readonly Index[]): Promise<readonly Part[]> {
-    return (await this.connection.query<Part & pg.QueryResultRow>(PARTS, [indexes.map(({ name }) => name)])).rows;
+    return (await this.connection.query<Part>(PARTS, [indexes.map(({ name }) => name)])).rows;
   }
 
   /** Builds what was dropped. `rows`: about how many the table has. */

@@ -1,6 +1,7 @@
 /** Reading a kind's rows in the order of its key with bounded memory. */
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../codecs/uuid.js";
+import type { IdOrder } from "../../records/derived-uuids.js";
 import type { WantedRecords } from "../../records/run-context.js";
 import { isTooBig } from "./errors.js";
 import type { Database } from "./open.js";
@@ -44,9 +45,6 @@ export function defineFunctions(database: Database): void {
 function toDigits(text: string): string {
   return uuidDigits(text)?.toLowerCase() ?? deriveUuid(text).toString("hex");
 }
-
-/** What ids are sorted as: the texts that they are, UUIDs whatever their spelling, or these with what free text becomes. */
-export type IdOrder = "text" | "uuid" | "derived";
 
 /**
  * Sort terms over the main table whose order is the canonical one: plain columns, so that an index can serve, where all

@@ -26,6 +26,7 @@ export function createJqStage(plan: JqPlan): Transform {
   return {
     name: `jq ${plan.expression}`,
     mayDrop: (path) => (plan.steps.get(path) ?? []).some((step) => "type" in step || step.mayDrop),
+    mayChange: (path) => plan.steps.has(path),
     async *apply(batches, context) {
       const run = new JqRun(plan, context);
       try {

@@ -32,6 +32,10 @@ export function createMask(rule: string, { catalog, environment }: MaskSettings)
   return {
     name: `mask ${rule}`,
     mayDrop: () => false,
+    mayChange(path, name) {
+      const kind = masks.get(path)?.field;
+      return kind !== undefined && (name === undefined || kind.field.name === name);
+    },
     async *apply(batches) {
       const editor = new BatchEditor();
       for await (const batch of batches) {

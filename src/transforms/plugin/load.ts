@@ -7,6 +7,7 @@ import type { Catalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { expandPath } from "../../folders.js";
 import type { TransformDefinition } from "./definition.js";
+import { importBesideOwnPackage } from "./own-package.js";
 import { ProcessGuard } from "./process-guard.js";
 
 /** `module`: a path, a package's name, or a definition. E_PLUGIN_LOAD. */
@@ -21,7 +22,7 @@ export async function loadDefinition(
   try {
     const file = resolveModule(module, directory);
     if (file !== module) what += ` (${file})`;
-    exported = (await guard.run(() => import(pathToFileURL(file).href))) as typeof exported;
+    exported = (await guard.run(() => importBesideOwnPackage(pathToFileURL(file).href))) as typeof exported;
     guard.check();
     guard.forget();
   } catch (error) {
