@@ -114,7 +114,9 @@ describePostgres("databases that llmspell made", () => {
       const versions = `SELECT count(*) FROM ${prefix}agent_states WHERE data_version > 9`;
       expect((await target.rows(versions))[0]?.[0]).not.toBe(0n);
       const { result } = await load(document, target);
-      expect([target.backend, result.totals.updated, result.notes]).toEqual([target.backend, 15 * RECORDS, []]);
+      // The other backend spells scopes otherwise: that is said (test/cli/translate.test.ts), and nothing else.
+      const notes = result.notes.filter((note) => !note.includes("--translate llmspell"));
+      expect([target.backend, result.totals.updated, notes]).toEqual([target.backend, 15 * RECORDS, []]);
       expectSameRows(await storedRows(target, columns), first);
     }
   });

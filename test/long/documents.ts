@@ -156,7 +156,10 @@ const TABLES = [...catalog.kinds]
   .map(({ sqlite }) => (sqlite.layout === "table" ? sqlite.table : sqlite.embeddingTable));
 
 async function sqliteTarget(path: string): Promise<Target> {
-  await importStore({ from: Readable.from(['{"version":"1.0","source_backend":"sqlite","data":{}}']), to: path });
+  await importStore({
+    from: Readable.from(['{"version":"1.0","source_backend":"sqlite","migrations":["V1"],"data":{}}']),
+    to: path,
+  });
   const database = new Database(path);
   database.pragma("foreign_keys = OFF");
   database.pragma("synchronous = OFF");

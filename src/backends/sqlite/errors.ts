@@ -71,8 +71,18 @@ export function fromSqliteError(error: unknown, context: ErrorContext = {}): Sto
     return new StorageError(code, message, { ...(hint === undefined ? {} : { hint }), ...context }, error);
   }
   const message = error instanceof Error ? error.message : String(error);
+  // Only the text says that a vec0 table's pages cannot be read.
+  if (name === "SQLITE_ERROR" && VEC0_DAMAGE.test(message))
+    return new StorageError(
+      "E_NOT_A_DATABASE",
+      "the SQLite database is damaged",
+      { detail: message, ...context },
+      error,
+    );
   return new StorageError("E_UNEXPECTED", message, context, error);
 }
+
+const VEC0_DAMAGE = /^(Could not (fetch|find|extract)|could not open vectors blob|vectors blob) /;
 
 /** Less room than this on the disk is none. Bytes. */
 const NO_ROOM = 1048576;
