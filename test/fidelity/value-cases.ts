@@ -375,7 +375,8 @@ export const CASES: Case[] = [
     },
     sqlite: {
       sql: "SELECT execution_id, correlation_id, modified_operation, contains_sensitive_data FROM hook_history WHERE tenant_id = $tenant",
-      rows: [["abcdef00-0000-4000-8000-00000000000a", "abcdef00-0000-4000-8000-0000000000ff", 1n, 0n]],
+      rows: [["ABCDEF00-0000-4000-8000-00000000000A", "abcdef000000400080000000000000ff", 1n, 0n]],
+      viaPostgres: [["abcdef00-0000-4000-8000-00000000000a", "abcdef00-0000-4000-8000-0000000000ff", 1n, 0n]],
     },
     postgres: {
       sql: "SELECT execution_id, correlation_id, modified_operation::int, contains_sensitive_data::int FROM llmspell.hook_history WHERE tenant_id = $tenant",
