@@ -81,7 +81,7 @@ export function updateAt(value: Value, keys: readonly Value[], at: number, updat
   const member = updateAt(old, keys, at + 1, update);
   // The same value again leaves the container, and its text, as it is.
   const isThere = old !== null || (value instanceof JsonObject && value.get(key as string) !== undefined);
-  return member === old && isThere ? value : setIndex(value, key, member);
+  return Object.is(member, old) && isThere ? value : setIndex(value, key, member);
 }
 
 interface Deletions {

@@ -188,6 +188,8 @@ map(.a?)
 map(select(. != null))
 map_values(.)
 map_values(. + 1)
+map_values(-.)
+.[0] |= (. - .) | .[0] |= -.
 map_values(empty)
 map(.,.)
 length
