@@ -298,11 +298,11 @@ describePostgres("a PostgreSQL connection", () => {
 });
 
 describe("an end that the server's side decided", () => {
-  const server = (code: string, message: string): StorageError =>
-    fromPostgresError(Object.assign(new Error(message), { code, severity: "ERROR" }));
+  const server = (code: string, message: string, routine?: string): StorageError =>
+    fromPostgresError(Object.assign(new Error(message), { code, severity: "ERROR", routine }));
 
   it("says so, and what helps", () => {
-    const standby = server("40001", "canceling statement due to conflict with recovery");
+    const standby = server("40001", "canceling statement due to conflict with recovery", "ProcessInterrupts");
     expect([standby.code, standby.context.hint]).toEqual(["E_LOCKED", expect.stringContaining("hot_standby_feedback")]);
     expect(server("40001", "could not serialize access due to concurrent update").context.hint).toBe("Run it again.");
     const cancelled = server("57014", "canceling statement due to user request");
