@@ -54,6 +54,7 @@ async function exported(database: string, ...flags: string[]): Promise<unknown> 
     "--output",
     output,
     "--force",
+    "--allow-empty",
     "--quiet",
     ...flags,
   ]);
