@@ -33,6 +33,7 @@ export { type Codec, codecs } from "./codecs/index.js";
 export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { type PipelineOptions, type PipelineResult, type Progress, runPipeline } from "./pipeline.js";
+export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./record-iterator.js";
 export {
   BatchBuilder,
   type BatchLimits,

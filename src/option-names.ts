@@ -2,6 +2,7 @@
 import type { ExportOptions, ImportOptions, TransferOptions } from "./api.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
 import { StorageError } from "./errors.js";
+import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
 
 /** Every option, as tsc makes sure. */
@@ -70,7 +71,10 @@ const storeInfo: Names<StoreInfoOptions> = {
   config: true,
 };
 
-const NAMES = { exportStore, importStore, migrateDatabase, storeInfo } as const;
+const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
+const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
+
+const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo } as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

@@ -4,7 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { exportStore, importStore, migrateDatabase, StorageError, storeInfo } from "../../src/index.js";
+import {
+  exportStore,
+  importStore,
+  migrateDatabase,
+  readRecords,
+  StorageError,
+  type StoredRecord,
+  storeInfo,
+} from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
@@ -85,6 +93,66 @@ describe("storeInfo", () => {
     const { obstacles, rejected } = await storeInfo(damaged);
     expect(obstacles).toMatchObject([{ code: "E_INVALID_UTF8", section: "kv_store", field: "key", count: 2 }]);
     expect(rejected).toBe(2);
+  });
+});
+
+describe("readRecords", () => {
+  it("gives what a document has, in its order, and records that can be kept", async () => {
+    const kept: StoredRecord[] = [];
+    for await (const one of readRecords(source)) kept.push(one);
+    const document = join(folder, "all.json");
+    await exportStore({ from: source, to: document });
+    const { data } = JSON.parse(readFileSync(document, "utf8"));
+    const expected = Object.entries(data as Record<string, object>).flatMap(([name, section]) =>
+      Array.isArray(section)
+        ? section.map((record) => [name, record])
+        : Object.entries(section).flatMap(([part, records]) => records.map((r: object) => [`${name}.${part}`, r])),
+    );
+    expect(kept.map(({ section }) => section)).toEqual(expected.map(([section]) => section));
+    for (const [at, [, record]] of expected.entries()) {
+      const found = kept[at]?.record ?? {};
+      // SQL NULL is undefined in a json field, which a document leaves out.
+      const present = Object.entries(found).filter(([, value]) => value !== undefined);
+      expect(present.map(([name]) => name)).toEqual(Object.keys(record));
+      for (const [name, value] of Object.entries(found)) {
+        if (typeof value === "string" && name !== "data") expect(value).toBe(record[name]);
+        if (Buffer.isBuffer(value)) expect(value.toString("base64")).toBe(record[name]);
+      }
+    }
+  });
+
+  it("holds large content whole", async () => {
+    const large = join(folder, "large.db");
+    createLlmspellSqlite(large);
+    fillSqlite(large, { records: 3, contentSizes: [2_000_000] });
+    const sizes: number[] = [];
+    for await (const { record } of readRecords(large, { include: ["artifacts.content"] })) {
+      expect((record["data"] as Buffer).length).toBe(record["size_bytes"]);
+      sizes.push(record["size_bytes"]);
+    }
+    expect(sizes).toHaveLength(3);
+    expect(Math.max(...sizes)).toBe(2_000_000);
+  });
+
+  it("takes the options of an export, and ends when the loop is left", async () => {
+    let seen = 0;
+    for await (const { section, record } of readRecords(source, {
+      include: ["sessions"],
+      transforms: [{ type: "jq", expression: '.data.sessions[].status = "archived"' }],
+    })) {
+      expect([section, record["status"]]).toEqual(["sessions", "archived"]);
+      if (++seen === 2) break;
+    }
+    expect(seen).toBe(2);
+  });
+
+  it("ends with the error of a bad record, and of a signal", async () => {
+    const consume = async (from: string, options = {}): Promise<void> => {
+      for await (const _ of readRecords(from, options));
+    };
+    expect(await refusal(consume(join(folder, "damaged.db")))).toMatchObject({ code: "E_INVALID_UTF8" });
+    expect(await refusal(consume(source, { signal: AbortSignal.abort() }))).toMatchObject({ code: "E_INTERRUPTED" });
+    expect(await refusal(consume(join(folder, "none.db")))).toMatchObject({ code: "E_STORE_NOT_FOUND" });
   });
 });
 
