@@ -27,6 +27,7 @@ export {
   type LegacyDefault,
   type PostgresMapping,
   type RecordKind,
+  type SectionName,
   type SqliteMapping,
 } from "./catalog/index.js";
 export { type Codec, codecs } from "./codecs/index.js";
