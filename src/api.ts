@@ -3,6 +3,7 @@ import type { Readable, Writable } from "node:stream";
 import { type Catalog, catalog as standardCatalog } from "./catalog/index.js";
 import { type Config, loadConfig } from "./config.js";
 import { StorageError } from "./errors.js";
+import { refuseUnknownOptions } from "./option-names.js";
 import { type Progress, runPipeline } from "./pipeline.js";
 import type { Rejection, Selection } from "./records/run-context.js";
 import { createIdSink, type InvalidUuidPolicy } from "./sinks/ids.js";
@@ -162,6 +163,7 @@ export interface TransferResult {
  * Throws StorageError (docs/errors.md).
  */
 export async function exportStore(options: ExportOptions): Promise<TransferResult> {
+  refuseUnknownOptions("exportStore", options);
   const { from, to, compress, force, allowEmpty, vectors } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
@@ -194,6 +196,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
  * Throws StorageError (docs/errors.md).
  */
 export async function importStore(options: ImportOptions): Promise<TransferResult> {
+  refuseUnknownOptions("importStore", options);
   const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);

@@ -27,11 +27,14 @@ export {
   type LegacyDefault,
   type PostgresMapping,
   type RecordKind,
+  type SectionName,
   type SqliteMapping,
 } from "./catalog/index.js";
 export { type Codec, codecs } from "./codecs/index.js";
+export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { type PipelineOptions, type PipelineResult, type Progress, runPipeline } from "./pipeline.js";
+export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./record-iterator.js";
 export {
   BatchBuilder,
   type BatchLimits,
@@ -42,6 +45,7 @@ export {
 } from "./records/record-batch.js";
 export { recordKey } from "./records/record-key.js";
 export type { Rejection, RunContext, Selection, WantedRecords } from "./records/run-context.js";
+export type { MigrationReport, MigrationState } from "./schema/migration.js";
 export { createDocumentSink, type DocumentSinkOptions } from "./sinks/json-document.js";
 export { createPostgresSink, type PostgresSinkOptions } from "./sinks/postgres.js";
 export type { Sink, SinkCounts, SinkReport } from "./sinks/sink.js";
@@ -50,6 +54,14 @@ export { createDocumentSource, type DocumentSourceOptions } from "./sources/json
 export { createPostgresSource, type PostgresSourceOptions } from "./sources/postgres.js";
 export type { BackendName, Source, StoreHeader } from "./sources/source.js";
 export { createSqliteSource, type SqliteSourceOptions } from "./sources/sqlite.js";
+export {
+  type Obstacle,
+  type StoreFacts,
+  type StoreInfo,
+  type StoreInfoOptions,
+  type StoreSection,
+  storeInfo,
+} from "./store-info.js";
 export type { StoreLocation } from "./stores.js";
 export {
   type BatchDefinition,

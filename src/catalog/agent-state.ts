@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Saved states of agents. */
-export const agentState: RecordKind = {
+export const agentState = {
   path: "agent_state",
   label: "Agent States",
   noun: "agent state",
@@ -27,4 +27,4 @@ export const agentState: RecordKind = {
     table: "agent_states",
     textDigest: { field: "checksum", of: "state_data", companion: "checksum_exported", touched: "updated_at" },
   },
-};
+} as const satisfies RecordKind;

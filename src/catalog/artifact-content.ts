@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Content-addressed bytes of artifacts, up to 100 MiB each. */
-export const artifactContent: RecordKind = {
+export const artifactContent = {
   path: "artifacts.content",
   label: "Artifact Content",
   noun: "artifact content",
@@ -26,4 +26,4 @@ export const artifactContent: RecordKind = {
     largeObject: { field: "data", oidColumn: "large_object_oid", typeField: "storage_type" },
   },
   sqlite: { layout: "table", table: "artifact_content", surrogateKey: "id" },
-};
+} as const satisfies RecordKind;

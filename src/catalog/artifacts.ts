@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Artifacts of sessions; the bytes are in artifacts.content. */
-export const artifacts: RecordKind = {
+export const artifacts = {
   path: "artifacts.artifacts",
   label: "Artifacts",
   noun: "artifact",
@@ -51,4 +51,4 @@ export const artifacts: RecordKind = {
   ],
   postgres: { table: "artifacts" },
   sqlite: { layout: "table", table: "artifacts", surrogateKey: "id" },
-};
+} as const satisfies RecordKind;

@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Versions of the entities of the temporal knowledge graph. */
-export const entities: RecordKind = {
+export const entities = {
   path: "knowledge_graph.entities",
   label: "Entities",
   noun: "entity",
@@ -27,4 +27,4 @@ export const entities: RecordKind = {
   ],
   postgres: { table: "entities" },
   sqlite: { layout: "table", table: "entities" },
-};
+} as const satisfies RecordKind;

@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Events, partitioned by month in PostgreSQL. */
-export const eventLog: RecordKind = {
+export const eventLog = {
   path: "event_log",
   label: "Events",
   noun: "event",
@@ -21,4 +21,4 @@ export const eventLog: RecordKind = {
   foreignKeys: [],
   postgres: { table: "event_log", partitionedBy: "timestamp" },
   sqlite: { layout: "table", table: "event_log", surrogateKey: "id" },
-};
+} as const satisfies RecordKind;

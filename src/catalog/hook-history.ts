@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Executions of hooks, for replay. */
-export const hookHistory: RecordKind = {
+export const hookHistory = {
   path: "hook_history",
   label: "Hooks",
   noun: "hook execution",
@@ -31,4 +31,4 @@ export const hookHistory: RecordKind = {
   foreignKeys: [],
   postgres: { table: "hook_history" },
   sqlite: { layout: "table", table: "hook_history", surrogateKey: "id" },
-};
+} as const satisfies RecordKind;

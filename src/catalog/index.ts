@@ -57,7 +57,7 @@ function orderByForeignKeys(kinds: readonly RecordKind[], byPath: ReadonlyMap<st
   return [...ordered];
 }
 
-export const catalog: Catalog = createCatalog([
+const kinds = [
   ...vectorEmbeddings,
   entities,
   relationships,
@@ -70,7 +70,40 @@ export const catalog: Catalog = createCatalog([
   artifacts,
   eventLog,
   hookHistory,
-]);
+] as const;
+
+export const catalog: Catalog = createCatalog(kinds);
+
+type Kind = (typeof kinds)[number];
+
+/** The path of a kind of llmspell's records. */
+export type SectionName = Kind["path"];
+
+/** What a program sees of a field (docs/plugins.md). */
+interface FieldValues {
+  text: string;
+  uuid: string;
+  int4: number;
+  int8: number | bigint;
+  bool: boolean;
+  /** Microseconds since 1970. */
+  timestamp: bigint | "infinity" | "-infinity";
+  // biome-ignore lint/suspicious/noExplicitAny: any JSON
+  json: any;
+  bytes: Buffer;
+  vector: Float32Array;
+  text_array: (string | null)[];
+}
+type FieldValue<F extends Field> =
+  | FieldValues[F["type"]]
+  | (F extends { readonly nullable: true } ? (F["type"] extends "json" ? undefined : null) : never);
+
+type KindAt<Section, K = Kind> = K extends Kind ? (Section extends K["path"] ? K : never) : never;
+
+/** A record of a section as plugins see it. */
+export type SectionRecord<Section extends SectionName> = {
+  [F in KindAt<Section>["fields"][number] as F["name"]]: FieldValue<F>;
+};
 
 /** The name of a field's column. */
 export function columnOf(field: Field): string {

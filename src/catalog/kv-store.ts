@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Key-value entries. */
-export const kvStore: RecordKind = {
+export const kvStore = {
   path: "kv_store",
   label: "KV Entries",
   noun: "key-value entry",
@@ -20,4 +20,4 @@ export const kvStore: RecordKind = {
   foreignKeys: [],
   postgres: { table: "kv_store" },
   sqlite: { layout: "table", table: "kv_store" },
-};
+} as const satisfies RecordKind;

@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Patterns learned from repeated behaviour. */
-export const proceduralMemory: RecordKind = {
+export const proceduralMemory = {
   path: "procedural_memory",
   label: "Patterns",
   noun: "pattern",
@@ -23,4 +23,4 @@ export const proceduralMemory: RecordKind = {
   foreignKeys: [],
   postgres: { table: "procedural_patterns" },
   sqlite: { layout: "table", table: "procedural_patterns" },
-};
+} as const satisfies RecordKind;

@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Versions of the relationships of the temporal knowledge graph. Their entities may be gone (no foreign key). */
-export const relationships: RecordKind = {
+export const relationships = {
   path: "knowledge_graph.relationships",
   label: "Relationships",
   noun: "relationship",
@@ -40,4 +40,4 @@ export const relationships: RecordKind = {
   ],
   postgres: { table: "relationships" },
   sqlite: { layout: "table", table: "relationships" },
-};
+} as const satisfies RecordKind;

@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** Sessions, the parents of artifacts. */
-export const sessions: RecordKind = {
+export const sessions = {
   path: "sessions",
   label: "Sessions",
   noun: "session",
@@ -28,4 +28,4 @@ export const sessions: RecordKind = {
   foreignKeys: [],
   postgres: { table: "sessions" },
   sqlite: { layout: "table", table: "sessions", surrogateKey: "id" },
-};
+} as const satisfies RecordKind;

@@ -1,7 +1,7 @@
 import type { RecordKind } from "./types.js";
 
 /** States of workflow runs. */
-export const workflowStates: RecordKind = {
+export const workflowStates = {
   path: "workflow_states",
   label: "Workflow States",
   noun: "workflow state",
@@ -29,4 +29,4 @@ export const workflowStates: RecordKind = {
   foreignKeys: [],
   postgres: { table: "workflow_states" },
   sqlite: { layout: "table", table: "workflow_states" },
-};
+} as const satisfies RecordKind;

@@ -1,8 +1,9 @@
 /** `llmspell database migrate | health | migrations list` */
 import type { Config } from "../config.js";
-import { EXIT, StorageError } from "../errors.js";
-import type { MigrationReport, MigrationState, SchemaComparison } from "../schema/migrator.js";
-import { accessWarnings, chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
+import { migrateDatabase } from "../databases.js";
+import { EXIT } from "../errors.js";
+import type { MigrationState, SchemaComparison } from "../schema/migrator.js";
+import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
 import { postgresFacts } from "./postgres-facts.js";
 import { formatBytes } from "./progress.js";
@@ -57,12 +58,14 @@ function choose(flags: DatabaseFlags): Chosen {
 /** Gives the exit status. */
 export async function runDatabaseMigrate(flags: MigrateFlags, signal: AbortSignal): Promise<number> {
   const { location, config, output, head } = choose(flags);
-  if (flags.repairRowids && location.type !== "sqlite")
-    throw new StorageError("E_USAGE", "--repair-rowids is for SQLite databases");
-  const access = accessWarnings(location);
-  const report = await migrate(location, config, signal, flags.repairRowids);
-  const warnings = [...access, ...report.warnings];
-  for (const warning of warnings) output.warn(warning);
+  const { repairRowids } = flags;
+  const report = await migrateDatabase(location, {
+    config,
+    signal,
+    onWarning: (warning) => output.warn(warning),
+    ...(repairRowids === undefined ? {} : { repairRowids }),
+  });
+  const { warnings } = report;
   for (const { id, name } of report.applied) output.line(`  applied ${id} ${name}`);
   const moved = Object.fromEntries(report.moved ?? []);
   for (const [dimension, vectors] of Object.entries(moved))
@@ -77,23 +80,6 @@ export async function runDatabaseMigrate(flags: MigrateFlags, signal: AbortSigna
     ...(flags.repairRowids ? { moved } : {}),
   });
   return EXIT.done;
-}
-
-async function migrate(
-  location: Database,
-  config: Config,
-  signal: AbortSignal,
-  repairRowids: boolean | undefined,
-): Promise<MigrationReport> {
-  const { migratePostgres, migrateSqlite } = await import("../schema/migrator.js");
-  if (location.type === "sqlite") return migrateSqlite(location.path, { signal, repairRowids });
-  const { connectionTimeoutSeconds } = config.postgresql;
-  const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal, create: true }))();
-  try {
-    return await migratePostgres(connection);
-  } finally {
-    await connection.close();
-  }
 }
 
 /** Gives the exit status. */

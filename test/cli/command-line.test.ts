@@ -167,11 +167,19 @@ describe("the documentation", () => {
     if (path === "docs/migration-guide.md") expect(commandsOf(path).length).toBeGreaterThan(40);
   });
 
-  it.each(pages)("%s links to what is there", (path) => {
+  /** Whether the package holds it. */
+  const isPacked = (path: string): boolean => {
+    const { files } = JSON.parse(read("package.json")) as { files: string[] };
+    const always = ["README.md", "LICENSE", "package.json"];
+    return [...always, ...files].some((file) => path === file || path.startsWith(`${file}/`) || `${file}/` === path);
+  };
+
+  it.each([...pages, "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"])("%s links to what is there", (path) => {
     for (const [, target = "", heading] of read(path).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
       const file = target === "" ? path : join(dirname(path), target);
       // `npm run bench` writes its results.
       if (file !== "bench/RESULTS.md") expect([file, existsSync(root + file)]).toEqual([file, true]);
+      if (isPacked(path)) expect([file, isPacked(file)]).toEqual([file, true]);
       if (heading === undefined) continue;
       // GitHub's anchors: lower case, blanks to hyphens, punctuation gone.
       const headings = [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, text = ""]) =>

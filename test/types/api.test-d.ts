@@ -12,10 +12,12 @@ import {
   exportStore,
   importStore,
   type KindResult,
+  type PluginRecord,
   type RecordBatch,
   type Rejection,
   type RunContext,
   runPipeline,
+  type SectionName,
   type Sink,
   type Source,
   StorageError,
@@ -115,3 +117,25 @@ defineTransform({
 defineTransform({ name: "many", batch: true, transform: async (records) => records.filter(({ id }) => id !== "x") });
 // @ts-expect-error: a forgotten return
 defineTransform({ name: "forgetful", transform(_record) {} });
+
+/** A plugin's record by its section: the catalog's fields. */
+type Session = PluginRecord<"sessions">;
+holds<Equal<Session["status"], string>>();
+holds<Equal<Session["expires_at"], bigint | "infinity" | "-infinity" | null>>();
+holds<Equal<Session["artifact_count"], number>>();
+holds<Equal<PluginRecord<"vector_embeddings.384">["embedding"], Float32Array>>();
+holds<Equal<PluginRecord<"artifacts.content">["data"], Buffer>>();
+holds<Equal<PluginRecord<"artifacts.artifacts">["tags"], (string | null)[] | null>>();
+holds<"vector_embeddings.3072" | "knowledge_graph.entities" | "hook_history" extends SectionName ? true : false>();
+defineTransform({
+  name: "typed",
+  sections: ["sessions"],
+  transform(session: Session) {
+    if (session.status === "expired") return null;
+    return { ...session, session_data: { ...session.session_data, cache: undefined } };
+  },
+});
+// @ts-expect-error: sessions have no such field
+void ((session: Session) => session.state);
+// @ts-expect-error: there is no such section
+type _Misspelt = PluginRecord<"session">;

@@ -1,7 +1,7 @@
 import type { RecordKind } from "../../../src/catalog/index.js";
 
 /** Reminders of sessions. */
-export const reminders: RecordKind = {
+export const reminders = {
   path: "reminders",
   label: "Reminders",
   noun: "reminder",
@@ -29,4 +29,4 @@ export const reminders: RecordKind = {
   ],
   postgres: { table: "reminders" },
   sqlite: { layout: "table", table: "reminders" },
-};
+} as const satisfies RecordKind;
