@@ -51,6 +51,7 @@ const importStore: Names<ImportOptions> = {
   translate: true,
   dryRun: true,
   verifyManifest: true,
+  times: true,
   sourceMode: true,
   sourceCheck: true,
 };
