@@ -117,15 +117,13 @@ function ragDatabase(file: string, persistencePath: string, directory: string | 
   };
 }
 
-/** The guide's, llmspell's own, and that of llmspell's `storage` command. */
+/** The guide's, llmspell's own, and that of llmspell's `storage` command. E_USAGE where they need a home folder that there is none of. */
 function defaults(directory: string | undefined): Place[] {
-  const guide = "~/.local/share/llmspell/llmspell.db";
   const because = "nothing else is configured";
-  if (homeFolder() === undefined && directory === undefined) return [{ path: expandPath(guide), because }];
-  return [
-    ...(homeFolder() === undefined ? [] : [guide, join("~/.llmspell", IN_BASE)]),
-    ...(directory === undefined ? [] : [join("storage", "llmspell.db")]),
-  ].map((path) => ({ path: expandPath(path, directory), because }));
+  const local = directory === undefined ? [] : [{ path: join(directory, "storage", "llmspell.db"), because }];
+  if (homeFolder() === undefined && local.some(({ path }) => existsSync(path))) return local;
+  const homes = ["~/.local/share/llmspell/llmspell.db", join("~/.llmspell", IN_BASE)];
+  return [...homes.map((path) => ({ path: expandPath(path), because })), ...local];
 }
 
 /** The one that is there, or the first where none is. */
