@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
-import { parseConnectionUrl } from "./backends/postgres/connection-parameters.js";
+import { parseConnectionUrl } from "./backends/postgres/session/connection-parameters.js";
 import {
   type ConfigFile,
   configFiles,

@@ -15,7 +15,7 @@ export {
   type PostgresConnection,
   type PostgresConnector,
   type PostgresTarget,
-} from "./backends/postgres/connection.js";
+} from "./backends/postgres/session/connection.js";
 export {
   type Catalog,
   catalog,

@@ -130,7 +130,7 @@ async function readFacts(location: StoreLocation, options: StoreInfoOptions): Pr
     }
     case "postgres":
     case "pglite": {
-      const { inspectPostgres } = await import("./backends/postgres/inspect.js");
+      const { inspectPostgres } = await import("./backends/postgres/database/inspect.js");
       const { signal } = options;
       const connectionTimeoutSeconds =
         options.connectionTimeoutSeconds ?? (options.config ?? loadConfig()).postgresql.connectionTimeoutSeconds;

@@ -1,7 +1,7 @@
 /** STORE texts, and the concrete source and sink behind each. With src/commands the only place that picks them. */
 import { statSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
-import type { PostgresConnector } from "./backends/postgres/connection.js";
+import type { PostgresConnector } from "./backends/postgres/session/connection.js";
 import type { Catalog } from "./catalog/index.js";
 import type { Config } from "./config.js";
 import { isPostgresUrl, parseBackendName } from "./config.js";
@@ -313,7 +313,7 @@ export async function postgresConnector(
   location: StoreLocation & { readonly type: "postgres" | "pglite" },
   options: Pick<SourceOptions, "connectionTimeoutSeconds" | "signal"> & { readonly create?: boolean },
 ): Promise<PostgresConnector> {
-  const { connectPostgres } = await import("./backends/postgres/connection.js");
+  const { connectPostgres } = await import("./backends/postgres/session/connection.js");
   const target = location.type === "postgres" ? { url: location.url } : { pglite: location.directory };
   const { connectionTimeoutSeconds, signal, create } = options;
   return () =>

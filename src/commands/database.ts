@@ -158,8 +158,8 @@ async function examine(location: Database, config: Config, signal: AbortSignal):
     }
   }
   const [{ inspectPostgres }, { readImportRights }] = await Promise.all([
-    import("../backends/postgres/inspect.js"),
-    import("../backends/postgres/import-rights.js"),
+    import("../backends/postgres/database/inspect.js"),
+    import("../backends/postgres/database/import-rights.js"),
   ]);
   const { connectionTimeoutSeconds } = config.postgresql;
   const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal }))();

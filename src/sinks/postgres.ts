@@ -1,18 +1,18 @@
 /** PostgreSQL as a target: one transaction for everything, all or nothing. */
 
-import { analyzeTables, type WrittenTable } from "../backends/postgres/analyze.js";
-import type { ConflictPolicy } from "../backends/postgres/conflicts.js";
-import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
-import { Counters, type LoadedKind } from "../backends/postgres/counters.js";
-import type { DeferPolicy } from "../backends/postgres/deferred-indexes.js";
-import { encodingCaveat, readServerEncoding } from "../backends/postgres/encodings.js";
-import { LoadSession } from "../backends/postgres/load-session.js";
-import { LoadTransaction } from "../backends/postgres/load-transaction.js";
-import { Merge } from "../backends/postgres/merge.js";
-import { type Candidates, deleteRows, removeOrphans } from "../backends/postgres/orphans.js";
-import { StagedRecords } from "../backends/postgres/staged-records.js";
-import { type LoadMethod, TableLoader } from "../backends/postgres/table-loader.js";
-import { readTargetTables, type TargetTable } from "../backends/postgres/target-table.js";
+import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
+import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
+import { Counters, type LoadedKind } from "../backends/postgres/loading/counters.js";
+import type { DeferPolicy } from "../backends/postgres/loading/deferred-indexes.js";
+import { LoadSession } from "../backends/postgres/loading/load-session.js";
+import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
+import { Merge } from "../backends/postgres/loading/merge.js";
+import { type Candidates, deleteRows, removeOrphans } from "../backends/postgres/loading/orphans.js";
+import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
+import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
+import { readTargetTables, type TargetTable } from "../backends/postgres/loading/target-table.js";
+import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
+import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
 import { type Catalog, catalog as llmspellCatalog, type RecordKind } from "../catalog/index.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";

@@ -1,13 +1,13 @@
 /** Writes an SQLite database: one transaction, all or nothing. */
 import { setImmediate as nextTick } from "node:timers/promises";
-import { raiseCounters } from "../backends/sqlite/counters.js";
-import { unreadableEmbeddings } from "../backends/sqlite/embedding-text.js";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
-import { settleOrphans } from "../backends/sqlite/foreign-keys.js";
-import { Load } from "../backends/sqlite/load.js";
+import { raiseCounters } from "../backends/sqlite/loading/counters.js";
+import { unreadableEmbeddings } from "../backends/sqlite/loading/embedding-text.js";
+import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
+import { Load } from "../backends/sqlite/loading/load.js";
+import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
+import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
-import { analyzeTables } from "../backends/sqlite/statistics.js";
-import { TableWriter } from "../backends/sqlite/table-writer.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import type { Sink } from "./sink.js";
 

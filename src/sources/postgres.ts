@@ -1,20 +1,26 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
-import type { PostgresConnection, PostgresConnector } from "../backends/postgres/connection.js";
-import { UNKNOWN_ENCODING } from "../backends/postgres/encodings.js";
-import { leftOut } from "../backends/postgres/left-out.js";
-import { readPostgresVersions } from "../backends/postgres/migrations-table.js";
-import { RecordStatement } from "../backends/postgres/record-statement.js";
-import { requireAllRows } from "../backends/postgres/row-count.js";
-import { allowsCopy, type RowMode } from "../backends/postgres/row-stream.js";
+
+import { readPostgresVersions } from "../backends/postgres/database/migrations-table.js";
+import { leftOut } from "../backends/postgres/reading/left-out.js";
+import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
+import { requireAllRows } from "../backends/postgres/reading/row-count.js";
+import { allowsCopy, type RowMode } from "../backends/postgres/reading/row-stream.js";
 import {
   hasValues,
   isKeyedByTenant,
   type SelectOptions,
   selectTenants,
   type TenantFilter,
-} from "../backends/postgres/select.js";
-import { beginSnapshot } from "../backends/postgres/snapshot.js";
-import { hasNewCollation, type PostgresTable, readTables, requireReadable } from "../backends/postgres/tables.js";
+} from "../backends/postgres/reading/select.js";
+import { beginSnapshot } from "../backends/postgres/reading/snapshot.js";
+import {
+  hasNewCollation,
+  type PostgresTable,
+  readTables,
+  requireReadable,
+} from "../backends/postgres/reading/tables.js";
+import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
+import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind, catalog as standardCatalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";

@@ -2,15 +2,20 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { requireLlmspell } from "../backends/sqlite/inspect.js";
-import { leftOut } from "../backends/sqlite/left-out.js";
 import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
-import { countInvalidUuids, defineFunctions, estimateRows, orderedRows } from "../backends/sqlite/ordered-rows.js";
-import { rawRecord } from "../backends/sqlite/raw-record.js";
-import { requireSoundVec0 } from "../backends/sqlite/row-check.js";
-import { createRowReader } from "../backends/sqlite/row-reader.js";
+import { leftOut } from "../backends/sqlite/reading/left-out.js";
+import {
+  countInvalidUuids,
+  defineFunctions,
+  estimateRows,
+  orderedRows,
+} from "../backends/sqlite/reading/ordered-rows.js";
+import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
+import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
+import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
+import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/reading/vec0-embeddings.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
-import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vec0-embeddings.js";
 import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { IdOrder } from "../records/derived-uuids.js";

@@ -5,8 +5,8 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lockDirectory } from "../../src/backends/pglite/directory-lock.js";
-import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/connection.js";
-import { openRows, type RowReader } from "../../src/backends/postgres/row-stream.js";
+import { openRows, type RowReader } from "../../src/backends/postgres/reading/row-stream.js";
+import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/session/connection.js";
 
 let folder: string;
 

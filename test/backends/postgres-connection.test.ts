@@ -1,9 +1,9 @@
 import { createServer, connect as dial } from "node:net";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/connection.js";
-import { fromPostgresError, postgresCause } from "../../src/backends/postgres/errors.js";
-import { beginTransaction, inTransaction } from "../../src/backends/postgres/transaction.js";
+import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/session/connection.js";
+import { fromPostgresError, postgresCause } from "../../src/backends/postgres/session/errors.js";
+import { beginTransaction, inTransaction } from "../../src/backends/postgres/session/transaction.js";
 import { StorageError } from "../../src/errors.js";
 import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 

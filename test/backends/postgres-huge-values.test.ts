@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { connectPostgres, type PostgresTarget } from "../../src/backends/postgres/connection.js";
+import { connectPostgres, type PostgresTarget } from "../../src/backends/postgres/session/connection.js";
 import type { RunContext } from "../../src/records/run-context.js";
 import { migratePostgres } from "../../src/schema/migrator.js";
 import { createPostgresSource } from "../../src/sources/postgres.js";

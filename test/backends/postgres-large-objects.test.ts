@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { LARGE_VALUE_BYTES } from "../../src/catalog/index.js";
 import { recordKey } from "../../src/records/record-key.js";
 import type { RunContext } from "../../src/records/run-context.js";

@@ -1,5 +1,5 @@
 /** Runs a PostgreSQL source by itself and gives what came of it. */
-import { connectPostgres, type PostgresTarget } from "../../src/backends/postgres/connection.js";
+import { connectPostgres, type PostgresTarget } from "../../src/backends/postgres/session/connection.js";
 import { catalog } from "../../src/catalog/index.js";
 import type { StorageError } from "../../src/errors.js";
 import type { RunContext, Selection } from "../../src/records/run-context.js";

@@ -1,7 +1,7 @@
 /** Operators and functions that others made in the database, extensions wherever they are, and functions of the user's own. */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";

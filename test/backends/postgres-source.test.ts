@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { catalog } from "../../src/catalog/index.js";
 import { StorageError } from "../../src/errors.js";
 import type { RunContext } from "../../src/records/run-context.js";

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
@@ -203,7 +203,7 @@ describePostgres("encryption", () => {
 
 describe("a socket", () => {
   it("is never encrypted, whatever is asked for", async () => {
-    const { tlsAttempts } = await import("../../src/backends/postgres/tls.js");
+    const { tlsAttempts } = await import("../../src/backends/postgres/session/tls.js");
     expect(tlsAttempts(new Map([["sslmode", "require"]]), "/run/postgresql")).toEqual([false]);
   });
 });

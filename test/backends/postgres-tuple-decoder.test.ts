@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CopyDecoder, type TupleDecoder } from "../../src/backends/postgres/tuple-decoder.js";
+import { CopyDecoder, type TupleDecoder } from "../../src/backends/postgres/reading/tuple-decoder.js";
 
 type Row = readonly (Buffer | null)[];
 

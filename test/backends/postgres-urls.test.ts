@@ -2,7 +2,7 @@
 import { chmodSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { parseConnectionUrl, resolveConnection } from "../../src/backends/postgres/connection-parameters.js";
+import { parseConnectionUrl, resolveConnection } from "../../src/backends/postgres/session/connection-parameters.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, createTestRole, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";

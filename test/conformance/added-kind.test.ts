@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { catalog, createCatalog } from "../../src/catalog/index.js";
 import { runPipeline } from "../../src/pipeline.js";
 import { migratePostgres, migrateSqlite } from "../../src/schema/migrator.js";

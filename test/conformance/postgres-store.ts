@@ -7,7 +7,7 @@ import {
   type PostgresConnection,
   type PostgresConnector,
   type PostgresTarget,
-} from "../../src/backends/postgres/connection.js";
+} from "../../src/backends/postgres/session/connection.js";
 import { catalog } from "../../src/catalog/index.js";
 import { migratePostgres } from "../../src/schema/migrator.js";
 import { createPostgresSink } from "../../src/sinks/postgres.js";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import pg from "pg";
 import { expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { fieldIndex } from "../../src/catalog/index.js";
 import { runPipeline } from "../../src/pipeline.js";
 import { createPostgresSource } from "../../src/sources/postgres.js";

@@ -11,7 +11,7 @@ import { text } from "node:stream/consumers";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { Client } from "pg";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { catalog, type RecordKind } from "../../src/catalog/index.js";
 import { exportStore, importStore } from "../../src/index.js";
 import { migratePostgres } from "../../src/schema/migrator.js";

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import {
   catalog,
   columnOf,

@@ -1,4 +1,4 @@
-import type { PostgresConnection } from "../../src/backends/postgres/connection.js";
+import type { PostgresConnection } from "../../src/backends/postgres/session/connection.js";
 
 /** Tables that are not llmspell's data, or whose number depends on the day; and what of our own is beside llmspell's. */
 const OWN =

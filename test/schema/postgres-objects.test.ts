@@ -1,7 +1,7 @@
 /** objects.json, with which a database's schema is compared, is what the migrations make. */
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/connection.js";
-import { readSchemaObjects } from "../../src/backends/postgres/schema-objects.js";
+import { readSchemaObjects } from "../../src/backends/postgres/database/schema-objects.js";
+import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/session/connection.js";
 import { objectParts } from "../../src/schema/comparison.js";
 import { loadMigrations, migrationId } from "../../src/schema/migration.js";
 import { migratePostgres, readPostgresSchema } from "../../src/schema/migrator.js";

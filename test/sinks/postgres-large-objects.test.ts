@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/connection.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { StorageError } from "../../src/errors.js";
 import { runPipeline } from "../../src/pipeline.js";
 import { RecordBatch } from "../../src/records/record-batch.js";

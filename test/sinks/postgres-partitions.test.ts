@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { fromPostgresError } from "../../src/backends/postgres/errors.js";
+import { fromPostgresError } from "../../src/backends/postgres/session/errors.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";

@@ -1,0 +1,126 @@
+/** The records of one kind that wait in a staging table, and the rows of the target that they match. */
+import type { RecordKind } from "../../../catalog/index.js";
+import { located } from "../../../codecs/index.js";
+import { recordChunks } from "../../../document/record-writer.js";
+import type { StorageError } from "../../../errors.js";
+import { recordKey } from "../../../records/record-key.js";
+import type { RunContext } from "../../../records/run-context.js";
+import { useIndexes, useNoIndexes } from "../reading/row-count.js";
+import type { PostgresConnection } from "../session/connection.js";
+import { postgresCause } from "../session/errors.js";
+import { withNamedField } from "./refused-field.js";
+import { readRecords } from "./stored-records.js";
+import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
+
+/** A staged record, by its number, and why it cannot go on. */
+export interface Refused {
+  readonly ordinal: bigint;
+  readonly error: StorageError;
+}
+
+/** What is done at a time with refused records. */
+export const PAGE = 500;
+
+export class StagedRecords {
+  readonly kind: RecordKind;
+  /** Temporary table (ordinal, tab, tid, tenant, same): which row (tab.tid) of the target which record matches. */
+  readonly matches: string;
+
+  constructor(
+    readonly connection: PostgresConnection,
+    readonly table: TargetTable,
+    /** Temporary table: ordinal, then the columns of the load. */
+    readonly staging: string,
+    readonly context: RunContext,
+    /** Columns, quoted, that some of the records do not hold, with their bits in the column ASSUMED. */
+    readonly assumed: ReadonlyMap<string, bigint> = new Map(),
+  ) {
+    this.kind = table.kind;
+    this.matches = `${staging}_matches`;
+  }
+
+  /**
+   * Finds the rows that were there before the run and have the key or a natural key of a record. `same`: they have all of
+   * its values, byte for byte (what `=` calls equal, as -0 and 0, may differ).
+   */
+  async match(): Promise<void> {
+    const { connection, staging, matches, table, kind } = this;
+    const columns = loadColumns(kind);
+    const stored = columns.map((column) => `t.${column}`).join(", ");
+    const incoming = columns.map((column) => this.valueOf(column)).join(", ");
+    const same = `pg_catalog.record_image_eq(ROW(${stored}), ROW(${incoming}))`;
+    const tenant = kind.fields.some(({ name }) => name === "tenant_id") ? "t.tenant_id" : "NULL::text";
+    const joins = uniqueKeysOf(kind).map((key) => {
+      const columns = key.map((name) => columnNamed(kind, name));
+      const condition = columns.map((column) => `t.${column} = s.${column}`).join(" AND ");
+      return `SELECT s.ordinal, t.tableoid AS tab, t.ctid AS tid, ${tenant} AS tenant, ${same} AS same
+        FROM ${staging} s JOIN ${table.name} t ON ${condition}`;
+    });
+    await connection.query(`CREATE UNIQUE INDEX ON ${staging} (ordinal)`);
+    await connection.query(`ANALYZE ${staging}`);
+    // UNION: one row may be met by several keys. A damaged index would miss rows, and the records be there twice.
+    await useNoIndexes(connection);
+    await connection.query(
+      `CREATE TEMPORARY TABLE ${matches.replace("pg_temp.", "")} ON COMMIT DROP AS ${joins.join(" UNION ")}`,
+    );
+    await useIndexes(connection);
+    await connection.query(`CREATE INDEX ON ${matches} (ordinal)`);
+    await connection.query(`ANALYZE ${matches}`);
+  }
+
+  /** What the staged record `s` makes of a column of the row `t`: what it does not hold stays. */
+  valueOf(column: string): string {
+    const bit = this.assumed.get(column);
+    return bit === undefined
+      ? `s.${column}`
+      : `CASE WHEN s.${ASSUMED} & ${bit} <> 0 THEN t.${column} ELSE s.${column} END`;
+  }
+
+  /** Rejects the records that `page` gives and takes them out, until it gives none. */
+  async refuse(page: () => Promise<readonly Refused[]>): Promise<void> {
+    for (let refused = await page(); refused.length > 0; refused = await page()) {
+      for (const { ordinal, error } of refused) await this.reject(ordinal, error);
+      await this.discard(refused.map(({ ordinal }) => ordinal));
+    }
+  }
+
+  private async reject(ordinal: bigint, error: StorageError): Promise<void> {
+    const { connection, kind, staging } = this;
+    const [record] = await readRecords(connection, kind, "s", `FROM ${staging} s WHERE s.ordinal = $1`, [ordinal]);
+    if (record === undefined) throw error;
+    const named = postgresCause(error) === undefined ? error : await withNamedField(connection, record.batch, 0, error);
+    await this.context.reject({
+      kind,
+      error: located(named, { section: kind.path, key: recordKey(record.batch, 0) }) as StorageError,
+      record: recordChunks(record.batch, 0),
+    });
+  }
+
+  /** Takes records out, with their large objects. */
+  async discard(ordinals: readonly bigint[]): Promise<void> {
+    const { connection, staging, matches } = this;
+    await this.unlinkStaged("s.ordinal = ANY ($1)", [ordinals]);
+    await connection.query(`DELETE FROM ${matches} WHERE ordinal = ANY ($1)`, [ordinals]);
+    await connection.query(`DELETE FROM ${staging} WHERE ordinal = ANY ($1)`, [ordinals]);
+  }
+
+  /** Unlinks the large objects of the staged records `s` for which the condition holds. */
+  async unlinkStaged(condition: string, values: readonly unknown[]): Promise<void> {
+    const { largeObject } = this.kind.postgres;
+    if (largeObject === undefined) return;
+    const oid = `s.${quote(largeObject.oidColumn)}`;
+    await this.connection.query(
+      `SELECT count(pg_catalog.lo_unlink(${oid})) FROM ${this.staging} s WHERE ${oid} IS NOT NULL AND (${condition})`,
+      values,
+    );
+  }
+
+  /** The number of the first and of the last record; undefined when there is none. */
+  async bounds(): Promise<readonly [bigint, bigint] | undefined> {
+    const { rows } = await this.connection.query<{ first: bigint | null; last: bigint | null }>(
+      `SELECT min(ordinal) AS first, max(ordinal) AS last FROM ${this.staging}`,
+    );
+    const { first, last } = rows[0] as { first: bigint | null; last: bigint | null };
+    return first === null || last === null ? undefined : [first, last];
+  }
+}

@@ -1,0 +1,110 @@
+/** What a database holds that is no part of any record: llmspell's own tables and columns of another release, and people's. */
+import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.js";
+import type { PostgresConnection } from "../session/connection.js";
+import { isOfRow, postgresCause } from "../session/errors.js";
+
+interface Reading {
+  /** All kinds that there are. */
+  readonly catalog: readonly RecordKind[];
+  /** Those that are read. */
+  readonly kinds: readonly RecordKind[];
+  /** SQL literals. */
+  readonly tenants?: readonly string[] | undefined;
+  /** Tables that are no kind's, and of which something else is said. */
+  readonly others: Iterable<string>;
+}
+
+interface TableColumns {
+  readonly name: string;
+  /** Without generated ones: they hold nothing of their own. */
+  readonly columns: readonly string[];
+  readonly readable: boolean;
+  /** The planner's estimate. */
+  readonly rows: number;
+}
+
+/** Tables that llmspell or we make, and that are no kind's. */
+const BOOKKEEPING = ["refinery_schema_history", "storage_migrations"];
+/** Rows are counted up to here: a table that is not read should not take longer than those that are. */
+const MOST_COUNTED = 1_000_000;
+
+const TABLES = `
+SELECT c.relname::text AS name, c.reltuples::float8 AS rows,
+       has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
+         AND NOT row_security_active(c.oid) AS readable,
+       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+             ORDER BY a.attnum) AS columns
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'llmspell' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+ORDER BY c.relname::text COLLATE "C"`;
+
+const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+const counted = (number: bigint | number, noun: string): string =>
+  `${number} ${noun}${Number(number) === 1 ? "" : "s"}`;
+
+/** A line for each table and column with values that the run leaves out though nobody asked it to. */
+export async function leftOut(connection: PostgresConnection, reading: Reading): Promise<string[]> {
+  const { catalog, kinds, tenants } = reading;
+  const { rows: tables } = await connection.query<TableColumns & Record<string, unknown>>(TABLES);
+  const lines: string[] = [];
+  for (const kind of kinds) {
+    const table = tables.find(({ name }) => name === kind.postgres.table);
+    if (table !== undefined) lines.push(...(await unknownColumns(connection, kind, table, tenants)));
+  }
+  // Of tenants only, or of some sections, other tables are no part.
+  if (tenants !== undefined || kinds.length < catalog.length) return lines;
+  const known = new Set([...catalog.map((kind) => kind.postgres.table), ...BOOKKEEPING, ...reading.others]);
+  for (const table of tables) if (!known.has(table.name)) lines.push(...(await unknownTable(connection, table)));
+  return lines;
+}
+
+async function unknownColumns(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  { name, columns }: TableColumns,
+  tenants: readonly string[] | undefined,
+): Promise<string[]> {
+  const known = new Set(storedFields(kind, "postgresql").map(columnOf));
+  if (kind.postgres.largeObject !== undefined) known.add(kind.postgres.largeObject.oidColumn);
+  const unknown = columns.filter((column) => !known.has(column));
+  if (unknown.length === 0) return [];
+  const where = tenants === undefined ? "" : ` WHERE tenant_id IN (${tenants.join(", ")})`;
+  const counts = unknown.map((column) => `count(${quote(column)})`).join(", ");
+  const values = await attempt<string[]>(
+    connection,
+    `SELECT ARRAY[${counts}]::text[] AS value FROM llmspell.${quote(name)}${where}`,
+  );
+  return unknown.flatMap((column, i) => {
+    const count = values?.[i];
+    if (count === "0") return [];
+    const what = count === undefined ? "values" : counted(BigInt(count), "value");
+    return [`${what} in the column ${column} of llmspell.${name}, which no field has`];
+  });
+}
+
+async function unknownTable(connection: PostgresConnection, { name, readable, rows }: TableColumns): Promise<string[]> {
+  const which = `of the table llmspell.${name}, which no section has`;
+  if (!readable) return rows > 0 ? [`about ${counted(rows, "row")} ${which}, and which this role may not read`] : [];
+  const count = await attempt<bigint>(
+    connection,
+    `SELECT count(*) AS value FROM (SELECT FROM llmspell.${quote(name)} LIMIT ${MOST_COUNTED + 1}) r`,
+  );
+  if (count === undefined) return [`rows ${which}, and which cannot be counted`];
+  if (count === 0n) return [];
+  return [`${count > MOST_COUNTED ? `more than ${MOST_COUNTED} rows` : counted(count, "row")} ${which}`];
+}
+
+/** The `value` of the one row; undefined where the table is locked or damaged: the snapshot goes on. */
+async function attempt<Value>(connection: PostgresConnection, sql: string): Promise<Value | undefined> {
+  await connection.query("SAVEPOINT llmspell_count; SET LOCAL lock_timeout = '5s'");
+  try {
+    const { rows } = await connection.query<{ value: Value }>(sql);
+    return rows[0]?.value;
+  } catch (error) {
+    if (!isOfRow(error) && postgresCause(error)?.sqlState !== "55P03") throw error;
+    return undefined;
+  } finally {
+    await connection.query("ROLLBACK TO SAVEPOINT llmspell_count; RELEASE SAVEPOINT llmspell_count").catch(() => {});
+  }
+}

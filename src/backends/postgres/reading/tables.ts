@@ -1,0 +1,136 @@
+/** What of the catalog's tables a PostgreSQL database has, and what this role may see of them. Only reads. */
+import { columnOf, type Field, type FieldType, type RecordKind, storedFields } from "../../../catalog/index.js";
+import { StorageError } from "../../../errors.js";
+import type { PostgresConnection } from "../session/connection.js";
+
+/** A table in schema llmspell. */
+export interface PostgresTable {
+  readonly name: string;
+  /** Names and types (pg_type.typname). */
+  readonly columns: ReadonlyMap<string, string>;
+  /** Whether the role may SELECT from it. */
+  readonly readable: boolean;
+  /** Whether row-level security binds this role. */
+  readonly rowSecurity: boolean;
+  /** Whether the policies for reading are exactly "the tenant is app.current_tenant_id". */
+  readonly tenantPolicies: boolean;
+  /** The planner's estimate, partitions included; undefined where the table was never analyzed. */
+  readonly estimatedRows: number | undefined;
+  /** Bytes on disk with TOAST, partitions included; 0 where the role may not read it. */
+  readonly bytes: number;
+}
+
+/** pg_type.typname of the columns that a field may have: those whose binary form the codec reads. */
+export const COLUMN_TYPES: Readonly<Record<FieldType, readonly string[]>> = {
+  text: ["varchar", "text"],
+  uuid: ["uuid"],
+  int4: ["int4"],
+  int8: ["int8"],
+  bool: ["bool"],
+  timestamp: ["timestamptz"],
+  json: ["jsonb"],
+  bytes: ["bytea"],
+  vector: ["vector"],
+  text_array: ["_text", "_varchar"],
+};
+
+/** Of tables that the role may not read neither policies nor sizes: where another session has locked one, they would be waited for. */
+const TABLES = `
+SELECT c.relname::text AS name, may.read AS readable,
+       row_security_active(c.oid) AS "rowSecurity",
+       CASE WHEN may.read THEN (SELECT coalesce(bool_and(p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) ~
+                 '^\\(\\(?tenant_id\\)?(::text)? = current_setting\\(''app.current_tenant_id''::text, true\\)\\)$'), false)
+        FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')
+          AND EXISTS (SELECT FROM unnest(p.polroles) r WHERE r = 0 OR pg_has_role(r, 'USAGE'))) ELSE false END AS "tenantPolicies",
+       (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+       (SELECT array_agg(t.typname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS types,
+       (SELECT CASE WHEN bool_or(l.reltuples < 0) THEN NULL ELSE sum(l.reltuples)::float8 END
+        FROM pg_catalog.pg_class l WHERE l.oid = ANY (leaves.oids)) AS rows,
+       CASE WHEN may.read THEN (SELECT coalesce(sum(pg_table_size(l)), 0)::float8 FROM unnest(leaves.oids) l) ELSE 0 END AS bytes
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+  SELECT has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS read
+) may
+CROSS JOIN LATERAL (
+  SELECT CASE c.relkind WHEN 'r' THEN ARRAY[c.oid]
+              ELSE ARRAY(SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) p WHERE p.isleaf) END AS oids
+) leaves
+WHERE n.nspname = 'llmspell' AND c.relkind IN ('r', 'p') AND c.relname::text = ANY ($1)`;
+
+/** The tables of `names` that are there. Run it under `row_security = off`: then it tells who is bound, not who asked. */
+export async function readTables(
+  connection: PostgresConnection,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, PostgresTable>> {
+  const { rows } = await connection.query<{
+    name: string;
+    readable: boolean;
+    rowSecurity: boolean;
+    tenantPolicies: boolean;
+    columns: string[] | null;
+    types: string[] | null;
+    rows: number | null;
+    bytes: number;
+  }>(TABLES, [names]);
+  return new Map(
+    rows.map((row) => [
+      row.name,
+      {
+        name: row.name,
+        columns: new Map((row.columns ?? []).map((column, i) => [column, row.types?.[i] ?? ""])),
+        readable: row.readable,
+        rowSecurity: row.rowSecurity,
+        tenantPolicies: row.tenantPolicies,
+        estimatedRows: row.rows ?? undefined,
+        bytes: row.bytes,
+      },
+    ]),
+  );
+}
+
+/**
+ * Whether the system's collation has changed since the database's indexes of text were built (a new operating system
+ * below an old data folder): looking something up in them may miss it. Servers before 15 do not know.
+ */
+export async function hasNewCollation(connection: PostgresConnection, serverVersion: number): Promise<boolean> {
+  if (serverVersion < 150000) return false;
+  const { rows } = await connection.query<{ changed: boolean }>(
+    `SELECT datcollversion <> pg_database_collation_actual_version(oid) AS changed
+     FROM pg_catalog.pg_database WHERE datname = current_database()`,
+  );
+  return rows[0]?.changed === true;
+}
+
+function schemaError(kind: RecordKind, message: string, field?: Field): StorageError {
+  return new StorageError("E_SCHEMA", message, {
+    section: kind.path,
+    ...(field === undefined ? {} : { field: field.name }),
+    hint: "Run `llmspell database migrate --backend postgres`, or compare the table with docs/schema.md.",
+  });
+}
+
+/**
+ * Throws unless the role can read every stored field of the kind in the form that the codecs expect: E_PERMISSION,
+ * E_SCHEMA.
+ */
+export function requireReadable(kind: RecordKind, table: PostgresTable, user: string): void {
+  const name = `llmspell.${table.name}`;
+  if (!table.readable)
+    throw new StorageError("E_PERMISSION", `the role ${user} may not read ${name}`, {
+      section: kind.path,
+      hint: `As its owner: GRANT USAGE ON SCHEMA llmspell TO "${user}"; GRANT SELECT ON ALL TABLES IN SCHEMA llmspell TO "${user}";`,
+    });
+  for (const field of storedFields(kind, "postgresql")) {
+    const column = columnOf(field);
+    const type = table.columns.get(column);
+    if (type === undefined) throw schemaError(kind, `${name} has no column ${column}`, field);
+    if (!COLUMN_TYPES[field.type].includes(type))
+      throw schemaError(kind, `${name}.${column} is ${type}, expected ${COLUMN_TYPES[field.type][0]}`, field);
+  }
+  const { largeObject } = kind.postgres;
+  if (largeObject !== undefined && table.columns.get(largeObject.oidColumn) !== "oid")
+    throw schemaError(kind, `${name} has no column ${largeObject.oidColumn} of type oid`);
+}

@@ -1,0 +1,59 @@
+/**
+ * Reading a large content in pieces. The driver copies a BLOB whole out of a row, and SQLite holds it whole beside that:
+ * 200 MiB for one of 100 MiB. So for the largest a function of ours takes the pieces inside one statement, for which SQLite
+ * reads the BLOB once, and sets them aside in a temporary file.
+ */
+import { columnOf, type Field, LARGE_VALUE_BYTES } from "../../../catalog/index.js";
+import { Spool } from "../../../document/spool.js";
+import type { Database } from "../open.js";
+import { quoted, release } from "../table.js";
+
+/** A multiple of three: base64 is made of it without a rest that has to be joined to the next chunk. Bytes. */
+const CHUNK_BYTES = 3 * 65536;
+/** Up to here the driver's copy is cheaper than a temporary file. Bytes. */
+const COPIED_BYTES = 8 * LARGE_VALUE_BYTES;
+
+/** The content of a row, of so many bytes; a chunk is valid until the next is asked for. E_DISK_FULL, E_IO. */
+export type LargeContentReader = (rowid: bigint, length: bigint) => AsyncGenerator<Buffer, void, undefined>;
+
+/** Before the first query is under way on the connection. */
+export function createLargeContentReader(
+  database: Database,
+  table: string,
+  rowid: string,
+  field: Field,
+): LargeContentReader {
+  const take = quoted(`llmspell_take_${table}`);
+  let spool: Spool | undefined;
+  // directOnly: no view or trigger of the database may call it.
+  database.function(take.slice(1, -1), { directOnly: true }, (piece: Buffer) => {
+    spool?.appendNow(piece);
+    release(piece);
+    return 0;
+  });
+  const select = `SELECT total(${take}(substr(c.${quoted(columnOf(field))}, p.n * ${LARGE_VALUE_BYTES} + 1, ${LARGE_VALUE_BYTES})))
+    FROM ${quoted(table)} AS c
+    CROSS JOIN (WITH RECURSIVE p(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM p LIMIT ?) SELECT n FROM p) AS p
+    WHERE c.${rowid} = ?`;
+  const whole = database.prepare(`SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE ${rowid} = ?`).pluck();
+  return async function* (at, length) {
+    if (length <= COPIED_BYTES) {
+      const content = whole.get(at) as Buffer;
+      for (let from = 0; from < content.length; from += CHUNK_BYTES) yield content.subarray(from, from + CHUNK_BYTES);
+      release(content);
+      return;
+    }
+    const pieces = await Spool.create();
+    try {
+      spool = pieces;
+      database.prepare(select).get(BigInt(Math.ceil(Number(length) / LARGE_VALUE_BYTES)), at);
+      spool = undefined;
+      const reader = pieces.reader();
+      const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      for (let count = await reader.read(chunk, 0); count > 0; count = await reader.read(chunk, 0))
+        yield chunk.subarray(0, count);
+    } finally {
+      await pieces.close();
+    }
+  };
+}

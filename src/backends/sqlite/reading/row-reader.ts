@@ -1,0 +1,343 @@
+/** Rows of SQLite into canonical records: storage classes checked, companions and both embedding shapes understood. */
+
+import { constants, isUtf8 } from "node:buffer";
+import { hash } from "node:crypto";
+import {
+  columnOf,
+  exactColumnOf,
+  type Field,
+  fieldIndex,
+  LARGE_VALUE_BYTES,
+  type RecordKind,
+} from "../../../catalog/index.js";
+import { ByteWriter } from "../../../codecs/byte-writer.js";
+import { type Codec, fieldTypeError, sqliteType } from "../../../codecs/codec.js";
+import { codecs } from "../../../codecs/index.js";
+import { fromSqliteTime, toUnixSeconds } from "../../../codecs/timestamp.js";
+import { StorageError } from "../../../errors.js";
+import type { BatchBuilder } from "../../../records/record-batch.js";
+import { describeKey } from "../../../records/record-key.js";
+import type { Database } from "../open.js";
+import {
+  columnsOf,
+  mainTable,
+  neededColumns,
+  quoted,
+  release,
+  requireRowids,
+  rowidOf,
+  type SqlRow,
+  type SqlValue,
+} from "../table.js";
+import { createLargeContentReader, type LargeContentReader } from "./large-content.js";
+
+export interface RowReader {
+  /** The select list over the alias `t` (the main table) and `e` (embeddings). The first value is the rowid. */
+  readonly select: string;
+  /** The same where the driver refuses a row for the length of a value: without it, and with its field's name behind. */
+  readonly shortSelect: string;
+  /** Whether the row's content travels beside its batch: it must be the first of one. */
+  hasLargeValue(row: SqlRow): boolean;
+  /**
+   * Between begin() and commit() of the builder. Throws a StorageError with section, key and field; else the row's BLOBs
+   * are gone.
+   */
+  read(row: SqlRow, builder: BatchBuilder): void;
+  /** The row's values under their field names, as far as they are known, for a reject. */
+  fields(row: SqlRow): Iterable<readonly [Field, SqlValue]>;
+  /** Names the record, also where its key is not valid. */
+  keyOf(row: SqlRow): string;
+}
+
+interface Column {
+  readonly field: Field;
+  readonly index: number;
+  readonly codec: Codec;
+  readonly at: number;
+  /** Where the companion is. */
+  readonly exactAt?: number;
+}
+
+/** Neither the driver nor a text of JavaScript holds more. */
+const MAX_VALUE_BYTES = constants.MAX_STRING_LENGTH;
+const SAFE = 2n ** 53n;
+const EPOCH_SECONDS = 946684800;
+
+function writeTime(seconds: bigint, exact: bigint | undefined, out: ByteWriter): void {
+  if (exact !== undefined && exact < SAFE && exact > -SAFE) {
+    const micros = Number(exact);
+    if (Math.floor(micros / 1e6) + EPOCH_SECONDS === Number(seconds)) {
+      out.safeInt64(micros);
+      return;
+    }
+  }
+  out.int64(fromSqliteTime(seconds, exact));
+}
+
+const HAS_TEXT: ReadonlySet<string> = new Set(["text", "json", "text_array", "uuid"]);
+
+/**
+ * The reader of a kind's rows; undefined when its table is not there. Companion columns may be missing (a database
+ * without our migrations). E_SCHEMA when another column is.
+ */
+export function createRowReader(
+  database: Database,
+  kind: RecordKind,
+  options: {
+    /** Embeddings by rowid, where they are not to be joined; undefined for a rowid that has several. */
+    embeddings?: ((rowid: bigint) => SqlValue | undefined) | undefined;
+  } = {},
+): RowReader | undefined {
+  const table = mainTable(kind);
+  const present = columnsOf(database, table);
+  if (present === undefined) return undefined;
+  requireRowids(database, table);
+  for (const column of neededColumns(kind).plain)
+    if (!present.has(column)) throw new StorageError("E_SCHEMA", `the table ${table} has no column ${column}`);
+
+  const embeddingTable = kind.sqlite.layout === "vector" ? kind.sqlite.embeddingTable : undefined;
+  const joined =
+    embeddingTable !== undefined &&
+    options.embeddings === undefined &&
+    columnsOf(database, embeddingTable) !== undefined;
+  const rowid = rowidOf(database, table);
+  const expressions = [`t.${rowid}`];
+  const shortExpressions = [`t.${rowid}`];
+  const tooLong: string[] = [];
+  const isTooLong = (column: string): string => `octet_length(${column}) > ${MAX_VALUE_BYTES}`;
+  const add = (expression: string, of?: readonly [column: string, field: Field]): number => {
+    const [column, field] = of ?? [];
+    if (field !== undefined) tooLong.push(`WHEN ${isTooLong(`${column}`)} THEN '${field.name}'`);
+    const short = `CASE WHEN ${isTooLong(`${column}`)} THEN NULL ELSE ${expression} END`;
+    shortExpressions.push(field === undefined ? expression : short);
+    return expressions.push(expression) - 1;
+  };
+  // Embeddings go by what is called `rowid`, be it the table's own or a column.
+  const embeddingAt = rowid !== "rowid" && options.embeddings !== undefined ? add("t.rowid") : 0;
+  const columns: Column[] = [];
+  const constants: { index: number; value: number }[] = [];
+  let large: { index: number; lengthAt: number; field: Field; read: LargeContentReader } | undefined;
+  let typeIndex: number | undefined;
+  for (const [index, field] of kind.fields.entries()) {
+    const name = `t.${quoted(columnOf(field))}`;
+    if (field.constant !== undefined) constants.push({ index, value: field.constant });
+    else if (field.sqlite === false) typeIndex = index;
+    else if (field.large) {
+      const isLarge = `typeof(${name}) = 'blob' AND length(${name}) >= ${LARGE_VALUE_BYTES}`;
+      const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`, [name, field]);
+      const lengthAt = add(`CASE WHEN ${isLarge} THEN length(${name}) END`);
+      large = { index, lengthAt, field, read: createLargeContentReader(database, table, rowid, field) };
+      columns.push({ field, index, codec: codecs[field.type], at });
+    } else if (field.type === "vector") {
+      columns.push({ field, index, codec: codecs.vector, at: add(joined ? "e.embedding" : "NULL") });
+    } else {
+      const at = add(name, [name, field]);
+      const exact = exactColumnOf(field);
+      const hasExact = field.type === "timestamp" && present.has(exact);
+      columns.push({
+        field,
+        index,
+        codec: codecs[field.type],
+        at,
+        ...(hasExact ? { exactAt: add(`t.${quoted(exact)}`) } : {}),
+      });
+    }
+  }
+  const digest = digestColumns(kind, present, columns, add);
+  const storedType = kind.postgres.largeObject?.typeField;
+  if (typeIndex !== undefined && kind.fields[typeIndex]?.name !== storedType)
+    throw new Error(`${kind.path}: a field that is not in SQLite and not derived`);
+  const list = (of: readonly string[]): string => of.map((expression, i) => `${expression} AS c${i}`).join(", ");
+  const tooLongAt = shortExpressions.push(`CASE ${tooLong.join(" ")} END`) - 1;
+  const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
+  const strictBytes = strictReader(database, table, rowid, encoding);
+  const mayBeInvalid =
+    encoding === "UTF-8"
+      ? (text: string): boolean => text.includes("\uFFFD")
+      : (text: string): boolean => Buffer.byteLength(text) > text.length;
+  const { embeddings } = options;
+  const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue | undefined =>
+    field.type === "vector" && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
+
+  const writeValue = ({ field, codec, exactAt }: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
+    if (value === null) throw missing(field);
+    if (typeof value === "string" && HAS_TEXT.has(field.type) && mayBeInvalid(value))
+      strictBytes(row[0] as bigint, columnOf(field));
+    if (exactAt === undefined || typeof value !== "bigint") {
+      codec.fromSqlite(field, value, out);
+      return;
+    }
+    const exact = row[exactAt] ?? undefined;
+    if (exact !== undefined && typeof exact !== "bigint")
+      throw fieldTypeError(`INTEGER in ${exactColumnOf(field)}`, sqliteType(exact));
+    writeTime(value, exact, out);
+  };
+
+  const canonicalOf = (column: Column, row: SqlRow): Buffer | undefined => {
+    const out = new ByteWriter(256);
+    try {
+      writeValue(column, row, row[column.at] as SqlValue, out);
+      return out.view();
+    } catch {
+      return undefined;
+    }
+  };
+
+  const keyOf = (row: SqlRow): string =>
+    kind.key
+      .map((name) => {
+        const column = columns.find(({ field }) => field.name === name) as Column;
+        const value = row[column.at];
+        const canonical = canonicalOf(column, row);
+        if (canonical === undefined && typeof value === "string") return `${name}=${shortened(value)}`;
+        return describeKey({ ...kind, key: [name] }, () => canonical);
+      })
+      .join(", ");
+
+  const refuseTooLong = (row: SqlRow): void => {
+    const length = large === undefined ? null : (row[large.lengthAt] ?? null);
+    const field = length !== null && (length as bigint) > MAX_VALUE_BYTES ? large?.field.name : row[tooLongAt];
+    if (typeof field !== "string") return;
+    throw new StorageError("E_TARGET_LIMIT", "the value is larger than can be read (512 MiB)", {
+      ...{ section: kind.path, key: keyOf(row), field },
+    });
+  };
+
+  return {
+    select: list(expressions),
+    shortSelect: list(shortExpressions),
+    hasLargeValue: (row) => large !== undefined && row[large.lengthAt] !== null,
+    keyOf,
+    read(row, builder) {
+      refuseTooLong(row);
+      const out = builder.arena;
+      const isLarge = large !== undefined && row[large.lengthAt] !== null;
+      for (const { index, value } of constants) {
+        const start = out.length;
+        out.int32(value);
+        builder.set(index, start);
+      }
+      for (const column of columns) {
+        const { field, index } = column;
+        const value = valueAt(column, row);
+        if (value === null && (field.nullable || (isLarge && field.large))) continue;
+        const start = out.length;
+        try {
+          if (value === undefined) throw new StorageError("E_INVALID_EMBEDDING", "the record has two embeddings");
+          if (column === digest?.column) writeDigest(digest, row, value, out);
+          else writeValue(column, row, value, out);
+        } catch (error) {
+          if (!(error instanceof StorageError)) throw error;
+          const context = { section: kind.path, key: keyOf(row), field: field.name };
+          throw new StorageError(error.code, error.message, { ...error.context, ...context }, error.cause);
+        }
+        builder.set(index, start);
+        // A staged embedding can be read again.
+        if (value !== row[column.at]) release(value);
+      }
+      if (typeIndex !== undefined) {
+        const start = out.length;
+        out.latin1(isLarge ? "large_object" : "bytea");
+        builder.set(typeIndex, start);
+      }
+      if (isLarge && large !== undefined) {
+        const { index, lengthAt, read } = large;
+        const chunks = () => read(row[0] as bigint, row[lengthAt] as bigint);
+        builder.setLarge({ field: index, chunks, discard: async () => {} });
+      }
+      for (const value of row) release(value);
+    },
+    *fields(row) {
+      for (const column of columns) {
+        const { field } = column;
+        if (
+          field === large?.field &&
+          row[large.lengthAt] !== null &&
+          (row[large.lengthAt] as bigint) <= MAX_VALUE_BYTES
+        )
+          yield [field, readWhole(database, table, rowid, field, row[0] as bigint)];
+        else yield [field, valueAt(column, row) ?? null];
+      }
+    },
+  };
+
+  function writeDigest(found: DigestColumns, row: SqlRow, value: SqlValue, out: ByteWriter): void {
+    const exported = found.companionAt === undefined ? null : row[found.companionAt];
+    const text = row[found.textAt];
+    const counts =
+      typeof exported === "string" &&
+      exported !== value &&
+      !wasTouched(found.touched, row) &&
+      typeof text === "string" &&
+      hash("sha256", text) === value;
+    writeValue(found.column, row, counts ? exported : value, out);
+  }
+}
+
+/** Whether the application has set the time since we wrote it. */
+function wasTouched({ at, exactAt }: Column, row: SqlRow): boolean {
+  const exact = exactAt === undefined ? null : row[exactAt];
+  return typeof exact === "bigint" && row[at] !== toUnixSeconds(exact);
+}
+
+interface DigestColumns {
+  readonly column: Column;
+  readonly touched: Column;
+  readonly textAt: number;
+  readonly companionAt: number | undefined;
+}
+
+function digestColumns(
+  kind: RecordKind,
+  present: ReadonlySet<string>,
+  columns: readonly Column[],
+  add: (expression: string) => number,
+): DigestColumns | undefined {
+  const digest = kind.sqlite.layout === "table" ? kind.sqlite.textDigest : undefined;
+  if (digest === undefined) return undefined;
+  const find = (name: string): Column => columns.find(({ index }) => index === fieldIndex(kind, name)) as Column;
+  const companionAt = present.has(digest.companion) ? add(`t.${quoted(digest.companion)}`) : undefined;
+  return { column: find(digest.field), touched: find(digest.touched), textAt: find(digest.of).at, companionAt };
+}
+
+function missing(field: Field): StorageError {
+  if (field.type === "vector") return new StorageError("E_INVALID_EMBEDDING", "the record has no embedding");
+  return new StorageError("E_MISSING_FIELD", `${field.name} is NULL`);
+}
+
+/** Longer texts are cut here in messages. */
+const SHOWN_CHARACTERS = 200;
+
+function shortened(text: string): string {
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+}
+
+/**
+ * The driver makes U+FFFD of bytes that are no UTF-8, and SQLite other characters of a surrogate that is alone in UTF-16:
+ * reads such a text again as bytes, and throws E_INVALID_UTF8 when they are not valid.
+ */
+function strictReader(
+  database: Database,
+  table: string,
+  rowid: string,
+  encoding: string,
+): (at: bigint, column: string) => void {
+  return (at, column) => {
+    const query = `SELECT CAST(${quoted(column)} AS BLOB) FROM ${quoted(table)} WHERE ${rowid} = ?`;
+    const [bytes] = database.prepare(query).raw().get(at) as [Buffer];
+    if (!(encoding === "UTF-8" ? isUtf8(bytes) : isUtf16(bytes, encoding)))
+      throw new StorageError("E_INVALID_UTF8", `the text is not valid ${encoding}`);
+  };
+}
+
+function isUtf16(bytes: Buffer, encoding: string): boolean {
+  if (bytes.length % 2 !== 0) return false;
+  const little = encoding === "UTF-16le" ? bytes : Buffer.from(bytes).swap16();
+  return little.toString("utf16le").isWellFormed();
+}
+
+function readWhole(database: Database, table: string, rowid: string, field: Field, at: bigint): Buffer {
+  const query = `SELECT ${quoted(columnOf(field))} FROM ${quoted(table)} WHERE ${rowid} = ?`;
+  const [bytes] = database.prepare(query).raw().get(at) as [Buffer];
+  return bytes;
+}
