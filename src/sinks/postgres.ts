@@ -1,5 +1,6 @@
 /** PostgreSQL as a target: one transaction for everything, all or nothing. */
 
+import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import { Counters, type LoadedKind } from "../backends/postgres/loading/counters.js";
@@ -10,7 +11,6 @@ import { Merge } from "../backends/postgres/loading/merge.js";
 import { type Candidates, deleteRows, removeOrphans } from "../backends/postgres/loading/orphans.js";
 import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
-import { readTargetTables, type TargetTable } from "../backends/postgres/loading/target-table.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
 import { type Catalog, catalog as llmspellCatalog, type RecordKind } from "../catalog/index.js";

@@ -1,9 +1,9 @@
 /** The rights that a load needs and the role at hand lacks, as the statements that give them (load-session.ts, table-loader.ts). */
 import { catalog } from "../../../catalog/index.js";
-import { quote, SCHEMA } from "../loading/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { APPLICATION_ROLE_OID } from "./application-role.js";
+import { quote, SCHEMA } from "./target-table.js";
 
 export interface ImportRights {
   /** For a superuser or the owner to run; empty when nothing is missing. */

@@ -4,7 +4,6 @@
  * must be no hole in the former, and nothing in the way of the latter.
  */
 import { catalog, type RecordKind } from "../../../catalog/index.js";
-import { quote, SCHEMA } from "../loading/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inApplicationTimeZone } from "./application-role.js";
 import {
@@ -16,6 +15,7 @@ import {
   type PartitionedTable,
   readPartitions,
 } from "./partitions.js";
+import { quote, SCHEMA } from "./target-table.js";
 
 /** A month that llmspell may ask for, or that has a partition. */
 interface NearMonth extends Month {

@@ -6,10 +6,10 @@ import { fieldIndex } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
 import { type ErrorContext, StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
-import { quote, SCHEMA, type TargetTable } from "../loading/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inApplicationTimeZone } from "./application-role.js";
 import { hasUtcFunctions } from "./schema-objects.js";
+import { quote, SCHEMA, type TargetTable } from "./target-table.js";
 
 /** Canonical times (microseconds since 2000-01-01 UTC), from inclusive, to exclusive; undefined is unbounded. */
 export interface Range {

@@ -3,8 +3,8 @@
  * minute late, never makes those of a partitioned table.
  */
 import type { StorageError } from "../../../errors.js";
+import type { TargetTable } from "../database/target-table.js";
 import type { LoadTransaction } from "./load-transaction.js";
-import type { TargetTable } from "./target-table.js";
 
 /** What a load wrote to a table. */
 export interface WrittenTable {

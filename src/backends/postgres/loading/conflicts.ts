@@ -3,9 +3,9 @@
  * that a record they refuse takes no part in rule 1.
  */
 import { StorageError } from "../../../errors.js";
+import { columnNamed, uniqueKeysOf } from "../database/target-table.js";
 import { PAGE, type Refused, type StagedRecords } from "./staged-records.js";
 import { readKeys } from "./stored-records.js";
-import { columnNamed, uniqueKeysOf } from "./target-table.js";
 
 export type ConflictPolicy = "update" | "skip" | "error";
 

@@ -3,9 +3,9 @@
  * the target has children of its own, or keeps its own parent, the counter has to be raised.
  */
 import type { ForeignKey, RecordKind } from "../../../catalog/index.js";
+import { columnNamed, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import type { ConflictPolicy } from "./conflicts.js";
-import { columnNamed, type TargetTable } from "./target-table.js";
 
 /** How the records of a kind came. */
 export interface LoadedKind {

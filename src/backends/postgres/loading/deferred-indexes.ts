@@ -9,9 +9,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { columnOf, fieldIndex, type RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
+import { quote, SCHEMA, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { type PostgresErrorCause, postgresCause } from "../session/errors.js";
-import { quote, SCHEMA, type TargetTable } from "./target-table.js";
 
 /** When a load defers indexes: by its size, whenever it can, or not at all. */
 export type DeferPolicy = "auto" | "always" | "never";

@@ -1,8 +1,8 @@
 /** Large objects of a load: made inside its transaction, so that they go with it. */
 import { LARGE_VALUE_BYTES } from "../../../catalog/index.js";
 import { APPLICATION_ROLE, APPLICATION_ROLE_OID, RECEIVING_ROLE } from "../database/application-role.js";
+import { quote, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
-import { quote, type TargetTable } from "./target-table.js";
 
 /** Bytes of one lo_put or lo_get. */
 const CHUNK_BYTES = LARGE_VALUE_BYTES;

@@ -4,9 +4,9 @@
  */
 import type { Catalog, RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
+import { quote, SCHEMA, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
-import { quote, SCHEMA, type TargetTable } from "./target-table.js";
 
 interface SessionRole {
   role: string;

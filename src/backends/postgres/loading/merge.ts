@@ -3,11 +3,11 @@
  * has the record's values already counts as updated and is not written.
  */
 import { StorageError } from "../../../errors.js";
+import { loadColumns, quote } from "../database/target-table.js";
 import { postgresCause } from "../session/errors.js";
 import { type ConflictPolicy, refuseConflicts } from "./conflicts.js";
 import type { LoadTransaction } from "./load-transaction.js";
 import type { StagedRecords } from "./staged-records.js";
-import { loadColumns, quote } from "./target-table.js";
 
 export interface MergeCounts {
   inserted: number;

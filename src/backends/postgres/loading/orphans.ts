@@ -6,10 +6,10 @@ import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { describeKey, recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
+import { columnNamed, quote, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { PAGE } from "./staged-records.js";
 import { readRecords } from "./stored-records.js";
-import { columnNamed, quote, type TargetTable } from "./target-table.js";
 
 /** The records to check: all of a relation, but for those that `except` (a condition on the row `s`) names. */
 export interface Candidates {

@@ -4,10 +4,10 @@ import { ByteWriter } from "../../../codecs/byte-writer.js";
 import { codecs, located } from "../../../codecs/index.js";
 import type { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
+import { quote, SCHEMA } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import type { LoadTransaction } from "./load-transaction.js";
-import { quote, SCHEMA } from "./target-table.js";
 
 /** Types whose values only the server can judge: jsonb's limits, and a database that is not in UTF-8. */
 const JUDGED_BY_SERVER: Readonly<Partial<Record<FieldType, string>>> = {

@@ -5,12 +5,12 @@ import { recordChunks } from "../../../document/record-writer.js";
 import type { StorageError } from "../../../errors.js";
 import { recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
+import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "../database/target-table.js";
 import { useIndexes, useNoIndexes } from "../reading/row-count.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { withNamedField } from "./refused-field.js";
 import { readRecords } from "./stored-records.js";
-import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
 /** A staged record, by its number, and why it cannot go on. */
 export interface Refused {

@@ -10,6 +10,7 @@ import type { RecordBatch } from "../../../records/record-batch.js";
 import { recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
 import { MonthPartitions } from "../database/partitions.js";
+import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { CopyEncoder, needsLargeObject, type TupleExtras } from "./copy-encoder.js";
@@ -18,7 +19,6 @@ import { LargeObjectWriter } from "./large-objects.js";
 import type { LoadTransaction } from "./load-transaction.js";
 import { withNamedField, withTriedField } from "./refused-field.js";
 import { readKeys, recordFromWire } from "./stored-records.js";
-import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "./target-table.js";
 
 /** `copy` is the fast way, left for `insert` where the server (a pooler, say) knows no COPY; `insert` does not try. */
 export type LoadMethod = "copy" | "insert";
