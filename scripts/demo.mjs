@@ -51,12 +51,15 @@ function fillSample(path) {
       }
     }
     const validity = { valid_time_start: START, transaction_time_start: START, created_at: START };
-    for (let number = 1; number <= 20; number++) {
+    const numbers = Array.from({ length: 20 }, (_, at) => at + 1);
+    for (const number of numbers) {
       const entity = { entity_id: uuid(1, number), tenant_id, entity_type: "person", name: `Person ${number}` };
       insert("entities", { ...entity, properties: '{"exact":12345678901234567890,"price":1.10}', ...validity });
       // A second version of the same entity, within the same second.
       const later = { transaction_time_start_us: exact(START, 250_000 + number) };
       insert("entities", { ...entity, properties: '{"corrected":true}', ...validity, ...later });
+    }
+    for (const number of numbers) {
       const ends = { from_entity: uuid(1, number), to_entity: uuid(1, (number % 20) + 1), relationship_type: "knows" };
       insert("relationships", { relationship_id: uuid(2, number), tenant_id, ...ends, properties: "{}", ...validity });
       const times = { created_at: START, updated_at: START + number };

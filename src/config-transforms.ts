@@ -54,7 +54,7 @@ export function refuseMisspeltTransforms(file: string, document: Readonly<Record
   if (meant === undefined) return;
   throw new StorageError("E_CONFIG", `${file} is not valid`, {
     detail: `${meant}: is no table of this file`,
-    hint: "Stages stand in [transforms], at the top level.",
+    hint: "Steps stand in [transforms], at the top level.",
   });
 }
 

@@ -88,14 +88,14 @@ export const transferOptions = (): Option[] => [
   new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
   choice(
     "--invalid-uuid <WHAT>",
-    "ids that are no UUIDs: keep (default), or for PostgreSQL error (default there) or derive a UUIDv5",
+    "ids that are no UUIDs: keep (default, not into PostgreSQL), error (default there), or derive a UUIDv5",
     "keep",
     "error",
     "derive",
   ),
   new Option(
     "--id-map <FILE>",
-    "ids and the UUIDs that stand for them: written into PostgreSQL's direction, read back",
+    "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
 ];
 
@@ -118,9 +118,10 @@ export const transformOptions = (): Option[] => {
     new Option("--jq-timeout <SECONDS>", "how long an expression may take for a record (default: 30)").argParser(
       seconds,
     ),
-    new Option("--plugin-timeout <SECONDS>", "how long a plugin may take for a record (default: 30)").argParser(
-      seconds,
-    ),
+    new Option(
+      "--plugin-timeout <SECONDS>",
+      "how long a plugin may take for a record or a batch (default: 30)",
+    ).argParser(seconds),
   ];
 };
 

@@ -14,6 +14,11 @@ function named(differences: readonly SchemaDifference[]): string {
   return `${names.join(", ")}${more > 0 ? `, and ${more} more` : ""}`;
 }
 
+/** SQL ends with a semicolon, a command of ours does not. */
+function statement(repair = ""): string {
+  return repair.startsWith("llmspell ") ? `Run \`${repair}\`.` : `${repair};`;
+}
+
 export function pendingIds(migrations: readonly MigrationState[]): string[] {
   return migrations.filter(({ applied, leftOut }) => !applied && leftOut === undefined).map(({ id }) => id);
 }
@@ -22,7 +27,7 @@ export function pendingIds(migrations: readonly MigrationState[]): string[] {
 export function schemaLines(migrations: readonly MigrationState[], comparison: SchemaComparison): string[] {
   const { missing, pending, broken, notes } = comparison;
   const ids = pendingIds(migrations);
-  const lines = broken.map(({ object, migration, repair }) => `Broken: ${object} (${migration}). ${repair};`);
+  const lines = broken.map(({ object, migration, repair }) => `Broken: ${object} (${migration}). ${statement(repair)}`);
   if (missing.length > 0) lines.push(`Missing: ${named(missing)}`);
   // Where a migration was never applied, that says it all.
   const partial = pending.filter(({ object }) => !object.startsWith("table "));
@@ -43,7 +48,7 @@ export function schemaFault(
   const fault = (code: ErrorCode, message: string, hint: string): StorageError =>
     new StorageError(code, message, { hint });
   if (first !== undefined) {
-    const repairs = broken.map(({ repair }) => `${repair};`);
+    const repairs = [...new Set(broken.map(({ repair }) => statement(repair)))];
     return fault(
       "E_SCHEMA",
       `${first.object} is missing or does not work${others.length === 0 ? "" : `, and ${others.length} more`}`,

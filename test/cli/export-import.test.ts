@@ -161,7 +161,10 @@ describe("storage export", () => {
     for (const output of [database, link]) {
       const words = ["--database", database, "--output", output, "--force"];
       const { status, stderr } = await workspace.run(["storage", "export", ...words]);
-      expect([status, stderr]).toEqual([2, "Error: source and target are the same store [E_USAGE]\n"]);
+      expect([status, stderr]).toEqual([
+        2,
+        "Error: source and target are the same store [E_USAGE]\nHint: A copy goes to another file, database or server.\n",
+      ]);
     }
     expect(digest(database)).toBe(digest(source));
   });
