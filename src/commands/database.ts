@@ -1,7 +1,7 @@
 /** `llmspell database migrate | health | migrations list` */
 import type { Config } from "../config.js";
 import { migrateDatabase } from "../databases.js";
-import { EXIT } from "../errors.js";
+import { EXIT, StorageError } from "../errors.js";
 import type { MigrationState, SchemaComparison } from "../schema/migrator.js";
 import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
@@ -110,14 +110,27 @@ export async function runDatabaseHealth(flags: DatabaseFlags, signal: AbortSigna
   for (const fact of facts) output.line(fact);
   const applied = migrations.filter((migration) => migration.applied).map(({ id }) => id);
   output.line(`Migrations: ${applied.length === 0 ? "none" : applied.join(", ")}`);
-  for (const line of schemaLines(migrations, comparison)) output.line(line);
-  const fault = schemaFault(migrations, comparison, flags.strict === true);
+  for (const line of schemaLines(migrations, comparison)) output.line(ofThisDatabase(line, flags));
+  const fault = faultOf(schemaFault(migrations, comparison, flags.strict === true), flags);
   const healthy = fault === undefined;
   const result = { ...head, connected: true, healthy, ...json, migrations, comparison: listed(comparison) };
   output.result(result);
   if (fault === undefined) return EXIT.done;
   output.error(fault, true);
   return fault.exitStatus;
+}
+
+/** The commands that a text names, for the database at hand: as they stand, they would act on the configured one. */
+function ofThisDatabase(text: string, { database }: DatabaseFlags): string {
+  if (database === undefined) return text;
+  const named = /^[\w@%+=:,./-]+$/.test(database) ? database : `'${database.replaceAll("'", "'\\''")}'`;
+  return text.replaceAll("llmspell database migrate", `llmspell database migrate --database ${named}`);
+}
+
+function faultOf(fault: StorageError | undefined, flags: DatabaseFlags): StorageError | undefined {
+  const { hint } = fault?.context ?? {};
+  if (fault === undefined || hint === undefined) return fault;
+  return new StorageError(fault.code, fault.message, { ...fault.context, hint: ofThisDatabase(hint, flags) });
 }
 
 /** The comparison's lists, without what a backend keeps beside them. */

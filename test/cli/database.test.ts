@@ -75,7 +75,7 @@ describe("database, on SQLite", () => {
       ),
     ]);
     expect(missing.stderr).toContain(
-      "is missing or does not work, and 1 more [E_SCHEMA]\nHint: Run `llmspell database migrate`.",
+      `is missing or does not work, and 1 more [E_SCHEMA]\nHint: Run \`llmspell database migrate --database ${path}\`.`,
     );
     const list = await workspace.must(["database", "migrations", "list", "--database", path]);
     expect(list.stdout).toMatch(/V9 +pending {2}sessions/);
@@ -135,7 +135,7 @@ describe("database, on SQLite", () => {
     expect([dense.status, dense.stdout]).toEqual([
       5,
       expect.stringContaining(
-        "Broken: rowids of vectors of 384 dimensions (V3). llmspell database migrate --repair-rowids;\n",
+        `Broken: rowids of vectors of 384 dimensions (V3). Run \`llmspell database migrate --database ${path} --repair-rowids\`.\n`,
       ),
     ]);
     expect(dense.stdout).toContain(
@@ -298,7 +298,7 @@ describePostgres("database, on PostgreSQL", () => {
     await change("DROP FUNCTION llmspell.get_hook_history_stats()");
     const gone = await health();
     expect([gone.status, gone.stderr]).toEqual([5, expect.stringContaining("get_hook_history_stats() is missing")]);
-    expect(gone.stderr).toContain("Run `llmspell database migrate`.");
+    expect(gone.stderr).toContain(`Run \`llmspell database migrate --database ${database.url}\`.`);
     expect(JSON.parse(gone.stdout)).toMatchObject({
       healthy: false,
       comparison: { missing: [{ object: "function get_hook_history_stats()", migration: "V13" }] },

@@ -198,6 +198,21 @@ describe("migrating SQLite", () => {
     expect(ids((await migrateSqlite(path)).applied)).toEqual([]);
   });
 
+  it("lets triggers look rows up by their keys, also where SQLite has no statistics", async () => {
+    const path = temporaryPath();
+    await migrateSqlite(path);
+    const database = new Database(path);
+    const triggers = database.prepare("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'storage_%'");
+    const lookups = (triggers.pluck().all() as string[]).flatMap((sql) => sql.match(/SELECT 1 FROM [^()]+/g) ?? []);
+    expect(lookups).toHaveLength(9);
+    for (const lookup of lookups) {
+      const query = lookup.replace(/--.*$/gm, "").replace(/(NEW|OLD)\.\w+/g, "'x'");
+      const [plan] = database.prepare(`EXPLAIN QUERY PLAN ${query}`).all() as { detail: string }[];
+      expect(plan?.detail).toMatch(/\((entity_id|relationship_id)=\?|event_id=\?\)|timestamp_us>\?\)/);
+    }
+    database.close();
+  });
+
   it("two processes at once: one does the work, both succeed", async () => {
     const path = temporaryPath();
     createLlmspellSqlite(path);
