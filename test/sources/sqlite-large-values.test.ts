@@ -30,7 +30,15 @@ it.each([
   ["artifacts.content", "data", "tenant_id=t, content_hash=h2"],
 ])("%s: an error that names record and field, or the record is left out alone", async (section, field, key) => {
   const error = await failureOf(unload(store, { include: [section] }));
-  expect([error.code, error.context]).toEqual(["E_TARGET_LIMIT", { section, key, field }]);
+  expect([error.code, error.context]).toEqual([
+    "E_TARGET_LIMIT",
+    {
+      hint: expect.stringContaining("--on-error skip --rejects FILE"),
+      section,
+      key,
+      field,
+    },
+  ]);
   const { document, rejected } = await unload(store, { include: [section], skip: true });
   expect(rejected.map((each) => each.error.context)).toEqual([{ section, key, field }]);
   expect(JSON.parse(rejected[0]?.record as string)).toMatchObject({ tenant_id: "t", [field]: null });
