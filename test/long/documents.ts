@@ -93,10 +93,11 @@ function mutateTokens(document: string, random: Random): string {
 /** Members of records: left out, renamed, doubled, whole records repeated or given to another section. */
 function mutateStructure(document: Json, random: Random): string {
   const { data } = document as { data: { [key: string]: Json } };
-  const arrays: Json[][] = [];
-  for (const section of Object.values(data))
-    arrays.push(...((Array.isArray(section) ? [section] : Object.values(section as object)) as Json[][]));
-  const records = random.pick(arrays.filter((array) => Array.isArray(array) && array.length > 0));
+  // null stands for an empty section or array.
+  const arrays = Object.values(data)
+    .flatMap((section) => (Array.isArray(section) ? [section] : Object.values(section ?? {})))
+    .filter((array) => Array.isArray(array)) as Json[][];
+  const records = random.pick(arrays.filter((array) => array.length > 0));
   const index = random.integer(records.length);
   const record = records[index] as { [key: string]: Json };
   const names = Object.keys(record);
