@@ -15,7 +15,7 @@ const SESSION = `
   SELECT (SELECT json_object_agg(name, setting ORDER BY name) FROM pg_settings WHERE name !~ '[.]') AS settings,
          (SELECT count(*) FROM pg_prepared_statements)::int AS statements, (SELECT count(*) FROM pg_cursors)::int AS cursors,
          (SELECT count(*) FROM pg_class WHERE relpersistence = 't')::int AS tables,
-         (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')::int AS locks,
+         (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())::int AS locks,
          pg_backend_pid() AS pid`;
 
 describePostgres("a transaction pooler", () => {
