@@ -10,8 +10,8 @@ import { type FileHandle, link, mkdir, open, rename, rm, rmdir } from "node:fs/p
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
-import { syncFolder, writeErrorCode } from "./document/output.js";
-import { createOwned, type OwnedFile } from "./document/owned-file.js";
+import { syncFolder, writeErrorCode } from "./document/files/output.js";
+import { createOwned, type OwnedFile } from "./document/files/owned-file.js";
 import { StorageError } from "./errors.js";
 import { isSqlitePending, makeSqliteFolder, migrateSqlite, requireSqliteName } from "./llmspell/schema/migrator.js";
 import type { RunContext } from "./records/run-context.js";

@@ -286,7 +286,7 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     case "stream": {
       const [{ createDocumentSink }, { openStdout }] = await Promise.all([
         import("./sinks/json-document.js"),
-        import("./document/fifo.js"),
+        import("./document/files/fifo.js"),
       ]);
       return createDocumentSink({
         ...shared,

@@ -2,11 +2,11 @@
 import { stat } from "node:fs/promises";
 import type { Writable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
-import { type Compression, compressed, compressionOfName } from "../document/compression.js";
-import { DocumentWriter } from "../document/document-writer.js";
-import { isFifo, openFifoForWriting } from "../document/fifo.js";
+import { isFifo, openFifoForWriting } from "../document/files/fifo.js";
+import { type ByteOutput, openFileOutput, StreamOutput } from "../document/files/output.js";
 import { DOCUMENT_VERSION } from "../document/header.js";
-import { type ByteOutput, openFileOutput, StreamOutput } from "../document/output.js";
+import { type Compression, compressed, compressionOfName } from "../document/writing/compression.js";
+import { DocumentWriter } from "../document/writing/document-writer.js";
 import { StorageError } from "../errors.js";
 import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { RunContext } from "../records/run-context.js";

@@ -3,7 +3,7 @@
  * graph. One to one, so that a way back gives the first spelling.
  */
 import type { RecordKind } from "../catalog/index.js";
-import { recordChunks } from "../document/record-writer.js";
+import { recordChunks } from "../document/writing/record-writer.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
 import type { RecordBatch } from "../records/record-batch.js";

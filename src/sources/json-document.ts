@@ -2,8 +2,8 @@
 import { open, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
-import { DocumentReader, type PartialHeader } from "../document/document-reader.js";
-import { isFifo, openFifoForReading } from "../document/fifo.js";
+import { isFifo, openFifoForReading } from "../document/files/fifo.js";
+import { Spool } from "../document/files/spool.js";
 import {
   type DocumentDialect,
   type DocumentHeader,
@@ -11,9 +11,9 @@ import {
   mayHaveSurrogates,
   printHead,
 } from "../document/header.js";
-import { type ByteInput, openFileInput, openStreamInput } from "../document/input.js";
-import { ReplayInput } from "../document/replay.js";
-import { Spool } from "../document/spool.js";
+import { DocumentReader, type PartialHeader } from "../document/reading/document-reader.js";
+import { type ByteInput, openFileInput, openStreamInput } from "../document/reading/input.js";
+import { ReplayInput } from "../document/reading/replay.js";
 import { StorageError } from "../errors.js";
 import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits } from "../records/record-batch.js";

@@ -1,7 +1,7 @@
 /** Foreign keys, checked once over all records of a kind when its parents are in place. */
 import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { describeKey, recordKey } from "../../../records/record-key.js";

@@ -1,7 +1,7 @@
 /** The records of one kind that wait in a staging table, and the rows of the target that they match. */
 import type { RecordKind } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import type { StorageError } from "../../../errors.js";
 import { recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";

@@ -4,7 +4,7 @@
  */
 import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { recordKey } from "../../../records/record-key.js";

@@ -1,7 +1,7 @@
 /** What can be checked only when all records are there: whether they have their parents. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { columnOf, type Field, type ForeignKey, fieldIndex, type RecordKind } from "../../../catalog/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";

@@ -3,7 +3,7 @@
 import type { Statement } from "better-sqlite3";
 import type { ForeignKey, RecordKind } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import { createConstraintCheck } from "../../../records/constraints.js";
 import type { RecordBatch } from "../../../records/record-batch.js";

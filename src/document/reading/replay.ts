@@ -1,6 +1,7 @@
 /** An input that remembers what was read from it, so that a stream can be read again. */
+
+import { Spool } from "../files/spool.js";
 import type { ByteInput } from "./input.js";
-import { Spool } from "./spool.js";
 
 /** Up to here what was read is kept in memory; beyond, in a temporary file. */
 const MEMORY_BYTES = 1048576;

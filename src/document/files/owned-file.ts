@@ -12,7 +12,7 @@ import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 
 /** What a file system takes at least: 255 bytes, less what is put before and behind. */
 const STEM_BYTES = 200;

@@ -1,5 +1,5 @@
 /** What people hand in that is no document, by its first bytes, and what makes a document of it. */
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 
 /** A file's first bytes that tell what it is. */
 interface ForeignForm {

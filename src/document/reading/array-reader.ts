@@ -1,18 +1,18 @@
 /** Reads one array of records: batches out, bad records to `context.reject`. */
 
-import { LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import { copyWithoutLineBreaks } from "../codecs/json-text.js";
-import { StorageError } from "../errors.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import type { RunContext } from "../records/run-context.js";
+import { LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { copyWithoutLineBreaks } from "../../codecs/json-text.js";
+import { StorageError } from "../../errors.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import type { RunContext } from "../../records/run-context.js";
+import type { Spool } from "../files/spool.js";
+import { LARGE_TOKEN_BYTES, SpooledBase64, SpooledBase64Memory } from "../files/spooled-base64.js";
 import type { ByteWindow } from "./byte-window.js";
 import { CLOSE_ARRAY, COMMA, JsonSyntaxError, MORE, OPEN_OBJECT } from "./json-scanner.js";
 import type { JsonWalker } from "./json-walker.js";
 import { RecordReader, type RecordReaderOptions, type TakenValue } from "./record-reader.js";
 import { RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";
-import type { Spool } from "./spool.js";
-import { LARGE_TOKEN_BYTES, SpooledBase64, SpooledBase64Memory } from "./spooled-base64.js";
 
 /** Why the synchronous loop stopped. */
 type Pause = "more" | "full" | "end" | "rejected" | "large" | "no object" | "enough";

@@ -1,11 +1,11 @@
 /** Writes one record as the document's JSON object: compact, on one line, without a line break at its end. */
-import type { Field, RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import { encodeBase64 } from "../codecs/bytes.js";
-import type { Codec } from "../codecs/codec.js";
-import { codecs } from "../codecs/index.js";
-import { writeVectorNumbers } from "../codecs/vector-numbers.js";
-import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../records/record-batch.js";
+import type { Field, RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { encodeBase64 } from "../../codecs/bytes.js";
+import type { Codec } from "../../codecs/codec.js";
+import { codecs } from "../../codecs/index.js";
+import { writeVectorNumbers } from "../../codecs/vector-numbers.js";
+import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 
 interface FieldWriter {
   readonly field: Field;

@@ -1,17 +1,17 @@
 /** Reads a document front to back: its header, then its arrays in whatever order they come, then its manifest. */
-import type { Catalog, RecordKind } from "../catalog/index.js";
-import { StorageError } from "../errors.js";
-import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
-import type { RunContext, Selection } from "../records/run-context.js";
+import type { Catalog, RecordKind } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
+import type { BatchLimits, RecordBatch } from "../../records/record-batch.js";
+import type { RunContext, Selection } from "../../records/run-context.js";
+import { Spool } from "../files/spool.js";
+import type { DocumentDialect, DocumentHeader } from "../header.js";
+import { type ArrayDigest, verifyManifest } from "../manifest.js";
 import { ArrayReader } from "./array-reader.js";
 import { ByteWindow } from "./byte-window.js";
-import type { DocumentDialect, DocumentHeader } from "./header.js";
 import type { ByteInput } from "./input.js";
 import { JsonSyntaxError, OPEN_ARRAY, OPEN_OBJECT } from "./json-scanner.js";
 import { JsonWalker } from "./json-walker.js";
 import { shownName, UnknownNames } from "./limits.js";
-import { type ArrayDigest, verifyManifest } from "./manifest.js";
-import { Spool } from "./spool.js";
 
 /** What the header's keys hold; undefined until (or unless) they come. */
 export type PartialHeader = { -readonly [K in keyof DocumentHeader]?: DocumentHeader[K] };

@@ -1,5 +1,5 @@
 /** Walks through a document's structure: objects key by key, small values whole, large ones skipped. */
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 import type { ByteWindow } from "./byte-window.js";
 import { CLOSE_OBJECT, COLON, COMMA, JsonSyntaxError, OPEN_OBJECT, QUOTE } from "./json-scanner.js";
 import { beyondLimit, HEADER_VALUE_BYTES, NAME_BYTES, NAMES, shownName } from "./limits.js";

@@ -2,7 +2,7 @@
  * Splits zstd input so that no chunk spans two frames: node:zlib drops whatever follows a frame's end in the same chunk,
  * and a .zst may have many frames (pzstd, `cat a.zst b.zst`). Format: RFC 8878, section 3.
  */
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 
 const MAGIC = 0xfd2fb528;
 const MAGIC_SKIPPABLE = 0x184d2a50;

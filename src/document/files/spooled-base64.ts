@@ -1,9 +1,9 @@
 /** A long base64 string of a document, kept in a temporary file: strictly validated, decoded again where it is read. */
-import { LARGE_VALUE_BYTES } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import { decodeBase64, invalidBase64 } from "../codecs/bytes.js";
-import { StorageError } from "../errors.js";
-import type { LargeValue } from "../records/record-batch.js";
+import { LARGE_VALUE_BYTES } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { decodeBase64, invalidBase64 } from "../../codecs/bytes.js";
+import { StorageError } from "../../errors.js";
+import type { LargeValue } from "../../records/record-batch.js";
 import type { Spool } from "./spool.js";
 
 /** A string token of this many bytes or more may decode to a large value. */

@@ -1,11 +1,11 @@
 /** Writes a document: head, one record per line, manifest. Layout: docs/document-format.md. */
 import { createHash, type Hash } from "node:crypto";
-import type { Catalog, RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import { StorageError } from "../errors.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import { type DocumentHeader, printHead } from "./header.js";
-import type { ByteOutput } from "./output.js";
+import type { Catalog, RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { StorageError } from "../../errors.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import type { ByteOutput } from "../files/output.js";
+import { type DocumentHeader, printHead } from "../header.js";
 import { recordPieces, writeRecord } from "./record-writer.js";
 
 /** Bytes per write; one system call per record would cost more than making the record. */

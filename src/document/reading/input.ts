@@ -3,7 +3,7 @@ import type { FileHandle } from "node:fs/promises";
 import { open, stat } from "node:fs/promises";
 import { pipeline, Readable } from "node:stream";
 import { constants, createGunzip, createZstdDecompress } from "node:zlib";
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 import { HEAD_BYTES, refuseForeignForm } from "./foreign-forms.js";
 import { splitZstdFrames } from "./zstd-frames.js";
 

@@ -1,13 +1,13 @@
 /** Turns one record of a document, found by the record scanner, into a row of a batch. */
-import { type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import { parseStringToken } from "../codecs/codec.js";
-import { codecs, located } from "../codecs/index.js";
-import { copyWithoutLineBreaks } from "../codecs/json-text.js";
-import { StorageError } from "../errors.js";
-import { BatchBuilder, type BatchLimits, type LargeValue } from "../records/record-batch.js";
-import { describeKey } from "../records/record-key.js";
-import type { DocumentDialect } from "./header.js";
+import { type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { parseStringToken } from "../../codecs/codec.js";
+import { codecs, located } from "../../codecs/index.js";
+import { copyWithoutLineBreaks } from "../../codecs/json-text.js";
+import { StorageError } from "../../errors.js";
+import { BatchBuilder, type BatchLimits, type LargeValue } from "../../records/record-batch.js";
+import { describeKey } from "../../records/record-key.js";
+import type { DocumentDialect } from "../header.js";
 import { QUOTE } from "./json-scanner.js";
 import { NAMES } from "./limits.js";
 import { type RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";

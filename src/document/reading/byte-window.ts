@@ -1,7 +1,7 @@
 /** A sliding window over a document's bytes: reads ahead, forgets what was consumed, checks UTF-8, digests, counts lines. */
 import { isUtf8 } from "node:buffer";
 import { createHash, type Hash } from "node:crypto";
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 import type { ByteInput } from "./input.js";
 import { JsonScanner, type JsonSyntaxError } from "./json-scanner.js";
 

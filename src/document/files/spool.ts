@@ -4,8 +4,8 @@ import { readSync, writeSync } from "node:fs";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { StorageError } from "../errors.js";
-import { type ByteInput, HandleInput } from "./input.js";
+import { StorageError } from "../../errors.js";
+import { type ByteInput, HandleInput } from "../reading/input.js";
 
 function spoolError(error: unknown): StorageError {
   if (error instanceof StorageError) return error;

@@ -1,5 +1,5 @@
 /** What no export reaches, and a reader holds in memory: beyond it a document is refused (docs/security.md). */
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 
 /** Bytes of a key: of the header, a section, a record's field. */
 export const NAME_BYTES = 4096;

@@ -1,8 +1,8 @@
 /** Compressing outputs. */
 import { promisify } from "node:util";
 import { constants, createZstdCompress, deflateRawSync, gzip } from "node:zlib";
-import type { StorageError } from "../errors.js";
-import { type ByteOutput, writeError } from "./output.js";
+import type { StorageError } from "../../errors.js";
+import { type ByteOutput, writeError } from "../files/output.js";
 
 export type Compression = "gzip" | "zstd" | "none";
 

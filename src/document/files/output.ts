@@ -4,9 +4,9 @@ import * as fs from "node:fs/promises";
 import { type FileHandle, lstat, open, readlink, realpath, rename, rm, type stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Writable } from "node:stream";
-import { StorageError } from "../errors.js";
-import { looksLikeDocument } from "./header.js";
-import { openFileInput } from "./input.js";
+import { StorageError } from "../../errors.js";
+import { looksLikeDocument } from "../header.js";
+import { openFileInput } from "../reading/input.js";
 import { createOwned, type OwnedFile } from "./owned-file.js";
 
 /** Takes a document's bytes in order. E_DISK_FULL, E_CLOSED_PIPE, E_IO. */
