@@ -3,14 +3,14 @@ import type { Catalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { catalog as standardCatalog } from "../../llmspell/catalog/index.js";
 import type { Transform } from "../transform.js";
-import { type Ast, children } from "./ast.js";
 import { type DocumentPlan, planDocument, type Step } from "./document.js";
 import { NotStreamed } from "./document-paths.js";
-import { JqSyntaxError } from "./lexer.js";
-import { parseJq } from "./parser.js";
-import { RealJq } from "./real-jq.js";
-import { JqProgram } from "./stage.js";
-import { createJqStage, type PlannedStep } from "./transform.js";
+import { type Ast, children } from "./language/ast.js";
+import { JqSyntaxError } from "./language/lexer.js";
+import { parseJq } from "./language/parser.js";
+import { RealJq } from "./real/real-jq.js";
+import { JqProgram } from "./records/stage.js";
+import { createJqStage, type PlannedStep } from "./records/transform.js";
 
 export interface JqOptions {
   /** The form in which an expression sees embeddings. */

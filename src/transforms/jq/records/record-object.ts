@@ -1,13 +1,13 @@
 /** A record as the JSON object that it is in the document, of which only what is asked for is made. */
-import type { Field, RecordKind } from "../../catalog/index.js";
-import { ByteWriter } from "../../codecs/byte-writer.js";
-import { readSafeInt64 } from "../../codecs/int64.js";
-import { UNIX_EPOCH_MICROSECONDS } from "../../codecs/timestamp.js";
-import { writeVectorNumbers } from "../../codecs/vector-numbers.js";
-import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
-import { writeFieldToken } from "../../records/record-json.js";
-import { parseJsonText } from "./json-parser.js";
-import { JsonObject, printKept, type Value } from "./values.js";
+import type { Field, RecordKind } from "../../../catalog/index.js";
+import { ByteWriter } from "../../../codecs/byte-writer.js";
+import { readSafeInt64 } from "../../../codecs/int64.js";
+import { UNIX_EPOCH_MICROSECONDS } from "../../../codecs/timestamp.js";
+import { writeVectorNumbers } from "../../../codecs/vector-numbers.js";
+import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../../records/record-batch.js";
+import { writeFieldToken } from "../../../records/record-json.js";
+import { parseJsonText } from "../compiled/json-parser.js";
+import { JsonObject, printKept, type Value } from "../compiled/values.js";
 
 const EPOCH = Number(UNIX_EPOCH_MICROSECONDS);
 

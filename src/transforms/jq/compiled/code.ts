@@ -1,7 +1,7 @@
 /** What a piece of a program is compiled to. */
 
+import type { Ast } from "../language/ast.js";
 import type { Path } from "./access.js";
-import type { Ast } from "./ast.js";
 import type { Value } from "./values.js";
 
 /** Values of variables, by slot. */

@@ -1,20 +1,20 @@
 /** One program, slice or drop over the values that records became so far. */
 import { setImmediate } from "node:timers/promises";
-import type { ErrorCode } from "../../errors.js";
-import { runWithin } from "../interruptible.js";
-import { JqError } from "./access.js";
-import type { Ast } from "./ast.js";
-import { NotCompiled } from "./code.js";
-import { compileProgram, type Program } from "./compile.js";
-import type { Step } from "./document.js";
-import { parseJsonText } from "./json-parser.js";
-import { Undecided } from "./numbers.js";
-import { type RealFailure, RealJq, type RealResult } from "./real-jq.js";
-import { MEMORY_BYTES, OUTPUT_BYTES, OUTPUT_COUNT } from "./real-jq-worker.js";
+import type { ErrorCode } from "../../../errors.js";
+import { runWithin } from "../../interruptible.js";
+import { JqError } from "../compiled/access.js";
+import { NotCompiled } from "../compiled/code.js";
+import { compileProgram, type Program } from "../compiled/compile.js";
+import { parseJsonText } from "../compiled/json-parser.js";
+import { Undecided } from "../compiled/numbers.js";
+import { alwaysGives, isQuick, type Usage, usageOf } from "../compiled/usage.js";
+import { JsonObject, printKept, type Value } from "../compiled/values.js";
+import type { Step } from "../document.js";
+import type { Ast } from "../language/ast.js";
+import { type RealFailure, RealJq, type RealResult } from "../real/real-jq.js";
+import { MEMORY_BYTES, OUTPUT_BYTES, OUTPUT_COUNT } from "../real/real-jq-worker.js";
 import { RecordObject } from "./record-object.js";
 import { restoreTexts } from "./restored-text.js";
-import { alwaysGives, isQuick, type Usage, usageOf } from "./usage.js";
-import { JsonObject, printKept, type Value } from "./values.js";
 
 /** Records that jq is given at once. */
 const REAL_RECORDS = 1000;

@@ -1,7 +1,7 @@
 /** Programs as paths: what `del`, `=` and `|=` need of their left side. */
 
+import { type Ast, constantText } from "../language/ast.js";
 import { attempted, forEachMember, getIndex, isIterable, JqError } from "./access.js";
-import { type Ast, constantText } from "./ast.js";
 import { TYPE_FILTERS } from "./builtins.js";
 import { type Compiler, NotCompiled, type PathCode } from "./code.js";
 import { isTrue, type Value } from "./values.js";

@@ -1,13 +1,13 @@
 /** Writes a program's outputs back into the batch: only what is no longer what it was. */
-import { type Field, LARGE_VALUE_BYTES } from "../../catalog/index.js";
-import { StorageError } from "../../errors.js";
-import type { BatchEditor } from "../../records/batch-editor.js";
-import { LARGE_VALUE } from "../../records/record-batch.js";
-import { removeField, setFieldToken } from "../../records/record-json.js";
-import { recordKey } from "../../records/record-key.js";
-import { Undecided } from "./numbers.js";
+import { type Field, LARGE_VALUE_BYTES } from "../../../catalog/index.js";
+import { StorageError } from "../../../errors.js";
+import type { BatchEditor } from "../../../records/batch-editor.js";
+import { LARGE_VALUE } from "../../../records/record-batch.js";
+import { removeField, setFieldToken } from "../../../records/record-json.js";
+import { recordKey } from "../../../records/record-key.js";
+import { Undecided } from "../compiled/numbers.js";
+import { equalValues, JsonObject, printKept, typeOf, type Value } from "../compiled/values.js";
 import { type RecordContext, type RecordNames, RecordObject } from "./record-object.js";
-import { equalValues, JsonObject, printKept, typeOf, type Value } from "./values.js";
 
 /** A value that was written for a record before, in the same batch. */
 interface Written {

@@ -1,7 +1,7 @@
 /** The functions that are compiled. */
 
+import { type Ast, call, constantText, IDENTITY, pipe } from "../language/ast.js";
 import { forEachMember, getIndex, isIterable, JqError } from "./access.js";
-import { type Ast, call, constantText, IDENTITY, pipe } from "./ast.js";
 import { type Code, type Compiler, combine, combineTwo, firstOf, many, NotCompiled, single } from "./code.js";
 import { literalNumber, numberOf, Undecided } from "./numbers.js";
 import { add, splitString, toText } from "./operators.js";

@@ -1,5 +1,5 @@
 /** What a program does with a record: which fields it looks at, and whether it can give nothing for it. */
-import { type Ast, children, constantText } from "./ast.js";
+import { type Ast, children, constantText } from "../language/ast.js";
 import { TYPE_FILTERS } from "./builtins.js";
 
 export interface Usage {

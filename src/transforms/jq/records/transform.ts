@@ -1,17 +1,17 @@
 /** The stage: programs over the records of a batch, and their outputs back into it. */
-import { LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
-import { type ErrorCode, StorageError } from "../../errors.js";
-import { BatchEditor } from "../../records/batch-editor.js";
-import { type LargeValue, RecordBatch } from "../../records/record-batch.js";
-import { recordKey } from "../../records/record-key.js";
-import type { RunContext } from "../../records/run-context.js";
-import { rejectRow } from "../reject-row.js";
-import type { Transform } from "../transform.js";
-import type { Step } from "./document.js";
+import { LARGE_VALUE_BYTES, type RecordKind } from "../../../catalog/index.js";
+import { type ErrorCode, StorageError } from "../../../errors.js";
+import { BatchEditor } from "../../../records/batch-editor.js";
+import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
+import { recordKey } from "../../../records/record-key.js";
+import type { RunContext } from "../../../records/run-context.js";
+import { rejectRow } from "../../reject-row.js";
+import type { Transform } from "../../transform.js";
+import type { Value } from "../compiled/values.js";
+import type { Step } from "../document.js";
 import { type RecordContext, RecordNames, RecordObject } from "./record-object.js";
 import { RecordWriter } from "./record-writer.js";
 import { type Item, type JqProgram, RealJqPool, Slice } from "./stage.js";
-import type { Value } from "./values.js";
 
 export type PlannedStep = JqProgram | (Step & { type: "slice" | "drop" });
 

@@ -1,6 +1,6 @@
 /** Gives what jq passed on the text that it had before: jq prints numbers and strings in its own way. */
-import { NumberText, Undecided } from "./numbers.js";
-import { JsonObject, printValue, type Value } from "./values.js";
+import { NumberText, Undecided } from "../compiled/numbers.js";
+import { JsonObject, printValue, type Value } from "../compiled/values.js";
 
 /**
  * `output` with the values of `source` where they are the same. `identity` is what jq made of `source` without doing anything

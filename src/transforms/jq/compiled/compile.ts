@@ -1,5 +1,6 @@
 /** Compiles the part of jq whose meaning is certain into closures. Throws NotCompiled for the rest. */
 
+import type { Ast, ObjectEntry } from "../language/ast.js";
 import {
   attempted,
   deletePaths,
@@ -13,7 +14,6 @@ import {
   setPath,
   updateAt,
 } from "./access.js";
-import type { Ast, ObjectEntry } from "./ast.js";
 import { BUILTINS, FORMATS, interpolation } from "./builtins.js";
 import {
   type Code,
