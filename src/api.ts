@@ -4,12 +4,12 @@ import type { Catalog } from "./catalog/index.js";
 import { type Config, loadConfig } from "./config.js";
 import { StorageError } from "./errors.js";
 import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
+import { createTranslatingSink, parseTranslation } from "./llmspell/translate.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import { type Progress, runPipeline } from "./pipeline.js";
 import type { Rejection, Selection } from "./records/run-context.js";
 import { createIdSink, type InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
-import { createTranslatingSink, parseTranslation } from "./sinks/translate.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import {
   accessWarnings,

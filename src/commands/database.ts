@@ -172,7 +172,7 @@ async function examine(location: Database, config: Config, signal: AbortSignal):
   }
   const [{ inspectPostgres }, { readImportRights }] = await Promise.all([
     import("../backends/postgres/database/inspect.js"),
-    import("../backends/postgres/database/import-rights.js"),
+    import("../llmspell/postgres/import-rights.js"),
   ]);
   const { connectionTimeoutSeconds } = config.postgresql;
   const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal }))();

@@ -1,6 +1,5 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 
-import { readPostgresVersions } from "../backends/postgres/database/migrations-table.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
@@ -24,6 +23,7 @@ import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
+import { readPostgresVersions } from "../llmspell/schema/postgres/migrations-table.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source, StoreHeader } from "./source.js";

@@ -2,7 +2,6 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { requireLlmspell } from "../backends/sqlite/inspect.js";
-import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
 import {
@@ -19,6 +18,7 @@ import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
+import { readSqliteVersions } from "../llmspell/schema/sqlite/migrations-table.js";
 import type { IdOrder } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";

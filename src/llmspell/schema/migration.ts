@@ -1,9 +1,9 @@
 /** What a migration is, on either backend. */
 import { readdirSync, readFileSync } from "node:fs";
-import { FIRST_STORAGE_MIGRATION } from "../../backends/postgres/database/migrations-table.js";
 import { StorageError } from "../../errors.js";
+import { FIRST_STORAGE_MIGRATION } from "./postgres/migrations-table.js";
 
-/** One file NNN-name.sql of src/schema/<backend>: NNN below 101 is llmspell's version, from there on ours. */
+/** One file NNN-name.sql of <backend>/sql: NNN below 101 is llmspell's version, from there on ours. */
 export interface Migration {
   readonly version: number;
   readonly name: string;
@@ -43,7 +43,7 @@ interface Recorded {
 
 /** The migrations of a backend, ascending. */
 export function loadMigrations(backend: "postgres" | "sqlite"): Migration[] {
-  const folder = new URL(`./${backend}/`, import.meta.url);
+  const folder = new URL(`./${backend}/sql/`, import.meta.url);
   const migrations: Migration[] = [];
   for (const file of readdirSync(folder).sort()) {
     const match = /^(\d{3})-(.+)\.sql$/.exec(file);

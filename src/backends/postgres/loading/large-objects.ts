@@ -1,6 +1,6 @@
 /** Large objects of a load: made inside its transaction, so that they go with it. */
 import { LARGE_VALUE_BYTES } from "../../../catalog/index.js";
-import { APPLICATION_ROLE, APPLICATION_ROLE_OID, RECEIVING_ROLE } from "../database/application-role.js";
+import { APPLICATION_ROLE, APPLICATION_ROLE_OID, RECEIVING_ROLE } from "../../../llmspell/postgres/application-role.js";
 import { quote, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 

@@ -6,10 +6,10 @@ import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.
 import { located } from "../../../codecs/index.js";
 import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
+import { MonthPartitions } from "../../../llmspell/partitions/month-partitions.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
-import { MonthPartitions } from "../database/partitions.js";
 import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";

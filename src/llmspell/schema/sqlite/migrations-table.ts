@@ -1,5 +1,5 @@
 /** Which migrations an SQLite database has. Only reads, and works on a database that was opened read-only. */
-import type { Database } from "better-sqlite3";
+import type { Database } from "../../../backends/sqlite/open.js";
 
 /** One row of llmspell's `_migrations` or of our `_storage_migrations`. */
 export interface RecordedMigration {

@@ -1,7 +1,7 @@
 /** The objects of an SQLite schema: those of a file, and those that the migrations of this release make. */
-import { type Database, openScratch } from "../../backends/sqlite/open.js";
-import { loadMigrations } from "./migration.js";
-import { rebuildEmptyTable, rebuiltTable } from "./sqlite-rebuild.js";
+import { type Database, openScratch } from "../../../backends/sqlite/open.js";
+import { loadMigrations } from "../migration.js";
+import { rebuildEmptyTable, rebuiltTable } from "./rebuild.js";
 
 /**
  * By name: `table sessions`, `column sessions.status`, `constraint sessions.(tenant_id, session_id)`, which is a unique key,

@@ -6,8 +6,8 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { accessSync, closeSync, constants, openSync, readFileSync, readSync, realpathSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
-import { inheritedDescriptors } from "./descriptors.js";
-import { StorageError } from "./errors.js";
+import { inheritedDescriptors } from "../../descriptors.js";
+import { StorageError } from "../../errors.js";
 
 /** The first words of our own command lines. */
 export const OWN_COMMANDS: ReadonlySet<string> = new Set(["storage", "database", "help"]);

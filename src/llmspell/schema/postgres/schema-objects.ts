@@ -1,5 +1,5 @@
 /** The objects of schema llmspell, from the catalogs alone; needs no right beyond connecting. */
-import type { PostgresConnection } from "../session/connection.js";
+import type { PostgresConnection } from "../../../backends/postgres/session/connection.js";
 
 export interface SchemaObject {
   /** `kind table.name`, or `kind name`, e.g. `index sessions.idx_sessions_status`. */

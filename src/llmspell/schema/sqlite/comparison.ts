@@ -1,11 +1,12 @@
 /** What an SQLite file's schema is beside the one that the migrations of this release make. Only reads. */
-import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "../../backends/sqlite/migrations-table.js";
-import type { Database } from "../../backends/sqlite/open.js";
-import { mainTable, quoted } from "../../backends/sqlite/table.js";
-import { columnOf } from "../../catalog/index.js";
-import { catalog } from "../catalog/index.js";
-import type { SchemaComparison, SchemaDifference } from "./comparison.js";
-import { loadMigrations, type Migration, migrationId } from "./migration.js";
+
+import type { Database } from "../../../backends/sqlite/open.js";
+import { mainTable, quoted } from "../../../backends/sqlite/table.js";
+import { columnOf } from "../../../catalog/index.js";
+import { catalog } from "../../catalog/index.js";
+import type { SchemaComparison, SchemaDifference } from "../comparison.js";
+import { loadMigrations, type Migration, migrationId } from "../migration.js";
+import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "./migrations-table.js";
 import {
   type DeclaredKey,
   declaredKeys,
@@ -16,9 +17,9 @@ import {
   keyText,
   primaryKey,
   type SqliteObjects,
-} from "./sqlite-objects.js";
-import { isRebuilt, rebuiltKeys, rebuiltTable } from "./sqlite-rebuild.js";
-import { findRowidFaults } from "./sqlite-rowids.js";
+} from "./objects.js";
+import { isRebuilt, rebuiltKeys, rebuiltTable } from "./rebuild.js";
+import { findRowidFaults } from "./rowids.js";
 
 export interface SqliteComparison extends SchemaComparison {
   /** Versions of the migrations that `database migrate` runs, first or again. */

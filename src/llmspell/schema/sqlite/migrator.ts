@@ -2,13 +2,12 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fromSqliteError, sqliteCode } from "../../backends/sqlite/errors.js";
-import { ownerOf } from "../../backends/sqlite/inspect.js";
-import { readSqliteMigrations } from "../../backends/sqlite/migrations-table.js";
-import { type Database, isVec0, openSqliteForWriting } from "../../backends/sqlite/open.js";
-import { refuseDamagedVec0 } from "../../backends/sqlite/vec0-check.js";
-import { StorageError } from "../../errors.js";
-import { catalog } from "../catalog/index.js";
+import { fromSqliteError, sqliteCode } from "../../../backends/sqlite/errors.js";
+import { ownerOf } from "../../../backends/sqlite/inspect.js";
+import { type Database, isVec0, openSqliteForWriting } from "../../../backends/sqlite/open.js";
+import { refuseDamagedVec0 } from "../../../backends/sqlite/vec0-check.js";
+import { StorageError } from "../../../errors.js";
+import { catalog } from "../../catalog/index.js";
 import {
   loadMigrations,
   type Migration,
@@ -18,11 +17,12 @@ import {
   migrationId,
   migrationStates,
   refuseNewer,
-} from "./migration.js";
-import { compareSqliteSchema, type SqliteComparison, undoneLines } from "./sqlite-comparison.js";
-import { rewriteEmbeddings, rewritesEmbeddings } from "./sqlite-embeddings.js";
-import { addRebuiltColumns, columnsOf, rebuildTable, rebuiltTable } from "./sqlite-rebuild.js";
-import { repairRowids } from "./sqlite-rowids.js";
+} from "../migration.js";
+import { compareSqliteSchema, type SqliteComparison, undoneLines } from "./comparison.js";
+import { rewriteEmbeddings, rewritesEmbeddings } from "./embeddings.js";
+import { readSqliteMigrations } from "./migrations-table.js";
+import { addRebuiltColumns, columnsOf, rebuildTable, rebuiltTable } from "./rebuild.js";
+import { repairRowids } from "./rowids.js";
 
 export interface MigrateSqliteOptions {
   /** How long another process's lock is waited for. Seconds, default 60. */

@@ -1,14 +1,12 @@
 /** Migrations of PostgreSQL: one transaction, one at a time. */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
-import { inApplicationTimeZone } from "../../backends/postgres/database/application-role.js";
-import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../../backends/postgres/database/migrations-table.js";
-import { hasMisplacedPartitions, repairPartitions } from "../../backends/postgres/database/partition-repair.js";
-import { hasUtcFunctions } from "../../backends/postgres/database/schema-objects.js";
-import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
-import { encodingCaveat, readServerEncoding } from "../../backends/postgres/session/encodings.js";
-import { inTransaction } from "../../backends/postgres/session/transaction.js";
-import { StorageError, toStorageError } from "../../errors.js";
-import type { SchemaComparison } from "./comparison.js";
+import type { PostgresConnection } from "../../../backends/postgres/session/connection.js";
+import { encodingCaveat, readServerEncoding } from "../../../backends/postgres/session/encodings.js";
+import { inTransaction } from "../../../backends/postgres/session/transaction.js";
+import { StorageError, toStorageError } from "../../../errors.js";
+import { hasMisplacedPartitions, repairPartitions } from "../../partitions/repair.js";
+import { inApplicationTimeZone } from "../../postgres/application-role.js";
+import type { SchemaComparison } from "../comparison.js";
 import {
   loadMigrations,
   type Migration,
@@ -18,9 +16,11 @@ import {
   migrationId,
   migrationStates,
   refuseNewer,
-} from "./migration.js";
-import { comparePostgres } from "./postgres-comparison.js";
-import { readExtensionSchemas, withExtensionSchemas } from "./postgres-extensions.js";
+} from "../migration.js";
+import { comparePostgres } from "./comparison.js";
+import { readExtensionSchemas, withExtensionSchemas } from "./extensions.js";
+import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "./migrations-table.js";
+import { hasUtcFunctions } from "./schema-objects.js";
 
 export interface MigratePostgresOptions {
   /** The password of llmspell_app where the role is created here. Default: LLMSPELL_APP_PASSWORD; else it gets none. */

@@ -1,14 +1,14 @@
-/** A PostgreSQL database's schema beside what the migrations of src/schema/postgres make (objects.json). */
+/** A PostgreSQL database's schema beside what the migrations make (objects.json). */
 import { readFileSync } from "node:fs";
-import { readSchemaObjects } from "../../backends/postgres/database/schema-objects.js";
-import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
-import { compareSchema, objectParts, type SchemaComparison, type SchemaObjects } from "./comparison.js";
+import type { PostgresConnection } from "../../../backends/postgres/session/connection.js";
+import { compareSchema, objectParts, type SchemaComparison, type SchemaObjects } from "../comparison.js";
+import { readSchemaObjects } from "./schema-objects.js";
 
 let objects: SchemaObjects | undefined;
 
 /** By migration; a test keeps the file in step with the migrations. */
 export function postgresObjects(): SchemaObjects {
-  objects ??= JSON.parse(readFileSync(new URL("./postgres/objects.json", import.meta.url), "utf8")) as SchemaObjects;
+  objects ??= JSON.parse(readFileSync(new URL("./objects.json", import.meta.url), "utf8")) as SchemaObjects;
   return objects;
 }
 

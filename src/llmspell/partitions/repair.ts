@@ -3,10 +3,12 @@
  * have been given another time zone. llmspell passes over a month whose name is taken and makes the others whole; so there
  * must be no hole in the former, and nothing in the way of the latter.
  */
-import type { RecordKind } from "../../../catalog/index.js";
-import { catalog } from "../../../llmspell/catalog/index.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { inApplicationTimeZone } from "./application-role.js";
+
+import { quote, SCHEMA } from "../../backends/postgres/database/target-table.js";
+import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
+import type { RecordKind } from "../../catalog/index.js";
+import { catalog } from "../catalog/index.js";
+import { inApplicationTimeZone } from "../postgres/application-role.js";
 import {
   createPartition,
   gapsOf,
@@ -15,8 +17,7 @@ import {
   type Partition,
   type PartitionedTable,
   readPartitions,
-} from "./partitions.js";
-import { quote, SCHEMA } from "./target-table.js";
+} from "./month-partitions.js";
 
 /** A month that llmspell may ask for, or that has a partition. */
 interface NearMonth extends Month {

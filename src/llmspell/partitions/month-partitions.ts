@@ -2,14 +2,15 @@
  * Monthly partitions: those that a load's records need and the target lacks are made in the load's transaction. Months are
  * those of llmspell's time zone, as llmspell itself cuts them; where they begin and end only the server says.
  */
-import { fieldIndex } from "../../../catalog/index.js";
-import { located } from "../../../codecs/index.js";
-import { type ErrorContext, StorageError } from "../../../errors.js";
-import type { RecordBatch } from "../../../records/record-batch.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { inApplicationTimeZone } from "./application-role.js";
-import { hasUtcFunctions } from "./schema-objects.js";
-import { quote, SCHEMA, type TargetTable } from "./target-table.js";
+
+import { quote, SCHEMA, type TargetTable } from "../../backends/postgres/database/target-table.js";
+import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
+import { fieldIndex } from "../../catalog/index.js";
+import { located } from "../../codecs/index.js";
+import { type ErrorContext, StorageError } from "../../errors.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { inApplicationTimeZone } from "../postgres/application-role.js";
+import { hasUtcFunctions } from "../schema/postgres/schema-objects.js";
 
 /** Canonical times (microseconds since 2000-01-01 UTC), from inclusive, to exclusive; undefined is unbounded. */
 export interface Range {

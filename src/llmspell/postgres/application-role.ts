@@ -1,5 +1,5 @@
 /** Who llmspell is in a database: the role that it works as there, and the time zone of that role's sessions. */
-import type { PostgresConnection } from "../session/connection.js";
+import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
 
 /** The role that llmspell's migrations make for its applications. */
 export const APPLICATION_ROLE = "llmspell_app";

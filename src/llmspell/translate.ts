@@ -9,7 +9,7 @@ import { BatchEditor } from "../records/batch-editor.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { recordKey } from "../records/record-key.js";
 import type { RunContext } from "../records/run-context.js";
-import type { Sink } from "./sink.js";
+import type { Sink } from "../sinks/sink.js";
 
 type Backend = "sqlite" | "postgresql";
 
