@@ -32,6 +32,7 @@ export { type Codec, codecs } from "./codecs/index.js";
 export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { catalog, type SectionName } from "./llmspell/catalog/index.js";
+export type { PluginRecord } from "./llmspell/plugin-record.js";
 export type { MigrationReport, MigrationState } from "./llmspell/schema/migration.js";
 export { type PipelineOptions, type PipelineResult, type Progress, runPipeline } from "./pipeline.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./record-iterator.js";
@@ -66,7 +67,6 @@ export {
   type BatchDefinition,
   defineTransform,
   type PluginContext,
-  type PluginRecord,
   type PluginResult,
   type RecordDefinition,
   type TransformDefinition,

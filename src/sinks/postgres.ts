@@ -1,5 +1,6 @@
 /** PostgreSQL as a target: one transaction for everything, all or nothing. */
 
+import type { PostgresApplication } from "../backends/postgres/application.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
@@ -27,6 +28,8 @@ export interface PostgresSinkOptions {
   /** For messages; without a password. */
   readonly name: string;
   readonly catalog?: Catalog;
+  /** What the database has besides the catalog's tables. */
+  readonly application?: PostgresApplication;
   /** What becomes of rows that the target already has. Default "update". */
   readonly onConflict?: ConflictPolicy;
   /** What becomes of records whose parent is nowhere. Default "error". */
@@ -90,7 +93,10 @@ class PostgresSink implements Sink {
     const caveat = encodingCaveat(await readServerEncoding(connection));
     if (caveat !== undefined) context.warn(caveat);
     const tables = await readTargetTables(connection, this.catalog);
-    const session = await LoadSession.begin(connection, tables, this.options.tenant);
+    const session = await LoadSession.begin(connection, tables, {
+      tenant: this.options.tenant,
+      tenantSetting: this.options.application?.tenantSetting,
+    });
     this.opened = { connection, transaction, session, tables, context };
   }
 
@@ -112,6 +118,7 @@ class PostgresSink implements Sink {
       direct: session.copiesIntoTables,
       deferIndexes: this.options.deferIndexes ?? "auto",
       number: this.loaders.size,
+      application: this.options.application,
     });
     if (loader.staging === undefined) this.held.add(kind.path);
     this.loaders.set(kind.path, loader);

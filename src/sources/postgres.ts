@@ -1,5 +1,6 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 
+import type { PostgresApplication } from "../backends/postgres/application.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
@@ -23,7 +24,6 @@ import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
-import { readPostgresVersions } from "../llmspell/schema/postgres/migrations-table.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source, StoreHeader } from "./source.js";
@@ -34,17 +34,13 @@ export interface PostgresSourceOptions extends BatchLimits {
   /** For messages; never holds a password. */
   readonly name: string;
   readonly catalog?: Catalog;
+  /** What the database has besides the catalog's tables. */
+  readonly application?: PostgresApplication;
   /** "auto" (default): COPY, or a cursor where the server refuses COPY or is embedded. Both give the same batches. */
   readonly mode?: "auto" | RowMode;
   /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
   readonly check?: "count" | "none";
 }
-
-/** Tables that are never exported, and why their rows stay behind. */
-const LEFT_BEHIND: ReadonlyMap<string, string> = new Map([
-  ["api_keys", "api_keys has rows: encrypted provider keys are never exported"],
-  ["test_data", "test_data has rows: llmspell's test table is not exported"],
-]);
 
 /** More tenants than this are read in one sorted statement rather than one statement each. */
 const MOST_TENANT_STATEMENTS = 1000;
@@ -59,6 +55,7 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
 class PostgresSource implements Source {
   readonly name: string;
   private readonly catalog: Catalog;
+  private readonly otherTables: ReadonlyMap<string, string | undefined>;
   private connection: PostgresConnection | undefined;
   /** The kinds whose tables were looked at. */
   private opened: ReadonlySet<RecordKind> = new Set();
@@ -71,6 +68,7 @@ class PostgresSource implements Source {
   constructor(private readonly options: PostgresSourceOptions) {
     this.name = options.name;
     this.catalog = options.catalog ?? standardCatalog;
+    this.otherTables = options.application?.otherTables ?? new Map();
   }
 
   async open(context: RunContext, selection?: Selection): Promise<StoreHeader> {
@@ -83,7 +81,7 @@ class PostgresSource implements Source {
     context.signal.throwIfAborted();
     const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
     this.opened = new Set(selected);
-    const names = [...selected.map((kind) => kind.postgres.table), ...LEFT_BEHIND.keys()];
+    const names = [...selected.map((kind) => kind.postgres.table), ...this.warnedOf().keys()];
     await beginSnapshot(connection, names, context);
     const { rows } = await connection.query<{ encoding: string; version: number; user: string; migrated: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
@@ -103,9 +101,9 @@ class PostgresSource implements Source {
     this.user = server.user;
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
-    this.tables = await readTables(connection, names);
+    this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
     this.mode = await this.chooseMode(connection);
-    return { backend: "postgresql", migrations: await readPostgresVersions(connection) };
+    return { backend: "postgresql", migrations: (await this.options.application?.readVersions?.(connection)) ?? [] };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
@@ -135,7 +133,7 @@ class PostgresSource implements Source {
     await this.bindToTenant(connection, kinds, selection, literals);
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
-      const others = LEFT_BEHIND.keys();
+      const others = this.otherTables.keys();
       for (const line of await leftOut(connection, {
         catalog: this.catalog.kinds,
         kinds: selected,
@@ -217,7 +215,7 @@ class PostgresSource implements Source {
     return this.tables.get(kind.postgres.table) as PostgresTable;
   }
 
-  /** Row-level security: never an export that lacks rows. One tenant can be read under llmspell's own policies. */
+  /** Row-level security: never an export that lacks rows. One tenant can be read under the application's own policies. */
   private async bindToTenant(
     connection: PostgresConnection,
     kinds: readonly RecordKind[],
@@ -229,18 +227,28 @@ class PostgresSource implements Source {
     const { tenants } = selection;
     if (tenants?.length !== 1)
       throw rowSecurityError(bound, this.user, "row-level security would hide rows from this role");
+    const { name = "the catalog", tenantSetting } = this.options.application ?? {};
     const foreign = kinds.find((kind) => this.tableOf(kind).rowSecurity && !this.tableOf(kind).tenantPolicies);
     if (foreign !== undefined)
-      throw rowSecurityError(foreign, this.user, "the table's row-level security has other policies than llmspell's");
+      throw rowSecurityError(
+        foreign,
+        this.user,
+        `the table's row-level security has other policies than ${name}'s`,
+      );
     if (literals?.length === 0) return;
     await connection.query(
-      "SELECT set_config('row_security', 'on', true), set_config('app.current_tenant_id', $1, true)",
-      [tenants[0]],
+      "SELECT set_config('row_security', 'on', true), set_config($1, $2, true)",
+      [tenantSetting, tenants[0]],
     );
   }
 
+  /** Tables that are never exported, and why their rows stay behind. */
+  private warnedOf(): Map<string, string> {
+    return new Map([...this.otherTables].filter((entry): entry is [string, string] => entry[1] !== undefined));
+  }
+
   private async warnOfRowsLeftBehind(connection: PostgresConnection, context: RunContext): Promise<void> {
-    for (const [name, message] of LEFT_BEHIND) {
+    for (const [name, message] of this.warnedOf()) {
       const table = this.tables.get(name);
       // Where row-level security binds the role, a look could fail and end the snapshot.
       if (table === undefined || !table.readable || table.rowSecurity) continue;

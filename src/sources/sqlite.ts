@@ -1,7 +1,8 @@
 /** Reads an SQLite database: one read transaction, ordered by key, never a write. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
-import { requireLlmspell } from "../backends/sqlite/inspect.js";
+import type { SqliteApplication } from "../backends/sqlite/application.js";
+import { requireOwnTables } from "../backends/sqlite/inspect.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
 import {
@@ -18,7 +19,6 @@ import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
-import { readSqliteVersions } from "../llmspell/schema/sqlite/migrations-table.js";
 import type { IdOrder } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
@@ -27,6 +27,8 @@ import type { Source } from "./source.js";
 export interface SqliteSourceOptions extends BatchLimits {
   readonly path: string;
   readonly catalog?: Catalog | undefined;
+  /** What the database has besides the catalog's tables. */
+  readonly application?: SqliteApplication | undefined;
   /** What ids are sorted as: their texts (default), or the UUIDs that a later stage makes of them. Ids stay as they are. */
   readonly idOrder?: IdOrder | undefined;
 }
@@ -38,6 +40,7 @@ export interface SqliteSourceOptions extends BatchLimits {
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
   const catalog = options.catalog ?? defaultCatalog;
+  const { application } = options;
   let database: Database | undefined;
 
   const opened = (): Database => {
@@ -109,8 +112,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         database = openSqliteForReading(options.path);
         defineFunctions(database);
         database.exec("BEGIN");
-        requireLlmspell(database, options.path, catalog.kinds);
-        return { backend: "sqlite", migrations: readSqliteVersions(database) };
+        requireOwnTables(database, options.path, catalog.kinds, application);
+        return { backend: "sqlite", migrations: application?.readVersions?.(database) ?? [] };
       } catch (error) {
         throw fromSqliteError(error);
       }
@@ -137,7 +140,12 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
             requireSoundVec0(opened(), sqlite.embeddingTable);
         if (!selection.peek) {
           const { tenants } = selection;
-          for (const line of leftOut(opened(), { catalog: catalog.kinds, kinds, tenants })) context.leftOut(line);
+          for (const line of leftOut(opened(), {
+            catalog: catalog.kinds,
+            kinds,
+            tenants,
+            others: application?.otherTables,
+          })) context.leftOut(line);
         }
         for (const kind of kinds) yield* readKind(kind, selection, context);
       } catch (error) {

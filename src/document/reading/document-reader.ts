@@ -4,7 +4,8 @@ import { StorageError } from "../../errors.js";
 import type { BatchLimits, RecordBatch } from "../../records/record-batch.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import { Spool } from "../files/spool.js";
-import type { DocumentDialect, DocumentHeader } from "../header.js";
+import type { DocumentDialect } from "../dialect.js";
+import type { DocumentHeader } from "../header.js";
 import { type ArrayDigest, verifyManifest } from "../manifest.js";
 import { ArrayReader } from "./array-reader.js";
 import { ByteWindow } from "./byte-window.js";
@@ -29,9 +30,6 @@ export interface ReadOptions {
   /** Default: a warning. */
   readonly onUnknownField?: (path: string, name: string) => void;
 }
-
-/** Sections in which llmspell's exporters write the surrogate key of SQLite's table. */
-const SURROGATE_PATHS: ReadonlySet<string> = new Set(["sessions", "event_log", "hook_history"]);
 
 export class DocumentReader {
   readonly header: PartialHeader = {};
@@ -81,15 +79,14 @@ export class DocumentReader {
   }
 
   /**
-   * After readHead: the rest of the header, as scanRest; and whether a session, an event or a hook, the first of its array,
-   * has a surrogate key.
+   * After readHead: the rest of the header, as scanRest; and whether a record of these sections, the first of its array, has a
+   * surrogate key.
    */
-  async scanForSurrogates(catalog: Catalog, context: RunContext): Promise<boolean> {
-    const kinds = catalog.kinds.filter(({ path }) => SURROGATE_PATHS.has(path));
+  async scanForSurrogates(catalog: Catalog, paths: ReadonlySet<string>, context: RunContext): Promise<boolean> {
     let found = false;
     const options: ReadOptions = {
       catalog,
-      selection: { paths: new Set(kinds.map(({ path }) => path)), limit: 1 },
+      selection: { paths, limit: 1 },
       dialect: { legacy: false, times: "us" },
       ownLayout: false,
       verify: false,

@@ -7,7 +7,7 @@ import { copyWithoutLineBreaks } from "../../codecs/json-text.js";
 import { StorageError } from "../../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
-import type { DocumentDialect } from "../header.js";
+import type { DocumentDialect } from "../dialect.js";
 import { QUOTE } from "./json-scanner.js";
 import { NAMES } from "./limits.js";
 import { type RecordScanner, TOKEN_WIDTH } from "./record-scanner.js";

@@ -9,6 +9,7 @@ import { fieldIndex } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { type ErrorContext, StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
+import type { PartitionMaker } from "../../backends/postgres/application.js";
 import { inApplicationTimeZone } from "../postgres/application-role.js";
 import { hasUtcFunctions } from "../schema/postgres/schema-objects.js";
 
@@ -144,7 +145,13 @@ function holds({ from, to }: Range, time: bigint): boolean {
   return (from === undefined || time >= from) && (to === undefined || time < to);
 }
 
-export class MonthPartitions {
+/** What makes the partitions of a kind that is partitioned by the month of a time; undefined for any other. */
+export function partitionsOf(connection: PostgresConnection, table: TargetTable): PartitionMaker | undefined {
+  const { partitionedBy } = table.kind.postgres;
+  return partitionedBy === undefined ? undefined : new MonthPartitions(connection, table, partitionedBy);
+}
+
+class MonthPartitions implements PartitionMaker {
   private readonly field: number;
   /** The months that have their partitions, ascending. */
   private known: Month[] = [];
@@ -159,11 +166,6 @@ export class MonthPartitions {
     partitionedBy: string,
   ) {
     this.field = fieldIndex(table.kind, partitionedBy);
-  }
-
-  static of(connection: PostgresConnection, table: TargetTable): MonthPartitions | undefined {
-    const { partitionedBy } = table.kind.postgres;
-    return partitionedBy === undefined ? undefined : new MonthPartitions(connection, table, partitionedBy);
   }
 
   /** Remembers the time of a record. */

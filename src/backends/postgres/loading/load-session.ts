@@ -31,13 +31,13 @@ export class LoadSession {
 
   /**
    * To be called at the transaction's beginning.
-   * @param tenant goes on as this tenant where row-level security binds the role
+   * Where row-level security binds the role, the run goes on as `tenant`, by the setting that the policies ask.
    * @throws {StorageError} E_PERMISSION, E_ROW_SECURITY, with what to grant
    */
   static async begin(
     connection: PostgresConnection,
     tables: ReadonlyMap<string, TargetTable>,
-    tenant: string | undefined,
+    { tenant, tenantSetting }: { readonly tenant: string | undefined; readonly tenantSetting: string | undefined },
   ): Promise<LoadSession> {
     const all = [...tables.values()];
     const session = await connection.query<SessionRole>(
@@ -48,8 +48,8 @@ export class LoadSession {
     if (!replica && !all.every((table) => table.owned)) throw mayNotSilenceTriggers(role, version);
     const hidden = all.filter((table) => table.rowSecurity.binding && !table.owned);
     if (hidden.length > 0) {
-      if (tenant === undefined) throw rowsHidden(role);
-      await connection.query("SELECT set_config('app.current_tenant_id', $1, true)", [tenant]);
+      if (tenant === undefined || tenantSetting === undefined) throw rowsHidden(role);
+      await connection.query("SELECT set_config($1, $2, true)", [tenantSetting, tenant]);
     } else await connection.query("SET LOCAL row_security = off");
     return new LoadSession(connection, tables, replica, hidden.length === 0);
   }

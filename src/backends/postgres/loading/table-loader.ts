@@ -6,10 +6,10 @@ import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.
 import { located } from "../../../codecs/index.js";
 import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
-import { MonthPartitions } from "../../../llmspell/partitions/month-partitions.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
+import type { PartitionMaker, PostgresApplication } from "../application.js";
 import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
@@ -32,6 +32,7 @@ export interface LoaderOptions {
   readonly deferIndexes: DeferPolicy;
   /** For the staging table's name: unique in the run. */
   readonly number: number;
+  readonly application: PostgresApplication | undefined;
 }
 
 /** Whether the server does not know the statement (syntax error, feature not supported): no record's fault. */
@@ -60,7 +61,7 @@ export class TableLoader {
   loaded = 0;
   readonly kind: RecordKind;
   readonly largeObjects: LargeObjectWriter;
-  readonly partitions: MonthPartitions | undefined;
+  readonly partitions: PartitionMaker | undefined;
   private readonly indexes: DeferredIndexes;
   private readonly connection: PostgresConnection;
   private readonly columns: string;
@@ -84,8 +85,8 @@ export class TableLoader {
     this.filling = { encoder: new CopyEncoder(this.kind), assumes: false, largeObjects: new Map() };
     this.sending = { encoder: new CopyEncoder(this.kind), assumes: false, largeObjects: new Map() };
     this.columns = loadColumns(this.kind).join(", ");
-    this.largeObjects = new LargeObjectWriter(this.connection, table);
-    this.partitions = MonthPartitions.of(this.connection, table);
+    this.largeObjects = new LargeObjectWriter(this.connection, table, options.application);
+    this.partitions = options.application?.partitionsOf?.(this.connection, table);
     this.indexes = new DeferredIndexes(this.connection, table, options.deferIndexes);
   }
 

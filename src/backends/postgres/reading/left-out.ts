@@ -1,4 +1,4 @@
-/** What a database holds that is no part of any record: llmspell's own tables and columns of another release, and people's. */
+/** What a database holds that is no part of any record: the application's own tables and columns of another release, and people's. */
 import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { isOfRow, postgresCause } from "../session/errors.js";
@@ -10,7 +10,7 @@ interface Reading {
   readonly kinds: readonly RecordKind[];
   /** SQL literals. */
   readonly tenants?: readonly string[] | undefined;
-  /** Tables that are no kind's, and of which something else is said. */
+  /** Tables that are no kind's, and of which something else is said, or nothing. */
   readonly others: Iterable<string>;
 }
 
@@ -23,8 +23,6 @@ interface TableColumns {
   readonly rows: number;
 }
 
-/** Tables that llmspell or we make, and that are no kind's. */
-const BOOKKEEPING = ["refinery_schema_history", "storage_migrations"];
 /** Rows are counted up to here: a table that is not read should not take longer than those that are. */
 const MOST_COUNTED = 1_000_000;
 
@@ -54,7 +52,7 @@ export async function leftOut(connection: PostgresConnection, reading: Reading):
   }
   // Of tenants only, or of some sections, other tables are no part.
   if (tenants !== undefined || kinds.length < catalog.length) return lines;
-  const known = new Set([...catalog.map((kind) => kind.postgres.table), ...BOOKKEEPING, ...reading.others]);
+  const known = new Set([...catalog.map((kind) => kind.postgres.table), ...reading.others]);
   for (const table of tables) if (!known.has(table.name)) lines.push(...(await unknownTable(connection, table)));
   return lines;
 }

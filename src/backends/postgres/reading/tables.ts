@@ -12,7 +12,7 @@ export interface PostgresTable {
   readonly readable: boolean;
   /** Whether row-level security binds this role. */
   readonly rowSecurity: boolean;
-  /** Whether the policies for reading are exactly "the tenant is app.current_tenant_id". */
+  /** Whether the policies for reading are exactly "the tenant is the one of the application's setting". */
   readonly tenantPolicies: boolean;
   /** The planner's estimate, partitions included; undefined where the table was never analyzed. */
   readonly estimatedRows: number | undefined;
@@ -38,8 +38,7 @@ export const COLUMN_TYPES: Readonly<Record<FieldType, readonly string[]>> = {
 const TABLES = `
 SELECT c.relname::text AS name, may.read AS readable,
        row_security_active(c.oid) AS "rowSecurity",
-       CASE WHEN may.read THEN (SELECT coalesce(bool_and(p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) ~
-                 '^\\(\\(?tenant_id\\)?(::text)? = current_setting\\(''app.current_tenant_id''::text, true\\)\\)$'), false)
+       CASE WHEN may.read THEN (SELECT coalesce(bool_and(p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) ~ $2), false)
         FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')
           AND EXISTS (SELECT FROM unnest(p.polroles) r WHERE r = 0 OR pg_has_role(r, 'USAGE'))) ELSE false END AS "tenantPolicies",
        (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
@@ -60,10 +59,16 @@ CROSS JOIN LATERAL (
 ) leaves
 WHERE n.nspname = 'llmspell' AND c.relkind IN ('r', 'p') AND c.relname::text = ANY ($1)`;
 
+/** A regular expression for the policy, as the server prints it. */
+function tenantPolicy(setting: string): string {
+  return `^\\(\\(?tenant_id\\)?(::text)? = current_setting\\('${setting}'::text, true\\)\\)$`;
+}
+
 /** The tables of `names` that are there. Run it under `row_security = off`: then it tells who is bound, not who asked. */
 export async function readTables(
   connection: PostgresConnection,
   names: readonly string[],
+  tenantSetting?: string,
 ): Promise<ReadonlyMap<string, PostgresTable>> {
   const { rows } = await connection.query<{
     name: string;
@@ -74,7 +79,7 @@ export async function readTables(
     types: string[] | null;
     rows: number | null;
     bytes: number;
-  }>(TABLES, [names]);
+  }>(TABLES, [names, tenantSetting === undefined ? null : tenantPolicy(tenantSetting)]);
   return new Map(
     rows.map((row) => [
       row.name,

@@ -1,6 +1,5 @@
-/** What a database holds that is no part of any record: llmspell's own tables and columns of another release, and people's. */
+/** What a database holds that is no part of any record: the application's own tables and columns of another release, and people's. */
 import type { RecordKind } from "../../../catalog/index.js";
-import { BOOKKEEPING } from "../inspect.js";
 import { type Database, isVec0 } from "../open.js";
 import { columnsOf, mainTable, neededColumns, quoted } from "../table.js";
 
@@ -10,16 +9,18 @@ interface Reading {
   /** Those that are read. */
   readonly kinds: readonly RecordKind[];
   readonly tenants?: readonly string[] | undefined;
+  /** Tables that are no kind's, and of which nothing is said. */
+  readonly others?: ReadonlySet<string> | undefined;
 }
 
 /** A line for each table, column and kind of rows that the run leaves out though nobody asked it to. */
-export function leftOut(database: Database, { catalog, kinds, tenants }: Reading): string[] {
+export function leftOut(database: Database, { catalog, kinds, tenants, others = new Set() }: Reading): string[] {
   const lines = [...unknownColumns(database, kinds, tenants)];
   if (kinds.some(({ sqlite }) => sqlite.layout === "vector")) lines.push(...strayMetadata(database, catalog, tenants));
   // Whose rows these are is not to be known.
   if (tenants !== undefined) return lines;
   for (const kind of kinds) lines.push(...strayEmbeddings(database, kind));
-  if (kinds.length === catalog.length) lines.push(...unknownTables(database, catalog));
+  if (kinds.length === catalog.length) lines.push(...unknownTables(database, catalog, others));
   return lines;
 }
 
@@ -34,8 +35,12 @@ function counted(number: number, noun: string): string {
 const TENANTS = "tenant_id IN (SELECT value FROM json_each(?))";
 
 /** Tables that hold rows and no kind's; of virtual ones only embeddings of other dimensions: the others are made of tables. */
-function* unknownTables(database: Database, catalog: readonly RecordKind[]): Generator<string> {
-  const known = new Set(BOOKKEEPING);
+function* unknownTables(
+  database: Database,
+  catalog: readonly RecordKind[],
+  others: ReadonlySet<string>,
+): Generator<string> {
+  const known = new Set(others);
   for (const kind of catalog) {
     known.add(mainTable(kind));
     if (kind.sqlite.layout === "vector") known.add(kind.sqlite.embeddingTable);

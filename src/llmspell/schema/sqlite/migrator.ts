@@ -3,6 +3,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fromSqliteError, sqliteCode } from "../../../backends/sqlite/errors.js";
+import { llmspellSqlite } from "../../sqlite/application.js";
 import { ownerOf } from "../../../backends/sqlite/inspect.js";
 import { type Database, isVec0, openSqliteForWriting } from "../../../backends/sqlite/open.js";
 import { refuseDamagedVec0 } from "../../../backends/sqlite/vec0-check.js";
@@ -178,7 +179,7 @@ function refuseBroken({ broken }: SqliteComparison): void {
 }
 
 function refuseForeign(database: Database): void {
-  if (ownerOf(database, catalog.kinds) !== "another program") return;
+  if (ownerOf(database, catalog.kinds, llmspellSqlite) !== "another program") return;
   throw new StorageError("E_NOT_MIGRATED", "the database is another program's: it has no table of llmspell", {
     hint: "Name llmspell's database, or a new file. `llmspell database migrate` makes llmspell's tables in this one, if that is meant.",
   });
