@@ -171,7 +171,7 @@ export function accessWarnings(...stores: readonly StoreLocation[]): string[] {
 }
 
 export interface SourceOptions {
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
@@ -212,14 +212,13 @@ export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
 /** Factories load what they need only: a document is read without either driver. */
 export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
   const { catalog, invalidUuid, verifyManifest, times, sourceMode, sourceCheck } = options;
-  const shared = catalog === undefined ? {} : { catalog };
   switch (location.type) {
     case "postgres":
     case "pglite": {
       const { createPostgresSource } = await import("./sources/postgres.js");
       const connect = await postgresConnector(location, options);
       return createPostgresSource({
-        ...shared,
+        catalog,
         connect,
         name: storeName(location),
         ...(sourceMode === undefined ? {} : { mode: sourceMode }),
@@ -229,7 +228,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
     case "sqlite": {
       const { createSqliteSource } = await import("./sources/sqlite.js");
       return createSqliteSource({
-        ...shared,
+        catalog,
         path: location.path,
         idOrder: ID_ORDER[invalidUuid ?? "keep"],
       });
@@ -238,7 +237,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
     case "stream": {
       const { createDocumentSource } = await import("./sources/json-document.js");
       return createDocumentSource({
-        ...shared,
+        catalog,
         input:
           location.type === "stream"
             ? { stream: location.stream as Readable }

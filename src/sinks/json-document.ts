@@ -8,10 +8,9 @@ import { isFifo, openFifoForWriting } from "../document/fifo.js";
 import { DOCUMENT_VERSION } from "../document/header.js";
 import { type ByteOutput, openFileOutput, StreamOutput } from "../document/output.js";
 import { StorageError } from "../errors.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { RunContext } from "../records/run-context.js";
 import { createDocumentSource } from "../sources/json-document.js";
-import type { Sink, SinkCounts } from "./sink.js";
+import { type Sink, type SinkCounts, sinkCatalog } from "./sink.js";
 
 export interface DocumentSinkOptions {
   /**
@@ -26,6 +25,7 @@ export interface DocumentSinkOptions {
   readonly compress?: "auto" | Compression;
   /** Embeddings: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
+  /** Default: the source's. */
   readonly catalog?: Catalog;
   /** Program and version, e.g. `llmspell-storage/0.1.0`. */
   readonly producer: string;
@@ -35,9 +35,10 @@ export interface DocumentSinkOptions {
 
 /** E_OUTPUT_EXISTS, E_NO_RECORDS, E_READ_ONLY, E_DISK_FULL, E_CLOSED_PIPE, E_IO; E_USAGE when kinds come out of the catalog's order. */
 export function createDocumentSink(options: DocumentSinkOptions): Sink {
-  const { output: target, compress = "auto", catalog = defaultCatalog } = options;
+  const { output: target, compress = "auto" } = options;
   let output: ByteOutput | undefined;
   let writer: DocumentWriter | undefined;
+  let catalog: Catalog | undefined;
   let signal: AbortSignal | undefined;
 
   return {
@@ -47,6 +48,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
     async open(header, context) {
       signal = context.signal;
       signal.throwIfAborted();
+      catalog = sinkCatalog(options.catalog, header);
       const plain =
         "stream" in target
           ? new StreamOutput(target.stream, signal)
@@ -76,7 +78,8 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
     },
 
     async finish() {
-      if (writer === undefined || output === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
+      if (writer === undefined || output === undefined || catalog === undefined)
+        throw new StorageError("E_UNEXPECTED", "the sink is not open");
       if ("path" in target && target.allowEmpty !== true && [...writer.records.values()].every((count) => count === 0))
         await refuseEmptier(target.path, catalog, signal ?? new AbortController().signal);
       await writer.end();

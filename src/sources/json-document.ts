@@ -15,7 +15,6 @@ import { type ByteInput, openFileInput, openStreamInput } from "../document/inpu
 import { ReplayInput } from "../document/replay.js";
 import { Spool } from "../document/spool.js";
 import { StorageError } from "../errors.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { Source } from "./source.js";
@@ -25,7 +24,7 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly input: { readonly path: string } | { readonly stream: Readable };
   /** For messages; default: the path, or `-`. */
   readonly name?: string;
-  readonly catalog?: Catalog;
+  readonly catalog: Catalog;
   /** Default true; false ignores the digests of a document in our own layout. */
   readonly verifyManifest?: boolean;
   /** The unit of the times of a document that names no producer, where it does not tell, or tells wrongly. */
@@ -34,7 +33,7 @@ export interface DocumentSourceOptions extends BatchLimits {
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
 export function createDocumentSource(options: DocumentSourceOptions): Source {
-  const { input: from, catalog = defaultCatalog } = options;
+  const { input: from, catalog } = options;
   const closers: (() => Promise<void>)[] = [];
   let input: ReplayInput | undefined;
   /** It can be opened again. */
@@ -112,7 +111,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
       if (isFile) await input.stop();
       if (!ours && !dialect.legacy) warnReserialised(context);
-      return { backend: header.sourceBackend, migrations: header.migrations };
+      return { backend: header.sourceBackend, migrations: header.migrations, catalog };
     },
 
     async estimate(selection) {

@@ -23,7 +23,6 @@ import type { PostgresConnection, PostgresConnector } from "../backends/postgres
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source, StoreHeader } from "./source.js";
@@ -33,7 +32,7 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly connect: PostgresConnector;
   /** For messages; never holds a password. */
   readonly name: string;
-  readonly catalog?: Catalog;
+  readonly catalog: Catalog;
   /** "auto" (default): COPY, or a cursor where the server refuses COPY or is embedded. Both give the same batches. */
   readonly mode?: "auto" | RowMode;
   /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
@@ -70,7 +69,7 @@ class PostgresSource implements Source {
 
   constructor(private readonly options: PostgresSourceOptions) {
     this.name = options.name;
-    this.catalog = options.catalog ?? standardCatalog;
+    this.catalog = options.catalog;
   }
 
   async open(context: RunContext, selection?: Selection): Promise<StoreHeader> {
@@ -105,7 +104,8 @@ class PostgresSource implements Source {
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names);
     this.mode = await this.chooseMode(connection);
-    return { backend: "postgresql", migrations: await readPostgresVersions(connection) };
+    const migrations = await readPostgresVersions(connection);
+    return { backend: "postgresql", migrations, catalog: this.catalog };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {

@@ -18,7 +18,6 @@ import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/reading
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { IdOrder } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
@@ -26,7 +25,7 @@ import type { Source } from "./source.js";
 
 export interface SqliteSourceOptions extends BatchLimits {
   readonly path: string;
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
   /** What ids are sorted as: their texts (default), or the UUIDs that a later stage makes of them. Ids stay as they are. */
   readonly idOrder?: IdOrder | undefined;
 }
@@ -37,7 +36,7 @@ export interface SqliteSourceOptions extends BatchLimits {
  * `context.reject` with E_FIELD_TYPE, E_INVALID_UTF8, E_INVALID_JSON, E_INVALID_EMBEDDING, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
-  const catalog = options.catalog ?? defaultCatalog;
+  const { catalog } = options;
   let database: Database | undefined;
 
   const opened = (): Database => {
@@ -110,7 +109,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         defineFunctions(database);
         database.exec("BEGIN");
         requireLlmspell(database, options.path, catalog.kinds);
-        return { backend: "sqlite", migrations: readSqliteVersions(database) };
+        return { backend: "sqlite", migrations: readSqliteVersions(database), catalog };
       } catch (error) {
         throw fromSqliteError(error);
       }
