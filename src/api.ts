@@ -21,7 +21,7 @@ import {
   type StoreLocation,
   sameStore,
 } from "./stores.js";
-import { createTransforms, type TransformSpec } from "./transforms/spec.js";
+import { createTransforms, type TransformSettings, type TransformSpec } from "./transforms/spec.js";
 import type { Transform } from "./transforms/transform.js";
 import { PRODUCER } from "./version.js";
 
@@ -167,7 +167,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   refuseUnknownOptions("exportStore", options);
   const { from, to, compress, force, allowEmpty, vectors } = options;
   const config = lazyConfig(options.config);
-  const transforms = await createTransforms(options.transforms ?? [], options);
+  const transforms = await createTransforms(options.transforms ?? [], transformSettings(options));
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
   const output = locate(to, config);
@@ -200,7 +200,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   refuseUnknownOptions("importStore", options);
   const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
   const config = lazyConfig(options.config);
-  const transforms = await createTransforms(options.transforms ?? [], options);
+  const transforms = await createTransforms(options.transforms ?? [], transformSettings(options));
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
   const target = locate(to, config);
@@ -289,9 +289,13 @@ function locate(store: string | StoreLocation | Readable | Writable, config: () 
 }
 
 function common(options: TransferOptions, location: StoreLocation, config: () => Config): SourceOptions {
-  const { catalog, signal } = options;
+  const { catalog = standardCatalog, signal } = options;
   const configured = location.type === "postgres" ? config().postgresql.connectionTimeoutSeconds : undefined;
   return { catalog, signal, connectionTimeoutSeconds: options.connectionTimeoutSeconds ?? configured };
+}
+
+function transformSettings(options: TransferOptions): TransformSettings {
+  return { ...options, catalog: options.catalog ?? standardCatalog };
 }
 
 /** The paths that `include` and `exclude` leave. E_USAGE for a section that no record kind has. */
@@ -346,6 +350,7 @@ async function transfer(
   });
   const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
     ...options,
+    catalog,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink: idSink,
     selection,

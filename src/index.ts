@@ -32,9 +32,24 @@ export { type Codec, codecs } from "./codecs/index.js";
 export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { catalog, type SectionName } from "./llmspell/catalog/index.js";
+export {
+  createDocumentSink,
+  createDocumentSource,
+  createPostgresSink,
+  createPostgresSource,
+  createSqliteSink,
+  createSqliteSource,
+  type DocumentSinkOptions,
+  type DocumentSourceOptions,
+  type PostgresSinkOptions,
+  type PostgresSourceOptions,
+  runPipeline,
+  type SqliteSinkOptions,
+  type SqliteSourceOptions,
+} from "./llmspell/defaults.js";
 export type { PluginRecord } from "./llmspell/plugin-record.js";
 export type { MigrationReport, MigrationState } from "./llmspell/schema/migration.js";
-export { type PipelineOptions, type PipelineResult, type Progress, runPipeline } from "./pipeline.js";
+export type { PipelineOptions, PipelineResult, Progress } from "./pipeline.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./record-iterator.js";
 export {
   BatchBuilder,
@@ -46,14 +61,8 @@ export {
 } from "./records/record-batch.js";
 export { recordKey } from "./records/record-key.js";
 export type { Rejection, RunContext, Selection, WantedRecords } from "./records/run-context.js";
-export { createDocumentSink, type DocumentSinkOptions } from "./sinks/json-document.js";
-export { createPostgresSink, type PostgresSinkOptions } from "./sinks/postgres.js";
 export type { Sink, SinkCounts, SinkReport } from "./sinks/sink.js";
-export { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
-export { createDocumentSource, type DocumentSourceOptions } from "./sources/json-document.js";
-export { createPostgresSource, type PostgresSourceOptions } from "./sources/postgres.js";
 export type { BackendName, Source, StoreHeader } from "./sources/source.js";
-export { createSqliteSource, type SqliteSourceOptions } from "./sources/sqlite.js";
 export {
   type Obstacle,
   type StoreFacts,

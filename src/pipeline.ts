@@ -1,7 +1,6 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
 import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
-import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
 import type { Rejection, RunContext, Selection } from "./records/run-context.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
@@ -26,7 +25,8 @@ export interface PipelineOptions {
   readonly source: Source;
   readonly sink: Sink;
   readonly selection: Selection;
-  readonly transforms?: readonly Transform[];
+  /** Those of the source's catalog, where they depend on one, are made by a function, once the source is open. */
+  readonly transforms?: readonly Transform[] | ((catalog: Catalog) => Promise<readonly Transform[]>);
   /** What belongs to the records that a transform drops (ForeignKey.onDrop) goes with them. Default true. */
   readonly cascade?: boolean;
   /** At most so many records of each kind, before the transforms; parents that kept children refer to come first. */
@@ -39,7 +39,7 @@ export interface PipelineOptions {
   readonly onWarning?: (message: string) => void;
   /** What a source leaves out without being asked to (RunContext.leftOut) ends the run: E_LEFT_OUT. Default false: warnings. */
   readonly strict?: boolean;
-  /** Tells which kinds are parents: their rejected keys are remembered. Default: llmspell's. */
+  /** Of a source that gives none with its header. E_USAGE where nobody does. */
   readonly catalog?: Catalog;
 }
 
@@ -61,11 +61,13 @@ const WARNINGS = 1000;
 
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
 export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
-  const { source, sink, selection, onProgress, catalog = standardCatalog } = options;
+  const { source, sink, selection, onProgress } = options;
   const signal = options.signal ?? new AbortController().signal;
   const rejected = new Map<string, number>();
-  const rejectedKeys = new RejectedKeys(catalog.parents);
-  const aheadKeys = new RejectedKeys(catalog.parents);
+  /** Known when the source is open. */
+  const parents = new Set<string>();
+  const rejectedKeys = new RejectedKeys(parents);
+  const aheadKeys = new RejectedKeys(parents);
   const warned = new Set<string>();
   const leftOut = new Set<string>();
   let untold = 0;
@@ -103,19 +105,18 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     if (options.strict === true && leftOut.size > 0) throw leftOutError([...leftOut]);
   };
   const ahead = lookingAhead(context, options.onReject !== undefined, aheadKeys);
-  const orphans = {
-    catalog,
-    hasRejected: (path: string) => rejectedKeys.hasAny(path) || aheadKeys.hasAny(path),
-  };
+  const hasRejected = (path: string): boolean => rejectedKeys.hasAny(path) || aheadKeys.hasAny(path);
   const leavesOrphans = options.onReject !== undefined && sink.checksReferences !== true;
-  const given = options.transforms ?? [];
-  const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
   let cascade: Cascade | undefined;
   let limit: Limit | undefined;
   try {
     signal.throwIfAborted();
-    const header = await source.open(context, selection);
-    await sink.open(header, behindSteps(context, given));
+    const { catalog = requireCatalog(options.catalog), ...header } = await source.open(context, selection);
+    for (const path of catalog.parents) parents.add(path);
+    const given = await transformsFor(options.transforms ?? [], catalog);
+    const orphans = { catalog, hasRejected };
+    const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
+    await sink.open({ ...header, catalog }, behindSteps(context, given));
     let read: Read = (wanted, during) => source.read(wanted, during);
     if (options.limit !== undefined) {
       limit = new Limit(catalog, selection, options.limit);
@@ -162,6 +163,20 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     await rejectedKeys.close();
     await aheadKeys.close();
   }
+}
+
+function requireCatalog(catalog: Catalog | undefined): Catalog {
+  if (catalog !== undefined) return catalog;
+  throw new StorageError("E_USAGE", "the source names no catalog", {
+    hint: "Its `open` gives one with the header, or runPipeline gets it as an option.",
+  });
+}
+
+async function transformsFor(
+  transforms: NonNullable<PipelineOptions["transforms"]>,
+  catalog: Catalog,
+): Promise<readonly Transform[]> {
+  return typeof transforms === "function" ? transforms(catalog) : transforms;
 }
 
 const WAY_ON = "--on-error skip --rejects FILE (onReject) leaves such records out, writes them to FILE, and goes on.";

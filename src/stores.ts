@@ -171,7 +171,7 @@ export function accessWarnings(...stores: readonly StoreLocation[]): string[] {
 }
 
 export interface SourceOptions {
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
@@ -212,14 +212,17 @@ export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
 /** Factories load what they need only: a document is read without either driver. */
 export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
   const { catalog, invalidUuid, verifyManifest, times, sourceMode, sourceCheck } = options;
-  const shared = catalog === undefined ? {} : { catalog };
   switch (location.type) {
     case "postgres":
     case "pglite": {
-      const { createPostgresSource } = await import("./sources/postgres.js");
+      const [{ createPostgresSource }, { llmspellPostgres }] = await Promise.all([
+        import("./sources/postgres.js"),
+        import("./llmspell/postgres/application.js"),
+      ]);
       const connect = await postgresConnector(location, options);
       return createPostgresSource({
-        ...shared,
+        application: llmspellPostgres,
+        catalog,
         connect,
         name: storeName(location),
         ...(sourceMode === undefined ? {} : { mode: sourceMode }),
@@ -227,18 +230,26 @@ export async function createSource(location: StoreLocation, options: SourceOptio
       });
     }
     case "sqlite": {
-      const { createSqliteSource } = await import("./sources/sqlite.js");
+      const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
+        import("./sources/sqlite.js"),
+        import("./llmspell/sqlite/application.js"),
+      ]);
       return createSqliteSource({
-        ...shared,
+        application: llmspellSqlite,
+        catalog,
         path: location.path,
         idOrder: ID_ORDER[invalidUuid ?? "keep"],
       });
     }
     case "document":
     case "stream": {
-      const { createDocumentSource } = await import("./sources/json-document.js");
+      const [{ createDocumentSource }, { llmspellDocuments }] = await Promise.all([
+        import("./sources/json-document.js"),
+        import("./llmspell/documents/exporters.js"),
+      ]);
       return createDocumentSource({
-        ...shared,
+        application: llmspellDocuments,
+        catalog,
         input:
           location.type === "stream"
             ? { stream: location.stream as Readable }
@@ -267,10 +278,14 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
   switch (location.type) {
     case "postgres":
     case "pglite": {
-      const { createPostgresSink } = await import("./sinks/postgres.js");
+      const [{ createPostgresSink }, { llmspellPostgres }] = await Promise.all([
+        import("./sinks/postgres.js"),
+        import("./llmspell/postgres/application.js"),
+      ]);
       const connect = await postgresConnector(location, options);
       const { tenant } = options;
       return createPostgresSink({
+        application: llmspellPostgres,
         ...load,
         connect,
         name: storeName(location),
@@ -284,11 +299,13 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     }
     case "document":
     case "stream": {
-      const [{ createDocumentSink }, { openStdout }] = await Promise.all([
+      const [{ createDocumentSink }, { llmspellDocuments }, { openStdout }] = await Promise.all([
         import("./sinks/json-document.js"),
+        import("./llmspell/documents/exporters.js"),
         import("./document/files/fifo.js"),
       ]);
       return createDocumentSink({
+        application: llmspellDocuments,
         ...shared,
         producer,
         output:

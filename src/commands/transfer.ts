@@ -4,6 +4,7 @@ import { type Config, loadConfig } from "../config.js";
 import type { TransferCommand } from "../config-transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
+import { catalog } from "../llmspell/catalog/index.js";
 import type { Rejection } from "../records/run-context.js";
 import { type StoreLocation, storeName } from "../stores.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
@@ -101,6 +102,7 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
     output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
   const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [];
   return createTransforms([...fromFile, ...given], {
+    catalog,
     vectors,
     pluginTimeoutSeconds: flags.pluginTimeout ?? configured?.pluginTimeoutSeconds,
     jqTimeoutSeconds: flags.jqTimeout ?? configured?.jqTimeoutSeconds,

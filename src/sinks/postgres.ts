@@ -17,16 +17,16 @@ import { encodingCaveat, readServerEncoding } from "../backends/postgres/session
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
-import type { Sink, SinkCounts, SinkReport } from "./sink.js";
+import { type Sink, type SinkCounts, type SinkReport, sinkCatalog } from "./sink.js";
 
 export interface PostgresSinkOptions {
   readonly connect: PostgresConnector;
   /** For messages; without a password. */
   readonly name: string;
+  /** Default: the source's. */
   readonly catalog?: Catalog;
   /** What the database has besides the catalog's tables. */
   readonly application?: PostgresApplication;
@@ -58,12 +58,12 @@ interface Open {
   readonly session: LoadSession;
   readonly tables: ReadonlyMap<string, TargetTable>;
   readonly context: RunContext;
+  readonly catalog: Catalog;
 }
 
 class PostgresSink implements Sink {
   readonly name: string;
   readonly checksReferences = true;
-  private readonly catalog: Catalog;
   private readonly onConflict: ConflictPolicy;
   private connection: PostgresConnection | undefined;
   private transaction: LoadTransaction | undefined;
@@ -76,11 +76,11 @@ class PostgresSink implements Sink {
 
   constructor(private readonly options: PostgresSinkOptions) {
     this.name = options.name;
-    this.catalog = options.catalog ?? llmspellCatalog;
     this.onConflict = options.onConflict ?? "update";
   }
 
-  async open(_header: StoreHeader, context: RunContext): Promise<void> {
+  async open(header: StoreHeader, context: RunContext): Promise<void> {
+    const catalog = sinkCatalog(this.options.catalog, header);
     const connection = await this.options.connect();
     this.connection = connection;
     // A statement that runs long would keep the caller waiting: without its client the server rolls back.
@@ -92,12 +92,12 @@ class PostgresSink implements Sink {
     await transaction.begin();
     const caveat = encodingCaveat(await readServerEncoding(connection));
     if (caveat !== undefined) context.warn(caveat);
-    const tables = await readTargetTables(connection, this.catalog);
+    const tables = await readTargetTables(connection, catalog);
     const session = await LoadSession.begin(connection, tables, {
       tenant: this.options.tenant,
       tenantSetting: this.options.application?.tenantSetting,
     });
-    this.opened = { connection, transaction, session, tables, context };
+    this.opened = { connection, transaction, session, tables, context, catalog };
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -106,11 +106,11 @@ class PostgresSink implements Sink {
   }
 
   private async openLoader(kind: RecordKind): Promise<TableLoader> {
-    const { transaction, session, tables, context } = this.requireOpen();
+    const { transaction, session, tables, context, catalog } = this.requireOpen();
     await transaction.settled();
     const table = tables.get(kind.path);
     if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
-    await session.prepare(table.kind, this.catalog);
+    await session.prepare(table.kind, catalog);
     const loader = await TableLoader.open(table, {
       transaction,
       context,
@@ -126,13 +126,13 @@ class PostgresSink implements Sink {
   }
 
   async finish(): Promise<SinkReport> {
-    const { connection, transaction, session, tables } = this.requireOpen();
+    const { connection, transaction, session, tables, catalog } = this.requireOpen();
     await transaction.settled();
     const counts = new Map<string, SinkCounts>();
     const loaded = new Map<string, LoadedKind>();
     const counters = new Counters(connection, tables, loaded, this.onConflict);
     // Parents before children, whatever order they came in.
-    const kinds = this.catalog.importOrder;
+    const kinds = catalog.importOrder;
     for (const kind of kinds) {
       const loader = this.loaders.get(kind.path);
       if (loader === undefined) continue;
@@ -199,10 +199,10 @@ class PostgresSink implements Sink {
     discard: (identities: readonly (readonly string[])[]) => Promise<void>,
   ): Promise<{ dropped: number; rejected: number }> {
     if (candidates.kind.foreignKeys.length === 0) return { dropped: 0, rejected: 0 };
-    const { connection, context, tables } = this.requireOpen();
+    const { connection, context, tables, catalog } = this.requireOpen();
     const onOrphan = this.options.onOrphan ?? "error";
     const isHeld = (path: string): boolean => this.held.has(path);
-    return removeOrphans(candidates, { connection, context, tables, onOrphan, isHeld, discard, catalog: this.catalog });
+    return removeOrphans(candidates, { connection, context, tables, onOrphan, isHeld, discard, catalog });
   }
 
   async abort(): Promise<void> {

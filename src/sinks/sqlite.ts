@@ -9,11 +9,11 @@ import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
-import type { Sink } from "./sink.js";
+import { type Sink, sinkCatalog } from "./sink.js";
 
 export interface SqliteSinkOptions {
   readonly path: string;
+  /** Default: the source's. */
   readonly catalog?: Catalog | undefined;
   /** A record that the target has: replaced in place (default), left, or refused with E_CONFLICT. */
   readonly onConflict?: "update" | "skip" | "error" | undefined;
@@ -36,7 +36,6 @@ export interface SqliteSinkOptions {
  * E_OUT_OF_RANGE, E_TARGET_LIMIT, E_CONSTRAINT, E_CONFLICT, E_KEY_CONFLICT, E_TENANT_CONFLICT, E_ORPHAN, E_PARENT_REJECTED.
  */
 export function createSqliteSink(options: SqliteSinkOptions): Sink {
-  const catalog = options.catalog ?? defaultCatalog;
   const writers = new Map<string, TableWriter>();
   let database: Database | undefined;
   let load: Load | undefined;
@@ -69,8 +68,9 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
   return {
     name: `sqlite:${options.path}`,
     checksReferences: true,
-    open: (_header, context) =>
+    open: (header, context) =>
       coded(async () => {
+        const catalog = sinkCatalog(options.catalog, header);
         database = openSqliteForWriting(options.path, { unsafe: options.ownFile === true });
         load = new Load(database, catalog, context, {
           onConflict: options.onConflict ?? "update",

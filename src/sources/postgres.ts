@@ -23,7 +23,6 @@ import type { PostgresConnection, PostgresConnector } from "../backends/postgres
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source, StoreHeader } from "./source.js";
@@ -33,7 +32,7 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly connect: PostgresConnector;
   /** For messages; never holds a password. */
   readonly name: string;
-  readonly catalog?: Catalog;
+  readonly catalog: Catalog;
   /** What the database has besides the catalog's tables. */
   readonly application?: PostgresApplication;
   /** "auto" (default): COPY, or a cursor where the server refuses COPY or is embedded. Both give the same batches. */
@@ -67,7 +66,7 @@ class PostgresSource implements Source {
 
   constructor(private readonly options: PostgresSourceOptions) {
     this.name = options.name;
-    this.catalog = options.catalog ?? standardCatalog;
+    this.catalog = options.catalog;
     this.otherTables = options.application?.otherTables ?? new Map();
   }
 
@@ -103,7 +102,8 @@ class PostgresSource implements Source {
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
     this.mode = await this.chooseMode(connection);
-    return { backend: "postgresql", migrations: (await this.options.application?.readVersions?.(connection)) ?? [] };
+    const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
+    return { backend: "postgresql", migrations, catalog: this.catalog };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
@@ -230,16 +230,12 @@ class PostgresSource implements Source {
     const { name = "the catalog", tenantSetting } = this.options.application ?? {};
     const foreign = kinds.find((kind) => this.tableOf(kind).rowSecurity && !this.tableOf(kind).tenantPolicies);
     if (foreign !== undefined)
-      throw rowSecurityError(
-        foreign,
-        this.user,
-        `the table's row-level security has other policies than ${name}'s`,
-      );
+      throw rowSecurityError(foreign, this.user, `the table's row-level security has other policies than ${name}'s`);
     if (literals?.length === 0) return;
-    await connection.query(
-      "SELECT set_config('row_security', 'on', true), set_config($1, $2, true)",
-      [tenantSetting, tenants[0]],
-    );
+    await connection.query("SELECT set_config('row_security', 'on', true), set_config($1, $2, true)", [
+      tenantSetting,
+      tenants[0],
+    ]);
   }
 
   /** Tables that are never exported, and why their rows stay behind. */

@@ -1,7 +1,7 @@
 /** Reads an SQLite database: one read transaction, ordered by key, never a write. */
 import { setImmediate as nextTick } from "node:timers/promises";
-import { fromSqliteError } from "../backends/sqlite/errors.js";
 import type { SqliteApplication } from "../backends/sqlite/application.js";
+import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { requireOwnTables } from "../backends/sqlite/inspect.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
@@ -18,7 +18,6 @@ import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/reading
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { IdOrder } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
@@ -26,7 +25,7 @@ import type { Source } from "./source.js";
 
 export interface SqliteSourceOptions extends BatchLimits {
   readonly path: string;
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
   /** What the database has besides the catalog's tables. */
   readonly application?: SqliteApplication | undefined;
   /** What ids are sorted as: their texts (default), or the UUIDs that a later stage makes of them. Ids stay as they are. */
@@ -39,8 +38,7 @@ export interface SqliteSourceOptions extends BatchLimits {
  * `context.reject` with E_FIELD_TYPE, E_INVALID_UTF8, E_INVALID_JSON, E_INVALID_EMBEDDING, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
-  const catalog = options.catalog ?? defaultCatalog;
-  const { application } = options;
+  const { catalog, application } = options;
   let database: Database | undefined;
 
   const opened = (): Database => {
@@ -113,7 +111,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         defineFunctions(database);
         database.exec("BEGIN");
         requireOwnTables(database, options.path, catalog.kinds, application);
-        return { backend: "sqlite", migrations: application?.readVersions?.(database) ?? [] };
+        return { backend: "sqlite", migrations: application?.readVersions?.(database) ?? [], catalog };
       } catch (error) {
         throw fromSqliteError(error);
       }
@@ -145,7 +143,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
             kinds,
             tenants,
             others: application?.otherTables,
-          })) context.leftOut(line);
+          }))
+            context.leftOut(line);
         }
         for (const kind of kinds) yield* readKind(kind, selection, context);
       } catch (error) {

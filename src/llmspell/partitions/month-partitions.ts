@@ -3,13 +3,13 @@
  * those of llmspell's time zone, as llmspell itself cuts them; where they begin and end only the server says.
  */
 
+import type { PartitionMaker } from "../../backends/postgres/application.js";
 import { quote, SCHEMA, type TargetTable } from "../../backends/postgres/database/target-table.js";
 import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
 import { fieldIndex } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { type ErrorContext, StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
-import type { PartitionMaker } from "../../backends/postgres/application.js";
 import { inApplicationTimeZone } from "../postgres/application-role.js";
 import { hasUtcFunctions } from "../schema/postgres/schema-objects.js";
 

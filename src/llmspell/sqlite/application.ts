@@ -6,6 +6,5 @@ export const llmspellSqlite: SqliteApplication = {
   name: "llmspell",
   readVersions: readSqliteVersions,
   otherTables: new Set(["_migrations", "_storage_migrations"]),
-  absenceHint:
-    "Name the file that llmspell writes, or run `llmspell database migrate --backend sqlite` for a new one.",
+  absenceHint: "Name the file that llmspell writes, or run `llmspell database migrate --backend sqlite` for a new one.",
 };

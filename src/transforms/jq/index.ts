@@ -1,7 +1,6 @@
 /** `--jq EXPRESSION` (docs/jq.md): for the records of a section, or for the whole document where that can be streamed. */
 import type { Catalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
-import { catalog as standardCatalog } from "../../llmspell/catalog/index.js";
 import type { Transform } from "../transform.js";
 import { type DocumentPlan, planDocument, type Step } from "./document.js";
 import { NotStreamed } from "./document-paths.js";
@@ -17,8 +16,7 @@ export interface JqOptions {
   readonly vectors: "base64" | "json";
   /** What jq itself may take for one record. */
   readonly timeoutSeconds: number;
-  /** Default: llmspell's. */
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
   /** One line for `--verbose`. */
   readonly onInfo?: ((message: string) => void) | undefined;
 }
@@ -48,7 +46,7 @@ export async function createJqTransform(expression: string, options: JqOptions):
 }
 
 async function createTransform(expression: string, options: JqOptions): Promise<Transform> {
-  const { catalog = standardCatalog, onInfo = () => {}, vectors, timeoutSeconds } = options;
+  const { catalog, onInfo = () => {}, vectors, timeoutSeconds } = options;
   // One time for the whole run, so that both engines and all records see the same.
   const now = Date.now() / 1000;
   const form = SECTION_FORM.exec(expression);
