@@ -1,18 +1,18 @@
 /** STORE texts, and the concrete source and sink behind each. With src/commands the only place that picks them. */
 import { statSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
-import type { PostgresConnector } from "./backends/postgres/session/connection.js";
-import type { Catalog } from "./catalog/index.js";
-import type { Config } from "./config.js";
-import { isPostgresUrl, parseBackendName } from "./config.js";
-import { StorageError } from "./errors.js";
-import { expandPath } from "./folders.js";
-import type { IdMap } from "./records/id-map.js";
-import { redact, redactUnknown } from "./redaction.js";
-import type { InvalidUuidPolicy } from "./sinks/ids.js";
-import type { Sink } from "./sinks/sink.js";
-import type { Source } from "./sources/source.js";
-import { accessWarning } from "./store-access.js";
+import type { PostgresConnector } from "../backends/postgres/session/connection.js";
+import type { Catalog } from "../catalog/index.js";
+import type { Config } from "../config/index.js";
+import { isPostgresUrl, parseBackendName } from "../config/index.js";
+import { StorageError } from "../errors.js";
+import { expandPath } from "../folders.js";
+import type { IdMap } from "../records/id-map.js";
+import { redact, redactUnknown } from "../redaction.js";
+import type { InvalidUuidPolicy } from "../sinks/ids.js";
+import type { Sink } from "../sinks/sink.js";
+import type { Source } from "../sources/source.js";
+import { accessWarning } from "./access.js";
 
 /** Where a store is. */
 export type StoreLocation =
@@ -205,7 +205,7 @@ const ID_ORDER = { keep: "text", error: "uuid", derive: "derived" } as const;
 
 /** Ids and the UUIDs that stand for them, in a file. `adds`: ids will be added to it. */
 export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
-  const { createIdMap } = await import("./backends/sqlite/id-map.js");
+  const { createIdMap } = await import("../backends/sqlite/id-map.js");
   return createIdMap(expandPath(path), { adds });
 }
 
@@ -216,7 +216,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
   switch (location.type) {
     case "postgres":
     case "pglite": {
-      const { createPostgresSource } = await import("./sources/postgres.js");
+      const { createPostgresSource } = await import("../sources/postgres.js");
       const connect = await postgresConnector(location, options);
       return createPostgresSource({
         ...shared,
@@ -227,7 +227,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
       });
     }
     case "sqlite": {
-      const { createSqliteSource } = await import("./sources/sqlite.js");
+      const { createSqliteSource } = await import("../sources/sqlite.js");
       return createSqliteSource({
         ...shared,
         path: location.path,
@@ -236,7 +236,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
     }
     case "document":
     case "stream": {
-      const { createDocumentSource } = await import("./sources/json-document.js");
+      const { createDocumentSource } = await import("../sources/json-document.js");
       return createDocumentSource({
         ...shared,
         input:
@@ -267,7 +267,7 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
   switch (location.type) {
     case "postgres":
     case "pglite": {
-      const { createPostgresSink } = await import("./sinks/postgres.js");
+      const { createPostgresSink } = await import("../sinks/postgres.js");
       const connect = await postgresConnector(location, options);
       const { tenant } = options;
       return createPostgresSink({
@@ -285,8 +285,8 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     case "document":
     case "stream": {
       const [{ createDocumentSink }, { openStdout }] = await Promise.all([
-        import("./sinks/json-document.js"),
-        import("./document/fifo.js"),
+        import("../sinks/json-document.js"),
+        import("../document/fifo.js"),
       ]);
       return createDocumentSink({
         ...shared,
@@ -313,7 +313,7 @@ export async function postgresConnector(
   location: StoreLocation & { readonly type: "postgres" | "pglite" },
   options: Pick<SourceOptions, "connectionTimeoutSeconds" | "signal"> & { readonly create?: boolean },
 ): Promise<PostgresConnector> {
-  const { connectPostgres } = await import("./backends/postgres/session/connection.js");
+  const { connectPostgres } = await import("../backends/postgres/session/connection.js");
   const target = location.type === "postgres" ? { url: location.url } : { pglite: location.directory };
   const { connectionTimeoutSeconds, signal, create } = options;
   return () =>
