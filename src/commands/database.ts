@@ -1,13 +1,14 @@
 /** `llmspell database migrate | health | migrations list` */
-import type { Config } from "../config.js";
-import { migrateDatabase } from "../databases.js";
+
+import { migrateDatabase } from "../api/databases.js";
+import type { Config } from "../config/index.js";
 import { EXIT, StorageError } from "../errors.js";
 import type { MigrationState, SchemaComparison } from "../llmspell/schema/migrator.js";
-import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
-import type { Output } from "./output.js";
+import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores/index.js";
 import { postgresFacts } from "./postgres-facts.js";
-import { formatBytes } from "./progress.js";
-import { schemaFault, schemaLines } from "./schema-lines.js";
+import type { Output } from "./shown/output.js";
+import { formatBytes } from "./shown/progress.js";
+import { schemaFault, schemaLines } from "./shown/schema-lines.js";
 import {
   announcedConfig,
   announceResolved,

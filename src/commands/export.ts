@@ -1,10 +1,10 @@
 /** `llmspell storage export` */
-import { exportStore } from "../api.js";
+import { exportStore } from "../api/transfer.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { redactUnknown } from "../redaction.js";
-import { chooseStore, documentLocation, filesOf } from "../stores.js";
-import { isStandardOutput, isStandardOutputClosed } from "./standard-streams.js";
+import { chooseStore, documentLocation, filesOf } from "../stores/index.js";
+import { isStandardOutput, isStandardOutputClosed } from "./shown/standard-streams.js";
 import {
   announcedConfig,
   outputFor,

@@ -1,7 +1,7 @@
 /** `llmspell storage import` */
-import { importStore } from "../api.js";
+import { importStore } from "../api/transfer.js";
 import { redactUnknown } from "../redaction.js";
-import { chooseStore, documentLocation, filesOf } from "../stores.js";
+import { chooseStore, documentLocation, filesOf } from "../stores/index.js";
 import {
   announcedConfig,
   outputFor,

@@ -1,10 +1,11 @@
 /** `llmspell storage info`: reads a store as an export would, and says what it found. */
+
+import { type Obstacle, type StoreFacts, type StoreSection, storeInfo } from "../api/store-info.js";
 import { EXIT, StorageError } from "../errors.js";
 import { leftOutError } from "../pipeline.js";
-import { type Obstacle, type StoreFacts, type StoreSection, storeInfo } from "../store-info.js";
-import { chooseStore, configuredBecause, parseStore, type StoreLocation, storeName } from "../stores.js";
-import { reportError } from "./error-report.js";
-import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
+import { chooseStore, configuredBecause, parseStore, type StoreLocation, storeName } from "../stores/index.js";
+import { reportError } from "./shown/error-report.js";
+import { createProgressDisplay, formatBytes, formatCount } from "./shown/progress.js";
 import {
   announcedConfig,
   announceResolved,

@@ -1,6 +1,6 @@
 /** `llmspell storage migrate`: from database to database, with no file between. */
-import { importStore } from "../api.js";
-import { configuredBecause, filesOf, parseStore, storeName } from "../stores.js";
+import { importStore } from "../api/transfer.js";
+import { configuredBecause, filesOf, parseStore, storeName } from "../stores/index.js";
 import { type LoadFlags, loadOptions } from "./import.js";
 import { announcedConfig, outputFor, resolvedStore, runTransfer } from "./transfer.js";
 

@@ -3,7 +3,7 @@
 import type { PostgresState } from "../backends/postgres/database/inspect.js";
 import { catalog } from "../llmspell/catalog/index.js";
 import type { ImportRights } from "../llmspell/postgres/import-rights.js";
-import { formatBytes } from "./progress.js";
+import { formatBytes } from "./shown/progress.js";
 
 export function postgresFacts(state: PostgresState, rights: ImportRights | undefined): string[] {
   const { serverVersion, encoding, encodingCaveat, extensions, databaseBytes, schema, tables } = state;

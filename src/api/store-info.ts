@@ -1,15 +1,15 @@
 /** What a store holds, found by reading it as an export would. */
 import { statSync } from "node:fs";
-import { exportStore, type KindResult } from "./api.js";
-import { type Config, loadConfig } from "./config.js";
-import type { ErrorCode } from "./errors.js";
-import { catalog } from "./llmspell/catalog/index.js";
+import { type Config, loadConfig } from "../config/index.js";
+import type { ErrorCode } from "../errors.js";
+import { catalog } from "../llmspell/catalog/index.js";
+import type { Progress } from "../pipeline.js";
+import type { Rejection } from "../records/run-context.js";
+import type { Sink, SinkCounts } from "../sinks/sink.js";
+import type { BackendName, StoreHeader } from "../sources/source.js";
+import { parseStore, postgresConnector, type StoreLocation, storeName } from "../stores/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
-import type { Progress } from "./pipeline.js";
-import type { Rejection } from "./records/run-context.js";
-import type { Sink, SinkCounts } from "./sinks/sink.js";
-import type { BackendName, StoreHeader } from "./sources/source.js";
-import { parseStore, postgresConnector, type StoreLocation, storeName } from "./stores.js";
+import { exportStore, type KindResult } from "./transfer.js";
 
 export interface StoreInfoOptions {
   readonly signal?: AbortSignal;
@@ -117,8 +117,8 @@ async function readFacts(location: StoreLocation, options: StoreInfoOptions): Pr
   switch (location.type) {
     case "sqlite": {
       const [{ openSqliteForReading }, { inspectSqlite }] = await Promise.all([
-        import("./backends/sqlite/open.js"),
-        import("./backends/sqlite/inspect.js"),
+        import("../backends/sqlite/open.js"),
+        import("../backends/sqlite/inspect.js"),
       ]);
       const database = openSqliteForReading(location.path);
       try {
@@ -130,7 +130,7 @@ async function readFacts(location: StoreLocation, options: StoreInfoOptions): Pr
     }
     case "postgres":
     case "pglite": {
-      const { inspectPostgres } = await import("./backends/postgres/database/inspect.js");
+      const { inspectPostgres } = await import("../backends/postgres/database/inspect.js");
       const { signal } = options;
       const connectionTimeoutSeconds =
         options.connectionTimeoutSeconds ?? (options.config ?? loadConfig()).postgresql.connectionTimeoutSeconds;

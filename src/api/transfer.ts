@@ -1,16 +1,15 @@
 /** The library's entry points: whole exports and imports, without console output. */
 import type { Readable, Writable } from "node:stream";
-import type { Catalog } from "./catalog/index.js";
-import { type Config, loadConfig } from "./config.js";
-import { StorageError } from "./errors.js";
-import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
-import { createTranslatingSink, parseTranslation } from "./llmspell/translate.js";
-import { refuseUnknownOptions } from "./option-names.js";
-import { type Progress, runPipeline } from "./pipeline.js";
-import type { Rejection, Selection } from "./records/run-context.js";
-import { createIdSink, type InvalidUuidPolicy } from "./sinks/ids.js";
-import type { Sink } from "./sinks/sink.js";
-import type { Source, StoreHeader } from "./sources/source.js";
+import type { Catalog } from "../catalog/index.js";
+import { type Config, loadConfig } from "../config/index.js";
+import { StorageError } from "../errors.js";
+import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
+import { createTranslatingSink, parseTranslation } from "../llmspell/translate.js";
+import { type Progress, runPipeline } from "../pipeline.js";
+import type { Rejection, Selection } from "../records/run-context.js";
+import { createIdSink, type InvalidUuidPolicy } from "../sinks/ids.js";
+import type { Sink } from "../sinks/sink.js";
+import type { Source, StoreHeader } from "../sources/source.js";
 import {
   accessWarnings,
   createSink,
@@ -20,10 +19,11 @@ import {
   type SourceOptions,
   type StoreLocation,
   sameStore,
-} from "./stores.js";
-import { createTransforms, type TransformSettings, type TransformSpec } from "./transforms/spec.js";
-import type { Transform } from "./transforms/transform.js";
-import { PRODUCER } from "./version.js";
+} from "../stores/index.js";
+import { createTransforms, type TransformSettings, type TransformSpec } from "../transforms/spec.js";
+import type { Transform } from "../transforms/transform.js";
+import { PRODUCER } from "../version.js";
+import { refuseUnknownOptions } from "./option-names.js";
 
 /** What both directions take. */
 export interface TransferOptions {
@@ -390,7 +390,7 @@ async function transfer(
 /** Transforms that give records of other sections than they got need a last stage that puts sections in order. */
 async function inCatalogOrder(transforms: readonly Transform[], catalog: Catalog): Promise<readonly Transform[]> {
   if (transforms.every(({ emits }) => emits === undefined)) return transforms;
-  const { createSectionOrder } = await import("./transforms/section-order.js");
+  const { createSectionOrder } = await import("../transforms/section-order.js");
   return [...transforms, createSectionOrder(transforms, catalog)];
 }
 

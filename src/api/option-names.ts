@@ -1,9 +1,10 @@
 /** A program's options are checked like a command line's: one that is misspelt would be left out without a word. */
-import type { ExportOptions, ImportOptions, TransferOptions } from "./api.js";
+
+import { StorageError } from "../errors.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
-import { StorageError } from "./errors.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
+import type { ExportOptions, ImportOptions, TransferOptions } from "./transfer.js";
 
 /** Every option, as tsc makes sure. */
 type Names<Options> = Readonly<Record<keyof Options, true>>;

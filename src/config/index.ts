@@ -4,24 +4,12 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
-import { parseConnectionUrl } from "./backends/postgres/session/connection-parameters.js";
-import {
-  type ConfigFile,
-  configFiles,
-  configuredSqlite,
-  namedSqlite,
-  type Place,
-  type SqliteKeys,
-} from "./config-places.js";
-import {
-  type ConfiguredTransforms,
-  readTransforms,
-  refuseMisspeltTransforms,
-  transformsSchema,
-} from "./config-transforms.js";
-import { StorageError } from "./errors.js";
-import { workingFolder } from "./folders.js";
-import { describeStep } from "./transforms/spec.js";
+import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
+import { StorageError } from "../errors.js";
+import { workingFolder } from "../folders.js";
+import { describeStep } from "../transforms/spec.js";
+import { type ConfigFile, configFiles, configuredSqlite, namedSqlite, type Place, type SqliteKeys } from "./places.js";
+import { type ConfiguredTransforms, readTransforms, refuseMisspeltTransforms, transformsSchema } from "./transforms.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;

@@ -1,6 +1,6 @@
 /** Progress on stderr: a bar on a terminal, otherwise one line every few seconds. */
 import type { SingleBar } from "cli-progress";
-import type { Progress } from "../pipeline.js";
+import type { Progress } from "../../pipeline.js";
 import type { Output } from "./output.js";
 import { visibleText } from "./visible-text.js";
 

@@ -1,18 +1,18 @@
 /** STORE texts, and the concrete source and sink behind each. With src/commands the only place that picks them. */
 import { statSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
-import type { PostgresConnector } from "./backends/postgres/session/connection.js";
-import type { Catalog } from "./catalog/index.js";
-import type { Config } from "./config.js";
-import { isPostgresUrl, parseBackendName } from "./config.js";
-import { StorageError } from "./errors.js";
-import { expandPath } from "./folders.js";
-import type { IdMap } from "./records/id-map.js";
-import { redact, redactUnknown } from "./redaction.js";
-import type { InvalidUuidPolicy } from "./sinks/ids.js";
-import type { Sink } from "./sinks/sink.js";
-import type { Source } from "./sources/source.js";
-import { accessWarning } from "./store-access.js";
+import type { PostgresConnector } from "../backends/postgres/session/connection.js";
+import type { Catalog } from "../catalog/index.js";
+import type { Config } from "../config/index.js";
+import { isPostgresUrl, parseBackendName } from "../config/index.js";
+import { StorageError } from "../errors.js";
+import { expandPath } from "../folders.js";
+import type { IdMap } from "../records/id-map.js";
+import { redact, redactUnknown } from "../redaction.js";
+import type { InvalidUuidPolicy } from "../sinks/ids.js";
+import type { Sink } from "../sinks/sink.js";
+import type { Source } from "../sources/source.js";
+import { accessWarning } from "./access.js";
 
 /** Where a store is. */
 export type StoreLocation =
@@ -205,7 +205,7 @@ const ID_ORDER = { keep: "text", error: "uuid", derive: "derived" } as const;
 
 /** Ids and the UUIDs that stand for them, in a file. `adds`: ids will be added to it. */
 export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
-  const { createIdMap } = await import("./backends/sqlite/id-map.js");
+  const { createIdMap } = await import("../backends/sqlite/id-map.js");
   return createIdMap(expandPath(path), { adds });
 }
 
@@ -216,8 +216,8 @@ export async function createSource(location: StoreLocation, options: SourceOptio
     case "postgres":
     case "pglite": {
       const [{ createPostgresSource }, { llmspellPostgres }] = await Promise.all([
-        import("./sources/postgres.js"),
-        import("./llmspell/postgres/application.js"),
+        import("../sources/postgres.js"),
+        import("../llmspell/postgres/application.js"),
       ]);
       const connect = await postgresConnector(location, options);
       return createPostgresSource({
@@ -231,8 +231,8 @@ export async function createSource(location: StoreLocation, options: SourceOptio
     }
     case "sqlite": {
       const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
-        import("./sources/sqlite.js"),
-        import("./llmspell/sqlite/application.js"),
+        import("../sources/sqlite.js"),
+        import("../llmspell/sqlite/application.js"),
       ]);
       return createSqliteSource({
         application: llmspellSqlite,
@@ -244,8 +244,8 @@ export async function createSource(location: StoreLocation, options: SourceOptio
     case "document":
     case "stream": {
       const [{ createDocumentSource }, { llmspellDocuments }] = await Promise.all([
-        import("./sources/json-document.js"),
-        import("./llmspell/documents/exporters.js"),
+        import("../sources/json-document.js"),
+        import("../llmspell/documents/exporters.js"),
       ]);
       return createDocumentSource({
         application: llmspellDocuments,
@@ -279,8 +279,8 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     case "postgres":
     case "pglite": {
       const [{ createPostgresSink }, { llmspellPostgres }] = await Promise.all([
-        import("./sinks/postgres.js"),
-        import("./llmspell/postgres/application.js"),
+        import("../sinks/postgres.js"),
+        import("../llmspell/postgres/application.js"),
       ]);
       const connect = await postgresConnector(location, options);
       const { tenant } = options;
@@ -300,9 +300,9 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     case "document":
     case "stream": {
       const [{ createDocumentSink }, { llmspellDocuments }, { openStdout }] = await Promise.all([
-        import("./sinks/json-document.js"),
-        import("./llmspell/documents/exporters.js"),
-        import("./document/files/fifo.js"),
+        import("../sinks/json-document.js"),
+        import("../llmspell/documents/exporters.js"),
+        import("../document/files/fifo.js"),
       ]);
       return createDocumentSink({
         application: llmspellDocuments,
@@ -330,7 +330,7 @@ export async function postgresConnector(
   location: StoreLocation & { readonly type: "postgres" | "pglite" },
   options: Pick<SourceOptions, "connectionTimeoutSeconds" | "signal"> & { readonly create?: boolean },
 ): Promise<PostgresConnector> {
-  const { connectPostgres } = await import("./backends/postgres/session/connection.js");
+  const { connectPostgres } = await import("../backends/postgres/session/connection.js");
   const target = location.type === "postgres" ? { url: location.url } : { pglite: location.directory };
   const { connectionTimeoutSeconds, signal, create } = options;
   return () =>
