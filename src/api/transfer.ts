@@ -1,6 +1,6 @@
 /** The library's entry points: whole exports and imports, without console output. */
 import type { Readable, Writable } from "node:stream";
-import type { Catalog } from "../catalog/index.js";
+import { type Catalog, isOfSection } from "../catalog/index.js";
 import { type Config, loadConfig } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
@@ -304,21 +304,22 @@ export function selectPaths(
   include: readonly string[] = [],
   exclude: readonly string[] = [],
 ): ReadonlySet<string> {
-  const matches = (path: string, section: string): boolean => path === section || path.startsWith(`${section}.`);
   const paths = catalog.kinds.map(({ path }) => path);
   for (const section of [...include, ...exclude]) {
-    if (!paths.some((path) => matches(path, section))) {
+    if (!catalog.kinds.some((kind) => isOfSection(kind, section))) {
       throw new StorageError("E_USAGE", `unknown section: ${section}`, {
         hint: `The sections are ${paths.join(", ")}.`,
       });
     }
   }
   return new Set(
-    paths.filter(
-      (path) =>
-        (include.length === 0 || include.some((section) => matches(path, section))) &&
-        !exclude.some((section) => matches(path, section)),
-    ),
+    catalog.kinds
+      .filter(
+        (kind) =>
+          (include.length === 0 || include.some((section) => isOfSection(kind, section))) &&
+          !exclude.some((section) => isOfSection(kind, section)),
+      )
+      .map(({ path }) => path),
   );
 }
 

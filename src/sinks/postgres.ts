@@ -61,6 +61,26 @@ interface Open {
   readonly catalog: Catalog;
 }
 
+/** What is left to do for one kind when all its records have come, in three steps. */
+interface Settling {
+  readonly loader: TableLoader;
+  readonly candidates: Candidates;
+  /** Orphans that were taken out. */
+  dropped: number;
+  rejected: number;
+  /** Finds what conflicts, and what is in the target. */
+  prepare(): Promise<void>;
+  /** Takes orphans out. */
+  discard(identities: readonly (readonly string[])[]): Promise<void>;
+  /** Writes what is left. */
+  complete(): Promise<SinkCounts>;
+}
+
+/** Errors of the work name the kind's section. */
+function of<Result>({ loader }: Settling, work: Promise<Result>): Promise<Result> {
+  return work.catch((error) => Promise.reject(located(error, { section: loader.kind.path })));
+}
+
 class PostgresSink implements Sink {
   readonly name: string;
   readonly checksReferences = true;
@@ -133,13 +153,14 @@ class PostgresSink implements Sink {
     const counters = new Counters(connection, tables, loaded, this.onConflict);
     // Parents before children, whatever order they came in.
     const kinds = catalog.importOrder;
-    for (const kind of kinds) {
-      const loader = this.loaders.get(kind.path);
-      if (loader === undefined) continue;
-      const { staging } = loader;
-      loaded.set(kind.path, { table: loader.table, staging, matches: staging && `${staging}_matches` });
-      const settled = staging ? this.merge(loader, staging, counters) : this.settle(loader);
-      counts.set(kind.path, await settled.catch((error) => Promise.reject(located(error, { section: kind.path }))));
+    for (const group of catalog.importGroups) {
+      const loaders = group.flatMap(({ path }) => this.loaders.get(path) ?? []);
+      for (const { kind, table, staging } of loaders)
+        loaded.set(kind.path, { table, staging, matches: staging && `${staging}_matches` });
+      const settling = loaders.map((loader) => this.settling(loader, counters));
+      for (const each of settling) await of(each, each.prepare());
+      await this.settleOrphans(settling, loaders);
+      for (const each of settling) counts.set(each.loader.kind.path, await of(each, each.complete()));
     }
     const notes = await counters.raise(kinds);
     for (const { largeObjects } of this.loaders.values())
@@ -153,56 +174,97 @@ class PostgresSink implements Sink {
     return { counts, notes };
   }
 
-  private async merge(loader: TableLoader, staging: string, counters: Counters): Promise<SinkCounts> {
+  private settling(loader: TableLoader, counters: Counters): Settling {
+    const { staging } = loader;
+    return staging === undefined ? this.settled(loader) : this.merging(loader, staging, counters);
+  }
+
+  /**
+   * Takes out the records whose parents are not there. Where foreign keys go round in a cycle, what is taken out of one kind may
+   * have been the parent of another's: again, until none is. What waits to be merged counts as there.
+   */
+  private async settleOrphans(settling: readonly Settling[], loaders: readonly TableLoader[]): Promise<void> {
+    const waiting = new Map(
+      loaders.flatMap(({ kind, staging }) => (staging === undefined ? [] : [[kind.path, staging]])),
+    );
+    for (let found = true; found; ) {
+      found = false;
+      for (const each of settling) {
+        const { dropped, rejected } = await of(each, this.removeOrphans(each.candidates, waiting, each.discard));
+        each.dropped += dropped;
+        each.rejected += rejected;
+        found ||= settling.length > 1 && dropped + rejected > 0;
+      }
+    }
+  }
+
+  private merging(loader: TableLoader, staging: string, counters: Counters): Settling {
     const { connection, transaction, session, context } = this.requireOpen();
     const { kind, table } = loader;
     const records = new StagedRecords(connection, table, staging, context, loader.assumed);
     const rowsHidden = !session.copiesIntoTables;
     const merge = new Merge(records, { transaction, onConflict: this.onConflict, rowsHidden });
-    await merge.prepare();
-    this.held.add(kind.path);
-    await loader.partitions?.create();
     const left = `EXISTS (SELECT FROM ${records.matches} m WHERE m.ordinal = s.ordinal)`;
-    const { dropped } = await this.removeOrphans(
-      {
+    const settling: Settling = {
+      loader,
+      dropped: 0,
+      rejected: 0,
+      candidates: {
         kind,
         relation: staging,
         identity: ["s.ordinal"],
         ...(this.onConflict === "skip" ? { except: left } : {}),
       },
-      ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
-    );
-    await counters.tally({ table, staging, matches: records.matches });
-    const rows = await merge.countWrites();
-    this.written.push({ table, rows, filled: false });
-    await loader.dropIndexesForMerge(rows);
-    const merged = await merge.apply();
-    await loader.buildIndexes();
-    return { ...merged, dropped };
+      prepare: async () => {
+        await merge.prepare();
+        this.held.add(kind.path);
+        await loader.partitions?.create();
+      },
+      discard: ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
+      complete: async () => {
+        await counters.tally({ table, staging, matches: records.matches });
+        const rows = await merge.countWrites();
+        this.written.push({ table, rows, filled: false });
+        await loader.dropIndexesForMerge(rows);
+        const merged = await merge.apply();
+        await loader.buildIndexes();
+        return { ...merged, dropped: settling.dropped };
+      },
+    };
+    return settling;
   }
 
   /** The records are in the table already, which had no others: only indexes are missing. */
-  private async settle(loader: TableLoader): Promise<SinkCounts> {
+  private settled(loader: TableLoader): Settling {
     const { connection } = this.requireOpen();
     const { kind, table, loaded } = loader;
-    const { dropped, rejected } = await this.removeOrphans(
-      { kind, relation: table.name, identity: ["s.tableoid", "s.ctid"] },
-      (identities) => deleteRows(connection, table, identities),
-    );
-    await loader.buildIndexes();
-    this.written.push({ table, rows: loaded, filled: true });
-    return { inserted: loaded - dropped - rejected, updated: 0, skipped: 0, dropped };
+    const settling: Settling = {
+      loader,
+      dropped: 0,
+      rejected: 0,
+      candidates: { kind, relation: table.name, identity: ["s.tableoid", "s.ctid"] },
+      prepare: async () => {},
+      discard: (identities) => deleteRows(connection, table, identities),
+      complete: async () => {
+        await loader.buildIndexes();
+        this.written.push({ table, rows: loaded, filled: true });
+        const { dropped, rejected } = settling;
+        return { inserted: loaded - dropped - rejected, updated: 0, skipped: 0, dropped };
+      },
+    };
+    return settling;
   }
 
   private async removeOrphans(
     candidates: Candidates,
+    waiting: ReadonlyMap<string, string>,
     discard: (identities: readonly (readonly string[])[]) => Promise<void>,
   ): Promise<{ dropped: number; rejected: number }> {
     if (candidates.kind.foreignKeys.length === 0) return { dropped: 0, rejected: 0 };
     const { connection, context, tables, catalog } = this.requireOpen();
     const onOrphan = this.options.onOrphan ?? "error";
     const isHeld = (path: string): boolean => this.held.has(path);
-    return removeOrphans(candidates, { connection, context, tables, onOrphan, isHeld, discard, catalog });
+    return removeOrphans(candidates, { connection, context, tables, onOrphan, isHeld, discard, waiting, catalog });
   }
 
   async abort(): Promise<void> {

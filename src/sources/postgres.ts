@@ -1,6 +1,7 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 
 import type { PostgresApplication } from "../backends/postgres/application.js";
+import { schemasOf, shownName, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
@@ -18,10 +19,11 @@ import {
   type PostgresTable,
   readTables,
   requireReadable,
+  type WantedTable,
 } from "../backends/postgres/reading/tables.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
-import { type Catalog, LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
+import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
@@ -80,15 +82,17 @@ class PostgresSource implements Source {
     context.signal.throwIfAborted();
     const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
     this.opened = new Set(selected);
-    const names = [...selected.map((kind) => kind.postgres.table), ...this.warnedOf().keys()];
+    const names = [...selected.map(wantedTable), ...[...this.warnedOf().keys()].map((table) => this.otherTable(table))];
     await beginSnapshot(connection, names, context);
-    const { rows } = await connection.query<{ encoding: string; version: number; user: string; migrated: boolean }>(
+    const schemas = schemasOf(this.catalog.kinds);
+    const { rows } = await connection.query<{ encoding: string; version: number; user: string; present: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
-              current_user::text AS user, to_regnamespace('llmspell') IS NOT NULL AS migrated`,
+              current_user::text AS user, EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)) AS present`,
+      [schemas],
     );
     const [server] = rows;
-    if (server?.migrated !== true)
-      throw new StorageError("E_NOT_MIGRATED", "the database has no schema llmspell", {
+    if (server?.present !== true)
+      throw new StorageError("E_NOT_MIGRATED", `the database has no schema ${schemas.join(", ")}`, {
         hint: "Check that the URL names the right database; `llmspell database migrate` would make an empty schema.",
       });
     const distrustsTextIndexes = await hasNewCollation(connection, server.version);
@@ -116,7 +120,7 @@ class PostgresSource implements Source {
     if (selection.tenants !== undefined) return undefined;
     const estimates = new Map<string, number>();
     for (const kind of this.selectedKinds(selection)) {
-      const rows = this.tables.get(kind.postgres.table)?.estimatedRows;
+      const rows = this.tables.get(sqlName(tableOf(kind)))?.estimatedRows;
       if (rows !== undefined) estimates.set(kind.path, rows);
     }
     return estimates;
@@ -127,13 +131,13 @@ class PostgresSource implements Source {
     if (connection === undefined) throw new Error("the source is not open");
     const selected = this.selectedKinds(selection);
     if (!selected.every((kind) => this.opened.has(kind))) throw new Error("the source was opened for less");
-    const kinds = selected.filter((kind) => this.tables.has(kind.postgres.table));
+    let kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
     const literals = tenantLiterals(connection, selection);
     await this.bindToTenant(connection, kinds, selection, literals);
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
-      const others = this.otherTables.keys();
+      const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
       for (const line of await leftOut(connection, {
         catalog: this.catalog.kinds,
         kinds: selected,
@@ -142,8 +146,8 @@ class PostgresSource implements Source {
       }))
         context.leftOut(line);
     }
-    // A tenant that no text of PostgreSQL can be has no records.
-    if (literals?.length === 0) return;
+    // A tenant that no text of PostgreSQL can be has no records but everybody's.
+    if (literals?.length === 0) kinds = kinds.filter((kind) => tenantFieldOf(kind) === undefined);
     for (const kind of kinds) {
       const wanted = this.wantedOf(connection, kind, selection);
       if (wanted !== undefined && selection.limit !== undefined)
@@ -212,7 +216,7 @@ class PostgresSource implements Source {
   }
 
   private tableOf(kind: RecordKind): PostgresTable {
-    return this.tables.get(kind.postgres.table) as PostgresTable;
+    return this.tables.get(sqlName(tableOf(kind))) as PostgresTable;
   }
 
   /** Row-level security: never an export that lacks rows. One tenant can be read under the application's own policies. */
@@ -238,6 +242,11 @@ class PostgresSource implements Source {
     ]);
   }
 
+  /** A table of the application's schema. */
+  private otherTable(table: string): TableName {
+    return { schema: this.options.application?.schema ?? "", table };
+  }
+
   /** Tables that are never exported, and why their rows stay behind. */
   private warnedOf(): Map<string, string> {
     return new Map([...this.otherTables].filter((entry): entry is [string, string] => entry[1] !== undefined));
@@ -245,10 +254,10 @@ class PostgresSource implements Source {
 
   private async warnOfRowsLeftBehind(connection: PostgresConnection, context: RunContext): Promise<void> {
     for (const [name, message] of this.warnedOf()) {
-      const table = this.tables.get(name);
+      const table = this.tables.get(sqlName(this.otherTable(name)));
       // Where row-level security binds the role, a look could fail and end the snapshot.
       if (table === undefined || !table.readable || table.rowSecurity) continue;
-      const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM llmspell.${name}) AS found`);
+      const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM ${sqlName(this.otherTable(name))}) AS found`);
       if (rows[0]?.["found"] === true) context.warn(message);
     }
   }
@@ -290,6 +299,11 @@ class PostgresSource implements Source {
   }
 }
 
+function wantedTable(kind: RecordKind): WantedTable {
+  const tenant = tenantFieldOf(kind);
+  return { ...tableOf(kind), tenantColumn: tenant === undefined ? undefined : columnOf(tenant) };
+}
+
 function sortByBytes(texts: readonly string[]): string[] {
   return [...texts].sort((a, b) => Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8")));
 }
@@ -304,7 +318,7 @@ function tenantLiterals(connection: PostgresConnection, { tenants }: Selection):
 function rowSecurityError(kind: RecordKind, user: string, message: string): StorageError {
   return new StorageError("E_ROW_SECURITY", message, {
     section: kind.path,
-    detail: `llmspell.${kind.postgres.table} has row-level security, which binds the role ${user}`,
+    detail: `${shownName(tableOf(kind))} has row-level security, which binds the role ${user}`,
     hint: `As a superuser: ALTER ROLE "${user}" BYPASSRLS; or connect as a superuser; or take one tenant with --tenant ID.`,
   });
 }

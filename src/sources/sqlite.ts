@@ -118,7 +118,12 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     },
     async estimate(selection) {
       const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-      return new Map(kinds.map((kind) => [kind.path, estimateRows(opened(), kind)]));
+      const estimates = new Map<string, number>();
+      for (const kind of kinds) {
+        const rows = estimateRows(opened(), kind);
+        if (rows !== undefined) estimates.set(kind.path, rows);
+      }
+      return estimates;
     },
     async countInvalidUuids({ paths, tenants }) {
       const counts = new Map<string, number>();

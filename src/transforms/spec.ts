@@ -57,7 +57,7 @@ async function createTransform(spec: TransformSpec, settings: TransformSettings)
   switch (spec.type) {
     case "map-tenant": {
       const { createMapTenant } = await import("./map-tenant.js");
-      return createMapTenant(spec.from, spec.to);
+      return createMapTenant(spec.from, spec.to, catalog);
     }
     case "jq": {
       const { createJqTransform } = await import("./jq/index.js");

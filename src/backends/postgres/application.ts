@@ -9,6 +9,8 @@ import type { PostgresConnection } from "./session/connection.js";
 export interface PostgresApplication {
   /** The application's name, for messages. */
   readonly name: string;
+  /** The schema of `otherTables`. */
+  readonly schema: string;
   /** Its schema's versions, ascending, for a document's header. May raise no error of the server's: it would end the snapshot. */
   readVersions?(connection: PostgresConnection): Promise<string[]>;
   /** Tables that are no kind's, and the warning where they have rows, which stay behind; undefined: nothing is said of them. */

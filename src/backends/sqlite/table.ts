@@ -1,5 +1,5 @@
 /** What an SQLite table is, by introspection: the catalog's mapping held against the file. */
-import { columnOf, exactColumnOf, type RecordKind, storedFields } from "../../catalog/index.js";
+import { columnOf, exactColumnOf, type RecordKind, storedFields, tenantFieldOf } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { Database } from "./open.js";
 
@@ -32,6 +32,23 @@ export function mainTable(kind: RecordKind): string {
 /** The SQL condition that picks the kind's rows of its main table; undefined where all of them are. */
 export function kindCondition(kind: RecordKind, alias = ""): string | undefined {
   return kind.sqlite.layout === "vector" ? `${alias}dimension = ${kind.sqlite.dimension}` : undefined;
+}
+
+/** The condition that a row of the kind is one of some tenants', whose names are its parameter, as JSON. */
+export function isOfTenants(kind: RecordKind): string {
+  const field = tenantFieldOf(kind);
+  if (field === undefined) throw new Error(`${kind.path} has no tenants`);
+  return `${quoted(columnOf(field))} IN (SELECT value FROM json_each(?))`;
+}
+
+/** The tenants that the kind's rows are to be of; undefined where all are wanted: those of a kind without tenants are everybody's. */
+export function tenantsFor(kind: RecordKind, tenants: readonly string[] | undefined): readonly string[] | undefined {
+  return tenantFieldOf(kind) === undefined ? undefined : tenants;
+}
+
+/** Whether the kind's table is one WITHOUT ROWID, as the catalog says. */
+export function lacksRowids({ sqlite }: RecordKind): boolean {
+  return sqlite.layout === "table" && sqlite.withoutRowid === true;
 }
 
 /** The table's column names, or undefined when there is no such table. */
@@ -73,11 +90,11 @@ export function hasUniqueRowids(database: Database, table: string): boolean {
   return rowidOf(database, table) === "rowid" || database.prepare(query).raw().get(table) === undefined;
 }
 
-/** E_SCHEMA for what has no rowids, by which rows are fetched and changed: a view, a table WITHOUT ROWID. */
-export function requireRowids(database: Database, table: string): void {
+/** E_SCHEMA for what has no rowids, by which rows are fetched and changed: a view, a table WITHOUT ROWID (unless `lacking`). */
+export function requireRowids(database: Database, table: string, lacking = false): void {
   const query = "SELECT type, wr FROM pragma_table_list(?) WHERE schema = 'main'";
   const row = database.prepare(query).raw().get(table) as [string, number | bigint] | undefined;
-  if (row === undefined || (row[0] !== "view" && Number(row[1]) === 0)) return;
+  if (row === undefined || (row[0] !== "view" && (lacking || Number(row[1]) === 0))) return;
   throw new StorageError("E_SCHEMA", `${table} is ${row[0] === "view" ? "a view" : "a table WITHOUT ROWID"}`, {
     hint: "llmspell makes it as an ordinary table: create that, copy the rows into it, and give it the name.",
   });

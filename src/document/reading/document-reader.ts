@@ -1,5 +1,5 @@
 /** Reads a document front to back: its header, then its arrays in whatever order they come, then its manifest. */
-import type { Catalog, RecordKind } from "../../catalog/index.js";
+import { type Catalog, locationOf, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { BatchLimits, RecordBatch } from "../../records/record-batch.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
@@ -194,11 +194,11 @@ export class DocumentReader {
     const { walker } = this;
     if (!(await walker.enterObject("data"))) return;
     for await (const key of walker.keys("data")) {
-      const kind = options.catalog.byPath.get(key);
-      if (kind !== undefined) yield* this.readArray(kind, options, context);
-      else if (options.catalog.kinds.some(({ path }) => path.startsWith(`${key}.`)))
-        yield* this.readSection(key, options, context);
-      else await this.skipUnknown(key, options, context);
+      const kinds = options.catalog.kinds.filter((kind) => locationOf(kind)[0] === key);
+      const [first] = kinds;
+      if (first === undefined) await this.skipUnknown(key, options, context, true);
+      else if (locationOf(first).length === 1) yield* this.readArray(first, options, context);
+      else yield* this.readSection(key, kinds, options, context);
       if (this.foundAll(options)) return;
     }
   }
@@ -210,16 +210,16 @@ export class DocumentReader {
 
   private async *readSection(
     section: string,
+    kinds: readonly RecordKind[],
     options: ReadOptions,
     context: RunContext,
   ): AsyncGenerator<RecordBatch, void, undefined> {
     const { walker } = this;
     if (!(await walker.enterObject(section))) return;
     for await (const key of walker.keys(section)) {
-      const path = `${section}.${key}`;
-      const kind = options.catalog.byPath.get(path);
+      const kind = kinds.find((each) => locationOf(each)[1] === key);
       if (kind !== undefined) yield* this.readArray(kind, options, context);
-      else await this.skipUnknown(path, options, context);
+      else await this.skipUnknown(`${section}.${key}`, options, context, false);
       if (this.foundAll(options)) return;
     }
   }
@@ -265,9 +265,14 @@ export class DocumentReader {
   }
 
   /** A section (or dimension) that the catalog has not; its arrays count in the manifest all the same. */
-  private async skipUnknown(path: string, options: ReadOptions, context: RunContext): Promise<void> {
+  private async skipUnknown(
+    path: string,
+    options: ReadOptions,
+    context: RunContext,
+    isSection: boolean,
+  ): Promise<void> {
     this.tellUnknown(`the section ${shownName(path)} is not known and was ignored`, context);
-    await this.skipDigested(path, options, !path.includes("."));
+    await this.skipDigested(path, options, isSection);
   }
 
   private tellUnknown(message: string, context: RunContext): void {

@@ -1,5 +1,5 @@
 /** Turns one record of a document, found by the record scanner, into a row of a batch. */
-import { type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { type Field, fieldIndex, type RecordKind, tenantIndex } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { parseStringToken } from "../../codecs/codec.js";
 import { codecs, located } from "../../codecs/index.js";
@@ -60,7 +60,7 @@ export class RecordReader {
     this.names = kind.fields.map((field) => Buffer.from(field.name, "utf8"));
     for (const [index, field] of kind.fields.entries()) this.indexOf.set(field.name, index);
     this.largeField = kind.fields.findIndex((field) => field.large);
-    this.tenantField = this.indexOf.get("tenant_id") ?? -1;
+    this.tenantField = tenantIndex(kind);
     const typeField = kind.postgres.largeObject?.typeField;
     this.typeField = typeField === undefined ? -1 : fieldIndex(kind, typeField);
     this.starts = new Int32Array(kind.fields.length);

@@ -1,6 +1,6 @@
 /** Writes a document: head, one record per line, manifest. Layout: docs/document-format.md. */
 import { createHash, type Hash } from "node:crypto";
-import type { Catalog, RecordKind } from "../../catalog/index.js";
+import { type Catalog, locationOf, type RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
@@ -13,8 +13,8 @@ const FLUSH_BYTES = 262144;
 
 /** `knowledge_graph` of `knowledge_graph.entities`; undefined for a kind that is a section of its own. */
 function sectionOf(kind: RecordKind): string | undefined {
-  const dot = kind.path.indexOf(".");
-  return dot === -1 ? undefined : kind.path.slice(0, dot);
+  const location = locationOf(kind);
+  return location.length === 1 ? undefined : location[0];
 }
 
 /** A section of dimensions holds those that have records; every other section holds all its arrays or none. */
@@ -133,7 +133,7 @@ export class DocumentWriter {
       this.separate(this.firstInSection);
       this.firstInSection = false;
     }
-    this.out.utf8(`${JSON.stringify(section === undefined ? kind.path : kind.path.slice(section.length + 1))}:`);
+    this.out.utf8(`${JSON.stringify(locationOf(kind).at(-1))}:`);
     this.digest = createHash("sha256");
     this.digestedTo = this.out.length;
     this.out.latin1("[");

@@ -4,13 +4,15 @@
  */
 
 import type { PartitionMaker } from "../../backends/postgres/application.js";
-import { quote, SCHEMA, type TargetTable } from "../../backends/postgres/database/target-table.js";
+import { quote } from "../../backends/postgres/database/table-names.js";
+import type { TargetTable } from "../../backends/postgres/database/target-table.js";
 import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
 import { fieldIndex } from "../../catalog/index.js";
 import { located } from "../../codecs/index.js";
 import { type ErrorContext, StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { inApplicationTimeZone } from "../postgres/application-role.js";
+import { SCHEMA } from "../postgres/schema-name.js";
 import { hasUtcFunctions } from "../schema/postgres/schema-objects.js";
 
 /** Canonical times (microseconds since 2000-01-01 UTC), from inclusive, to exclusive; undefined is unbounded. */

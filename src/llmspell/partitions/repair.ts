@@ -4,11 +4,12 @@
  * must be no hole in the former, and nothing in the way of the latter.
  */
 
-import { quote, SCHEMA } from "../../backends/postgres/database/target-table.js";
+import { quote } from "../../backends/postgres/database/table-names.js";
 import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
 import type { RecordKind } from "../../catalog/index.js";
 import { catalog } from "../catalog/index.js";
 import { inApplicationTimeZone } from "../postgres/application-role.js";
+import { SCHEMA } from "../postgres/schema-name.js";
 import {
   createPartition,
   gapsOf,

@@ -3,9 +3,11 @@ import type { PostgresApplication } from "../../backends/postgres/application.js
 import { partitionsOf } from "../partitions/month-partitions.js";
 import { readPostgresVersions } from "../schema/postgres/migrations-table.js";
 import { largeObjectOwner } from "./large-object-owner.js";
+import { SCHEMA } from "./schema-name.js";
 
 export const llmspellPostgres: PostgresApplication = {
   name: "llmspell",
+  schema: SCHEMA,
   readVersions: readPostgresVersions,
   otherTables: new Map([
     ["api_keys", "api_keys has rows: encrypted provider keys are never exported"],

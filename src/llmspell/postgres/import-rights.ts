@@ -1,10 +1,11 @@
 /** The rights that a load needs and the role at hand lacks, as the statements that give them (load-session.ts, table-loader.ts). */
 
-import { quote, SCHEMA } from "../../backends/postgres/database/target-table.js";
+import { quote } from "../../backends/postgres/database/table-names.js";
 import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
 import { inTransaction } from "../../backends/postgres/session/transaction.js";
 import { catalog } from "../catalog/index.js";
 import { APPLICATION_ROLE_OID } from "./application-role.js";
+import { SCHEMA } from "./schema-name.js";
 
 export interface ImportRights {
   /** For a superuser or the owner to run; empty when nothing is missing. */

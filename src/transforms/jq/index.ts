@@ -1,5 +1,5 @@
 /** `--jq EXPRESSION` (docs/jq.md): for the records of a section, or for the whole document where that can be streamed. */
-import type { Catalog } from "../../catalog/index.js";
+import { type Catalog, isOfSection } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import type { Transform } from "../transform.js";
 import { type DocumentPlan, planDocument, type Step } from "./document.js";
@@ -104,7 +104,7 @@ async function sectionPlan(
 ): Promise<DocumentPlan> {
   const [{ length }, section = ""] = form;
   const paths = catalog.kinds.map(({ path }) => path);
-  const found = paths.filter((path) => path === section || path.startsWith(`${section}.`));
+  const found = catalog.kinds.filter((kind) => isOfSection(kind, section)).map(({ path }) => path);
   if (found.length === 0)
     throw new StorageError("E_USAGE", `jq: unknown section: ${section}`, {
       hint: `The sections are ${paths.join(", ")}.`,

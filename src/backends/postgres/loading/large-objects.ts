@@ -1,7 +1,8 @@
 /** Large objects of a load: made inside its transaction, so that they go with it. */
 import { LARGE_VALUE_BYTES } from "../../../catalog/index.js";
 import type { LargeObjectOwner, PostgresApplication } from "../application.js";
-import { quote, type TargetTable } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
+import type { TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 
 /** Bytes of one lo_put or lo_get. */

@@ -4,7 +4,8 @@
  */
 import type { Catalog, RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import { quote, SCHEMA, type TargetTable } from "../database/target-table.js";
+import { quote, schemasOf } from "../database/table-names.js";
+import type { TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 
@@ -45,7 +46,7 @@ export class LoadSession {
     );
     const { role, version } = session.rows[0] as SessionRole;
     const replica = await enterReplicaMode(connection);
-    if (!replica && !all.every((table) => table.owned)) throw mayNotSilenceTriggers(role, version);
+    if (!replica && !all.every((table) => table.owned)) throw mayNotSilenceTriggers(role, version, all);
     const hidden = all.filter((table) => table.rowSecurity.binding && !table.owned);
     if (hidden.length > 0) {
       if (tenant === undefined || tenantSetting === undefined) throw rowsHidden(role);
@@ -134,11 +135,12 @@ function tiedByForeignKeys(kind: RecordKind, catalog: Catalog): RecordKind[] {
   return catalog.importOrder.filter(({ path }) => tied.has(path));
 }
 
-function mayNotSilenceTriggers(role: string, version: number): StorageError {
+function mayNotSilenceTriggers(role: string, version: number, tables: readonly TargetTable[]): StorageError {
+  const schemas = schemasOf(tables.map(({ kind }) => kind));
   const grant =
     version >= 150000 ? `As a superuser: GRANT SET ON PARAMETER session_replication_role TO ${quote(role)}. ` : "";
   return new StorageError("E_PERMISSION", `the role ${role} may not load without firing triggers`, {
-    hint: `${grant}Or import as the owner of the tables in schema ${SCHEMA}, or as a superuser.`,
+    hint: `${grant}Or import as the owner of the tables in schema ${schemas.join(", ")}, or as a superuser.`,
   });
 }
 

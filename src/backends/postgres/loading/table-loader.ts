@@ -2,15 +2,16 @@
  * Loads the records of one kind: straight into its table where that is empty, otherwise into a staging table from which
  * they are merged at the end (merge.ts).
  */
-import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.js";
+import { columnOf, type RecordKind, storedFields, uniqueKeysOf } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
 import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
-import { recordKey } from "../../../records/record-key.js";
+import { keylessConflict, recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
 import type { PartitionMaker, PostgresApplication } from "../application.js";
-import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
+import { ASSUMED, columnNamed, loadColumns, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { CopyEncoder, needsLargeObject, type TupleExtras } from "./copy-encoder.js";
@@ -93,8 +94,10 @@ export class TableLoader {
   /** Decides which way the records go, and makes the staging table where it takes one. */
   static async open(table: TargetTable, options: LoaderOptions): Promise<TableLoader> {
     const loader = new TableLoader(table, options);
-    if (options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))
-      await loader.indexes.dropForEmptyTable();
+    const direct = options.direct && table.uniquelyIndexed;
+    const isHeld = (direct || table.kind.keyless === true) && (await loader.holdEmptyTable());
+    if (table.kind.keyless && !isHeld) throw keylessConflict(table.kind);
+    if (direct && isHeld) await loader.indexes.dropForEmptyTable();
     else await loader.createStaging();
     return loader;
   }

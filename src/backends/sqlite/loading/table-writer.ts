@@ -1,26 +1,19 @@
 /** Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts". */
 
 import type { Statement } from "better-sqlite3";
-import type { ForeignKey, RecordKind } from "../../../catalog/index.js";
+import { columnOf, type ForeignKey, type RecordKind, tenantFieldOf, tenantIndex } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
 import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import { createConstraintCheck } from "../../../records/constraints.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
-import { recordKey } from "../../../records/record-key.js";
+import { keylessConflict, recordKey } from "../../../records/record-key.js";
 import { kindCondition, mainTable, quoted, rowidOf } from "../table.js";
 import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
 import { type Load, requireFreeRowids } from "./load.js";
 import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
-import {
-  clearLarge,
-  createRowStore,
-  ROWS_PER_INSERT,
-  type RowStore,
-  stageLarge,
-  withStagedContent,
-} from "./row-store.js";
+import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
 import { blockOf, greatestRowid } from "./vector-rowids.js";
@@ -90,6 +83,7 @@ export class TableWriter {
     const where = condition === undefined ? "" : `WHERE ${condition}`;
     const rows = database.prepare(`SELECT 1 FROM ${quoted(this.table)} ${where} LIMIT 1`);
     this.empty = rows.get() === undefined;
+    if (kind.keyless && !this.empty) throw keylessConflict(kind);
     const last = greatestRowid(database, this.table);
     const { sqlite } = kind;
     const block = sqlite.layout === "vector" ? blockOf(sqlite.dimension) : undefined;
@@ -115,14 +109,15 @@ export class TableWriter {
     this.stored = createStoredRecords(load, kind);
     this.check = createConstraintCheck(kind);
     this.sets = keySets(kind);
-    this.tenantField = kind.fields.findIndex(({ name }) => name === "tenant_id");
+    this.tenantField = tenantIndex(kind);
+    const tenant = tenantFieldOf(kind);
     this.met = `temp.${load.name("met")}`;
     database.exec(`CREATE TABLE ${this.met} (r INTEGER PRIMARY KEY, written INTEGER, key TEXT)`);
     this.isMet = database.prepare(`SELECT written, key FROM ${this.met} WHERE r = ?`).raw();
     this.markMet = database.prepare(`INSERT INTO ${this.met} VALUES (?, ?, ?)`);
     this.tenantOf = database
       .prepare(
-        `SELECT ${this.tenantField < 0 ? "NULL" : "tenant_id"} FROM ${quoted(this.table)} WHERE ${this.rowid} = ?`,
+        `SELECT ${tenant === undefined ? "NULL" : quoted(columnOf(tenant))} FROM ${quoted(this.table)} WHERE ${this.rowid} = ?`,
       )
       .pluck();
     this.group = {
@@ -183,8 +178,9 @@ export class TableWriter {
     // While the indexes are there, SQLite names the record that they do not take.
     if (extracts && good.some((row) => hasDeepJson(batch, row))) await this.load.makeIndexes(this.table);
     const direct = this.empty && batch.large === undefined;
-    for (let from = 0; from < good.length; from += ROWS_PER_INSERT) {
-      const rows = good.slice(from, from + ROWS_PER_INSERT);
+    const { rowsPerInsert } = this.store;
+    for (let from = 0; from < good.length; from += rowsPerInsert) {
+      const rows = good.slice(from, from + rowsPerInsert);
       if (direct && this.insertMany(batch, rows)) continue;
       for (const row of rows) await this.writeOne(batch, row);
     }

@@ -1,7 +1,7 @@
 /** What a database holds that is no part of any record: the application's own tables and columns of another release, and people's. */
 import type { RecordKind } from "../../../catalog/index.js";
 import { type Database, isVec0 } from "../open.js";
-import { columnsOf, mainTable, neededColumns, quoted } from "../table.js";
+import { columnsOf, isOfTenants, mainTable, neededColumns, quoted, tenantsFor } from "../table.js";
 
 interface Reading {
   /** All kinds that there are. */
@@ -31,8 +31,6 @@ function count(database: Database, sql: string, values: readonly string[] = []):
 function counted(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
-
-const TENANTS = "tenant_id IN (SELECT value FROM json_each(?))";
 
 /** Tables that hold rows and no kind's; of virtual ones only embeddings of other dimensions: the others are made of tables. */
 function* unknownTables(
@@ -80,7 +78,7 @@ function* unknownColumns(
     const { sqlite } = kind;
     const { plain, exact } = neededColumns(kind);
     const own = sqlite.layout === "vector" ? "rowid" : (sqlite.surrogateKey ?? "");
-    const where = tenants === undefined ? "" : `WHERE ${TENANTS}`;
+    const where = tenantsFor(kind, tenants) === undefined ? "" : `WHERE ${isOfTenants(kind)}`;
     places.set(mainTable(kind), { known: new Set([...plain, ...exact, own]), where });
     if (sqlite.layout === "vector" && tenants === undefined)
       places.set(sqlite.embeddingTable, { known: new Set(["rowid", "embedding"]), where: "" });
@@ -123,13 +121,16 @@ function* strayMetadata(
   catalog: readonly RecordKind[],
   tenants: readonly string[] | undefined,
 ): Generator<string> {
-  const vectors = catalog.flatMap(({ sqlite }) => (sqlite.layout === "vector" ? [sqlite] : []));
+  const kinds = catalog.filter(({ sqlite }) => sqlite.layout === "vector");
+  const vectors = kinds.flatMap(({ sqlite }) => (sqlite.layout === "vector" ? [sqlite] : []));
   const table = vectors[0]?.metadataTable;
   if (table === undefined || columnsOf(database, table) === undefined) return;
   const dimensions = vectors.map(({ dimension }) => dimension).join(", ");
   const unknown = `(dimension NOT IN (${dimensions}) OR dimension IS NULL)`;
-  const where = tenants === undefined ? unknown : `${unknown} AND ${TENANTS}`;
-  const values = tenants === undefined ? [] : [JSON.stringify(tenants)];
+  const [kind] = kinds as [RecordKind];
+  const isAll = tenantsFor(kind, tenants) === undefined;
+  const where = isAll ? unknown : `${unknown} AND ${isOfTenants(kind)}`;
+  const values = isAll ? [] : [JSON.stringify(tenants)];
   const strays = count(database, `SELECT count(*) FROM ${quoted(table)} NOT INDEXED WHERE ${where}`, values);
   if (strays > 0) yield `${strays} rows of vector_metadata have a dimension that no section has`;
 }
