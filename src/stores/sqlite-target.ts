@@ -14,11 +14,11 @@ import { syncFolder, writeErrorCode } from "../document/output.js";
 import { createOwned, type OwnedFile } from "../document/owned-file.js";
 import { StorageError } from "../errors.js";
 import { isSqlitePending, makeSqliteFolder, migrateSqlite, requireSqliteName } from "../llmspell/schema/migrator.js";
+import { vectorNotes } from "../llmspell/sqlite-neighbours.js";
 import type { RunContext } from "../records/run-context.js";
 import type { Sink } from "../sinks/sink.js";
 import { createSqliteSink, type SqliteSinkOptions } from "../sinks/sqlite.js";
 import type { StoreHeader } from "../sources/source.js";
-import { vectorNotes } from "../sqlite-neighbours.js";
 
 /** Batches between two calls to have a new file on the disk. */
 const BATCHES_PER_SYNC = 128;

@@ -1,7 +1,7 @@
 /** What llmspell keeps of an SQLite database outside of it: saved HNSW indexes, and memory of processes that have it open. */
 import { readdirSync, readlinkSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { workingFolder } from "./folders.js";
+import { workingFolder } from "../folders.js";
 
 /** Where llmspell 0.14 saves its indexes: in the folder that it is started in, or beside the database. */
 const INDEX_FOLDERS = ["data/hnsw_indices", "hnsw_indices"];
