@@ -1,25 +1,17 @@
 /** The public API of llmspell-storage. */
 
 export { type MigrateDatabaseOptions, migrateDatabase } from "./api/databases.js";
+export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
+export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
 export {
   type Obstacle,
-  type StoreFacts,
   type StoreInfo,
   type StoreInfoOptions,
   type StoreSection,
   storeInfo,
 } from "./api/store-info.js";
-export {
-  type ExportOptions,
-  exportStore,
-  type ImportOptions,
-  importStore,
-  type KindResult,
-  type TransferOptions,
-  type TransferResult,
-  type TransferTotals,
-} from "./api/transfer.js";
+export { exportStore, importStore } from "./api/transfer.js";
 export {
   type ConnectOptions,
   connectPostgres,
@@ -72,7 +64,18 @@ export { recordKey } from "./records/record-key.js";
 export type { Rejection, RunContext, Selection, WantedRecords } from "./records/run-context.js";
 export type { Sink, SinkCounts, SinkReport } from "./sinks/sink.js";
 export type { BackendName, Source, StoreHeader } from "./sources/source.js";
-export type { StoreLocation } from "./stores/index.js";
+export type {
+  Backend,
+  Configured,
+  DatabaseParts,
+  FromConfig,
+  Inspection,
+  Locations,
+  SinkOptions,
+  SourceOptions,
+  StoreFacts,
+} from "./stores/backend.js";
+export { backends, type StoreLocation } from "./stores/index.js";
 export {
   type BatchDefinition,
   defineTransform,

@@ -2,7 +2,17 @@
 import { type Config, loadConfig } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import type { MigrationReport } from "../llmspell/schema/migration.js";
-import { accessWarnings, parseStore, postgresConnector, type StoreLocation } from "../stores/index.js";
+import type { OwnMigrateOption } from "../stores/backend.js";
+import {
+  accessWarnings,
+  type Backend,
+  backends,
+  databaseOf,
+  dependsOnConfig,
+  parseStore,
+  type StoreLocation,
+  sessionOptions,
+} from "../stores/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
 
 export interface MigrateDatabaseOptions {
@@ -15,7 +25,12 @@ export interface MigrateDatabaseOptions {
   readonly connectionTimeoutSeconds?: number;
   /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
   readonly config?: Config;
+  /** The backends that STOREs are looked for among. Default: the package's own (`backends`). */
+  readonly backends?: readonly Backend[];
 }
+
+/** How the command line calls what only some backends take. */
+const FLAGS: Readonly<Record<OwnMigrateOption, string>> = { repairRowids: "--repair-rowids" };
 
 /**
  * Makes or completes a database's schema, as `llmspell database migrate` does; an SQLite file or the folder of an embedded
@@ -26,28 +41,23 @@ export async function migrateDatabase(
   options: MigrateDatabaseOptions = {},
 ): Promise<MigrationReport> {
   refuseUnknownOptions("migrateDatabase", options);
-  const { signal, onWarning, repairRowids } = options;
-  const location = typeof store === "string" ? parseStore(store, () => options.config ?? loadConfig()) : store;
-  if (location.type === "document" || location.type === "stream") {
+  const { signal, onWarning, repairRowids, backends: list = backends } = options;
+  const config = options.config ?? (dependsOnConfig(store, "source", options, list) ? loadConfig() : undefined);
+  const location = typeof store === "string" ? parseStore(store, () => config as Config, list) : store;
+  const database = databaseOf(location, list);
+  if (database === undefined)
     throw new StorageError("E_USAGE", "a document has no schema", { hint: "Name a database." });
+  for (const name of Object.keys(FLAGS) as OwnMigrateOption[]) {
+    if (!options[name] || database.migrateOptions?.includes(name)) continue;
+    const titles = list.filter((each) => each.database?.migrateOptions?.includes(name));
+    throw new StorageError(
+      "E_USAGE",
+      `${FLAGS[name]} is for ${titles.map((each) => each.database?.title).join(" and ")} databases`,
+    );
   }
-  if (repairRowids && location.type !== "sqlite")
-    throw new StorageError("E_USAGE", "--repair-rowids is for SQLite databases");
-  const access = accessWarnings(location);
-  const { migratePostgres, migrateSqlite } = await import("../llmspell/schema/migrator.js");
-  const migrate = async (): Promise<MigrationReport> => {
-    if (location.type === "sqlite")
-      return migrateSqlite(location.path, { ...(signal === undefined ? {} : { signal }), repairRowids });
-    const config = location.type === "postgres" ? (options.config ?? loadConfig()) : undefined;
-    const connectionTimeoutSeconds = options.connectionTimeoutSeconds ?? config?.postgresql.connectionTimeoutSeconds;
-    const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal, create: true }))();
-    try {
-      return await migratePostgres(connection);
-    } finally {
-      await connection.close();
-    }
-  };
-  const report = await migrate();
+  const access = accessWarnings([location], list);
+  const session = sessionOptions(location, options, config, list);
+  const report = await database.migrate(location, { ...session, signal, repairRowids });
   const warnings = [...access, ...report.warnings];
   for (const warning of warnings) onWarning?.(warning);
   return { ...report, warnings };

@@ -2,9 +2,9 @@
 
 import { StorageError } from "../errors.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
+import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
-import type { ExportOptions, ImportOptions, TransferOptions } from "./transfer.js";
 
 /** Every option, as tsc makes sure. */
 type Names<Options> = Readonly<Record<keyof Options, true>>;
@@ -29,6 +29,7 @@ const transfer: Names<TransferOptions> = {
   connectionTimeoutSeconds: true,
   catalog: true,
   config: true,
+  backends: true,
 };
 const exportStore: Names<ExportOptions> = {
   from: true,
@@ -62,6 +63,7 @@ const migrateDatabase: Names<MigrateDatabaseOptions> = {
   repairRowids: true,
   connectionTimeoutSeconds: true,
   config: true,
+  backends: true,
 };
 const storeInfo: Names<StoreInfoOptions> = {
   signal: true,
@@ -71,6 +73,7 @@ const storeInfo: Names<StoreInfoOptions> = {
   onWarning: true,
   connectionTimeoutSeconds: true,
   config: true,
+  backends: true,
 };
 
 const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;

@@ -5,7 +5,8 @@ import type { Sink, SinkReport } from "../sinks/sink.js";
 import type { PluginRecord } from "../transforms/plugin/definition.js";
 import { RecordViews } from "../transforms/plugin/record-view.js";
 import { refuseUnknownOptions } from "./option-names.js";
-import { type ExportOptions, exportStore, type TransferOptions } from "./transfer.js";
+import type { ExportOptions, TransferOptions } from "./options.js";
+import { exportStore } from "./transfer.js";
 
 export type ReadRecordsOptions = Omit<TransferOptions, "invalidUuid" | "idMap"> &
   Pick<ExportOptions, "sourceMode" | "sourceCheck">;

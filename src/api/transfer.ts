@@ -1,163 +1,32 @@
 /** The library's entry points: whole exports and imports, without console output. */
 import type { Readable, Writable } from "node:stream";
-import { type Catalog, isOfSection } from "../catalog/index.js";
 import { type Config, loadConfig } from "../config/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
+import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import { createTranslatingSink, parseTranslation } from "../llmspell/translate.js";
-import { type Progress, runPipeline } from "../pipeline.js";
-import type { Rejection, Selection } from "../records/run-context.js";
-import { createIdSink, type InvalidUuidPolicy } from "../sinks/ids.js";
+import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
-import type { Source, StoreHeader } from "../sources/source.js";
+import type { Source } from "../sources/source.js";
 import {
+  type AnyLocation,
   accessWarnings,
+  type Backend,
+  backends,
   createSink,
   createSource,
-  openIdMap,
+  databaseOf,
+  dependsOnConfig,
   parseStore,
-  type SourceOptions,
   type StoreLocation,
   sameStore,
 } from "../stores/index.js";
-import { createTransforms, type TransformSettings, type TransformSpec } from "../transforms/spec.js";
+import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { PRODUCER } from "../version.js";
 import { refuseUnknownOptions } from "./option-names.js";
-
-/** What both directions take. */
-export interface TransferOptions {
-  /** Sections to take: paths of record kinds or what they begin with (`artifacts`, `vector_embeddings.768`). Default: all. */
-  readonly include?: readonly string[];
-  /** Sections to leave out; stronger than `include`. */
-  readonly exclude?: readonly string[];
-  /** Only these tenants' records. */
-  readonly tenants?: readonly string[];
-  /** Applied in this order (docs/transforms.md). What is wrong with one is found before any store is opened. */
-  readonly transforms?: readonly (Transform | TransformSpec)[];
-  /** How long a plugin may take for one record or batch. Seconds; default 30. */
-  readonly pluginTimeoutSeconds?: number;
-  /** How long a jq expression may take for one record. Seconds; default 30. */
-  readonly jqTimeoutSeconds?: number;
-  /**
-   * Default true: artifacts go with a session that a transform drops, and content that nothing refers to any more with its
-   * artifacts; they are counted. false leaves them, and orphans are E_ORPHAN at an import.
-   */
-  readonly cascade?: boolean;
-  /** At most so many records of each section, before the transforms; artifacts keep their session and content. From 1 on. */
-  readonly limit?: number;
-  /** Aborting undoes everything: E_INTERRUPTED, or `signal.reason` where that is a StorageError. */
-  readonly signal?: AbortSignal;
-  /** Called once, when the source is open. `estimate`: records per path, where the source can tell cheaply. */
-  readonly onStart?: (header: StoreHeader, estimate: ReadonlyMap<string, number> | undefined) => void;
-  /** Called after each batch. */
-  readonly onProgress?: (progress: Progress) => void;
-  /** Called for each record that cannot go on, and the run goes on without it. Without it the first one ends the run. */
-  readonly onReject?: (rejection: Rejection) => void | Promise<void>;
-  readonly onWarning?: (message: string) => void;
-  /**
-   * What the source holds and the run leaves out without being asked to (tables, columns and rows that llmspell does not
-   * have) is E_LEFT_OUT, and nothing is written. Default false: each is a warning, and in the result's `leftOut`.
-   */
-  readonly strict?: boolean;
-  /**
-   * What becomes of ids that are no UUIDs: they stay (default, not for a PostgreSQL target), an error (its default), or a
-   * UUIDv5 of the text, the same everywhere.
-   */
-  readonly invalidUuid?: InvalidUuidPolicy;
-  /** A file's name. Where ids become UUIDs they are added to it; elsewhere it brings back the ids that UUIDs stand for. */
-  readonly idMap?: string;
-  /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
-  readonly connectionTimeoutSeconds?: number;
-  /** The record kinds. Default: llmspell's. */
-  readonly catalog?: Catalog;
-  /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
-  readonly config?: Config;
-}
-
-export interface ExportOptions extends TransferOptions {
-  /** A STORE (docs/command-line.md), its location, or a source of your own. */
-  readonly from: string | StoreLocation | Source;
-  /** The document: a file's name (any, if given as a location), a stream, or a sink of your own. */
-  readonly to: string | StoreLocation | Writable | Sink;
-  /** Default "auto": by the file's name. */
-  readonly compress?: "auto" | "gzip" | "zstd" | "none";
-  /** Replace an existing file that is no export document. */
-  readonly force?: boolean;
-  /** Let a document without records replace one that has some. Default false: E_NO_RECORDS. */
-  readonly allowEmpty?: boolean;
-  /** Embeddings in the document: base64 (default), or arrays of numbers, which give the same float32 back. */
-  readonly vectors?: "base64" | "json";
-  /** How PostgreSQL is read; default "auto": COPY where it can be had. */
-  readonly sourceMode?: "auto" | "copy" | "cursor";
-  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
-  readonly sourceCheck?: "count" | "none";
-}
-
-export interface ImportOptions extends TransferOptions {
-  /** A document: a STORE, its location, or a stream; or another database, which is then copied directly; or a source. */
-  readonly from: string | StoreLocation | Readable | Source;
-  /** A STORE, its location, or a sink of your own. An SQLite file is created and migrated first when need be. */
-  readonly to: string | StoreLocation | Sink;
-  /** A record that is in the target already: replaced in place (default), left as it is, or E_CONFLICT. */
-  readonly onConflict?: "update" | "skip" | "error";
-  /** An artifact without its session or content: E_ORPHAN (default), or left out and counted. */
-  readonly onOrphan?: "error" | "drop";
-  /** The shape of new SQLite embedding tables. Default "blob", or as configured. */
-  readonly vectorsAs?: "blob" | "vec0";
-  /** PostgreSQL: drop secondary indexes and build them from all rows: by the number of rows (default), whenever possible, or not. */
-  readonly deferIndexes?: "auto" | "always" | "never";
-  /** `llmspell` or `llmspell:TENANT`: what llmspell spells otherwise in the target's backend (docs/llmspell.md). Default: nothing. */
-  readonly translate?: string;
-  /** Do everything but the commit. */
-  readonly dryRun?: boolean;
-  /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
-  readonly verifyManifest?: boolean;
-  /** The unit of a document's times where it does not say: microseconds or seconds (docs/document-format.md). */
-  readonly times?: "us" | "s";
-  /** How PostgreSQL is read; default "auto": COPY where it can be had. */
-  readonly sourceMode?: "auto" | "copy" | "cursor";
-  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
-  readonly sourceCheck?: "count" | "none";
-}
-
-/** What became of one kind's records. */
-export interface KindResult {
-  readonly path: string;
-  /** The statistics line that counts it, e.g. "Vectors". */
-  readonly label: string;
-  /** Records that reached the sink. */
-  readonly read: number;
-  readonly inserted: number;
-  readonly updated: number;
-  /** Left as they were in the target. */
-  readonly skipped: number;
-  /** Orphans left out. */
-  readonly dropped: number;
-  readonly rejected: number;
-  /** Left out because what they belong to, or all that referred to them, was dropped by a transform. */
-  readonly cascaded: number;
-}
-
-export type TransferTotals = Omit<KindResult, "path" | "label">;
-
-export interface TransferResult {
-  /** Names for messages; never with a password. */
-  readonly source: string;
-  readonly target: string;
-  readonly header: StoreHeader;
-  /** In the catalog's order; kinds of which no record came are left out. */
-  readonly kinds: readonly KindResult[];
-  readonly totals: TransferTotals;
-  /** Bytes of the document written, before compression. */
-  readonly bytes?: number;
-  /** Lines for the user, e.g. how many reference counts were raised. */
-  readonly notes: readonly string[];
-  /** What the source holds and the run left out without being asked to, a line each. */
-  readonly leftOut: readonly string[];
-  readonly dryRun: boolean;
-  readonly seconds: number;
-}
+import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
+import type { TransferResult } from "./results.js";
+import { transfer } from "./run.js";
 
 /**
  * Writes a store's records as an export document. Nothing is left under the document's name unless the whole run succeeded.
@@ -165,31 +34,27 @@ export interface TransferResult {
  */
 export async function exportStore(options: ExportOptions): Promise<TransferResult> {
   refuseUnknownOptions("exportStore", options);
-  const { from, to, compress, force, allowEmpty, vectors } = options;
-  const config = lazyConfig(options.config);
-  const transforms = await createTransforms(options.transforms ?? [], transformSettings(options));
-  const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
+  const { compress, force, allowEmpty, vectors } = options;
+  const transforms = await transformsOf(options);
+  const { from, to, config, list } = findStores(options);
+  const source = await sourceFor(from, isSink(to) ? undefined : to, options, { config, list });
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
-  const output = locate(to, config);
   if (!isSource(from)) {
-    refuseSameStore(locate(from, config), output);
+    refuseSameStore(from, to, list);
     // A document that is there is replaced by one for its owner only.
-    for (const warning of accessWarnings(locate(from, config))) options.onWarning?.(warning);
+    for (const warning of accessWarnings([from], list)) options.onWarning?.(warning);
   }
-  if (output.type !== "document" && output.type !== "stream") {
+  if (databaseOf(to, list) !== undefined) {
     throw new StorageError("E_USAGE", "an export writes a document", {
       hint: "`llmspell storage migrate` (importStore) copies from database to database.",
     });
   }
-  const sink = await createSink(output, {
-    ...common(options, output, config),
-    compress,
-    force,
-    allowEmpty,
-    vectors,
-    producer: PRODUCER,
-  });
-  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, output), transforms }, false);
+  const sink = await createSink(
+    to,
+    { ...shared(options), compress, force, allowEmpty, vectors, producer: PRODUCER },
+    { config, list },
+  );
+  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, to, list), transforms }, false);
 }
 
 /**
@@ -198,40 +63,70 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
  */
 export async function importStore(options: ImportOptions): Promise<TransferResult> {
   refuseUnknownOptions("importStore", options);
-  const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
-  const config = lazyConfig(options.config);
-  const transforms = await createTransforms(options.transforms ?? [], transformSettings(options));
-  const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
+  const { dryRun = false, onConflict, onOrphan, vectorsAs, deferIndexes } = options;
+  const transforms = await transformsOf(options);
+  const { from, to, config, list } = findStores(options);
+  const source = await sourceFor(from, isSink(to) ? undefined : to, options, { config, list });
   if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
-  const target = locate(to, config);
-  if (target.type === "document" || target.type === "stream") {
+  const database = databaseOf(to, list);
+  if (database === undefined) {
     throw new StorageError("E_USAGE", "the target is no database", {
       hint: "`llmspell storage export` (exportStore) writes documents: --database names what it reads, --output the document.",
     });
   }
-  if (!isSource(from)) refuseSameStore(locate(from, config), target);
-  const stores = isSource(from) ? [target] : [locate(from, config), target];
-  for (const warning of accessWarnings(...stores)) options.onWarning?.(warning);
-  const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
-  const shared = common(options, target, config);
+  if (!isSource(from)) refuseSameStore(from, to, list);
+  const stores = isSource(from) ? [to] : [from, to];
+  for (const warning of accessWarnings(stores, list)) options.onWarning?.(warning);
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;
-  const sink = await createSink(target, {
-    ...shared,
-    onConflict,
-    onOrphan,
-    vectorsAs,
-    deferIndexes,
-    dryRun,
-    tenant,
-    producer: PRODUCER,
-  });
+  const sink = await createSink(
+    to,
+    { ...shared(options), onConflict, onOrphan, vectorsAs, deferIndexes, dryRun, tenant, producer: PRODUCER },
+    { config, list },
+  );
   const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
-  const translating = createTranslatingSink(sink, {
-    target: target.type === "sqlite" ? "sqlite" : "postgresql",
-    translate,
-  });
-  const invalidUuid = invalidUuidPolicy(options, target);
-  return transfer(source, translating, { ...options, invalidUuid, transforms }, dryRun);
+  const translating = createTranslatingSink(sink, { target: database.spelling, translate });
+  return transfer(
+    source,
+    translating,
+    { ...options, invalidUuid: invalidUuidPolicy(options, to, list), transforms },
+    dryRun,
+  );
+}
+
+interface Found {
+  readonly from: Source | AnyLocation;
+  readonly to: Sink | AnyLocation;
+  readonly config: Config | undefined;
+  readonly list: readonly Backend[];
+}
+
+/**
+ * The stores of a run. The configuration is read first and once, where a store depends on it: a run that does not need it
+ * works whatever is in the folder's files.
+ */
+function findStores(options: ExportOptions | ImportOptions): Found {
+  const list = options.backends ?? backends;
+  const from = located(options.from);
+  const to = located(options.to);
+  const depends =
+    (!isSource(from) && dependsOnConfig(from, "source", options, list)) ||
+    (!isSink(to) && dependsOnConfig(to, "sink", options, list));
+  const config = options.config ?? (depends ? loadConfig() : undefined);
+  const parse = (text: string): AnyLocation => parseStore(text, () => config as Config, list);
+  return {
+    from: typeof from === "string" ? parse(from) : from,
+    to: typeof to === "string" ? parse(to) : to,
+    config,
+    list,
+  };
+}
+
+/** A program's stream is a store like any other. */
+function located<Part extends Source | Sink>(
+  store: string | StoreLocation | Readable | Writable | Part,
+): string | StoreLocation | Part {
+  if (typeof store === "string" || isPart(store)) return store;
+  return "type" in store ? store : { type: "stream", stream: store };
 }
 
 /** The tenant that one tenant's records have when they come to the sink. */
@@ -239,34 +134,54 @@ function tenantBehind(tenant: string, transforms: readonly Transform[]): string 
   return transforms.reduce((name, { tenantAfter }) => tenantAfter?.(name) ?? name, tenant);
 }
 
-function refuseSameStore(from: StoreLocation, to: StoreLocation): void {
-  if (sameStore(from, to))
+function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Backend[]): void {
+  if (sameStore(from, to, list))
     throw new StorageError("E_USAGE", "source and target are the same store", {
       hint: "A copy goes to another file, database or server.",
     });
 }
 
-/** E_USAGE where PostgreSQL is to keep ids that are no UUIDs. */
-function invalidUuidPolicy({ invalidUuid }: TransferOptions, target: StoreLocation | undefined): InvalidUuidPolicy {
-  if (target?.type !== "postgres" && target?.type !== "pglite") return invalidUuid ?? "keep";
+/** E_USAGE where a target that holds UUIDs only (PostgreSQL) is to keep other ids. */
+function invalidUuidPolicy(
+  { invalidUuid }: TransferOptions,
+  target: AnyLocation | undefined,
+  list: readonly Backend[],
+): InvalidUuidPolicy {
+  const database = target && databaseOf(target, list);
+  if (database?.ids !== "uuid") return invalidUuid ?? "keep";
   if (invalidUuid !== "keep") return invalidUuid ?? "error";
-  throw new StorageError("E_USAGE", "PostgreSQL cannot keep ids that are no UUIDs", {
+  throw new StorageError("E_USAGE", `${database.title} cannot keep ids that are no UUIDs`, {
     hint: "--invalid-uuid derive makes UUIDs of them, and --id-map FILE keeps what brings them back.",
   });
 }
 
 async function sourceFor(
-  from: ExportOptions["from"] | ImportOptions["from"],
-  target: StoreLocation | undefined,
+  from: Source | AnyLocation,
+  target: AnyLocation | undefined,
   options: TransferOptions & Pick<ImportOptions, "sourceMode" | "sourceCheck" | "verifyManifest" | "times">,
-  config: () => Config,
+  { config, list }: Pick<Found, "config" | "list">,
 ): Promise<Source> {
   if (isSource(from)) return from;
-  const location = locate(from, config);
   const { sourceMode, sourceCheck, verifyManifest, times } = options;
-  const invalidUuid = invalidUuidPolicy(options, target);
-  const shared = common(options, location, config);
-  return createSource(location, { ...shared, invalidUuid, sourceMode, sourceCheck, verifyManifest, times });
+  const invalidUuid = invalidUuidPolicy(options, target, list);
+  return createSource(
+    from,
+    { ...shared(options), invalidUuid, sourceMode, sourceCheck, verifyManifest, times },
+    { config, list },
+  );
+}
+
+function transformsOf(options: TransferOptions): Promise<readonly Transform[]> {
+  return createTransforms(options.transforms ?? [], { ...options, catalog: options.catalog ?? llmspellCatalog });
+}
+
+/** What sources and sinks take alike. */
+function shared({ catalog = llmspellCatalog, signal, connectionTimeoutSeconds }: TransferOptions) {
+  return { catalog, signal, connectionTimeoutSeconds };
+}
+
+function isPart<Part extends Source | Sink>(value: object | Part): value is Part {
+  return isSource(value) || isSink(value);
 }
 
 function isSource(value: object | string): value is Source {
@@ -275,147 +190,4 @@ function isSource(value: object | string): value is Source {
 
 function isSink(value: object | string): value is Sink {
   return typeof value === "object" && "finish" in value && "abort" in value;
-}
-
-/** The configuration is read when something depends on it, and once. */
-function lazyConfig(given: Config | undefined): () => Config {
-  let config = given;
-  return () => (config ??= loadConfig());
-}
-
-function locate(store: string | StoreLocation | Readable | Writable, config: () => Config): StoreLocation {
-  if (typeof store === "string") return parseStore(store, config);
-  return "type" in store ? store : { type: "stream", stream: store };
-}
-
-function common(options: TransferOptions, location: StoreLocation, config: () => Config): SourceOptions {
-  const { catalog = standardCatalog, signal } = options;
-  const configured = location.type === "postgres" ? config().postgresql.connectionTimeoutSeconds : undefined;
-  return { catalog, signal, connectionTimeoutSeconds: options.connectionTimeoutSeconds ?? configured };
-}
-
-function transformSettings(options: TransferOptions): TransformSettings {
-  return { ...options, catalog: options.catalog ?? standardCatalog };
-}
-
-/** The paths that `include` and `exclude` leave. E_USAGE for a section that no record kind has. */
-export function selectPaths(
-  catalog: Catalog,
-  include: readonly string[] = [],
-  exclude: readonly string[] = [],
-): ReadonlySet<string> {
-  const paths = catalog.kinds.map(({ path }) => path);
-  for (const section of [...include, ...exclude]) {
-    if (!catalog.kinds.some((kind) => isOfSection(kind, section))) {
-      throw new StorageError("E_USAGE", `unknown section: ${section}`, {
-        hint: `The sections are ${paths.join(", ")}.`,
-      });
-    }
-  }
-  return new Set(
-    catalog.kinds
-      .filter(
-        (kind) =>
-          (include.length === 0 || include.some((section) => isOfSection(kind, section))) &&
-          !exclude.some((section) => isOfSection(kind, section)),
-      )
-      .map(({ path }) => path),
-  );
-}
-
-async function transfer(
-  source: Source,
-  sink: Sink,
-  options: Omit<TransferOptions, "transforms"> & { readonly transforms: readonly Transform[] },
-  dryRun: boolean,
-): Promise<TransferResult> {
-  const catalog = options.catalog ?? standardCatalog;
-  const { tenants, onStart, limit } = options;
-  if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0)) {
-    throw new StorageError("E_USAGE", "the limit is no positive integer");
-  }
-  if (tenants?.length === 0 || tenants?.includes("") === true) {
-    throw new StorageError("E_USAGE", "the tenant is empty", {
-      hint: "Without --tenant (tenants) all tenants' records are taken.",
-    });
-  }
-  const paths = selectPaths(catalog, options.include, options.exclude);
-  const selection: Selection = tenants === undefined ? { paths } : { paths, tenants };
-  const started = performance.now();
-  const policy = options.invalidUuid ?? "keep";
-  const idSink = createIdSink(sink, {
-    policy,
-    count: () => source.countInvalidUuids?.(selection),
-    idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
-    dryRun,
-  });
-  const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
-    ...options,
-    catalog,
-    source: onStart === undefined ? source : announced(source, selection, limit, onStart),
-    sink: idSink,
-    selection,
-    ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
-  });
-  const kinds: KindResult[] = [];
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
-  for (const { path, label } of catalog.kinds) {
-    const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
-    const counts = {
-      read: read.get(path) ?? 0,
-      inserted,
-      updated,
-      skipped,
-      dropped,
-      rejected: rejected.get(path) ?? 0,
-      cascaded: cascaded.get(path) ?? 0,
-    };
-    if (Object.values(counts).every((count) => count === 0)) continue;
-    kinds.push({ path, label, ...counts });
-    for (const name of Object.keys(totals) as (keyof TransferTotals)[]) totals[name] += counts[name];
-  }
-  return {
-    source: source.name,
-    target: sink.name,
-    header,
-    kinds,
-    totals,
-    ...(report.bytes === undefined ? {} : { bytes: report.bytes }),
-    notes: report.notes,
-    leftOut,
-    dryRun,
-    seconds: (performance.now() - started) / 1000,
-  };
-}
-
-/** Transforms that give records of other sections than they got need a last stage that puts sections in order. */
-async function inCatalogOrder(transforms: readonly Transform[], catalog: Catalog): Promise<readonly Transform[]> {
-  if (transforms.every(({ emits }) => emits === undefined)) return transforms;
-  const { createSectionOrder } = await import("../transforms/section-order.js");
-  return [...transforms, createSectionOrder(transforms, catalog)];
-}
-
-/** The source, telling `onStart` when it is open. */
-function announced(
-  source: Source,
-  selection: Selection,
-  limit: number | undefined,
-  onStart: NonNullable<TransferOptions["onStart"]>,
-): Source {
-  return {
-    name: source.name,
-    rereadable: source.rereadable ?? true,
-    async open(context, selected) {
-      const header = await source.open(context, selected);
-      const estimate = await source.estimate(selection);
-      onStart(
-        header,
-        estimate && new Map([...estimate].map(([path, count]) => [path, Math.min(count, limit ?? count)])),
-      );
-      return header;
-    },
-    estimate: (wanted) => source.estimate(wanted),
-    read: (wanted, context) => source.read(wanted, context),
-    close: () => source.close(),
-  };
 }

@@ -17,7 +17,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const to = parseStore(flags.to, () => config);
   const { sourceMode, sourceCheck } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
-  const files = filesOf(from, to);
+  const files = filesOf([from, to]);
   const resolved = [
     ...resolvedStore(from, configuredBecause(flags.from, config)),
     ...resolvedStore(to, configuredBecause(flags.to, config)),

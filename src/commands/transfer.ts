@@ -1,5 +1,6 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
-import type { TransferOptions, TransferResult } from "../api/transfer.js";
+import type { TransferOptions } from "../api/options.js";
+import type { TransferResult } from "../api/results.js";
 import { type Config, loadConfig } from "../config/index.js";
 import type { TransferCommand } from "../config/transforms.js";
 import { EXIT, StorageError } from "../errors.js";

@@ -1,26 +1,34 @@
-/** STORE texts, and the concrete source and sink behind each. With src/commands the only place that picks them. */
+/**
+ * Stores: STORE texts, which store a command means, and the source and sink of each. What differs from backend to backend is
+ * asked of the list (backends.ts); `list` is another one, for a backend that only one program has.
+ */
 import { statSync } from "node:fs";
-import type { Readable, Writable } from "node:stream";
-import type { PostgresConnector } from "../backends/postgres/session/connection.js";
-import type { Catalog } from "../catalog/index.js";
-import type { Config } from "../config/index.js";
-import { isPostgresUrl, parseBackendName } from "../config/index.js";
+import { BACKEND_NAMES, type Config, DEFAULT_BACKEND, parseBackendName } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import type { IdMap } from "../records/id-map.js";
-import { redact, redactUnknown } from "../redaction.js";
-import type { InvalidUuidPolicy } from "../sinks/ids.js";
+import { redactUnknown } from "../redaction.js";
 import type { Sink } from "../sinks/sink.js";
-import type { Source } from "../sources/source.js";
+import type { BackendName, Source } from "../sources/source.js";
 import { accessWarning } from "./access.js";
+import type {
+  AnyLocation,
+  Backend,
+  Configured,
+  DatabaseParts,
+  SessionOptions,
+  SinkOptions,
+  SourceOptions,
+} from "./backend.js";
+import { backends } from "./backends.js";
+import type { StoreLocation } from "./location.js";
 
-/** Where a store is. */
-export type StoreLocation =
-  | { readonly type: "postgres" /** Holds the password. */; readonly url: string }
-  | { readonly type: "pglite"; readonly directory: string }
-  | { readonly type: "sqlite"; readonly path: string }
-  | { readonly type: "document" /** `-` is standard input or output. */; readonly path: string }
-  | { readonly type: "stream"; readonly stream: Readable | Writable };
+export type { AnyLocation, Backend, SinkOptions, SourceOptions, StoreFacts } from "./backend.js";
+export { backends } from "./backends.js";
+export { documentLocation } from "./document.js";
+export type { StoreLocation } from "./location.js";
+
+type Backends = readonly Backend[];
 
 /** A store that a command acts on, and what chose it when no flag did. */
 export interface StoreChoice {
@@ -30,50 +38,47 @@ export interface StoreChoice {
   readonly because: string | undefined;
 }
 
-const DATABASE_FORMS = "a postgresql:// URL, pglite:DIR, sqlite:PATH, a file that ends in .db, .sqlite or .sqlite3";
-const STORE_FORMS = `A store is ${DATABASE_FORMS}, a document (.json, .json.gz, .json.zst, -), or \`sqlite\` or \`postgres\` as configured.`;
-
-function postgresLocation(url: string, origin: string, code: "E_USAGE" | "E_CONFIG"): StoreLocation {
-  if (isPostgresUrl(url)) return { type: "postgres", url };
-  throw new StorageError(code, `${origin} is no PostgreSQL URL`, {
-    hint: "It has the form postgresql://user@host:5432/database, with :password behind the user; percent-encode its special characters (@ is %40, / is %2F, # is %23).",
+/** The backend of a store. E_USAGE for a location of none. */
+export function backendOf(location: AnyLocation, list: Backends = backends): Backend {
+  const found = list.find(({ type }) => type === location.type);
+  if (found !== undefined) return found;
+  throw new StorageError("E_USAGE", `no backend has stores of the type ${redactUnknown(String(location.type))}`, {
+    hint: `The types are ${list.map(({ type }) => type).join(", ")}.`,
   });
 }
 
-/** The store of a backend as configured. E_CONFIG when PostgreSQL is meant and not configured. */
-export function configuredStore(backend: "sqlite" | "postgresql", config: Config): StoreLocation {
-  if (backend === "sqlite") return { type: "sqlite", path: config.sqlite.path };
-  if (config.postgresql.url === undefined) {
-    throw new StorageError("E_CONFIG", "no PostgreSQL connection is configured", {
-      hint: "Set DATABASE_URL, or [storage.postgresql] in config.toml, or give --database postgresql://…",
-    });
-  }
-  return postgresLocation(config.postgresql.url, "the configured connection (DATABASE_URL)", "E_CONFIG");
-}
-
 /** Reads a STORE text. `config` is asked for the bare words only. E_USAGE, E_CONFIG. */
-export function parseStore(text: string, config: () => Config): StoreLocation {
-  const backend = parseBackendName(text);
-  if (backend !== undefined) return configuredStore(backend, config());
-  if (/^postgres(ql)?:/i.test(text)) return postgresLocation(text, "the store", "E_USAGE");
-  if (text.startsWith("pglite:") && text.length > 7) return { type: "pglite", directory: expandPath(text.slice(7)) };
-  if (text.startsWith("sqlite:") && text.length > 7) return { type: "sqlite", path: expandPath(text.slice(7)) };
-  if (text === "-") return { type: "document", path: "-" };
-  if (!text.includes("://")) {
-    if (/\.(db|sqlite|sqlite3)$/i.test(text)) return { type: "sqlite", path: expandPath(text) };
-    if (/\.json(\.gz|\.zst)?$/i.test(text)) return documentLocation(text);
-  }
-  throw new StorageError("E_USAGE", `not a store: ${redactUnknown(text)}`, { hint: STORE_FORMS });
+export function parseStore(text: string, config: () => Config): StoreLocation;
+export function parseStore(text: string, config: () => Config, list: Backends): AnyLocation;
+export function parseStore(text: string, config: () => Config, list: Backends = backends): AnyLocation {
+  const configured = parseBackendName(text);
+  return configured === undefined ? parseLocation(text, list) : configuredStore(configured, config(), list).location;
 }
 
-/** A document by its path, whatever it is called; `-` is standard input or output. E_USAGE for a URL. */
-export function documentLocation(path: string): StoreLocation {
-  if (path.includes("://")) {
-    throw new StorageError("E_USAGE", "a URL stands where a document is expected", {
-      hint: "--input and --output name a file, or - ; --database names a database, and `storage migrate` copies from one to another.",
-    });
+/** Reads a STORE text that is no bare word. E_USAGE. */
+function parseLocation(text: string, list: Backends): AnyLocation {
+  for (const { locations } of list) {
+    const location = locations.parse(text);
+    if (location !== undefined) return location;
   }
-  return { type: "document", path: path === "-" ? "-" : expandPath(path) };
+  const forms = list.flatMap(({ locations }) => locations.forms).join(", ");
+  throw new StorageError("E_USAGE", `not a store: ${redactUnknown(text)}`, {
+    hint: `A store is ${forms}, or ${BACKEND_NAMES.map((name) => `\`${name}\``).join(" or ")} as configured.`,
+  });
+}
+
+/** What a STORE of a database may be, for messages. */
+export function databaseForms(list: Backends = backends): string {
+  return list.flatMap(({ database, locations }) => (database === undefined ? [] : locations.forms)).join(", ");
+}
+
+type Located = ReturnType<NonNullable<Configured<AnyLocation>["locate"]>>;
+
+/** The store of a backend as configured. E_CONFIG where there is none. */
+function configuredStore(name: BackendName, config: Config, list: Backends): Located {
+  const located = list.find(({ configured }) => configured?.name === name)?.configured?.locate?.(config);
+  if (located !== undefined) return located;
+  throw new StorageError("E_CONFIG", `no backend is configured as ${name}`);
 }
 
 /** The store that `--backend` and `--database` name; without either, the configured or the default one. */
@@ -89,61 +94,76 @@ export function chooseStore(
   }
   if (flags.database !== undefined) {
     const location = parseStore(flags.database, () => config);
-    if (location.type === "document" || location.type === "stream") {
+    const { database, word } = backendOf(location);
+    if (database === undefined) {
       throw new StorageError("E_USAGE", "--database names a document, not a database", {
-        hint: `\`llmspell storage import --input FILE\` reads a document, \`llmspell storage export --output FILE\` writes one; --database is ${DATABASE_FORMS}.`,
+        hint: `\`llmspell storage import --input FILE\` reads a document, \`llmspell storage export --output FILE\` writes one; --database is ${databaseForms()}.`,
       });
     }
-    if (backend !== undefined && backend !== backendOf(location)) {
+    if (backend !== undefined && backends.find(({ configured }) => configured?.name === backend)?.word !== word) {
       throw new StorageError("E_USAGE", `--backend ${flags.backend} and --database name different backends`, {
         hint: "Leave out one of them: --database says which backend it is.",
       });
     }
-    const because = configuredBecause(flags.database, config);
-    return { location, chosenBecause: undefined, because };
+    return { location, chosenBecause: undefined, because: configuredBecause(flags.database, config) };
   }
-  const chosen = (name: "sqlite" | "postgresql", chosenBecause: string | undefined): StoreChoice => ({
-    location: configuredStore(name, config),
-    chosenBecause,
-    because: configuredBecause(name, config),
-  });
-  if (backend !== undefined) return chosen(backend, undefined);
-  if (config.backend !== undefined) return chosen(config.backend.name, config.backend.reason);
-  return chosen("sqlite", "neither DATABASE_URL nor [storage] backend is set");
+  const { name, reason } =
+    backend === undefined ? (config.backend ?? DEFAULT_BACKEND) : { name: backend, reason: undefined };
+  const { location, because } = configuredStore(name, config, backends);
+  return { location: location as StoreLocation, chosenBecause: reason, because };
 }
 
 /** What says where a store is that is named by a bare word; undefined for any other text. */
 export function configuredBecause(text: string, config: Config): string | undefined {
   const backend = parseBackendName(text);
-  if (backend === undefined) return undefined;
-  return backend === "sqlite" ? config.sqlite.because : config.postgresql.because;
+  return backend === undefined ? undefined : configuredStore(backend, config, backends).because;
 }
 
-function backendOf(location: StoreLocation): "sqlite" | "postgresql" | undefined {
-  if (location.type === "sqlite") return "sqlite";
-  return location.type === "postgres" || location.type === "pglite" ? "postgresql" : undefined;
+/** Whether a run that reads (`source`) or writes (`sink`) the store asks the configuration for what its options leave open. */
+export function dependsOnConfig(
+  store: string | AnyLocation,
+  part: "source" | "sink",
+  options: object,
+  list: Backends = backends,
+): boolean {
+  if (typeof store === "string" && parseBackendName(store) !== undefined) return true;
+  const location = typeof store === "string" ? parseLocation(store, list) : store;
+  const given: Readonly<Record<string, unknown>> = { ...options };
+  return Object.keys(backendOf(location, list).configured?.[part] ?? {}).some((name) => given[name] === undefined);
+}
+
+/** The options, with what the configuration says where they leave it open. */
+function withConfigured<Options extends SessionOptions>(
+  options: Options,
+  fromConfig: object | undefined,
+  config: Config | undefined,
+): Options {
+  if (fromConfig === undefined || config === undefined) return options;
+  const filled: Record<string, unknown> = { ...(options as object) };
+  for (const [name, read] of Object.entries(fromConfig)) filled[name] ??= read(config);
+  return filled as Options;
+}
+
+/** What a session with the store takes: the options, and the configuration where they leave something open. */
+export function sessionOptions(
+  location: AnyLocation,
+  { signal, connectionTimeoutSeconds }: SessionOptions,
+  config: Config | undefined,
+  list: Backends = backends,
+): SessionOptions {
+  return withConfigured({ signal, connectionTimeoutSeconds }, backendOf(location, list).configured?.source, config);
 }
 
 /** The store for messages: never with a password. */
-export function storeName(location: StoreLocation): string {
-  switch (location.type) {
-    case "postgres":
-      return redact(location.url);
-    case "pglite":
-      return `pglite:${location.directory}`;
-    case "sqlite":
-      return `sqlite:${location.path}`;
-    case "document":
-      return location.path;
-    case "stream":
-      return "a stream";
-  }
+export function storeName(location: AnyLocation, list: Backends = backends): string {
+  return backendOf(location, list).locations.nameOf(location);
 }
 
-/** Whether both are the same store, by whatever name of the file. Two URLs that spell one server differently are not recognised. */
-export function sameStore(one: StoreLocation, other: StoreLocation): boolean {
-  if (one.type === "postgres" && other.type === "postgres") return one.url === other.url;
-  const [path, otherPath] = [pathOf(one), pathOf(other)];
+/** Whether both are the same store, by whatever name of the file. */
+export function sameStore(one: AnyLocation, other: AnyLocation, list: Backends = backends): boolean {
+  const { locations } = backendOf(one, list);
+  if (one.type === other.type && locations.isSame !== undefined) return locations.isSame(one, other);
+  const [path, otherPath] = [fileOf(one, list), fileOf(other, list)];
   if (path === undefined || otherPath === undefined) return false;
   if (path === otherPath) return true;
   try {
@@ -154,189 +174,47 @@ export function sameStore(one: StoreLocation, other: StoreLocation): boolean {
   }
 }
 
-function pathOf(location: StoreLocation): string | undefined {
-  if (location.type === "pglite") return location.directory;
-  if (location.type === "sqlite") return location.path;
-  return location.type === "document" && location.path !== "-" ? location.path : undefined;
+function fileOf(location: AnyLocation, list: Backends): string | undefined {
+  return backendOf(location, list).locations.fileOf?.(location);
 }
 
 /** The files and folders of stores on this machine; not standard input and output. */
-export function filesOf(...stores: readonly StoreLocation[]): string[] {
-  return stores.map(pathOf).filter((path) => path !== undefined);
+export function filesOf(stores: readonly AnyLocation[], list: Backends = backends): string[] {
+  return stores.map((location) => fileOf(location, list)).filter((path) => path !== undefined);
 }
 
 /** Lines about those of the stores that other users of this machine can get at. */
-export function accessWarnings(...stores: readonly StoreLocation[]): string[] {
-  return filesOf(...stores).flatMap((path) => accessWarning(path) ?? []);
+export function accessWarnings(stores: readonly AnyLocation[], list: Backends = backends): string[] {
+  return filesOf(stores, list).flatMap((path) => accessWarning(path) ?? []);
 }
 
-export interface SourceOptions {
-  readonly catalog: Catalog;
-  readonly signal?: AbortSignal | undefined;
-  readonly connectionTimeoutSeconds?: number | undefined;
-  readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
-  readonly sourceCheck?: "count" | "none" | undefined;
-  /** What ids become behind the source: they sort as that. */
-  readonly invalidUuid?: InvalidUuidPolicy | undefined;
-  readonly verifyManifest?: boolean | undefined;
-  readonly times?: "us" | "s" | undefined;
+/** What is a database's of a store; undefined for a document. */
+export function databaseOf(location: AnyLocation, list: Backends = backends): DatabaseParts<AnyLocation> | undefined {
+  return backendOf(location, list).database;
 }
 
-export interface SinkOptions {
-  readonly catalog?: Catalog | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly connectionTimeoutSeconds?: number | undefined;
-  readonly onConflict?: "update" | "skip" | "error" | undefined;
-  readonly onOrphan?: "error" | "drop" | undefined;
-  readonly vectorsAs?: "blob" | "vec0" | undefined;
-  readonly deferIndexes?: "auto" | "always" | "never" | undefined;
-  readonly dryRun?: boolean | undefined;
-  /** Row-level security lets a role without BYPASSRLS write one tenant's records, when it says which. */
-  readonly tenant?: string | undefined;
-  readonly compress?: "auto" | "gzip" | "zstd" | "none" | undefined;
-  readonly force?: boolean | undefined;
-  readonly allowEmpty?: boolean | undefined;
-  readonly vectors?: "base64" | "json" | undefined;
-  /** What a document names as its producer. */
-  readonly producer: string;
+/** `config`: for what the options leave open. */
+export function createSource(
+  location: AnyLocation,
+  options: SourceOptions,
+  { config, list = backends }: { readonly config?: Config | undefined; readonly list?: Backends | undefined } = {},
+): Promise<Source> {
+  const backend = backendOf(location, list);
+  return backend.createSource(location, withConfigured(options, backend.configured?.source, config));
 }
 
-const ID_ORDER = { keep: "text", error: "uuid", derive: "derived" } as const;
+/** `config`: for what the options leave open. */
+export function createSink(
+  location: AnyLocation,
+  options: SinkOptions,
+  { config, list = backends }: { readonly config?: Config | undefined; readonly list?: Backends | undefined } = {},
+): Promise<Sink> {
+  const backend = backendOf(location, list);
+  return backend.createSink(location, withConfigured(options, backend.configured?.sink, config));
+}
 
 /** Ids and the UUIDs that stand for them, in a file. `adds`: ids will be added to it. */
 export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
   const { createIdMap } = await import("../backends/sqlite/id-map.js");
   return createIdMap(expandPath(path), { adds });
-}
-
-/** Factories load what they need only: a document is read without either driver. */
-export async function createSource(location: StoreLocation, options: SourceOptions): Promise<Source> {
-  const { catalog, invalidUuid, verifyManifest, times, sourceMode, sourceCheck } = options;
-  switch (location.type) {
-    case "postgres":
-    case "pglite": {
-      const [{ createPostgresSource }, { llmspellPostgres }] = await Promise.all([
-        import("../sources/postgres.js"),
-        import("../llmspell/postgres/application.js"),
-      ]);
-      const connect = await postgresConnector(location, options);
-      return createPostgresSource({
-        application: llmspellPostgres,
-        catalog,
-        connect,
-        name: storeName(location),
-        ...(sourceMode === undefined ? {} : { mode: sourceMode }),
-        ...(sourceCheck === undefined ? {} : { check: sourceCheck }),
-      });
-    }
-    case "sqlite": {
-      const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
-        import("../sources/sqlite.js"),
-        import("../llmspell/sqlite/application.js"),
-      ]);
-      return createSqliteSource({
-        application: llmspellSqlite,
-        catalog,
-        path: location.path,
-        idOrder: ID_ORDER[invalidUuid ?? "keep"],
-      });
-    }
-    case "document":
-    case "stream": {
-      const [{ createDocumentSource }, { llmspellDocuments }] = await Promise.all([
-        import("../sources/json-document.js"),
-        import("../llmspell/documents/exporters.js"),
-      ]);
-      return createDocumentSource({
-        application: llmspellDocuments,
-        catalog,
-        input:
-          location.type === "stream"
-            ? { stream: location.stream as Readable }
-            : location.path === "-"
-              ? { stream: process.stdin }
-              : { path: location.path },
-        name: storeName(location),
-        ...(verifyManifest === undefined ? {} : { verifyManifest }),
-        ...(times === undefined ? {} : { times }),
-      });
-    }
-  }
-}
-
-/** An SQLite target is created and migrated when the run begins to write. */
-export async function createSink(location: StoreLocation, options: SinkOptions): Promise<Sink> {
-  const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, vectors, producer } = options;
-  const { force, allowEmpty } = options;
-  const shared = catalog === undefined ? {} : { catalog };
-  const load = {
-    ...shared,
-    ...(onConflict === undefined ? {} : { onConflict }),
-    ...(onOrphan === undefined ? {} : { onOrphan }),
-    ...(dryRun === undefined ? {} : { dryRun }),
-  };
-  switch (location.type) {
-    case "postgres":
-    case "pglite": {
-      const [{ createPostgresSink }, { llmspellPostgres }] = await Promise.all([
-        import("../sinks/postgres.js"),
-        import("../llmspell/postgres/application.js"),
-      ]);
-      const connect = await postgresConnector(location, options);
-      const { tenant } = options;
-      return createPostgresSink({
-        application: llmspellPostgres,
-        ...load,
-        connect,
-        name: storeName(location),
-        ...(tenant === undefined ? {} : { tenant }),
-        ...(deferIndexes === undefined ? {} : { deferIndexes }),
-      });
-    }
-    case "sqlite": {
-      const { createSqliteTarget } = await import("./sqlite-target.js");
-      return createSqliteTarget({ ...load, path: location.path, ...(vectorsAs === undefined ? {} : { vectorsAs }) });
-    }
-    case "document":
-    case "stream": {
-      const [{ createDocumentSink }, { llmspellDocuments }, { openStdout }] = await Promise.all([
-        import("../sinks/json-document.js"),
-        import("../llmspell/documents/exporters.js"),
-        import("../document/files/fifo.js"),
-      ]);
-      return createDocumentSink({
-        application: llmspellDocuments,
-        ...shared,
-        producer,
-        output:
-          location.type === "stream"
-            ? { stream: location.stream as Writable }
-            : location.path === "-"
-              ? { stream: openStdout() }
-              : {
-                  path: location.path,
-                  ...(force === undefined ? {} : { force }),
-                  ...(allowEmpty === undefined ? {} : { allowEmpty }),
-                },
-        ...(compress === undefined ? {} : { compress }),
-        ...(vectors === undefined ? {} : { vectors }),
-      });
-    }
-  }
-}
-
-/** Opens sessions with the store; `create` makes the folder of an embedded database that is not there. */
-export async function postgresConnector(
-  location: StoreLocation & { readonly type: "postgres" | "pglite" },
-  options: Pick<SourceOptions, "connectionTimeoutSeconds" | "signal"> & { readonly create?: boolean },
-): Promise<PostgresConnector> {
-  const { connectPostgres } = await import("../backends/postgres/session/connection.js");
-  const target = location.type === "postgres" ? { url: location.url } : { pglite: location.directory };
-  const { connectionTimeoutSeconds, signal, create } = options;
-  return () =>
-    connectPostgres(target, {
-      ...(connectionTimeoutSeconds === undefined ? {} : { connectionTimeoutSeconds }),
-      ...(signal === undefined ? {} : { signal }),
-      ...(create === undefined ? {} : { create }),
-    });
 }
