@@ -1,5 +1,5 @@
 /** Which migrations an SQLite database has. Only reads, and works on a database that was opened read-only. */
-import type { Database } from "../../../backends/sqlite/open.js";
+import type { SqliteQueryable } from "../../../backends/sqlite/application.js";
 import {
   headerVersions,
   type RecordedMigration,
@@ -12,7 +12,7 @@ import {
 const TABLES: readonly VersionTables[] = [[3, ["vector_metadata"]]];
 
 /** Reads both records and what the tables themselves say. */
-export function readSqliteMigrations(database: Database): SchemaMigrations {
+export function readSqliteMigrations(database: SqliteQueryable): SchemaMigrations {
   const names = database.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").raw().all() as [string][];
   const tables = new Set(names.map(([name]) => name));
   const recorded = (table: string): RecordedMigration[] => {
@@ -31,6 +31,6 @@ export function readSqliteMigrations(database: Database): SchemaMigrations {
 }
 
 /** llmspell's versions for a document's header, e.g. ["V1", "V3"]. */
-export function readSqliteVersions(database: Database): string[] {
+export function readSqliteVersions(database: SqliteQueryable): string[] {
   return headerVersions(readSqliteMigrations(database));
 }
