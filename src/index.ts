@@ -1,14 +1,17 @@
 /** The public API of llmspell-storage. */
+
+export { type MigrateDatabaseOptions, migrateDatabase } from "./api/databases.js";
+export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
+export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
+export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
 export {
-  type ExportOptions,
-  exportStore,
-  type ImportOptions,
-  importStore,
-  type KindResult,
-  type TransferOptions,
-  type TransferResult,
-  type TransferTotals,
-} from "./api.js";
+  type Obstacle,
+  type StoreInfo,
+  type StoreInfoOptions,
+  type StoreSection,
+  storeInfo,
+} from "./api/store-info.js";
+export { exportStore, importStore } from "./api/transfer.js";
 export {
   type ConnectOptions,
   connectPostgres,
@@ -29,7 +32,6 @@ export {
   type SqliteMapping,
 } from "./catalog/index.js";
 export { type Codec, codecs } from "./codecs/index.js";
-export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { catalog, type SectionName } from "./llmspell/catalog/index.js";
 export {
@@ -50,7 +52,6 @@ export {
 export type { PluginRecord } from "./llmspell/plugin-record.js";
 export type { MigrationReport, MigrationState } from "./llmspell/schema/migration.js";
 export type { PipelineOptions, PipelineResult, Progress } from "./pipeline.js";
-export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./record-iterator.js";
 export {
   BatchBuilder,
   type BatchLimits,
@@ -63,15 +64,18 @@ export { recordKey } from "./records/record-key.js";
 export type { Rejection, RunContext, Selection, WantedRecords } from "./records/run-context.js";
 export type { Sink, SinkCounts, SinkReport } from "./sinks/sink.js";
 export type { BackendName, Source, StoreHeader } from "./sources/source.js";
-export {
-  type Obstacle,
-  type StoreFacts,
-  type StoreInfo,
-  type StoreInfoOptions,
-  type StoreSection,
-  storeInfo,
-} from "./store-info.js";
-export type { StoreLocation } from "./stores.js";
+export type {
+  Backend,
+  Configured,
+  DatabaseParts,
+  FromConfig,
+  Inspection,
+  Locations,
+  SinkOptions,
+  SourceOptions,
+  StoreFacts,
+} from "./stores/backend.js";
+export { backends, type StoreLocation } from "./stores/index.js";
 export {
   type BatchDefinition,
   defineTransform,

@@ -1,6 +1,6 @@
 /** The options of the command line, each said once. */
 import { InvalidArgumentError, Option } from "commander";
-import { parseBackendName } from "../config.js";
+import { parseBackendName } from "../config/index.js";
 import { parseMapTenant, parsePlugin, type TransformSpec } from "../transforms/spec.js";
 
 function choice(flags: string, description: string, ...choices: string[]): Option {

@@ -6,7 +6,7 @@ import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import type { Rejection } from "../records/run-context.js";
 import { redact } from "../redaction.js";
-import { isSameFile, isStandardOutput, statOfDescriptor, statOfPath } from "./standard-streams.js";
+import { isSameFile, isStandardOutput, statOfDescriptor, statOfPath } from "./shown/standard-streams.js";
 
 export interface RejectsFile {
   write(rejection: Rejection): Promise<void>;

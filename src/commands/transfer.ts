@@ -1,19 +1,20 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
-import type { TransferOptions, TransferResult } from "../api.js";
-import { type Config, loadConfig } from "../config.js";
-import type { TransferCommand } from "../config-transforms.js";
+import type { TransferOptions } from "../api/options.js";
+import type { TransferResult } from "../api/results.js";
+import { type Config, loadConfig } from "../config/index.js";
+import type { TransferCommand } from "../config/transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { catalog } from "../llmspell/catalog/index.js";
 import type { Rejection } from "../records/run-context.js";
-import { type StoreLocation, storeName } from "../stores.js";
+import { type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
-import { reportError } from "./error-report.js";
-import { createOutput, type Output } from "./output.js";
-import { createProgressDisplay, formatCount } from "./progress.js";
 import { openRejectsFile } from "./rejects.js";
-import { resultObject, statisticsLines } from "./statistics.js";
+import { reportError } from "./shown/error-report.js";
+import { createOutput, type Output } from "./shown/output.js";
+import { createProgressDisplay, formatCount } from "./shown/progress.js";
+import { resultObject, statisticsLines } from "./shown/statistics.js";
 
 /** Flags of every command. */
 export interface CommonFlags {

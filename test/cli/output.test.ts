@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { TransferResult } from "../../src/api.js";
-import { errorLines, reportError } from "../../src/commands/error-report.js";
-import { formatBytes, progressText } from "../../src/commands/progress.js";
-import { statisticsLines } from "../../src/commands/statistics.js";
+import type { TransferResult } from "../../src/api/results.js";
+import { formatBytes } from "../../src/byte-size.js";
+import { errorLines, reportError } from "../../src/commands/shown/error-report.js";
+import { progressText } from "../../src/commands/shown/progress.js";
+import { statisticsLines } from "../../src/commands/shown/statistics.js";
 import { StorageError } from "../../src/errors.js";
 
 function result(counts: Partial<TransferResult["totals"]>): TransferResult {

@@ -2,42 +2,23 @@
  * Which migrations a PostgreSQL database has. Only reads, raises no error at any level (an error would abort the
  * caller's snapshot), and needs no privilege beyond connecting: what it may not read it finds from the tables.
  */
+import {
+  headerVersions,
+  type RecordedMigration,
+  type SchemaMigrations,
+  type VersionTables,
+  versionsWithTables,
+} from "../recorded.js";
 
 /** What it needs of a connection: a pg.Client, or our own wrapper of one. */
 export interface PostgresQueryable {
   query(text: string): Promise<{ readonly rows: readonly unknown[] }>;
 }
 
-/** One row of llmspell.refinery_schema_history or of llmspell.storage_migrations. */
-export interface RecordedMigration {
-  readonly version: number;
-  readonly name: string;
-  /** As the table has it: refinery keeps RFC 3339 text. */
-  readonly appliedAt: string;
-}
-
-export interface PostgresMigrations {
-  /** llmspell's own record, ascending; never written by us. */
-  readonly llmspell: readonly RecordedMigration[];
-  /** Ours, ascending. */
-  readonly ours: readonly RecordedMigration[];
-  /** llmspell's versions whose tables are there, whoever made them. */
-  readonly present: ReadonlySet<number>;
-}
-
-/** The tables of each of llmspell's versions: V1 and V15 have none, V12 is known by what it does to them. */
-const TABLES: readonly (readonly [version: number, tables: readonly string[]])[] = [
+/** V1 and V15 have no tables, V12 is known by what it does to them. */
+const TABLES: readonly VersionTables[] = [
   [2, ["test_data"]],
   [3, ["vector_embeddings_384", "vector_embeddings_768", "vector_embeddings_1536", "vector_embeddings_3072"]],
-  [4, ["entities", "relationships"]],
-  [5, ["procedural_patterns"]],
-  [6, ["agent_states"]],
-  [7, ["kv_store"]],
-  [8, ["workflow_states"]],
-  [9, ["sessions"]],
-  [10, ["artifact_content", "artifacts"]],
-  [11, ["event_log"]],
-  [13, ["hook_history"]],
   [14, ["api_keys"]],
 ];
 
@@ -65,18 +46,15 @@ function presentVersions(
   relations: ReadonlyMap<string, Relation>,
   server: { extensions: number; schemas: number },
 ): Set<number> {
-  const present = new Set<number>();
+  const present = versionsWithTables(TABLES, (table) => relations.has(table));
   if (server.extensions === 2 && server.schemas === 1) present.add(1);
-  for (const [version, tables] of TABLES) {
-    if (tables.every((table) => relations.has(table))) present.add(version);
-  }
   if (relations.get("entities")?.forced && relations.get("event_log")?.forced) present.add(12);
   if (relations.get("entities")?.keyWidth === 2 && relations.get("relationships")?.keyWidth === 2) present.add(15);
   return present;
 }
 
 /** Reads both records and what the tables themselves say. One or a few small queries. */
-export async function readPostgresMigrations(connection: PostgresQueryable): Promise<PostgresMigrations> {
+export async function readPostgresMigrations(connection: PostgresQueryable): Promise<SchemaMigrations> {
   const relations = new Map<string, Relation>();
   for (const row of (await connection.query(RELATIONS)).rows as Relation[]) relations.set(row.name, row);
   const server = (await connection.query(EXTENSIONS)).rows[0] as { extensions: number; schemas: number };
@@ -92,15 +70,7 @@ export async function readPostgresMigrations(connection: PostgresQueryable): Pro
   };
 }
 
-/** llmspell's versions for a document's header, ascending, e.g. ["V1", "V3"]; always begins with "V1". */
+/** llmspell's versions for a document's header, e.g. ["V1", "V3"]. */
 export async function readPostgresVersions(connection: PostgresQueryable): Promise<string[]> {
-  const { llmspell, ours, present } = await readPostgresMigrations(connection);
-  const versions = new Set([1, ...present]);
-  for (const { version } of [...llmspell, ...ours]) {
-    if (version < FIRST_STORAGE_MIGRATION) versions.add(version);
-  }
-  return [...versions].sort((a, b) => a - b).map((version) => `V${version}`);
+  return headerVersions(await readPostgresMigrations(connection));
 }
-
-/** Our own migrations count from here; below are llmspell's versions. */
-export const FIRST_STORAGE_MIGRATION = 101;

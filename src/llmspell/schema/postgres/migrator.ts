@@ -17,9 +17,10 @@ import {
   migrationStates,
   refuseNewer,
 } from "../migration.js";
+import { FIRST_STORAGE_MIGRATION } from "../recorded.js";
 import { comparePostgres } from "./comparison.js";
 import { readExtensionSchemas, withExtensionSchemas } from "./extensions.js";
-import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "./migrations-table.js";
+import { readPostgresMigrations } from "./migrations-table.js";
 import { hasUtcFunctions } from "./schema-objects.js";
 
 export interface MigratePostgresOptions {

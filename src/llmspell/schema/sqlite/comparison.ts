@@ -6,7 +6,8 @@ import { columnOf } from "../../../catalog/index.js";
 import { catalog } from "../../catalog/index.js";
 import type { SchemaComparison, SchemaDifference } from "../comparison.js";
 import { loadMigrations, type Migration, migrationId } from "../migration.js";
-import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "./migrations-table.js";
+import { FIRST_STORAGE_MIGRATION } from "../recorded.js";
+import { readSqliteMigrations } from "./migrations-table.js";
 import {
   type DeclaredKey,
   declaredKeys,

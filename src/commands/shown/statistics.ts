@@ -1,5 +1,5 @@
 /** The statistics block that ends an export, an import and a migration. */
-import type { KindResult, TransferResult } from "../api.js";
+import type { KindResult, TransferResult } from "../../api/results.js";
 import { formatCount } from "./progress.js";
 
 /** Records that reached the target. */

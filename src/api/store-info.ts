@@ -1,15 +1,25 @@
 /** What a store holds, found by reading it as an export would. */
-import { statSync } from "node:fs";
-import { exportStore, type KindResult } from "./api.js";
-import { type Config, loadConfig } from "./config.js";
-import type { ErrorCode } from "./errors.js";
-import { catalog } from "./llmspell/catalog/index.js";
+import { type Config, loadConfig } from "../config/index.js";
+import type { ErrorCode } from "../errors.js";
+import { catalog } from "../llmspell/catalog/index.js";
+import type { Progress } from "../pipeline.js";
+import type { Rejection } from "../records/run-context.js";
+import type { Sink, SinkCounts } from "../sinks/sink.js";
+import type { BackendName, StoreHeader } from "../sources/source.js";
+import {
+  type Backend,
+  backendOf,
+  backends,
+  dependsOnConfig,
+  parseStore,
+  type StoreFacts,
+  type StoreLocation,
+  sessionOptions,
+  storeName,
+} from "../stores/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
-import type { Progress } from "./pipeline.js";
-import type { Rejection } from "./records/run-context.js";
-import type { Sink, SinkCounts } from "./sinks/sink.js";
-import type { BackendName, StoreHeader } from "./sources/source.js";
-import { parseStore, postgresConnector, type StoreLocation, storeName } from "./stores.js";
+import type { KindResult } from "./results.js";
+import { exportStore } from "./transfer.js";
 
 export interface StoreInfoOptions {
   readonly signal?: AbortSignal;
@@ -24,17 +34,8 @@ export interface StoreInfoOptions {
   readonly connectionTimeoutSeconds?: number;
   /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
   readonly config?: Config;
-}
-
-/** What a store is outside of its records; what the kind of store does not have is left out. */
-export interface StoreFacts {
-  readonly sqliteVersion?: string;
-  readonly serverVersion?: string;
-  readonly pgvectorVersion?: string;
-  /** Of the file or the database. */
-  readonly bytes?: number;
-  /** SQLite: the shape of each table of embeddings. */
-  readonly embeddings?: Readonly<Record<string, string>>;
+  /** The backends that STOREs are looked for among. Default: the package's own (`backends`). */
+  readonly backends?: readonly Backend[];
 }
 
 /** Records that an export could not take, by section, field and code. */
@@ -79,15 +80,19 @@ export interface StoreInfo {
  */
 export async function storeInfo(store: string | StoreLocation, options: StoreInfoOptions = {}): Promise<StoreInfo> {
   refuseUnknownOptions("storeInfo", options);
-  const location = typeof store === "string" ? parseStore(store, () => options.config ?? loadConfig()) : store;
-  const { onFacts, ...rest } = options;
-  const facts = await readFacts(location, options);
+  const { onFacts, backends: list = backends, ...rest } = options;
+  const config = options.config ?? (dependsOnConfig(store, "source", options, list) ? loadConfig() : undefined);
+  const location = typeof store === "string" ? parseStore(store, () => config as Config, list) : store;
+  const session = sessionOptions(location, options, config, list);
+  const facts = await backendOf(location, list).readFacts(location, { ...session, catalog });
   onFacts?.(facts);
   const { sink, bytes, header } = countingSink();
   const obstacles = new Map<string, Obstacle>();
   const { kinds, totals, leftOut } = await exportStore({
     ...rest,
-    from: location,
+    ...(config === undefined ? {} : { config }),
+    backends: list,
+    from: location as StoreLocation,
     to: sink,
     onReject: (rejection) => addObstacle(obstacles, rejection),
   });
@@ -100,7 +105,7 @@ export async function storeInfo(store: string | StoreLocation, options: StoreInf
     rejected,
   });
   return {
-    store: storeName(location),
+    store: storeName(location, list),
     facts,
     backend,
     migrations,
@@ -110,46 +115,6 @@ export async function storeInfo(store: string | StoreLocation, options: StoreInf
     obstacles: [...obstacles.values()],
     leftOut,
   };
-}
-
-/** Without reading its records. */
-async function readFacts(location: StoreLocation, options: StoreInfoOptions): Promise<StoreFacts> {
-  switch (location.type) {
-    case "sqlite": {
-      const [{ openSqliteForReading }, { inspectSqlite }] = await Promise.all([
-        import("./backends/sqlite/open.js"),
-        import("./backends/sqlite/inspect.js"),
-      ]);
-      const database = openSqliteForReading(location.path);
-      try {
-        const { bytes, sqliteVersion, embeddings } = inspectSqlite(database, location.path, catalog.kinds);
-        return { sqliteVersion, bytes, embeddings: Object.fromEntries(embeddings) };
-      } finally {
-        database.close();
-      }
-    }
-    case "postgres":
-    case "pglite": {
-      const { inspectPostgres } = await import("./backends/postgres/database/inspect.js");
-      const { signal } = options;
-      const connectionTimeoutSeconds =
-        options.connectionTimeoutSeconds ?? (options.config ?? loadConfig()).postgresql.connectionTimeoutSeconds;
-      const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal }))();
-      try {
-        const { serverVersion, extensions, databaseBytes: bytes } = await inspectPostgres(connection);
-        const pgvectorVersion = extensions.get("vector")?.installed;
-        return { serverVersion, ...(pgvectorVersion === undefined ? {} : { pgvectorVersion }), bytes };
-      } finally {
-        await connection.close();
-      }
-    }
-    case "document": {
-      const bytes = location.path === "-" ? undefined : statSync(location.path, { throwIfNoEntry: false })?.size;
-      return bytes === undefined ? {} : { bytes };
-    }
-    case "stream":
-      return {};
-  }
 }
 
 function addObstacle(obstacles: Map<string, Obstacle>, { kind, error }: Rejection): void {

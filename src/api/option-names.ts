@@ -1,7 +1,8 @@
 /** A program's options are checked like a command line's: one that is misspelt would be left out without a word. */
-import type { ExportOptions, ImportOptions, TransferOptions } from "./api.js";
+
+import { StorageError } from "../errors.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
-import { StorageError } from "./errors.js";
+import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
 
@@ -28,6 +29,7 @@ const transfer: Names<TransferOptions> = {
   connectionTimeoutSeconds: true,
   catalog: true,
   config: true,
+  backends: true,
 };
 const exportStore: Names<ExportOptions> = {
   from: true,
@@ -61,6 +63,7 @@ const migrateDatabase: Names<MigrateDatabaseOptions> = {
   repairRowids: true,
   connectionTimeoutSeconds: true,
   config: true,
+  backends: true,
 };
 const storeInfo: Names<StoreInfoOptions> = {
   signal: true,
@@ -70,6 +73,7 @@ const storeInfo: Names<StoreInfoOptions> = {
   onWarning: true,
   connectionTimeoutSeconds: true,
   config: true,
+  backends: true,
 };
 
 const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;

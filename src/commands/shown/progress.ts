@@ -1,6 +1,7 @@
 /** Progress on stderr: a bar on a terminal, otherwise one line every few seconds. */
 import type { SingleBar } from "cli-progress";
-import type { Progress } from "../pipeline.js";
+import { formatBytes } from "../../byte-size.js";
+import type { Progress } from "../../pipeline.js";
 import type { Output } from "./output.js";
 import { visibleText } from "./visible-text.js";
 
@@ -15,12 +16,6 @@ export interface ProgressDisplay {
 
 export function formatCount(count: number): string {
   return count.toLocaleString("en-US");
-}
-
-export function formatBytes(bytes: number): string {
-  if (bytes < 1000) return `${bytes} bytes`;
-  const exponent = Math.min(4, Math.floor(Math.log10(bytes) / 3));
-  return `${(bytes / 1000 ** exponent).toFixed(1)} ${["", "kB", "MB", "GB", "TB"][exponent]}`;
 }
 
 function formatSeconds(seconds: number): string {

@@ -1,11 +1,11 @@
 /** What `database health` says of a PostgreSQL database and of the role at hand. */
 
 import type { PostgresState } from "../backends/postgres/database/inspect.js";
-import { catalog } from "../llmspell/catalog/index.js";
+import { formatBytes } from "../byte-size.js";
+import type { Catalog } from "../catalog/index.js";
 import type { ImportRights } from "../llmspell/postgres/import-rights.js";
-import { formatBytes } from "./progress.js";
 
-export function postgresFacts(state: PostgresState, rights: ImportRights | undefined): string[] {
+export function postgresFacts(state: PostgresState, rights: ImportRights | undefined, catalog: Catalog): string[] {
   const { serverVersion, encoding, encodingCaveat, extensions, databaseBytes, schema, tables } = state;
   const version = (name: string): string => {
     const { installed, available } = extensions.get(name) ?? {};
@@ -23,11 +23,11 @@ export function postgresFacts(state: PostgresState, rights: ImportRights | undef
   if (schema) {
     facts.push(`Row-level security: on for ${secured} of ${tables.length} tables, forced on the owner for ${forced}`);
   }
-  return [...facts, ...roleFacts(state, rights)];
+  return [...facts, ...roleFacts(state, rights, catalog)];
 }
 
 /** What the role may do, with the grants that are missing. */
-function roleFacts({ tables, role }: PostgresState, rights: ImportRights | undefined): string[] {
+function roleFacts({ tables, role }: PostgresState, rights: ImportRights | undefined, catalog: Catalog): string[] {
   const seesAll = role.superuser || role.bypassRowSecurity;
   const attributes = [
     role.superuser ? "superuser" : "no superuser",

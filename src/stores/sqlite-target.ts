@@ -9,16 +9,16 @@ import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { type FileHandle, link, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { openSqliteForReading } from "./backends/sqlite/open.js";
-import { syncFolder, writeErrorCode } from "./document/files/output.js";
-import { createOwned, type OwnedFile } from "./document/files/owned-file.js";
-import { StorageError } from "./errors.js";
-import { isSqlitePending, makeSqliteFolder, migrateSqlite, requireSqliteName } from "./llmspell/schema/migrator.js";
-import { vectorNotes } from "./llmspell/sqlite/neighbours.js";
-import type { RunContext } from "./records/run-context.js";
-import type { Sink } from "./sinks/sink.js";
-import { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
-import type { StoreHeader } from "./sources/source.js";
+import { openSqliteForReading } from "../backends/sqlite/open.js";
+import { syncFolder, writeErrorCode } from "../document/files/output.js";
+import { createOwned, type OwnedFile } from "../document/files/owned-file.js";
+import { StorageError } from "../errors.js";
+import { isSqlitePending, makeSqliteFolder, migrateSqlite, requireSqliteName } from "../llmspell/schema/migrator.js";
+import { vectorNotes } from "../llmspell/sqlite/neighbours.js";
+import type { RunContext } from "../records/run-context.js";
+import type { Sink } from "../sinks/sink.js";
+import { createSqliteSink, type SqliteSinkOptions } from "../sinks/sqlite.js";
+import type { StoreHeader } from "../sources/source.js";
 
 /** Batches between two calls to have a new file on the disk. */
 const BATCHES_PER_SYNC = 128;

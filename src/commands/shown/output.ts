@@ -1,6 +1,6 @@
 /** What a command says, and where: results on stdout, everything about the run on stderr. */
-import type { StorageError } from "../errors.js";
-import { redact } from "../redaction.js";
+import type { StorageError } from "../../errors.js";
+import { redact } from "../../redaction.js";
 import { errorLines, errorStack, reportError } from "./error-report.js";
 import { visibleJson, visibleText } from "./visible-text.js";
 

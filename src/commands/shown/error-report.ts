@@ -1,6 +1,6 @@
 /** How an error is shown: its first line, where it happened, what caused it, what to do. */
-import type { StorageError } from "../errors.js";
-import { redact } from "../redaction.js";
+import type { StorageError } from "../../errors.js";
+import { redact } from "../../redaction.js";
 import { visibleText } from "./visible-text.js";
 
 export interface ErrorReport {

@@ -4,24 +4,12 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
-import { parseConnectionUrl } from "./backends/postgres/session/connection-parameters.js";
-import {
-  type ConfigFile,
-  configFiles,
-  configuredSqlite,
-  namedSqlite,
-  type Place,
-  type SqliteKeys,
-} from "./config-places.js";
-import {
-  type ConfiguredTransforms,
-  readTransforms,
-  refuseMisspeltTransforms,
-  transformsSchema,
-} from "./config-transforms.js";
-import { StorageError } from "./errors.js";
-import { workingFolder } from "./folders.js";
-import { describeStep } from "./transforms/spec.js";
+import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
+import { StorageError } from "../errors.js";
+import { workingFolder } from "../folders.js";
+import { describeStep } from "../transforms/spec.js";
+import { type ConfigFile, configFiles, configuredSqlite, namedSqlite, type Place, type SqliteKeys } from "./places.js";
+import { type ConfiguredTransforms, readTransforms, refuseMisspeltTransforms, transformsSchema } from "./transforms.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;
@@ -142,16 +130,17 @@ interface Layer {
   readonly transforms: ConfiguredTransforms | undefined;
 }
 
+/** The bare words that mean a store as configured, for messages. */
+export const BACKEND_NAMES = ["sqlite", "postgres"] as const;
+
+/** The backend where nothing chooses one. */
+export const DEFAULT_BACKEND = { name: "sqlite", reason: "neither DATABASE_URL nor [storage] backend is set" } as const;
+
 /** The backend that a name stands for; `postgres` and `postgresql` are synonyms, in any case. Undefined for any other name. */
 export function parseBackendName(name: string): "sqlite" | "postgresql" | undefined {
   const lower = name.toLowerCase();
   if (lower === "sqlite") return "sqlite";
   return lower === "postgres" || lower === "postgresql" ? "postgresql" : undefined;
-}
-
-/** Whether the text is a URL that names a PostgreSQL database in one of libpq's forms. */
-export function isPostgresUrl(text: string): boolean {
-  return parseConnectionUrl(text) !== undefined;
 }
 
 function urlFromParts(table: PostgresTable): string | undefined {
@@ -178,7 +167,7 @@ function connectionUrl(file: string, table: PostgresTable | undefined): string |
       hint: "Give either url, or host, port, database, username and password.",
     });
   }
-  if (!isPostgresUrl(table.url)) {
+  if (parseConnectionUrl(table.url) === undefined) {
     throw new StorageError("E_CONFIG", `${file}: [storage.postgresql] url is no PostgreSQL URL`, {
       hint: "It has the form postgresql://user@host:5432/database, with :password behind the user; percent-encode its special characters (@ is %40, / is %2F, # is %23).",
     });

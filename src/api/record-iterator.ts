@@ -1,10 +1,12 @@
 /** A store's records one by one, for a program that only wants to look at them. */
-import { type ExportOptions, exportStore, type TransferOptions } from "./api.js";
+
+import type { RecordBatch } from "../records/record-batch.js";
+import type { Sink, SinkReport } from "../sinks/sink.js";
+import type { PluginRecord } from "../transforms/plugin/definition.js";
+import { RecordViews } from "../transforms/plugin/record-view.js";
 import { refuseUnknownOptions } from "./option-names.js";
-import type { RecordBatch } from "./records/record-batch.js";
-import type { Sink, SinkReport } from "./sinks/sink.js";
-import type { PluginRecord } from "./transforms/plugin/definition.js";
-import { RecordViews } from "./transforms/plugin/record-view.js";
+import type { ExportOptions, TransferOptions } from "./options.js";
+import { exportStore } from "./transfer.js";
 
 export type ReadRecordsOptions = Omit<TransferOptions, "invalidUuid" | "idMap"> &
   Pick<ExportOptions, "sourceMode" | "sourceCheck">;

@@ -1,8 +1,8 @@
 /** `[transforms]` of config.toml: stages that run before those of the command line. */
 import { dirname } from "node:path";
 import type * as zod from "zod";
-import { StorageError } from "./errors.js";
-import { parseMapTenant, type TransformSpec } from "./transforms/spec.js";
+import { StorageError } from "../errors.js";
+import { parseMapTenant, type TransformSpec } from "../transforms/spec.js";
 
 /** The commands that move records. */
 export type TransferCommand = "export" | "import" | "migrate";
