@@ -65,19 +65,31 @@ export const ROWID_NAMES: readonly string[] = ["rowid", "_rowid_", "oid"];
  * where columns have taken all names.
  */
 export function rowidOf(database: Database, table: string): string {
-  const columns = database.prepare("SELECT lower(name), upper(type), pk FROM pragma_table_xinfo(?)").raw().all(table);
-  const hidden = new Set<string>();
-  const keys = (columns as [string, string, number | bigint][]).filter(([, , pk]) => Number(pk) > 0);
-  // Such a column is the rowid under its own name; a DESC one is not, and has an index.
-  const own =
-    keys.length === 1 && keys[0]?.[1] === "INTEGER" && !hasKeyIndex(database, table) ? keys[0]?.[0] : undefined;
-  for (const [name] of columns as [string][]) if (name !== own) hidden.add(name);
+  const columns = database.prepare("SELECT lower(name) FROM pragma_table_xinfo(?)").pluck().all(table) as string[];
+  const own = ownRowid(database, table);
+  const hidden = new Set(columns.filter((name) => name !== own));
   const free = ROWID_NAMES.find((name) => !hidden.has(name));
   if (free !== undefined) return free;
   throw new StorageError("E_SCHEMA", `the columns of ${table} hide its rowid under each of its names`, {
     detail: `its columns ${ROWID_NAMES.join(", ")} are not the rowid`,
     hint: `Rename one of them: ALTER TABLE ${table} RENAME COLUMN oid TO oid_.`,
   });
+}
+
+/** The column that is the table's rowid under its own name (INTEGER PRIMARY KEY), in lower case. */
+function ownRowid(database: Database, table: string): string | undefined {
+  const keys = database
+    .prepare("SELECT lower(name), upper(type) FROM pragma_table_xinfo(?) WHERE pk > 0")
+    .raw()
+    .all(table) as [string, string][];
+  // A DESC one is not, and has an index.
+  return keys.length === 1 && keys[0]?.[1] === "INTEGER" && !hasKeyIndex(database, table) ? keys[0][0] : undefined;
+}
+
+/** Whether the rowid of the kind's table is a field of its records: then it says nothing of when a row came. */
+export function hasRowidField(database: Database, kind: RecordKind): boolean {
+  const own = ownRowid(database, mainTable(kind));
+  return storedFields(kind, "sqlite").some((field) => columnOf(field).toLowerCase() === own);
 }
 
 function hasKeyIndex(database: Database, table: string): boolean {
