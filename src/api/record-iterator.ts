@@ -1,5 +1,4 @@
 /** A store's records one by one, for a program that only wants to look at them. */
-
 import type { RecordBatch } from "../records/record-batch.js";
 import type { Sink, SinkReport } from "../sinks/sink.js";
 import type { PluginRecord } from "../transforms/plugin/definition.js";

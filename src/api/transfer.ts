@@ -19,6 +19,7 @@ import {
   parseStore,
   type StoreLocation,
   sameStore,
+  streamLocation,
 } from "../stores/index.js";
 import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
@@ -126,7 +127,7 @@ function located<Part extends Source | Sink>(
   store: string | StoreLocation | Readable | Writable | Part,
 ): string | StoreLocation | Part {
   if (typeof store === "string" || isPart(store)) return store;
-  return "type" in store ? store : { type: "stream", stream: store };
+  return "type" in store ? store : streamLocation(store);
 }
 
 /** The tenant that one tenant's records have when they come to the sink. */

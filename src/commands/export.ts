@@ -34,7 +34,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
   const { compress, force, allowEmpty, sourceMode, sourceCheck } = flags;
-  const vectors = flags.vectors ?? config.transforms?.vectors;
+  const { vectors } = config;
   output.line(
     `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
   );

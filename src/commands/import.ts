@@ -26,13 +26,12 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
   readonly input: string;
 }
 
-/** The load options that were given. */
-export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
-  const { onConflict, onOrphan, vectorsAs, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
+/** The load options that were given; `vectorsAs` is in the configuration. */
+export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags | "vectorsAs"> {
+  const { onConflict, onOrphan, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
-    ...(vectorsAs === undefined ? {} : { vectorsAs }),
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(translate === undefined ? {} : { translate }),
     ...(dryRun === undefined ? {} : { dryRun }),

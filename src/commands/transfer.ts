@@ -1,7 +1,7 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
 import type { TransferOptions } from "../api/options.js";
 import type { TransferResult } from "../api/results.js";
-import { type Config, loadConfig } from "../config/index.js";
+import { type Config, type ConfigFlags, loadConfig } from "../config/index.js";
 import type { TransferCommand } from "../config/transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
@@ -105,8 +105,8 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
   return createTransforms([...fromFile, ...given], {
     catalog,
     vectors,
-    pluginTimeoutSeconds: flags.pluginTimeout ?? configured?.pluginTimeoutSeconds,
-    jqTimeoutSeconds: flags.jqTimeout ?? configured?.jqTimeoutSeconds,
+    pluginTimeoutSeconds: config.pluginTimeoutSeconds,
+    jqTimeoutSeconds: config.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
 }
@@ -207,9 +207,9 @@ export function outputFor(flags: CommonFlags, documentOnStdout = false): Output 
   return createOutput({ ...flags, documentOnStdout });
 }
 
-/** The configuration; what it brings that nobody named is said. */
-export function announcedConfig(flags: CommonFlags, output: Output): Config {
-  const config = loadConfig({ file: flags.config });
+/** The configuration, resolved once, before anything else is; what it brings that nobody named is said. */
+export function announcedConfig(flags: ConfigFlags, output: Output): Config {
+  const config = loadConfig({ flags });
   for (const line of config.announcements) output.notice(line);
   return config;
 }

@@ -1,15 +1,16 @@
-/** The configuration: environment > the configuration files (config-places.ts) > defaults. */
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+/**
+ * The configuration: flags > environment > the configuration files (places.ts) > defaults. It is resolved here, once, into one
+ * plain object, before any store is chosen; whoever has it asks nothing more of flags, environment or files.
+ */
 import { join } from "node:path";
-import { parse, TomlError } from "smol-toml";
-import type * as zod from "zod";
-import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
-import { StorageError } from "../errors.js";
 import { workingFolder } from "../folders.js";
 import { describeStep } from "../transforms/spec.js";
-import { type ConfigFile, configFiles, configuredSqlite, namedSqlite, type Place, type SqliteKeys } from "./places.js";
-import { type ConfiguredTransforms, readTransforms, refuseMisspeltTransforms, transformsSchema } from "./transforms.js";
+import type { ConfiguredName } from "./backend-names.js";
+import { type Layer, readLayer } from "./file.js";
+import { configFiles, configuredSqlite, namedSqlite, type Place } from "./places.js";
+import type { ConfiguredTransforms } from "./transforms.js";
+
+export { BACKEND_NAMES, BACKEND_NAMES_HINT, DEFAULT_BACKEND, parseBackendName } from "./backend-names.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;
@@ -19,7 +20,7 @@ const STEP_CHARACTERS = 200;
 
 export interface Config {
   /** The backend that `--backend` would name, and what says so; undefined: nothing does. */
-  readonly backend: { readonly name: "sqlite" | "postgresql"; readonly reason: string } | undefined;
+  readonly backend: { readonly name: ConfiguredName; readonly reason: string } | undefined;
   readonly sqlite: {
     /** Absolute. E_CONFIG where two are there and nothing chose one. */
     readonly path: string;
@@ -39,185 +40,31 @@ export interface Config {
   readonly warnings: readonly string[];
   /** `[transforms]` of the first file that has it. The library's functions leave it to the command line. */
   readonly transforms?: ConfiguredTransforms | undefined;
+  /** The form of embeddings in a document: `--vectors`, or `[transforms]`; undefined: as documents have them. */
+  readonly vectors?: "base64" | "json" | undefined;
+  /** `--plugin-timeout`, `--jq-timeout`, or `[transforms]`; undefined: the default. */
+  readonly pluginTimeoutSeconds?: number | undefined;
+  readonly jqTimeoutSeconds?: number | undefined;
   /** What files bring that nobody named: the working directory's, when they name a server or change records. A line each. */
   readonly announcements: readonly string[];
 }
 
+/** What the command line says of what the configuration says, too. */
+export interface ConfigFlags {
+  /** The one file to read. */
+  readonly config?: string | undefined;
+  readonly vectors?: "base64" | "json" | undefined;
+  readonly vectorsAs?: "blob" | "vec0" | undefined;
+  readonly pluginTimeout?: number | undefined;
+  readonly jqTimeout?: number | undefined;
+}
+
 export interface ConfigSources {
-  /** `--config`: the one file to read. */
-  readonly file?: string | undefined;
+  readonly flags?: ConfigFlags;
   /** Default: process.env. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Default: the working directory. */
   readonly directory?: string;
-}
-
-/** The file belongs to llmspell too, so keys that are not named here are its own business. */
-function configFileSchema() {
-  // Only where there is a file: it takes 15 MB and a tenth of a second to load.
-  const { z } = createRequire(import.meta.url)("zod") as typeof zod;
-  const postgresTable = z.object({
-    url: z.string().min(1).optional(),
-    host: z.string().min(1).optional(),
-    port: z.int().min(1).max(65535).optional(),
-    database: z.string().min(1).optional(),
-    username: z.string().min(1).optional(),
-    password: z.string().optional(),
-    // A timer's range in milliseconds is 2^31 - 1.
-    connection_timeout_seconds: z.number().positive().max(2_147_483).optional(),
-  });
-  const path = z.string().min(1).optional();
-  const sqliteTable = z.object({ path, database_path: path, vectors: z.enum(["blob", "vec0"]).optional() });
-  return z.object({
-    storage: z
-      .object({
-        backend: z.preprocess(lowerCase, z.enum(["sqlite", "postgres", "postgresql"])).optional(),
-        base_dir: path,
-        database_path: path,
-        sqlite: sqliteTable.optional(),
-        postgresql: postgresTable.optional(),
-        postgres: postgresTable.optional(),
-      })
-      .optional(),
-    rag: z.object({ vector_storage: z.object({ persistence_path: path }).optional() }).optional(),
-    transforms: transformsSchema(z).optional(),
-  });
-}
-
-const lowerCase = (value: unknown): unknown => (typeof value === "string" ? value.toLowerCase() : value);
-
-/** What `[storage]` may hold; the last two of the first line and the last of the second are llmspell's and say nothing of where a store is. */
-const KNOWN: Readonly<Record<string, ReadonlySet<string>>> = {
-  storage: new Set(["backend", "base_dir", "database_path", "sqlite", "postgresql", "postgres", "sessions_dir"]),
-  "storage.sqlite": new Set(["path", "database_path", "vectors", "journal_mode"]),
-  "storage.postgresql": new Set([
-    "url",
-    "host",
-    "port",
-    "database",
-    "username",
-    "password",
-    "connection_timeout_seconds",
-  ]),
-};
-
-function unknownKeys(file: string, storage: Readonly<Record<string, unknown>> = {}): string[] {
-  const tables = {
-    storage,
-    "storage.sqlite": storage["sqlite"],
-    "storage.postgresql": storage["postgresql"] ?? storage["postgres"],
-  };
-  return Object.entries(tables).flatMap(([table, keys]) =>
-    Object.keys(keys ?? {})
-      .filter((key) => !KNOWN[table]?.has(key))
-      .map((key) => `${file}: [${table}] ${key} is not known here, and ignored`),
-  );
-}
-
-type StorageTable = NonNullable<zod.z.infer<ReturnType<typeof configFileSchema>>["storage"]>;
-type PostgresTable = NonNullable<StorageTable["postgres"]>;
-
-/** One file's settings. */
-interface Layer {
-  readonly file: string;
-  readonly ofFolder: boolean;
-  readonly backend: "sqlite" | "postgresql" | undefined;
-  readonly sqlite: SqliteKeys;
-  readonly unknown: readonly string[];
-  readonly vectors: "blob" | "vec0" | undefined;
-  readonly url: string | undefined;
-  readonly connectionTimeoutSeconds: number | undefined;
-  readonly transforms: ConfiguredTransforms | undefined;
-}
-
-/** The bare words that mean a store as configured, for messages. */
-export const BACKEND_NAMES = ["sqlite", "postgres"] as const;
-
-/** The backend where nothing chooses one. */
-export const DEFAULT_BACKEND = { name: "sqlite", reason: "neither DATABASE_URL nor [storage] backend is set" } as const;
-
-/** The backend that a name stands for; `postgres` and `postgresql` are synonyms, in any case. Undefined for any other name. */
-export function parseBackendName(name: string): "sqlite" | "postgresql" | undefined {
-  const lower = name.toLowerCase();
-  if (lower === "sqlite") return "sqlite";
-  return lower === "postgres" || lower === "postgresql" ? "postgresql" : undefined;
-}
-
-function urlFromParts(table: PostgresTable): string | undefined {
-  const { host, port, database, username, password } = table;
-  if ([host, port, database, username, password].every((part) => part === undefined)) return undefined;
-  const user = username === undefined ? "" : encodeURIComponent(username);
-  const secret = password === undefined ? "" : `:${encodeURIComponent(password)}`;
-  const name = encodeURIComponent(database ?? "llmspell");
-  const at = user === "" && secret === "" ? "" : `${user}${secret}@`;
-  // A host that is a path is the folder of a Unix socket.
-  if (host?.startsWith("/")) {
-    return `postgresql://${at}localhost:${port ?? 5432}/${name}?host=${encodeURIComponent(host)}`;
-  }
-  const bracketed = host?.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
-  return `postgresql://${at}${bracketed ?? "localhost"}:${port ?? 5432}/${name}`;
-}
-
-function connectionUrl(file: string, table: PostgresTable | undefined): string | undefined {
-  if (table === undefined) return undefined;
-  const fromParts = urlFromParts(table);
-  if (table.url === undefined) return fromParts;
-  if (fromParts !== undefined) {
-    throw new StorageError("E_CONFIG", `${file}: [storage.postgresql] has both url and its parts`, {
-      hint: "Give either url, or host, port, database, username and password.",
-    });
-  }
-  if (parseConnectionUrl(table.url) === undefined) {
-    throw new StorageError("E_CONFIG", `${file}: [storage.postgresql] url is no PostgreSQL URL`, {
-      hint: "It has the form postgresql://user@host:5432/database, with :password behind the user; percent-encode its special characters (@ is %40, / is %2F, # is %23).",
-    });
-  }
-  return table.url;
-}
-
-function readLayer({ file, ofFolder }: ConfigFile): Layer {
-  let document: Record<string, unknown>;
-  try {
-    document = parse(readFileSync(file, "utf8"));
-  } catch (error) {
-    // The parser's further lines quote the file, which may hold a password.
-    const detail =
-      error instanceof TomlError
-        ? `${error.message.split("\n", 1)[0]} (line ${error.line}, column ${error.column})`
-        : (error as Error).message;
-    throw new StorageError("E_CONFIG", `${file} cannot be read`, { detail });
-  }
-  const checked = configFileSchema().safeParse(document);
-  if (!checked.success) {
-    const detail = checked.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ");
-    throw new StorageError("E_CONFIG", `${file} is not valid`, { detail });
-  }
-  refuseMisspeltTransforms(file, document);
-  const { storage, rag, transforms } = checked.data;
-  if (storage?.postgres !== undefined && storage.postgresql !== undefined) {
-    throw new StorageError("E_CONFIG", `${file} has both [storage.postgresql] and [storage.postgres]`, {
-      hint: "They are the same table; keep one.",
-    });
-  }
-  const postgres = storage?.postgresql ?? storage?.postgres;
-  return {
-    file,
-    ofFolder,
-    backend: storage?.backend === undefined ? undefined : parseBackendName(storage.backend),
-    sqlite: {
-      file,
-      path: storage?.sqlite?.path,
-      databasePath: storage?.sqlite?.database_path,
-      storageDatabasePath: storage?.database_path,
-      baseDir: storage?.base_dir,
-      persistencePath: rag?.vector_storage?.persistence_path,
-    },
-    unknown: unknownKeys(file, document["storage"] as Record<string, unknown> | undefined),
-    vectors: storage?.sqlite?.vectors,
-    url: connectionUrl(file, postgres),
-    connectionTimeoutSeconds: postgres?.connection_timeout_seconds,
-    transforms: transforms === undefined ? undefined : readTransforms(file, transforms),
-  };
 }
 
 /**
@@ -244,11 +91,12 @@ function shortened(text: string): string {
   return text.length > STEP_CHARACTERS ? `${text.slice(0, STEP_CHARACTERS)}…` : text;
 }
 
-/** Reads environment and files. E_CONFIG for a file that cannot be read or a value that is not valid. */
+/** Resolves flags, environment and files. E_CONFIG for a file that cannot be read or a value that is not valid. */
 export function loadConfig(sources: ConfigSources = {}): Config {
+  const { flags = {} } = sources;
   const environment = sources.environment ?? process.env;
   const directory = sources.directory ?? workingFolder();
-  const layers = configFiles(environment, directory, sources.file).map(readLayer);
+  const layers = configFiles(environment, directory, flags.config).map(readLayer);
   const databaseUrl = environment["DATABASE_URL"] || undefined;
   // The connection is one file's as a whole: a password of one file never goes to a host that another one names.
   const connected = layers.find((layer) => layer.url !== undefined);
@@ -260,14 +108,14 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   } else if (databaseUrl !== undefined) {
     backend = { name: "postgresql", reason: "DATABASE_URL is set" };
   }
-  // Only a command that uses it needs the home folder of the default, and has to choose.
-  let place: Place | undefined;
-  const sqlite = (): Place =>
-    (place ??= configuredSqlite(
+  const sqlite = resolved(() =>
+    configuredSqlite(
       environment,
       layers.map((layer) => layer.sqlite),
       directory,
-    ));
+    ),
+  );
+  const transforms = layers.find((layer) => layer.transforms !== undefined)?.transforms;
   return {
     backend,
     sqlite: {
@@ -277,7 +125,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
       get because() {
         return sqlite().because;
       },
-      vectors: layers.find((layer) => layer.vectors !== undefined)?.vectors ?? "blob",
+      vectors: flags.vectorsAs ?? layers.find((layer) => layer.vectors !== undefined)?.vectors ?? "blob",
     },
     postgresql: {
       url,
@@ -290,7 +138,22 @@ export function loadConfig(sources: ConfigSources = {}): Config {
         DEFAULT_CONNECTION_TIMEOUT_SECONDS,
     },
     warnings: layers.flatMap((layer) => layer.unknown),
-    transforms: layers.find((layer) => layer.transforms !== undefined)?.transforms,
+    transforms,
+    vectors: flags.vectors ?? transforms?.vectors,
+    pluginTimeoutSeconds: flags.pluginTimeout ?? transforms?.pluginTimeoutSeconds,
+    jqTimeoutSeconds: flags.jqTimeout ?? transforms?.jqTimeoutSeconds,
     announcements: layers.flatMap((layer) => announcementOf(layer, directory) ?? []),
   };
+}
+
+/** Resolved now; where that fails, the error is for whoever uses it: another store needs no home folder, and no choice. */
+function resolved(find: () => Place): () => Place {
+  try {
+    const place = find();
+    return () => place;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
 }

@@ -18,6 +18,10 @@ export interface StreamLocation {
   readonly stream: Readable | Writable;
 }
 
+export function streamLocation(stream: Readable | Writable): StreamLocation {
+  return { type: "stream", stream };
+}
+
 /** A document by its path, whatever it is called; `-` is standard input or output. E_USAGE for a URL. */
 export function documentLocation(path: string): DocumentLocation {
   if (path.includes("://")) {

@@ -3,7 +3,7 @@
  * asked of the list (backends.ts); `list` is another one, for a backend that only one program has.
  */
 import { statSync } from "node:fs";
-import { BACKEND_NAMES, type Config, DEFAULT_BACKEND, parseBackendName } from "../config/index.js";
+import { BACKEND_NAMES, BACKEND_NAMES_HINT, type Config, DEFAULT_BACKEND, parseBackendName } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import type { IdMap } from "../records/id-map.js";
@@ -25,7 +25,7 @@ import type { StoreLocation } from "./location.js";
 
 export type { AnyLocation, Backend, SinkOptions, SourceOptions, StoreFacts } from "./backend.js";
 export { backends } from "./backends.js";
-export { documentLocation } from "./document.js";
+export { documentLocation, streamLocation } from "./document.js";
 export type { StoreLocation } from "./location.js";
 
 type Backends = readonly Backend[];
@@ -89,7 +89,7 @@ export function chooseStore(
   const backend = flags.backend === undefined ? undefined : parseBackendName(flags.backend);
   if (flags.backend !== undefined && backend === undefined) {
     throw new StorageError("E_USAGE", `unknown backend: ${redactUnknown(flags.backend)}`, {
-      hint: "The backends are sqlite and postgres (or postgresql).",
+      hint: BACKEND_NAMES_HINT,
     });
   }
   if (flags.database !== undefined) {
