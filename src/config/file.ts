@@ -5,8 +5,8 @@ import { parse, TomlError } from "smol-toml";
 import type * as zod from "zod";
 import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
 import { StorageError } from "../errors.js";
+import type { ConfigFile, SqliteKeys } from "../llmspell/program/places.js";
 import { type ConfiguredName, parseBackendName } from "./backend-names.js";
-import type { ConfigFile, SqliteKeys } from "./places.js";
 import { type ConfiguredTransforms, readTransforms, refuseMisspeltTransforms, transformsSchema } from "./transforms.js";
 
 /** The file belongs to llmspell too, so keys that are not named here are its own business. */

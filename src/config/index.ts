@@ -4,10 +4,10 @@
  */
 import { join } from "node:path";
 import { workingFolder } from "../folders.js";
+import { configFiles, configuredSqlite, namedSqlite, type Place } from "../llmspell/program/places.js";
 import { describeStep } from "../transforms/spec.js";
 import type { ConfiguredName } from "./backend-names.js";
 import { type Layer, readLayer } from "./file.js";
-import { configFiles, configuredSqlite, namedSqlite, type Place } from "./places.js";
 import type { ConfiguredTransforms } from "./transforms.js";
 
 export { BACKEND_NAMES, BACKEND_NAMES_HINT, DEFAULT_BACKEND, parseBackendName } from "./backend-names.js";

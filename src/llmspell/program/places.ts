@@ -1,8 +1,8 @@
 /** Where llmspell and its guide keep configuration files and SQLite databases. */
 import { existsSync, realpathSync, statSync } from "node:fs";
 import { extname, join } from "node:path";
-import { StorageError } from "../errors.js";
-import { expandPath, homeFolder } from "../folders.js";
+import { StorageError } from "../../errors.js";
+import { expandPath, homeFolder } from "../../folders.js";
 
 /** A file, and what says so. */
 export interface Place {
