@@ -2,7 +2,7 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { raiseCounters } from "../backends/sqlite/loading/counters.js";
-import { unreadableEmbeddings } from "../backends/sqlite/loading/embedding-text.js";
+import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
 import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
 import { Load } from "../backends/sqlite/loading/load.js";
 import { analyzeTables } from "../backends/sqlite/loading/statistics.js";

@@ -30,24 +30,24 @@ const ENGINE = [
 const id = (n: number): string => `00000000-0000-4000-8000-00000000000${n}`;
 const data = {
   loans: [
-    { loan_id: -1, tenant_id: "town", member_id: id(1), isbn: "0-306-40615-2", due: 1743372000123456 },
-    { loan_id: 2, tenant_id: "town", member_id: id(2), isbn: "0-306-40615-2", due: null },
+    { loan_id: -1, member_id: id(1), isbn: "0-306-40615-2", due: 1743372000123456 },
+    { loan_id: 2, member_id: id(2), isbn: "0-306-40615-2", due: null },
   ],
   members: [
-    { member_id: id(1), tenant_id: "town", name: "Ada 😀", since: "infinity", settings: { shelf: [1, null] } },
-    { member_id: id(2), tenant_id: "town", name: "Bo", since: -1 },
+    { member_id: id(1), name: "Ada 😀", since: "infinity", settings: { shelf: [1, null] } },
+    { member_id: id(2), name: "Bo", since: -1 },
   ],
   shelves: {
     books: [
       {
         isbn: "0-306-40615-2",
-        tenant_id: "town",
+
         pages: 312,
         lendable: true,
         cover: "AAEC/w==",
         subjects: ["a,b", null],
       },
-      { isbn: "9", tenant_id: "town", pages: null, lendable: false, cover: null, subjects: [] },
+      { isbn: "9", pages: null, lendable: false, cover: null, subjects: [] },
     ],
   },
 };

@@ -8,7 +8,6 @@ const members = {
   since: "1",
   fields: [
     { name: "member_id", type: "uuid" },
-    { name: "tenant_id", type: "text" },
     { name: "name", type: "text", maxLength: 80 },
     { name: "since", type: "timestamp" },
     { name: "settings", type: "json", nullable: true },
@@ -16,7 +15,8 @@ const members = {
   key: ["member_id"],
   uniqueKeys: [["name"]],
   foreignKeys: [],
-  postgres: { table: "members" },
+  tenantField: null,
+  postgres: { schema: "library", table: "members" },
   sqlite: { layout: "table", table: "members" },
 } as const satisfies RecordKind;
 
@@ -27,7 +27,6 @@ const books = {
   since: "1",
   fields: [
     { name: "isbn", type: "text" },
-    { name: "tenant_id", type: "text" },
     { name: "pages", type: "int4", nullable: true },
     { name: "lendable", type: "bool" },
     { name: "cover", type: "bytes", nullable: true },
@@ -36,7 +35,8 @@ const books = {
   key: ["isbn"],
   uniqueKeys: [],
   foreignKeys: [],
-  postgres: { table: "books" },
+  tenantField: null,
+  postgres: { schema: "library", table: "books" },
   sqlite: { layout: "table", table: "books" },
 } as const satisfies RecordKind;
 
@@ -47,7 +47,6 @@ const loans = {
   since: "1",
   fields: [
     { name: "loan_id", type: "int8" },
-    { name: "tenant_id", type: "text" },
     { name: "member_id", type: "uuid" },
     { name: "isbn", type: "text" },
     { name: "due", type: "timestamp", nullable: true },
@@ -58,7 +57,8 @@ const loans = {
     { fields: ["member_id"], references: "members", referencedFields: ["member_id"], onDrop: "cascade" },
     { fields: ["isbn"], references: "shelves.books", referencedFields: ["isbn"] },
   ],
-  postgres: { table: "loans" },
+  tenantField: null,
+  postgres: { schema: "library", table: "loans" },
   sqlite: { layout: "table", table: "loans" },
 } as const satisfies RecordKind;
 

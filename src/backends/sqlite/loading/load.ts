@@ -6,10 +6,10 @@ import type { RunContext } from "../../../records/run-context.js";
 import { type Database, isVec0, loadVectorExtension } from "../open.js";
 import { defineFunctions } from "../reading/ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "../table.js";
-import { refuseDamagedVec0 } from "../vec0-check.js";
+import { refuseDamagedVec0 } from "../vectors/vec0-check.js";
 import { type DeferredIndexes, deferIndexes } from "./deferred-indexes.js";
 import { dropTriggers } from "./triggers.js";
-import { blockOf, lastOfBlock } from "./vector-rowids.js";
+import { blockOf, lastOfBlock } from "../vectors/vector-rowids.js";
 
 export interface LoadOptions {
   readonly onConflict: "update" | "skip" | "error";

@@ -5,7 +5,7 @@ import { columnOf, type Field, type RecordKind } from "../../../catalog/index.js
 import { StorageError } from "../../../errors.js";
 import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
 import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../table.js";
-import { storedEmbedding } from "./embedding-text.js";
+import { storedEmbedding } from "../vectors/embedding-text.js";
 import type { Load } from "./load.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
 

@@ -17,7 +17,7 @@ import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
 import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
-import { blockOf, greatestRowid } from "./vector-rowids.js";
+import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 
 /** How a record met what is there. */
 interface Meeting {

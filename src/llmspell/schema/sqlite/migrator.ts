@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fromSqliteError, sqliteCode } from "../../../backends/sqlite/errors.js";
 import { ownerOf } from "../../../backends/sqlite/inspect.js";
 import { type Database, isVec0, openSqliteForWriting } from "../../../backends/sqlite/open.js";
-import { refuseDamagedVec0 } from "../../../backends/sqlite/vec0-check.js";
+import { refuseDamagedVec0 } from "../../../backends/sqlite/vectors/vec0-check.js";
 import { StorageError } from "../../../errors.js";
 import { catalog } from "../../catalog/index.js";
 import { llmspellSqlite } from "../../sqlite/application.js";

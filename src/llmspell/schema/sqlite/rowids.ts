@@ -7,7 +7,7 @@ import {
   greatestRowid,
   lastOfBlock,
   rowidTable,
-} from "../../../backends/sqlite/loading/vector-rowids.js";
+} from "../../../backends/sqlite/vectors/vector-rowids.js";
 import { type Database, isVec0 } from "../../../backends/sqlite/open.js";
 import { columnsOf, quoted } from "../../../backends/sqlite/table.js";
 import { StorageError } from "../../../errors.js";

@@ -4,7 +4,7 @@
  */
 import { type Database, isVec0 } from "../open.js";
 import { columnsOf, quoted, rowidOf } from "../table.js";
-import { refuseDamagedVec0 } from "../vec0-check.js";
+import { refuseDamagedVec0 } from "./vec0-check.js";
 
 /** Rowids of a block. */
 export const BLOCK = 2n ** 32n;

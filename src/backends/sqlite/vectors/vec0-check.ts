@@ -2,9 +2,9 @@
  * Whether the shadow tables of a vec0 table are as sqlite-vec writes them. It believes them: where one is missing it ends the
  * process, and where a place is wrong it gives another vector. So they are looked at before it is asked for anything.
  */
-import { StorageError } from "../../errors.js";
-import type { Database } from "./open.js";
-import { columnsOf, quoted } from "./table.js";
+import { StorageError } from "../../../errors.js";
+import type { Database } from "../open.js";
+import { columnsOf, quoted } from "../table.js";
 
 /** Vectors in a chunk where the table does not say another chunk_size. */
 const CHUNK_ROWS = 1024;
