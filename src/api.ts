@@ -69,6 +69,8 @@ export interface TransferOptions {
   readonly idMap?: string;
   /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
   readonly connectionTimeoutSeconds?: number;
+  /** How long a lock that another session or process holds is waited for: E_LOCKED. Seconds; default: PostgreSQL's own setting, SQLite 5. */
+  readonly lockTimeoutSeconds?: number;
   /** The record kinds. Default: llmspell's. */
   readonly catalog?: Catalog;
   /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
@@ -289,9 +291,14 @@ function locate(store: string | StoreLocation | Readable | Writable, config: () 
 }
 
 function common(options: TransferOptions, location: StoreLocation, config: () => Config): SourceOptions {
-  const { catalog, signal } = options;
+  const { catalog, signal, lockTimeoutSeconds } = options;
   const configured = location.type === "postgres" ? config().postgresql.connectionTimeoutSeconds : undefined;
-  return { catalog, signal, connectionTimeoutSeconds: options.connectionTimeoutSeconds ?? configured };
+  return {
+    catalog,
+    signal,
+    connectionTimeoutSeconds: options.connectionTimeoutSeconds ?? configured,
+    lockTimeoutSeconds,
+  };
 }
 
 /** The paths that `include` and `exclude` leave. E_USAGE for a section that no record kind has. */

@@ -26,6 +26,7 @@ const transfer: Names<TransferOptions> = {
   invalidUuid: true,
   idMap: true,
   connectionTimeoutSeconds: true,
+  lockTimeoutSeconds: true,
   catalog: true,
   config: true,
 };

@@ -174,6 +174,7 @@ export interface SourceOptions {
   readonly catalog?: Catalog | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
+  readonly lockTimeoutSeconds?: number | undefined;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
   readonly sourceCheck?: "count" | "none" | undefined;
   /** What ids become behind the source: they sort as that. */
@@ -186,6 +187,7 @@ export interface SinkOptions {
   readonly catalog?: Catalog | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly connectionTimeoutSeconds?: number | undefined;
+  readonly lockTimeoutSeconds?: number | undefined;
   readonly onConflict?: "update" | "skip" | "error" | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly vectorsAs?: "blob" | "vec0" | undefined;
@@ -280,7 +282,13 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
     }
     case "sqlite": {
       const { createSqliteTarget } = await import("./sqlite-target.js");
-      return createSqliteTarget({ ...load, path: location.path, ...(vectorsAs === undefined ? {} : { vectorsAs }) });
+      const { lockTimeoutSeconds } = options;
+      return createSqliteTarget({
+        ...load,
+        path: location.path,
+        lockTimeoutSeconds,
+        ...(vectorsAs === undefined ? {} : { vectorsAs }),
+      });
     }
     case "document":
     case "stream": {
@@ -311,14 +319,18 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
 /** Opens sessions with the store; `create` makes the folder of an embedded database that is not there. */
 export async function postgresConnector(
   location: StoreLocation & { readonly type: "postgres" | "pglite" },
-  options: Pick<SourceOptions, "connectionTimeoutSeconds" | "signal"> & { readonly create?: boolean },
+  options: Pick<SourceOptions, "connectionTimeoutSeconds" | "lockTimeoutSeconds" | "signal"> & {
+    readonly create?: boolean;
+  },
 ): Promise<PostgresConnector> {
   const { connectPostgres } = await import("./backends/postgres/session/connection.js");
   const target = location.type === "postgres" ? { url: location.url } : { pglite: location.directory };
-  const { connectionTimeoutSeconds, signal, create } = options;
-  return () =>
+  const { connectionTimeoutSeconds, lockTimeoutSeconds, signal, create } = options;
+  return (onWait) =>
     connectPostgres(target, {
       ...(connectionTimeoutSeconds === undefined ? {} : { connectionTimeoutSeconds }),
+      ...(lockTimeoutSeconds === undefined ? {} : { lockTimeoutSeconds }),
+      ...(onWait === undefined ? {} : { onWait }),
       ...(signal === undefined ? {} : { signal }),
       ...(create === undefined ? {} : { create }),
     });

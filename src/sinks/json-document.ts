@@ -39,6 +39,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
   let output: ByteOutput | undefined;
   let writer: DocumentWriter | undefined;
   let signal: AbortSignal | undefined;
+  let activity: RunContext["activity"];
 
   return {
     name: "path" in target ? target.path : "-",
@@ -46,6 +47,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
 
     async open(header, context) {
       signal = context.signal;
+      activity = context.activity;
       signal.throwIfAborted();
       const plain =
         "stream" in target
@@ -79,6 +81,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       if (writer === undefined || output === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
       if ("path" in target && target.allowEmpty !== true && [...writer.records.values()].every((count) => count === 0))
         await refuseEmptier(target.path, catalog, signal ?? new AbortController().signal);
+      activity?.({ phase: "committing" });
       await writer.end();
       await output.finish();
       const counts = new Map<string, SinkCounts>();
