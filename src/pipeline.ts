@@ -1,7 +1,7 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
 import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
-import type { Rejection, RunContext, Selection } from "./records/run-context.js";
+import type { Activity, Rejection, RunContext, Selection } from "./records/run-context.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { type Cascade, planCascade } from "./transforms/cascade.js";
@@ -11,9 +11,11 @@ import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js"
 import { warnOfMissingTenants } from "./transforms/tenants-seen.js";
 import type { Transform } from "./transforms/transform.js";
 
-export interface Progress {
-  /** The kind that is being read. */
+export interface Progress extends Activity {
+  /** The kind that is being read, or was last; empty before the first. */
   readonly path: string;
+  /** Which of the run's kinds it is, from 1, and how many these are. */
+  readonly section?: { readonly number: number; readonly of: number };
   /** Records read so far, all kinds and this kind. */
   readonly records: number;
   readonly pathRecords: number;
@@ -32,7 +34,7 @@ export interface PipelineOptions {
   /** At most so many records of each kind, before the transforms; parents that kept children refer to come first. */
   readonly limit?: number;
   readonly signal?: AbortSignal;
-  /** Called after each batch. */
+  /** Called after each batch, and whenever the run goes on to something else or waits. */
   readonly onProgress?: (progress: Progress) => void;
   /** Called for each rejected record; throw (or reject) to stop the run. Default: stop at the first. */
   readonly onReject?: (rejection: Rejection) => void | Promise<void>;
@@ -80,8 +82,20 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
     await rejectedKeys.add(kind.path, `${error.context.key}`);
   };
+  const done = { path: "", records: 0, pathRecords: 0, bytes: 0 };
+  let sections: readonly string[] = [];
+  const tellProgress = (activity: Activity): void => {
+    if (onProgress === undefined) return;
+    const number = sections.indexOf(done.path) + 1;
+    onProgress({ ...activity, ...done, ...(number === 0 ? {} : { section: { number, of: sections.length } }) });
+  };
+  let indexesToBuild = 0;
   const context: RunContext = {
     signal,
+    activity(activity) {
+      indexesToBuild = activity.indexesToBuild ?? indexesToBuild;
+      tellProgress(activity);
+    },
     reject(rejection) {
       lastRejection = lastRejection.then(() => tell(rejection));
       return lastRejection;
@@ -111,12 +125,15 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   let limit: Limit | undefined;
   try {
     signal.throwIfAborted();
+    tellProgress({ phase: "connecting" });
     const { catalog = requireCatalog(options.catalog), ...header } = await source.open(context, selection);
+    sections = catalog.kinds.map(({ path }) => path).filter((path) => selection.paths.has(path));
     for (const path of catalog.parents) parents.add(path);
     const given = await transformsFor(options.transforms ?? [], catalog);
     const orphans = { catalog, hasRejected };
     const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
     await sink.open({ ...header, catalog }, behindSteps(context, given));
+    tellProgress({ phase: "planning" });
     let read: Read = (wanted, during) => source.read(wanted, during);
     if (options.limit !== undefined) {
       limit = new Limit(catalog, selection, options.limit);
@@ -135,20 +152,20 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     else for (const transform of transforms) batches = transform.apply(batches, context);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
-    let records = 0;
-    let bytes = 0;
     for await (const batch of batches) {
       signal.throwIfAborted();
       requireComplete();
       await sink.write(batch);
-      records += batch.rows;
-      bytes += batch.byteLength;
-      const pathRecords = (written.get(batch.kind.path) ?? 0) + batch.rows;
-      written.set(batch.kind.path, pathRecords);
-      onProgress?.({ path: batch.kind.path, records, pathRecords, bytes });
+      done.path = batch.kind.path;
+      done.records += batch.rows;
+      done.bytes += batch.byteLength;
+      done.pathRecords = (written.get(done.path) ?? 0) + batch.rows;
+      written.set(done.path, done.pathRecords);
+      tellProgress({ phase: "rows", ...(indexesToBuild === 0 ? {} : { indexesToBuild }) });
     }
     signal.throwIfAborted();
     requireComplete();
+    tellProgress({ phase: "checking" });
     const cascaded = cascade?.removed ?? new Map<string, number>();
     const report = await sink.finish();
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);

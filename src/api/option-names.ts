@@ -27,6 +27,7 @@ const transfer: Names<TransferOptions> = {
   invalidUuid: true,
   idMap: true,
   connectionTimeoutSeconds: true,
+  lockTimeoutSeconds: true,
   catalog: true,
   config: true,
   backends: true,

@@ -55,6 +55,8 @@ export interface TransferOptions {
   readonly idMap?: string;
   /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
   readonly connectionTimeoutSeconds?: number;
+  /** How long a lock that another session or process holds is waited for: E_LOCKED. Seconds; default: PostgreSQL's own setting, SQLite 5. */
+  readonly lockTimeoutSeconds?: number;
   /** The record kinds. Default: llmspell's. */
   readonly catalog?: Catalog;
   /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */

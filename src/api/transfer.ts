@@ -177,8 +177,8 @@ function transformsOf(options: TransferOptions): Promise<readonly Transform[]> {
 }
 
 /** What sources and sinks take alike. */
-function shared({ catalog = llmspellCatalog, signal, connectionTimeoutSeconds }: TransferOptions) {
-  return { catalog, signal, connectionTimeoutSeconds };
+function shared({ catalog = llmspellCatalog, signal, connectionTimeoutSeconds, lockTimeoutSeconds }: TransferOptions) {
+  return { catalog, signal, connectionTimeoutSeconds, lockTimeoutSeconds };
 }
 
 function isPart<Part extends Source | Sink>(value: object | Part): value is Part {

@@ -102,6 +102,10 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
+  new Option(
+    "--lock-timeout <SECONDS>",
+    "how long a lock of others is waited for (default: 5 for SQLite; PostgreSQL's own setting)",
+  ).argParser(seconds),
 ];
 
 /**

@@ -53,6 +53,7 @@ export interface TransferFlags extends CommonFlags {
   readonly plugin?: readonly TransformSpec[];
   readonly pluginTimeout?: number;
   readonly jqTimeout?: number;
+  readonly lockTimeout?: number;
 }
 
 /** A store that the configuration resolved. */
@@ -149,6 +150,7 @@ export async function runTransfer(
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       ...(flags.strict === undefined ? {} : { strict: flags.strict }),
       ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
+      ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
       onStart: (_header, estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),
       onWarning(message) {

@@ -19,40 +19,48 @@ import { llmspellDocuments } from "./documents/exporters.js";
 import { llmspellPostgres } from "./postgres/application.js";
 import { llmspellSqlite } from "./sqlite/application.js";
 
-/** `catalog`: default llmspell's. */
-type Defaulted<Options extends { readonly catalog: Catalog }> = Omit<Options, "catalog"> & {
+/** Without what is llmspell's own in such a store, which these give. `catalog`: default llmspell's. */
+type Defaulted<Options extends object> = Omit<Options, "catalog" | "application"> & {
   readonly catalog?: Catalog | undefined;
 };
 
 export type SqliteSourceOptions = Defaulted<sqliteSources.SqliteSourceOptions>;
 export type PostgresSourceOptions = Defaulted<postgresSources.PostgresSourceOptions>;
 export type DocumentSourceOptions = Defaulted<documentSources.DocumentSourceOptions>;
-export type { DocumentSinkOptions } from "../sinks/json-document.js";
-export type { PostgresSinkOptions } from "../sinks/postgres.js";
-export type { SqliteSinkOptions } from "../sinks/sqlite.js";
+export type SqliteSinkOptions = Defaulted<sqliteSinks.SqliteSinkOptions>;
+export type PostgresSinkOptions = Defaulted<postgresSinks.PostgresSinkOptions>;
+export type DocumentSinkOptions = Defaulted<documentSinks.DocumentSinkOptions>;
 
 export function createSqliteSource(options: SqliteSourceOptions): Source {
-  return sourceOf({ application: llmspellSqlite, ...options }, sqliteSources.createSqliteSource);
+  return sourceOf(options, (catalog) =>
+    sqliteSources.createSqliteSource({ application: llmspellSqlite, ...options, catalog }),
+  );
 }
 
 export function createPostgresSource(options: PostgresSourceOptions): Source {
-  return sourceOf({ application: llmspellPostgres, ...options }, postgresSources.createPostgresSource);
+  return sourceOf(options, (catalog) =>
+    postgresSources.createPostgresSource({ application: llmspellPostgres, ...options, catalog }),
+  );
 }
 
 export function createDocumentSource(options: DocumentSourceOptions): Source {
-  return sourceOf({ application: llmspellDocuments, ...options }, documentSources.createDocumentSource);
+  return sourceOf(options, (catalog) =>
+    documentSources.createDocumentSource({ application: llmspellDocuments, ...options, catalog }),
+  );
 }
 
-export function createSqliteSink(options: sqliteSinks.SqliteSinkOptions): Sink {
+export function createSqliteSink(options: SqliteSinkOptions): Sink {
   return sinkOf(sqliteSinks.createSqliteSink(options));
 }
 
-export function createPostgresSink(options: postgresSinks.PostgresSinkOptions): Sink {
-  return sinkOf(postgresSinks.createPostgresSink({ application: llmspellPostgres, ...options }));
+export function createPostgresSink({ catalog, ...options }: PostgresSinkOptions): Sink {
+  const given = catalog === undefined ? {} : { catalog };
+  return sinkOf(postgresSinks.createPostgresSink({ application: llmspellPostgres, ...options, ...given }));
 }
 
-export function createDocumentSink(options: documentSinks.DocumentSinkOptions): Sink {
-  return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options }));
+export function createDocumentSink({ catalog, ...options }: DocumentSinkOptions): Sink {
+  const given = catalog === undefined ? {} : { catalog };
+  return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options, ...given }));
 }
 
 /** Runs source -> transforms -> sink. Where neither the source nor the caller names a catalog, it is llmspell's. */
@@ -69,11 +77,8 @@ export function createTransforms(
 }
 
 /** A source that was given no catalog names none either: what stands behind it has its own default. */
-function sourceOf<Options extends { readonly catalog: Catalog }>(
-  options: Defaulted<Options>,
-  create: (options: Options) => Source,
-): Source {
-  const source = create({ ...options, catalog: options.catalog ?? llmspell } as Options);
+function sourceOf(options: { readonly catalog?: Catalog | undefined }, create: (catalog: Catalog) => Source): Source {
+  const source = create(options.catalog ?? llmspell);
   if (options.catalog !== undefined) return source;
   const open = source.open.bind(source);
   source.open = async (context, selection) => {

@@ -43,6 +43,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
   let writer: DocumentWriter | undefined;
   let catalog: Catalog | undefined;
   let signal: AbortSignal | undefined;
+  let activity: RunContext["activity"];
 
   return {
     name: "path" in target ? target.path : "-",
@@ -50,6 +51,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
 
     async open(header, context) {
       signal = context.signal;
+      activity = context.activity;
       signal.throwIfAborted();
       catalog = sinkCatalog(options.catalog, header);
       const plain =
@@ -85,6 +87,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
         throw new StorageError("E_UNEXPECTED", "the sink is not open");
       if ("path" in target && target.allowEmpty !== true && [...writer.records.values()].every((count) => count === 0))
         await refuseEmptier(target.path, options.application, catalog, signal ?? new AbortController().signal);
+      activity?.({ phase: "committing" });
       await writer.end();
       await output.finish();
       const counts = new Map<string, SinkCounts>();

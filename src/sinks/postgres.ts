@@ -14,11 +14,12 @@ import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
+import { watchSession } from "../backends/postgres/session/watch.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
-import type { RunContext } from "../records/run-context.js";
+import type { Activity, RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
 import { type Sink, type SinkCounts, type SinkReport, sinkCatalog } from "./sink.js";
 
@@ -93,6 +94,10 @@ class PostgresSink implements Sink {
   private readonly held = new Set<string>();
   private readonly written: WrittenTable[] = [];
   private stopListening: () => void = () => {};
+  private stopWatching: () => Promise<void> = async () => {};
+  /** What the run is at, without what is seen from outside. */
+  private activity: Activity = { phase: "connecting" };
+  private indexesBuilt = 0;
 
   constructor(private readonly options: PostgresSinkOptions) {
     this.name = options.name;
@@ -101,7 +106,7 @@ class PostgresSink implements Sink {
 
   async open(header: StoreHeader, context: RunContext): Promise<void> {
     const catalog = sinkCatalog(this.options.catalog, header);
-    const connection = await this.options.connect();
+    const connection = await this.options.connect((waiting) => context.activity?.({ phase: "connecting", waiting }));
     this.connection = connection;
     // A statement that runs long would keep the caller waiting: without its client the server rolls back.
     const onAbort = (): void => void connection.close();
@@ -118,6 +123,12 @@ class PostgresSink implements Sink {
       tenantSetting: this.options.application?.tenantSetting,
     });
     this.opened = { connection, transaction, session, tables, context, catalog };
+    this.stopWatching = await watchSession({
+      connection,
+      connect: this.options.connect,
+      tell: (sighting) => context.activity?.({ ...this.activity, ...sighting }),
+    });
+    this.activity = { phase: "rows" };
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -142,11 +153,32 @@ class PostgresSink implements Sink {
     });
     if (loader.staging === undefined) this.held.add(kind.path);
     this.loaders.set(kind.path, loader);
+    this.activity = { phase: "rows", indexesToBuild: this.countIndexesToBuild() };
+    context.activity?.(this.activity);
     return loader;
+  }
+
+  private countIndexesToBuild(): number {
+    return [...this.loaders.values()].reduce((count, loader) => count + loader.indexesToBuild, 0);
+  }
+
+  private goOn(activity: Activity): void {
+    this.activity = activity;
+    this.requireOpen().context.activity?.(activity);
+  }
+
+  private async buildIndexes(loader: TableLoader): Promise<void> {
+    const of = this.indexesBuilt + this.countIndexesToBuild();
+    await loader.buildIndexes((name) => {
+      this.indexesBuilt++;
+      this.goOn({ phase: "indexes", index: { name, number: this.indexesBuilt, of } });
+    });
+    this.goOn({ phase: "checking" });
   }
 
   async finish(): Promise<SinkReport> {
     const { connection, transaction, session, tables, catalog } = this.requireOpen();
+    this.activity = { phase: "checking" };
     await transaction.settled();
     const counts = new Map<string, SinkCounts>();
     const loaded = new Map<string, LoadedKind>();
@@ -166,6 +198,7 @@ class PostgresSink implements Sink {
     for (const { largeObjects } of this.loaders.values())
       if (largeObjects.note !== undefined) notes.push(largeObjects.note);
     await session.restore();
+    this.goOn({ phase: "committing" });
     if (this.options.dryRun) await transaction.rollback();
     else {
       notes.push(...(await analyzeTables(transaction, this.written)));
@@ -227,7 +260,7 @@ class PostgresSink implements Sink {
         this.written.push({ table, rows, filled: false });
         await loader.dropIndexesForMerge(rows);
         const merged = await merge.apply();
-        await loader.buildIndexes();
+        await this.buildIndexes(loader);
         return { ...merged, dropped: settling.dropped };
       },
     };
@@ -246,7 +279,7 @@ class PostgresSink implements Sink {
       prepare: async () => {},
       discard: (identities) => deleteRows(connection, table, identities),
       complete: async () => {
-        await loader.buildIndexes();
+        await this.buildIndexes(loader);
         this.written.push({ table, rows: loaded, filled: true });
         const { dropped, rejected } = settling;
         return { inserted: loaded - dropped - rejected, updated: 0, skipped: 0, dropped };
@@ -269,6 +302,7 @@ class PostgresSink implements Sink {
 
   async abort(): Promise<void> {
     this.stopListening();
+    await this.stopWatching();
     const { connection, transaction } = this;
     this.connection = undefined;
     // A connection that is broken, or busy with a statement that was given up, has nothing left to undo.

@@ -74,7 +74,7 @@ class PostgresSource implements Source {
 
   async open(context: RunContext, selection?: Selection): Promise<StoreHeader> {
     context.signal.throwIfAborted();
-    const connection = await this.options.connect();
+    const connection = await this.options.connect((waiting) => context.activity?.({ phase: "connecting", waiting }));
     this.connection = connection;
     const onAbort = (): void => void connection.close();
     context.signal.addEventListener("abort", onAbort, { once: true });

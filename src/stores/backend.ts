@@ -98,6 +98,8 @@ export interface SessionOptions {
   readonly signal?: AbortSignal | undefined;
   /** How long to wait for a server. Seconds; default 30. */
   readonly connectionTimeoutSeconds?: number | undefined;
+  /** How long a lock of others is waited for. Seconds; default: as the backend does. */
+  readonly lockTimeoutSeconds?: number | undefined;
 }
 
 export interface InspectionOptions extends SessionOptions {

@@ -59,12 +59,14 @@ export function postgresParts<Location extends AnyLocation>(
   /** Opens sessions; `create` makes the folder of an embedded database that is not there. */
   const connector = async (
     location: Location,
-    { connectionTimeoutSeconds, signal, create }: SessionOptions & { readonly create?: boolean },
+    { connectionTimeoutSeconds, lockTimeoutSeconds, signal, create }: SessionOptions & { readonly create?: boolean },
   ): Promise<PostgresConnector> => {
     const { connectPostgres } = await import("../backends/postgres/session/connection.js");
-    return () =>
+    return (onWait) =>
       connectPostgres(targetOf(location), {
         ...(connectionTimeoutSeconds === undefined ? {} : { connectionTimeoutSeconds }),
+        ...(lockTimeoutSeconds === undefined ? {} : { lockTimeoutSeconds }),
+        ...(onWait === undefined ? {} : { onWait }),
         ...(signal === undefined ? {} : { signal }),
         ...(create === undefined ? {} : { create }),
       });

@@ -60,7 +60,12 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     checksReferences: true,
     async open(header: StoreHeader, context: RunContext) {
       working = await place();
-      await migrateSqlite(working, { signal: context.signal, refuseForeign: true });
+      await migrateSqlite(working, {
+        signal: context.signal,
+        refuseForeign: true,
+        lockTimeoutSeconds: options.lockTimeoutSeconds,
+        onWait: (waiting) => context.activity?.({ phase: "connecting", waiting }),
+      });
       // Without a log the pages that it changes are kept in memory: a new file has few, the copy of another may have many.
       const sink = createSqliteSink({ ...options, path: working, ownFile: working !== path && !existsSync(path) });
       inner = sink;

@@ -50,9 +50,9 @@ export const sqlite: Backend<SqliteLocation> = {
     return createSqliteSource({ application: llmspellSqlite, catalog, path, idOrder: ID_ORDER[invalidUuid ?? "keep"] });
   },
   /** The file is created and migrated when the run begins to write. */
-  async createSink({ path }, { catalog, onConflict, onOrphan, dryRun, vectorsAs }) {
+  async createSink({ path }, { catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds }) {
     const { createSqliteTarget } = await import("./sqlite-target.js");
-    return createSqliteTarget({ path, catalog, onConflict, onOrphan, dryRun, vectorsAs });
+    return createSqliteTarget({ path, catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds });
   },
   async readFacts(location, options) {
     const { bytes, sqliteVersion, embeddings } = await readState(location, options, (state) => state);

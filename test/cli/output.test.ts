@@ -76,7 +76,7 @@ describe("an error", () => {
 
 describe("progress", () => {
   it("says what is left where it can", () => {
-    const progress = { path: "event_log", records: 1200, pathRecords: 200, bytes: 3_100_000 };
+    const progress = { phase: "rows", path: "event_log", records: 1200, pathRecords: 200, bytes: 3_100_000 } as const;
     expect(progressText(progress, 3, 5000)).toBe(
       "event_log: 1,200 of about 5,000 records, 3.1 MB, 400 records/s, about 10 s left",
     );

@@ -13,6 +13,7 @@ import { quote, schemaSql, shownName, tableOf } from "../database/table-names.js
 import type { TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { type PostgresErrorCause, postgresCause } from "../session/errors.js";
+import { lockTimeout } from "../session/transaction.js";
 
 /** When a load defers indexes: by its size, whenever it can, or not at all. */
 export type DeferPolicy = "auto" | "always" | "never";
@@ -168,7 +169,7 @@ export class DeferredIndexes {
     await connection.query("SAVEPOINT indexes; SET LOCAL lock_timeout = '1s'");
     try {
       await connection.query(`DROP INDEX ${chosen.map(({ name }) => `${schema}.${quote(name)}`).join(", ")}`);
-      await connection.query("SET LOCAL lock_timeout TO DEFAULT; RELEASE SAVEPOINT indexes");
+      await connection.query(`${lockTimeout(connection)}; RELEASE SAVEPOINT indexes`);
       this.dropped.push(...chosen);
       this.parts.push(...parts);
     } catch (error) {
@@ -203,13 +204,19 @@ export class DeferredIndexes {
     return (await this.connection.query<Part>(PARTS, [indexes.map(({ name }) => name), this.table.oid])).rows;
   }
 
-  /** Builds what was dropped. `rows`: about how many the table has. */
-  async build(rows: number): Promise<void> {
+  /** How many are to be built. */
+  get length(): number {
+    return this.dropped.length;
+  }
+
+  /** Builds what was dropped. `rows`: about how many the table has; `onIndex` is told the name of each before it is built. */
+  async build(rows: number, onIndex: (name: string) => void): Promise<void> {
     const indexes = this.dropped.splice(0);
     if (indexes.length === 0) return;
     // A definition says nothing of the database's own tablespace, and a session may have another default.
     await this.connection.query("SET LOCAL default_tablespace = ''");
     for (const index of indexes) {
+      onIndex(index.name);
       await this.grantMemory(index.class, rows);
       await this.create(index.definition);
     }

@@ -102,14 +102,19 @@ export class TableLoader {
     return loader;
   }
 
+  /** How many indexes are to be built when all records are in the table. */
+  get indexesToBuild(): number {
+    return this.indexes.length;
+  }
+
   /** Before the merge of the staged records, which will write so many rows. */
   async dropIndexesForMerge(writes: number): Promise<void> {
     await this.indexes.dropForMerge(writes);
   }
 
   /** To be called when all records are in the table. */
-  async buildIndexes(): Promise<void> {
-    await this.indexes.build(this.loaded);
+  async buildIndexes(onIndex: (name: string) => void): Promise<void> {
+    await this.indexes.build(this.loaded, onIndex);
   }
 
   /** True when the table is empty: then nobody else can write to it until the end. */

@@ -9,6 +9,7 @@ import { createConstraintCheck } from "../../../records/constraints.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { keylessConflict, recordKey } from "../../../records/record-key.js";
 import { hasRowidField, kindCondition, mainTable, quoted, rowidOf } from "../table.js";
+import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
 import { type Load, requireFreeRowids } from "./load.js";
@@ -17,7 +18,6 @@ import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
 import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
-import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 
 /** How a record met what is there. */
 interface Meeting {

@@ -1,11 +1,11 @@
 /** Migrations of SQLite: one transaction, one at a time. */
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { fromSqliteError, sqliteCode } from "../../../backends/sqlite/errors.js";
+import { fromSqliteError } from "../../../backends/sqlite/errors.js";
 import { ownerOf } from "../../../backends/sqlite/inspect.js";
 import { type Database, isVec0, openSqliteForWriting } from "../../../backends/sqlite/open.js";
 import { refuseDamagedVec0 } from "../../../backends/sqlite/vectors/vec0-check.js";
+import { beginWriting } from "../../../backends/sqlite/write-lock.js";
 import { StorageError } from "../../../errors.js";
 import { catalog } from "../../catalog/index.js";
 import { llmspellSqlite } from "../../sqlite/application.js";
@@ -27,7 +27,9 @@ import { repairRowids } from "./rowids.js";
 
 export interface MigrateSqliteOptions {
   /** How long another process's lock is waited for. Seconds, default 60. */
-  readonly lockTimeoutSeconds?: number;
+  readonly lockTimeoutSeconds?: number | undefined;
+  /** Told what is waited for. */
+  readonly onWait?: (what: string) => void;
   /** Gives vectors rowids that leave llmspell's next ones room. Default false. */
   readonly repairRowids?: boolean | undefined;
   /** Rolls back and rejects with its reason. */
@@ -35,10 +37,6 @@ export interface MigrateSqliteOptions {
   /** A database that has tables, but none of llmspell, is E_NOT_MIGRATED. Default: it gets llmspell's beside its own. */
   readonly refuseForeign?: boolean;
 }
-
-const RETRY_MILLISECONDS = 100;
-/** One attempt to get the lock; the driver blocks meanwhile, so signals must wait. */
-const BUSY_MILLISECONDS = 250;
 
 interface Plan {
   readonly pending: readonly Migration[];
@@ -141,7 +139,6 @@ async function migrate(database: Database, options: MigrateSqliteOptions): Promi
     return { applied: [], warnings: undoneLines(first.comparison) };
   // Dropping a parent table would delete its children otherwise; it can only change outside a transaction.
   database.pragma("foreign_keys = OFF");
-  database.pragma(`busy_timeout = ${BUSY_MILLISECONDS}`);
   await begin(database, options);
   try {
     if (options.refuseForeign) refuseForeign(database);
@@ -186,20 +183,11 @@ function refuseForeign(database: Database): void {
 }
 
 /** WAL for a new database, and the write lock, however long another process holds it: E_LOCKED after the time-out. */
-async function begin(database: Database, { lockTimeoutSeconds = 60, signal }: MigrateSqliteOptions): Promise<void> {
-  const deadline = Date.now() + lockTimeoutSeconds * 1000;
-  for (;;) {
-    signal?.throwIfAborted();
-    try {
-      if (database.prepare("SELECT 1 FROM sqlite_master LIMIT 1").get() === undefined)
-        database.pragma("journal_mode = WAL");
-      database.exec("BEGIN IMMEDIATE");
-      return;
-    } catch (error) {
-      if (!sqliteCode(error)?.startsWith("SQLITE_BUSY") || Date.now() >= deadline) throw error;
-    }
-    await sleep(RETRY_MILLISECONDS);
-  }
+function begin(database: Database, { lockTimeoutSeconds = 60, signal, onWait }: MigrateSqliteOptions): Promise<void> {
+  return beginWriting(database, { seconds: lockTimeoutSeconds, signal, onWait }, () => {
+    if (database.prepare("SELECT 1 FROM sqlite_master LIMIT 1").get() === undefined)
+      database.pragma("journal_mode = WAL");
+  });
 }
 
 async function apply(
