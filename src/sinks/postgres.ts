@@ -1,4 +1,7 @@
-/** PostgreSQL as a target: one transaction for everything, all or nothing. */
+/**
+ * PostgreSQL as a target: one transaction for everything, all or nothing.
+ * Long: the phases of one transaction, in their order.
+ */
 
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";

@@ -1,4 +1,7 @@
-/** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
+/**
+ * Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys.
+ * Long: what is read under one snapshot, in its order.
+ */
 
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { schemasOf, shownName, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";

@@ -4,6 +4,8 @@
  * A first pass through the same stages learns what each of them drops. In the real pass the children of those records, and
  * the parents to which only such records referred, are taken out before they come to that stage: there the keys are still
  * the same, whatever stages before or behind it make of them.
+ *
+ * Long: both passes, which must agree in what they drop.
  */
 import type { Catalog, ForeignKey, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";

@@ -1,18 +1,12 @@
-import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
+import { type Import, refusedImports } from "./refused-imports.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-interface Case {
-  readonly file: string;
-  readonly imports: string;
-}
-
-const forbidden: Case[] = [
+const forbidden: Import[] = [
   { file: "src/commands/a.ts", imports: "../cli.js" },
   { file: "src/pipeline.ts", imports: "./commands/export.js" },
   { file: "src/pipeline.ts", imports: "./backends/postgres/connection.js" },
@@ -68,7 +62,7 @@ const ENGINE = [
 for (const file of ENGINE)
   forbidden.push({ file, imports: `${"../".repeat(file.split("/").length - 2) || "./"}llmspell/catalog/index.js` });
 
-const allowed: readonly Case[] = [
+const allowed: readonly Import[] = [
   { file: "src/llmspell/postgres/b.ts", imports: "../../backends/postgres/session/connection.js" },
   { file: "src/llmspell/b.ts", imports: "../sinks/sink.js" },
   { file: "src/llmspell/catalog/b.ts", imports: "../../catalog/index.js" },
@@ -90,42 +84,12 @@ const allowed: readonly Case[] = [
 ];
 
 describe("the layers", () => {
-  let folder: string;
   /** "file -> import" of every import that the lint rule refuses. */
   let refused: Set<string>;
 
   beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "llmspell-layers-"));
-    cpSync(join(root, "biome.json"), join(folder, "biome.json"));
-    const lines = new Map<string, string[]>();
-    for (const { file, imports } of [...forbidden, ...allowed]) {
-      lines.set(file, [...(lines.get(file) ?? []), imports]);
-    }
-    for (const [file, imports] of lines) {
-      mkdirSync(dirname(join(folder, file)), { recursive: true });
-      writeFileSync(join(folder, file), imports.map((specifier) => `export type * from "${specifier}";\n`).join(""));
-    }
-    const biome = join(root, "node_modules/.bin/biome");
-    // The folder is no git repository, so there is no ignore file to look for.
-    const only = [
-      "--vcs-enabled=false",
-      "--only=style/noRestrictedImports",
-      "--reporter=json",
-      "--max-diagnostics=none",
-    ];
-    const lint = spawnSync(biome, ["lint", ...only, "."], { cwd: folder, encoding: "utf8" });
-    expect(lint.stdout, lint.stderr).toContain("diagnostics");
-    const report = JSON.parse(lint.stdout) as {
-      diagnostics: { location: { path: string; start: { line: number } } }[];
-    };
-    refused = new Set(
-      report.diagnostics.map(
-        ({ location }) => `${location.path} -> ${lines.get(location.path)?.[location.start.line - 1]}`,
-      ),
-    );
+    refused = refusedImports([...forbidden, ...allowed]);
   });
-
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   it.each(forbidden)("$file may not import $imports", ({ file, imports }) => {
     expect(refused).toContain(`${file} -> ${imports}`);

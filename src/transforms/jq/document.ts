@@ -1,4 +1,7 @@
-/** Programs for whole documents that can be done section by section, record by record. Nothing is guessed. */
+/**
+ * Programs for whole documents that can be done section by section, record by record. Nothing is guessed.
+ * Long: one rule per form of a program, and what they ask of it.
+ */
 import { type Catalog, isOfSection } from "../../catalog/index.js";
 import {
   findsNoRecord,

@@ -1,4 +1,7 @@
-/** One pass of a plugin over the records of its sections. */
+/**
+ * One pass of a plugin over the records of its sections.
+ * Long: one pass, with all that a plugin may do wrong in it.
+ */
 import { setImmediate } from "node:timers/promises";
 import pLimit from "p-limit";
 import type { Catalog, RecordKind } from "../../catalog/index.js";

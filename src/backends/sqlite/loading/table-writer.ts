@@ -1,4 +1,7 @@
-/** Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts". */
+/**
+ * Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts".
+ * Long: one state machine, whose two ways share everything but the lookup.
+ */
 
 import type { Statement } from "better-sqlite3";
 import { columnOf, type ForeignKey, type RecordKind, tenantFieldOf, tenantIndex } from "../../../catalog/index.js";

@@ -1,4 +1,7 @@
-/** Rows of SQLite into canonical records: storage classes checked, companions and both embedding shapes understood. */
+/**
+ * Rows of SQLite into canonical records: storage classes checked, companions and both embedding shapes understood.
+ * Long: a hot loop, with what it calls in one file.
+ */
 
 import { constants, isUtf8 } from "node:buffer";
 import { hash } from "node:crypto";

@@ -1,4 +1,7 @@
-/** The functions that are compiled. */
+/**
+ * The functions that are compiled.
+ * Long: a table.
+ */
 
 import { type Ast, call, constantText, IDENTITY, pipe } from "../language/ast.js";
 import { forEachMember, getIndex, isIterable, JqError } from "./access.js";

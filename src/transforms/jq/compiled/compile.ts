@@ -1,4 +1,7 @@
-/** Compiles the part of jq whose meaning is certain into closures. Throws NotCompiled for the rest. */
+/**
+ * Compiles the part of jq whose meaning is certain into closures. Throws NotCompiled for the rest.
+ * Long: one case per form of the language.
+ */
 
 import type { Ast, ObjectEntry } from "../language/ast.js";
 import {
