@@ -2,12 +2,12 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { raiseCounters } from "../backends/sqlite/loading/counters.js";
-import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
 import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
 import { Load } from "../backends/sqlite/loading/load.js";
 import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { type Sink, sinkCatalog } from "./sink.js";
 

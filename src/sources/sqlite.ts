@@ -14,8 +14,8 @@ import {
 import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
-import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
+import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { IdOrder } from "../records/derived-uuids.js";

@@ -1,4 +1,7 @@
-/** Programs for whole documents that can be done section by section, record by record. Nothing is guessed. */
+/**
+ * Programs for whole documents that can be done section by section, record by record. Nothing is guessed.
+ * Over 300 lines: one planner knows every form that can be streamed.
+ */
 import { type Catalog, isOfSection } from "../../catalog/index.js";
 import {
   findsNoRecord,

@@ -7,9 +7,9 @@ import { type Database, isVec0, loadVectorExtension } from "../open.js";
 import { defineFunctions } from "../reading/ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "../table.js";
 import { refuseDamagedVec0 } from "../vectors/vec0-check.js";
+import { blockOf, lastOfBlock } from "../vectors/vector-rowids.js";
 import { type DeferredIndexes, deferIndexes } from "./deferred-indexes.js";
 import { dropTriggers } from "./triggers.js";
-import { blockOf, lastOfBlock } from "../vectors/vector-rowids.js";
 
 export interface LoadOptions {
   readonly onConflict: "update" | "skip" | "error";

@@ -1,4 +1,7 @@
-/** Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts". */
+/**
+ * Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts".
+ * Over 300 lines: inserting, replacing and undoing a row share its place, its keys and their counts.
+ */
 
 import type { Statement } from "better-sqlite3";
 import { columnOf, type ForeignKey, type RecordKind, tenantFieldOf, tenantIndex } from "../../../catalog/index.js";
@@ -9,6 +12,7 @@ import { createConstraintCheck } from "../../../records/constraints.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { keylessConflict, recordKey } from "../../../records/record-key.js";
 import { hasRowidField, kindCondition, mainTable, quoted, rowidOf } from "../table.js";
+import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
 import { type Load, requireFreeRowids } from "./load.js";
@@ -17,7 +21,6 @@ import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
 import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
-import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 
 /** How a record met what is there. */
 interface Meeting {

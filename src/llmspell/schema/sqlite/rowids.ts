@@ -1,6 +1,8 @@
 /** Rowids of vectors that leave llmspell's next inserts no room: told, and renumbered into blocks (backends/sqlite/loading/vector-rowids.ts). */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { dropTriggers } from "../../../backends/sqlite/loading/triggers.js";
+import { type Database, isVec0 } from "../../../backends/sqlite/open.js";
+import { columnsOf, quoted } from "../../../backends/sqlite/table.js";
 import {
   BLOCK,
   blockOf,
@@ -8,8 +10,6 @@ import {
   lastOfBlock,
   rowidTable,
 } from "../../../backends/sqlite/vectors/vector-rowids.js";
-import { type Database, isVec0 } from "../../../backends/sqlite/open.js";
-import { columnsOf, quoted } from "../../../backends/sqlite/table.js";
 import { StorageError } from "../../../errors.js";
 import { catalog } from "../../catalog/index.js";
 import { declaredKeys, keyText } from "./objects.js";

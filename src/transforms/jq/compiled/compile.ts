@@ -1,4 +1,7 @@
-/** Compiles the part of jq whose meaning is certain into closures. Throws NotCompiled for the rest. */
+/**
+ * Compiles the part of jq whose meaning is certain into closures. Throws NotCompiled for the rest.
+ * Over 300 lines: one method per form of the language, behind one switch.
+ */
 
 import type { Ast, ObjectEntry } from "../language/ast.js";
 import {
