@@ -2,7 +2,7 @@
 import { hash } from "node:crypto";
 import { type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
-import { codecs } from "../codecs/index.js";
+import { codecOf } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "./record-batch.js";
 
@@ -11,7 +11,7 @@ const KEY_CHARACTERS = 200;
 
 function valueText(field: Field, value: Buffer): string {
   const token = new ByteWriter(value.length * 6 + 64);
-  codecs[field.type].toToken(field, value, 0, value.length, token);
+  codecOf(field).toToken(field, value, 0, value.length, token);
   const text = token.view().toString("utf8");
   return shortened(text.startsWith('"') ? text.slice(1, -1) : text);
 }

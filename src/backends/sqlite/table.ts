@@ -1,5 +1,6 @@
 /** What an SQLite table is, by introspection: the catalog's mapping held against the file. */
 import { columnOf, exactColumnOf, type RecordKind, storedFields, tenantFieldOf } from "../../catalog/index.js";
+import { codecOf } from "../../codecs/index.js";
 import { StorageError } from "../../errors.js";
 import type { Database } from "./open.js";
 
@@ -117,9 +118,10 @@ export function neededColumns(kind: RecordKind): { readonly plain: string[]; rea
   const plain: string[] = [];
   const exact: string[] = [];
   for (const field of storedFields(kind, "sqlite")) {
-    if (field.type === "vector") continue;
+    const { sqlite } = codecOf(field);
+    if (sqlite === "embedding") continue;
     plain.push(columnOf(field));
-    if (field.type === "timestamp") exact.push(exactColumnOf(field));
+    if (sqlite === "time") exact.push(exactColumnOf(field));
   }
   if (kind.sqlite.layout === "vector") plain.push("dimension");
   else if (kind.sqlite.textDigest !== undefined) exact.push(kind.sqlite.textDigest.companion);

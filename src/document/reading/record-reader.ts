@@ -5,7 +5,7 @@
 import { type Field, fieldIndex, type RecordKind, tenantIndex } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { parseStringToken } from "../../codecs/codec.js";
-import { codecs, located } from "../../codecs/index.js";
+import { codecOf, located } from "../../codecs/index.js";
 import { copyWithoutLineBreaks } from "../../codecs/json-text.js";
 import { StorageError } from "../../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue } from "../../records/record-batch.js";
@@ -54,6 +54,8 @@ export class RecordReader {
   /** Whose the current record is cannot be told, although only some tenants' are wanted: it must not be shown. */
   isAnybodys = false;
   private readonly intervalEnds: ReadonlySet<string>;
+  /** By field. */
+  private readonly writers: readonly TokenWriter[];
 
   constructor(
     readonly kind: RecordKind,
@@ -69,6 +71,7 @@ export class RecordReader {
     this.starts = new Int32Array(kind.fields.length);
     this.ends = new Int32Array(kind.fields.length);
     this.intervalEnds = new Set(kind.intervals?.map(([, end]) => end));
+    this.writers = kind.fields.map((field) => createTokenWriter(field, options));
   }
 
   /** The field whose key token is `[start, end)`; -1 for none. */
@@ -188,7 +191,7 @@ export class RecordReader {
     } else if (buffer[from] === NULL_TOKEN) {
       if (!this.writeNull(buffer, index, field)) return;
     } else {
-      this.writeToken(buffer, from, this.ends[index] as number, field, builder.arena);
+      this.writeToken(buffer, from, this.ends[index] as number, index, builder.arena);
     }
     builder.set(index, start);
     if (field.constant !== undefined) this.checkConstant(field, builder.valueOf(index).readInt32BE(0));
@@ -200,30 +203,24 @@ export class RecordReader {
     if (field.large)
       throw new StorageError("E_LARGE_OBJECT_MISSING", `the ${this.kind.noun} was exported without its content`);
     if (legacy && this.intervalEnds.has(field.name)) {
-      this.writeInfinity(field);
+      this.writeInfinity(index);
       return true;
     }
-    if (field.type === "vector") throw new StorageError("E_INVALID_EMBEDDING", "the embedding is missing");
-    if (field.nullable && (legacy || field.type !== "json")) return false;
+    const { sqlite, hasNull } = codecOf(field);
+    if (sqlite === "embedding") throw new StorageError("E_INVALID_EMBEDDING", "the embedding is missing");
+    if (field.nullable && (legacy || hasNull !== true)) return false;
     const { arena } = this.builder;
-    this.writeToken(buffer, this.starts[index] as number, this.ends[index] as number, field, arena);
+    this.writeToken(buffer, this.starts[index] as number, this.ends[index] as number, index, arena);
     return true;
   }
 
-  private writeInfinity(field: Field): void {
+  private writeInfinity(index: number): void {
     const token = Buffer.from('"infinity"', "latin1");
-    this.writeToken(token, 0, token.length, field, this.builder.arena);
+    this.writeToken(token, 0, token.length, index, this.builder.arena);
   }
 
-  private writeToken(buffer: Buffer, start: number, end: number, field: Field, out: ByteWriter): void {
-    const { legacy } = this.options.dialect;
-    if (legacy && field.type === "json" && field.nullable && buffer[start] === QUOTE) {
-      writeEmbeddedJson(parseStringToken(buffer, start, end), out);
-      return;
-    }
-    if (field.type === "vector" && end - start === 2 && buffer[start] === QUOTE) throw emptyEmbedding();
-    if (field.type === "json" && this.options.ownLayout) copyWithBlanks(buffer, start, end, out);
-    else codecs[field.type].fromToken(field, buffer, start, end, out, this.options.dialect);
+  private writeToken(buffer: Buffer, start: number, end: number, index: number, out: ByteWriter): void {
+    (this.writers[index] as TokenWriter)(buffer, start, end, out);
   }
 
   private checkConstant(field: Field, found: number): void {
@@ -243,14 +240,14 @@ export class RecordReader {
     const start = builder.arena.length;
     if (given !== undefined && "json" in given) {
       const token = Buffer.from(given.json, "utf8");
-      this.writeToken(token, 0, token.length, field, builder.arena);
+      this.writeToken(token, 0, token.length, index, builder.arena);
     } else if (given !== undefined && "field" in given) {
       const value = builder.valueOf(fieldIndex(this.kind, given.field));
       builder.arena.copy(value, 0, value.length);
     } else if (given !== undefined) {
       builder.arena.int32(builder.lengthOf(fieldIndex(this.kind, given.lengthOf)));
     } else if (legacy && this.intervalEnds.has(field.name)) {
-      this.writeInfinity(field);
+      this.writeInfinity(index);
     } else if (field.nullable) {
       return;
     } else {
@@ -277,12 +274,33 @@ export class RecordReader {
     if (start === -1) return undefined;
     const out = new ByteWriter(64);
     try {
-      this.writeToken(buffer, start, this.ends[index] as number, this.kind.fields[index] as Field, out);
+      this.writeToken(buffer, start, this.ends[index] as number, index, out);
       return out.view();
     } catch {
       return buffer[start] === QUOTE ? buffer.toString("utf8", start + 1, (this.ends[index] as number) - 1) : undefined;
     }
   }
+}
+
+/** Appends the canonical bytes of the token `[start, end)`, which is not that of SQL NULL. */
+type TokenWriter = (buffer: Buffer, start: number, end: number, out: ByteWriter) => void;
+
+function createTokenWriter(field: Field, { dialect, ownLayout }: RecordReaderOptions): TokenWriter {
+  const codec = codecOf(field);
+  const { sqlite, hasNull } = codec;
+  const plain: TokenWriter = (buffer, start, end, out) => codec.fromToken(field, buffer, start, end, out, dialect);
+  if (sqlite === "embedding")
+    return (buffer, start, end, out) => {
+      if (end - start === 2 && buffer[start] === QUOTE) throw emptyEmbedding();
+      plain(buffer, start, end, out);
+    };
+  if (hasNull !== true) return plain;
+  const write = ownLayout ? copyWithBlanks : plain;
+  if (!dialect.legacy || field.nullable !== true) return write;
+  return (buffer, start, end, out) => {
+    if (buffer[start] === QUOTE) writeEmbeddedJson(parseStringToken(buffer, start, end), out);
+    else write(buffer, start, end, out);
+  };
 }
 
 /** A json token between `:` and what ends it, with the blanks around it: SQLite holds them. */

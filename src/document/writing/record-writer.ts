@@ -3,7 +3,7 @@ import type { Field, RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { encodeBase64 } from "../../codecs/bytes.js";
 import type { Codec } from "../../codecs/codec.js";
-import { codecs } from "../../codecs/index.js";
+import { codecOf } from "../../codecs/index.js";
 import { writeVectorNumbers } from "../../codecs/vector-numbers.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 
@@ -14,6 +14,7 @@ interface FieldWriter {
   readonly name: Buffer;
   /** SQL NULL in a json field is the key's absence. */
   readonly absentWhenNull: boolean;
+  readonly isEmbedding: boolean;
 }
 
 const writersOf = new WeakMap<RecordKind, readonly FieldWriter[]>();
@@ -23,9 +24,10 @@ function fieldWriters(kind: RecordKind): readonly FieldWriter[] {
   if (writers === undefined) {
     writers = kind.fields.map((field) => ({
       field,
-      codec: codecs[field.type],
+      codec: codecOf(field),
       name: Buffer.from(`${JSON.stringify(field.name)}:`, "utf8"),
-      absentWhenNull: field.type === "json" && field.nullable === true,
+      absentWhenNull: codecOf(field).hasNull === true && field.nullable === true,
+      isEmbedding: codecOf(field).sqlite === "embedding",
     }));
     writersOf.set(kind, writers);
   }
@@ -53,7 +55,7 @@ function writeFields(
     if (length === NULL_VALUE) out.latin1("null");
     else if (
       vectors === "base64" ||
-      writer.field.type !== "vector" ||
+      !writer.isEmbedding ||
       !writeVectorNumbers(bytes, starts[at] as number, length, out)
     )
       writer.codec.toToken(writer.field, bytes, starts[at] as number, length, out);

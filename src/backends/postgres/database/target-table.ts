@@ -7,8 +7,8 @@ import {
   storedFields,
   uniqueKeysOf,
 } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { StorageError } from "../../../errors.js";
-import { COLUMN_TYPES } from "../reading/tables.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { IS_NAMED, namesAsParameters, quote, shownName, sqlName, TYPE_NAME, tableOf } from "./table-names.js";
 
@@ -117,8 +117,8 @@ function checkColumns(kind: RecordKind, columns: ReadonlyMap<string, Column>): v
     const name = columnOf(field);
     const [type, modifier] = take(name);
     // The server reads a value's bytes as whatever type the column has.
-    if (!COLUMN_TYPES[field.type].includes(type))
-      throw unfit(kind, `"${name}" is ${type}, expected ${COLUMN_TYPES[field.type][0]}`, field.name);
+    const { types } = codecOf(field).postgres;
+    if (!types.includes(type)) throw unfit(kind, `"${name}" is ${type}, expected ${types[0]}`, field.name);
     // Excess blanks are cut off and microseconds rounded, both silently.
     if (type === "timestamptz" && modifier !== -1 && modifier < 6)
       throw unfit(kind, `"${name}" holds no microseconds`, field.name);

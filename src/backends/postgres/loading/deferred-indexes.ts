@@ -9,6 +9,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { columnOf, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { StorageError } from "../../../errors.js";
 import { quote, schemaSql, shownName, tableOf } from "../database/table-names.js";
 import type { TargetTable } from "../database/target-table.js";
@@ -138,7 +139,7 @@ export class DeferredIndexes {
   /** Before the first row of a table that is empty: what costs too much to be kept up for any number of rows. */
   async dropForEmptyTable(): Promise<void> {
     if (this.policy === "always") await this.drop(["vector", "other"]);
-    else if (this.table.kind.fields.some(({ type }) => type === "vector")) await this.drop(["vector"]);
+    else if (this.table.kind.fields.some((field) => codecOf(field).sqlite === "embedding")) await this.drop(["vector"]);
   }
 
   /** Before a row that makes so many in a table that was empty. */

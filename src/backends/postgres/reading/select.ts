@@ -8,6 +8,7 @@ import {
   storedFields,
   tenantFieldOf,
 } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { quote, sqlName, tableOf } from "../database/table-names.js";
 
 /** What became of the content of a record that may have it in a large object. */
@@ -76,7 +77,7 @@ function orderBy(kind: RecordKind, { serverEncoding }: SelectOptions, fixed: Rea
     .map((name) => {
       const field = kind.fields[fieldIndex(kind, name)] as Field;
       const column = quote(columnOf(field));
-      if (field.type !== "text") return column;
+      if (codecOf(field).postgres.collated !== true) return column;
       return SORTS_AS_UTF8.has(serverEncoding) ? `${column} COLLATE "C"` : `convert_to(${column}, 'UTF8')`;
     });
   return terms.length === 0 ? "" : `ORDER BY ${terms.join(", ")}`;
@@ -106,7 +107,9 @@ export function isKeyedByTenant(kind: RecordKind): boolean {
 export function followsIndex(kind: RecordKind, { tenants }: TenantFilter): boolean {
   const fixed = isKeyedByTenant(kind) && tenants?.length === 1;
   if (tenants !== undefined && !fixed && tenantFieldOf(kind) !== undefined) return false;
-  return kind.key.every((name, i) => (i === 0 && fixed) || kind.fields[fieldIndex(kind, name)]?.type !== "text");
+  const isCollated = (name: string): boolean =>
+    codecOf(kind.fields[fieldIndex(kind, name)] as Field).postgres.collated === true;
+  return kind.key.every((name, i) => (i === 0 && fixed) || !isCollated(name));
 }
 
 /** Lists up to `limit` tenants of the table, unordered, by hopping along an index rather than reading all rows. */
@@ -264,7 +267,10 @@ function limitedTo(kind: RecordKind, { limit, wanted }: TenantFilter, where: str
 export function hasValues(kind: RecordKind, names: readonly string[], rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return "false";
   const columns = names.map((name) => quote(columnOf(kind.fields[fieldIndex(kind, name)] as Field)));
-  const types = names.map((name) => (kind.fields[fieldIndex(kind, name)]?.type === "uuid" ? "::uuid" : ""));
+  const types = names.map((name) => {
+    const { cast } = codecOf(kind.fields[fieldIndex(kind, name)] as Field).postgres;
+    return cast === undefined ? "" : `::${cast}`;
+  });
   const values = rows.map((row) => `(${row.map((literal, i) => `${literal}${types[i]}`).join(", ")})`);
   return `(${columns.join(", ")}) IN (VALUES ${values.join(", ")})`;
 }

@@ -1,5 +1,6 @@
 /** What of the catalog's tables a PostgreSQL database has, and what this role may see of them. Only reads. */
-import { columnOf, type Field, type FieldType, type RecordKind, storedFields } from "../../../catalog/index.js";
+import { columnOf, type Field, type RecordKind, storedFields } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { StorageError } from "../../../errors.js";
 import { schemaSql, shownName, sqlName, type TableName, TYPE_NAME, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
@@ -18,20 +19,6 @@ export interface PostgresTable {
   /** Bytes on disk with TOAST, partitions included; 0 where the role may not read it. */
   readonly bytes: number;
 }
-
-/** The types (TYPE_NAME) of the columns that a field may have: those whose binary form the codec reads. */
-export const COLUMN_TYPES: Readonly<Record<FieldType, readonly string[]>> = {
-  text: ["varchar", "text"],
-  uuid: ["uuid"],
-  int4: ["int4"],
-  int8: ["int8"],
-  bool: ["bool"],
-  timestamp: ["timestamptz"],
-  json: ["jsonb"],
-  bytes: ["bytea"],
-  vector: ["vector"],
-  text_array: ["_text", "_varchar"],
-};
 
 /** Of tables that the role may not read neither policies nor sizes: where another session has locked one, they would be waited for. */
 const TABLES = `
@@ -146,8 +133,8 @@ export function requireReadable(kind: RecordKind, table: PostgresTable, user: st
     const column = columnOf(field);
     const type = table.columns.get(column);
     if (type === undefined) throw schemaError(kind, `${name} has no column ${column}`, field);
-    if (!COLUMN_TYPES[field.type].includes(type))
-      throw schemaError(kind, `${name}.${column} is ${type}, expected ${COLUMN_TYPES[field.type][0]}`, field);
+    const { types } = codecOf(field).postgres;
+    if (!types.includes(type)) throw schemaError(kind, `${name}.${column} is ${type}, expected ${types[0]}`, field);
   }
   const { largeObject } = kind.postgres;
   if (largeObject !== undefined && table.columns.get(largeObject.oidColumn) !== "oid")

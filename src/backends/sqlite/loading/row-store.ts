@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { Statement } from "better-sqlite3";
 import { columnOf, type Field, type RecordKind } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { StorageError } from "../../../errors.js";
 import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
 import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../table.js";
@@ -203,7 +204,7 @@ function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   if (kind.sqlite.layout !== "vector") throw new Error(`${kind.path} has no embeddings`);
   const { embeddingTable, dimension } = kind.sqlite;
   const vec0 = load.embeddingShape(embeddingTable, dimension);
-  const field = kind.fields.findIndex(({ type }) => type === "vector");
+  const field = kind.fields.findIndex((each) => codecOf(each).sqlite === "embedding");
   const table = quoted(embeddingTable);
   const insert = load.database.prepare(`INSERT OR ABORT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
   const update = load.database.prepare(`UPDATE ${table} SET embedding = ? WHERE rowid = ?`);

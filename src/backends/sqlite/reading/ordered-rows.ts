@@ -1,5 +1,6 @@
 /** Reading a kind's rows in the order of its key with bounded memory. */
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../../codecs/uuid.js";
 import type { IdOrder } from "../../../records/derived-uuids.js";
 import type { WantedRecords } from "../../../records/run-context.js";
@@ -61,18 +62,19 @@ function orderTerms(database: Database, kind: RecordKind, idOrder: IdOrder): str
     const field = kind.fields[fieldIndex(kind, name)] as Field;
     const column = quoted(columnOf(field));
     const text = (expression: string): string => (encoding === "UTF-8" ? expression : `llmspell_utf8(${expression})`);
-    if (field.type === "uuid") {
+    const { sqlite } = codecOf(field);
+    if (sqlite === "id") {
       if (idOrder === "derived") return [`llmspell_uuid(${column})`];
       if (idOrder === "text" && field.chosen) return [text(column)];
       if (isUniformlySpelled(database, table, column)) return [column];
       return [idOrder === "uuid" ? uuidDigitsSql(column) : text(usualSpellingSql(column))];
     }
-    if (field.type === "timestamp") {
+    if (sqlite === "time") {
       const exact = present.has(exactColumnOf(field)) ? quoted(exactColumnOf(field)) : undefined;
       return timeTerms(database, table, column, exact);
     }
     const follows = idOrder === "derived" && field.beginsWith !== undefined;
-    return [field.type === "text" ? text(follows ? `llmspell_follow(${column})` : column) : column];
+    return [sqlite === "text" ? text(follows ? `llmspell_follow(${column})` : column) : column];
   });
 }
 
@@ -241,7 +243,7 @@ function areWanted(database: Database, kind: RecordKind, { fields }: WantedRecor
     const column = quoted(columnOf(field));
     const value = `json_extract(value, '$[${i}]')`;
     // Where all are spelled as usual, they are compared as they are.
-    const isUsual = field.type !== "uuid" || field.chosen || isUsuallySpelled(database, table, column);
+    const isUsual = codecOf(field).sqlite !== "id" || field.chosen || isUsuallySpelled(database, table, column);
     columns.push(isUsual ? column : usualSpellingSql(column));
     values.push(value);
   }
@@ -257,7 +259,7 @@ function isUsuallySpelled(database: Database, table: string, column: string): bo
 export function countInvalidUuids(database: Database, kind: RecordKind, asked: readonly string[] | undefined): number {
   const tenants = tenantsFor(kind, asked);
   const present = columnsOf(database, mainTable(kind));
-  const columns = kind.fields.filter((field) => field.type === "uuid" && present?.has(columnOf(field)));
+  const columns = kind.fields.filter((field) => codecOf(field).sqlite === "id" && present?.has(columnOf(field)));
   if (columns.length === 0) return 0;
   const sums = columns.map((field) => {
     const column = quoted(columnOf(field));

@@ -15,7 +15,7 @@ import {
 } from "../../../catalog/index.js";
 import { ByteWriter } from "../../../codecs/byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "../../../codecs/codec.js";
-import { codecs } from "../../../codecs/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { fromSqliteTime, toUnixSeconds } from "../../../codecs/timestamp.js";
 import { StorageError } from "../../../errors.js";
 import type { BatchBuilder } from "../../../records/record-batch.js";
@@ -57,6 +57,9 @@ interface Column {
   readonly field: Field;
   readonly index: number;
   readonly codec: Codec;
+  readonly isEmbedding: boolean;
+  /** It may hold bytes that are no text. */
+  readonly hasText: boolean;
   readonly at: number;
   /** Where the companion is. */
   readonly exactAt?: number;
@@ -79,8 +82,6 @@ function writeTime(seconds: bigint, exact: bigint | undefined, out: ByteWriter):
   }
   out.int64(fromSqliteTime(seconds, exact));
 }
-
-const HAS_TEXT: ReadonlySet<string> = new Set(["text", "json", "text_array", "uuid"]);
 
 /**
  * The reader of a kind's rows; undefined when its table is not there. Companion columns may be missing (a database
@@ -127,6 +128,10 @@ export function createRowReader(
   let typeIndex: number | undefined;
   for (const [index, field] of kind.fields.entries()) {
     const name = `t.${quoted(columnOf(field))}`;
+    const codec = codecOf(field);
+    const isEmbedding = codec.sqlite === "embedding";
+    const hasText = codec.sqlite === "text" || codec.sqlite === "id";
+    const column = { field, index, codec, isEmbedding, hasText };
     if (field.constant !== undefined) constants.push({ index, value: field.constant });
     else if (field.sqlite === false) typeIndex = index;
     else if (field.large && rowid !== undefined) {
@@ -134,18 +139,16 @@ export function createRowReader(
       const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`, [name, field]);
       const lengthAt = add(`CASE WHEN ${isLarge} THEN length(${name}) END`);
       large = { index, lengthAt, field, read: createLargeContentReader(database, table, rowid, field) };
-      columns.push({ field, index, codec: codecs[field.type], at });
-    } else if (field.type === "vector") {
-      columns.push({ field, index, codec: codecs.vector, at: add(joined ? "e.embedding" : "NULL") });
+      columns.push({ ...column, at });
+    } else if (isEmbedding) {
+      columns.push({ ...column, at: add(joined ? "e.embedding" : "NULL") });
     } else {
       const at = add(name, [name, field]);
       const exact = exactColumnOf(field);
-      const hasExact = field.type === "timestamp" && present.has(exact);
-      const again = rowid === undefined && HAS_TEXT.has(field.type);
+      const hasExact = codec.sqlite === "time" && present.has(exact);
+      const again = rowid === undefined && hasText;
       columns.push({
-        field,
-        index,
-        codec: codecs[field.type],
+        ...column,
         at,
         ...(again ? { bytesAt: add(`CAST(${name} AS BLOB)`, [name, field]) } : {}),
         ...(hasExact ? { exactAt: add(`t.${quoted(exact)}`) } : {}),
@@ -165,13 +168,13 @@ export function createRowReader(
       ? (text: string): boolean => text.includes("\uFFFD")
       : (text: string): boolean => Buffer.byteLength(text) > text.length;
   const { embeddings } = options;
-  const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue | undefined =>
-    field.type === "vector" && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
+  const valueAt = ({ isEmbedding, at }: Column, row: SqlRow): SqlValue | undefined =>
+    isEmbedding && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
 
   const writeValue = (column: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
-    const { field, codec, exactAt, bytesAt } = column;
+    const { field, codec, hasText, exactAt, bytesAt } = column;
     if (value === null) throw missing(field);
-    if (typeof value === "string" && HAS_TEXT.has(field.type) && mayBeInvalid(value))
+    if (typeof value === "string" && hasText && mayBeInvalid(value))
       requireValid(bytesAt === undefined ? readAgain?.(row[0] as bigint, columnOf(field)) : row[bytesAt], encoding);
     if (exactAt === undefined || typeof value !== "bigint") {
       codec.fromSqlite(field, value, out);
@@ -311,7 +314,8 @@ function digestColumns(
 }
 
 function missing(field: Field): StorageError {
-  if (field.type === "vector") return new StorageError("E_INVALID_EMBEDDING", "the record has no embedding");
+  if (codecOf(field).sqlite === "embedding")
+    return new StorageError("E_INVALID_EMBEDDING", "the record has no embedding");
   return new StorageError("E_MISSING_FIELD", `${field.name} is NULL`);
 }
 

@@ -1,15 +1,12 @@
 /** A record as the JSON object that it is in the document, of which only what is asked for is made. */
 import type { Field, RecordKind } from "../../../catalog/index.js";
 import { ByteWriter } from "../../../codecs/byte-writer.js";
-import { readSafeInt64 } from "../../../codecs/int64.js";
-import { UNIX_EPOCH_MICROSECONDS } from "../../../codecs/timestamp.js";
+import { codecOf } from "../../../codecs/index.js";
 import { writeVectorNumbers } from "../../../codecs/vector-numbers.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../../records/record-batch.js";
 import { writeFieldToken } from "../../../records/record-json.js";
 import { parseJsonText } from "../compiled/json-parser.js";
 import { JsonObject, printKept, type Value } from "../compiled/values.js";
-
-const EPOCH = Number(UNIX_EPOCH_MICROSECONDS);
 
 /** Names of a kind's fields, in the document's order. */
 export class RecordNames {
@@ -115,23 +112,10 @@ function readField(context: RecordContext, row: number, index: number): Value | 
   const at = row * batch.width + index;
   const length = batch.lengths[at] as number;
   const field = batch.kind.fields[index] as Field;
-  if (length === NULL_VALUE) return field.type === "json" ? undefined : null;
-  const start = batch.starts[at] as number;
-  const { bytes } = batch;
-  switch (field.type) {
-    case "text":
-      return bytes.toString("utf8", start, start + length);
-    case "int4":
-      return bytes.readInt32BE(start);
-    case "bool":
-      return bytes[start] === 1;
-    case "timestamp": {
-      const micros = readSafeInt64(bytes, start) + EPOCH;
-      if (Number.isSafeInteger(micros)) return micros;
-      break;
-    }
-    default:
-  }
+  const codec = codecOf(field);
+  if (length === NULL_VALUE) return codec.hasNull ? undefined : null;
+  const value = codec.toJson?.(batch.bytes, batch.starts[at] as number, length);
+  if (value !== undefined) return value;
   return parseJsonText(fieldText(context, row, index) as string);
 }
 
@@ -144,7 +128,7 @@ function fieldText({ batch, vectors, content }: RecordContext, row: number, inde
     return `"${content.toString("base64")}"`;
   }
   const out = new ByteWriter(Math.max(64, length * 2));
-  const asNumbers = field.type === "vector" && vectors === "json" && length !== NULL_VALUE;
+  const asNumbers = codecOf(field).sqlite === "embedding" && vectors === "json" && length !== NULL_VALUE;
   if (asNumbers && writeVectorNumbers(batch.bytes, batch.starts[at] as number, length, out))
     return out.view().toString("latin1");
   return writeFieldToken(batch, row, index, out) ? out.view().toString("utf8") : undefined;
