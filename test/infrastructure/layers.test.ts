@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -133,5 +133,20 @@ describe("the layers", () => {
 
   it.each(allowed)("$file may import $imports", ({ file, imports }) => {
     expect(refused).not.toContain(`${file} -> ${imports}`);
+  });
+});
+
+describe("what differs from backend to backend", () => {
+  it("is asked of the list in src/stores, and nowhere decided by a backend's name", () => {
+    const asking = ["src/api", "src/commands"].flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+        .filter((name) => name.endsWith(".ts"))
+        .map((name) => join(folder, name)),
+    );
+    expect(asking.length).toBeGreaterThan(20);
+    const deciding = [...asking, "src/stores/index.ts", "src/pipeline.ts"].filter((file) =>
+      /"(sqlite|postgres|postgresql|pglite)"|location\.type (===|!==) "/.test(readFileSync(join(root, file), "utf8")),
+    );
+    expect(deciding).toEqual([]);
   });
 });
