@@ -1,6 +1,6 @@
 /**
  * PostgreSQL as a target: one transaction for everything, all or nothing.
- * Long: the phases of one transaction, in their order.
+ * Over 300 lines: the phases of one transaction, in their order.
  */
 
 import type { PostgresApplication } from "../backends/postgres/application.js";

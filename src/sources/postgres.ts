@@ -1,13 +1,10 @@
-/**
- * Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys.
- * Long: what is read under one snapshot, in its order.
- */
-
+/** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 import type { PostgresApplication } from "../backends/postgres/application.js";
-import { schemasOf, shownName, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
+import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
+import { bindToTenant } from "../backends/postgres/reading/row-security.js";
 import { allowsCopy, type RowMode } from "../backends/postgres/reading/row-stream.js";
 import {
   hasValues,
@@ -24,6 +21,7 @@ import {
   requireReadable,
   type WantedTable,
 } from "../backends/postgres/reading/tables.js";
+import { sortByBytes, tenantLiterals } from "../backends/postgres/reading/tenants.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
@@ -136,8 +134,17 @@ class PostgresSource implements Source {
     if (!selected.every((kind) => this.opened.has(kind))) throw new Error("the source was opened for less");
     let kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
-    const literals = tenantLiterals(connection, selection);
-    await this.bindToTenant(connection, kinds, selection, literals);
+    const literals = tenantLiterals(connection, selection.tenants);
+    const { application } = this.options;
+    const opened = (kind: RecordKind): PostgresTable => this.tableOf(kind);
+    await bindToTenant(connection, {
+      kinds,
+      tableOf: opened,
+      tenants: selection.tenants,
+      literals,
+      application,
+      user: this.user,
+    });
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
       const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
@@ -222,29 +229,6 @@ class PostgresSource implements Source {
     return this.tables.get(sqlName(tableOf(kind))) as PostgresTable;
   }
 
-  /** Row-level security: never an export that lacks rows. One tenant can be read under the application's own policies. */
-  private async bindToTenant(
-    connection: PostgresConnection,
-    kinds: readonly RecordKind[],
-    selection: Selection,
-    literals: readonly string[] | undefined,
-  ): Promise<void> {
-    const bound = kinds.find((kind) => this.tableOf(kind).rowSecurity);
-    if (bound === undefined) return;
-    const { tenants } = selection;
-    if (tenants?.length !== 1)
-      throw rowSecurityError(bound, this.user, "row-level security would hide rows from this role");
-    const { name = "the catalog", tenantSetting } = this.options.application ?? {};
-    const foreign = kinds.find((kind) => this.tableOf(kind).rowSecurity && !this.tableOf(kind).tenantPolicies);
-    if (foreign !== undefined)
-      throw rowSecurityError(foreign, this.user, `the table's row-level security has other policies than ${name}'s`);
-    if (literals?.length === 0) return;
-    await connection.query("SELECT set_config('row_security', 'on', true), set_config($1, $2, true)", [
-      tenantSetting,
-      tenants[0],
-    ]);
-  }
-
   /** A table of the application's schema. */
   private otherTable(table: string): TableName {
     return { schema: this.options.application?.schema ?? "", table };
@@ -305,23 +289,4 @@ class PostgresSource implements Source {
 function wantedTable(kind: RecordKind): WantedTable {
   const tenant = tenantFieldOf(kind);
   return { ...tableOf(kind), tenantColumn: tenant === undefined ? undefined : columnOf(tenant) };
-}
-
-function sortByBytes(texts: readonly string[]): string[] {
-  return [...texts].sort((a, b) => Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8")));
-}
-
-/** The selected tenants as SQL literals in the order of their bytes; those that PostgreSQL cannot hold are left out. */
-function tenantLiterals(connection: PostgresConnection, { tenants }: Selection): readonly string[] | undefined {
-  if (tenants === undefined) return undefined;
-  const possible = [...new Set(tenants)].filter((tenant) => tenant.isWellFormed() && !tenant.includes("\0"));
-  return sortByBytes(possible).map((tenant) => connection.client.escapeLiteral(tenant));
-}
-
-function rowSecurityError(kind: RecordKind, user: string, message: string): StorageError {
-  return new StorageError("E_ROW_SECURITY", message, {
-    section: kind.path,
-    detail: `${shownName(tableOf(kind))} has row-level security, which binds the role ${user}`,
-    hint: `As a superuser: ALTER ROLE "${user}" BYPASSRLS; or connect as a superuser; or take one tenant with --tenant ID.`,
-  });
 }

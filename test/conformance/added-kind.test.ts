@@ -154,7 +154,7 @@ async function preparePostgres(database: TestDatabase): Promise<Backend> {
 it("is what docs/adding-a-record-kind.md shows", () => {
   const page = readFileSync(new URL("../../docs/adding-a-record-kind.md", import.meta.url), "utf8");
   const blocks = [...page.matchAll(/^```(?:ts|sql)\n(.*?)^```/gms)].map(([, block]) => block);
-  const entry = parts("reminders.ts").replace('"../../../src/catalog/index.js"', '"./types.js"');
+  const entry = parts("reminders.ts").replace('"../../../src/catalog/index.js"', '"../../catalog/index.js"');
   expect(blocks).toEqual([entry, parts("postgres.sql"), parts("sqlite.sql")]);
 });
 

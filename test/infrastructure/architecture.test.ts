@@ -67,7 +67,7 @@ it("no folder holds more than 15 files, and a file of more than 300 lines says w
     for (const { name } of files) {
       const text = readFileSync(join(folder, name), "utf8");
       const comment = /^\/\*\*[\s\S]*?\*\//.exec(text)?.[0] ?? "";
-      if (text.split("\n").length > 301 && !/^ \* Long: \w/m.test(comment))
+      if (text.split("\n").length > 301 && !/^ \* Over 300 lines: \w/m.test(comment))
         long.push(`${relative(root, folder)}/${name}`);
     }
     for (const entry of entries) if (entry.isDirectory()) visit(join(folder, entry.name));

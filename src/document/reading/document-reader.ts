@@ -1,6 +1,6 @@
 /**
  * Reads a document front to back: its header, then its arrays in whatever order they come, then its manifest.
- * Long: the states of one reader, in the order of the document.
+ * Over 300 lines: the order of a document's parts is kept in one place.
  */
 import { type Catalog, locationOf, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";

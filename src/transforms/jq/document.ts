@@ -1,6 +1,6 @@
 /**
  * Programs for whole documents that can be done section by section, record by record. Nothing is guessed.
- * Long: one rule per form of a program, and what they ask of it.
+ * Over 300 lines: one planner knows every form that can be streamed.
  */
 import { type Catalog, isOfSection } from "../../catalog/index.js";
 import {

@@ -1,6 +1,6 @@
 /**
  * One pass of a plugin over the records of its sections.
- * Long: one pass, with all that a plugin may do wrong in it.
+ * Over 300 lines: calls, their limits and what came of them share the state of one pass.
  */
 import { setImmediate } from "node:timers/promises";
 import pLimit from "p-limit";

@@ -5,8 +5,7 @@
  *
  * Only indexes are deferred that can refuse no record which the table and its keys accept: a record that is refused must be
  * found while it is at hand.
- *
- * Long: the statements and the rules for when an index may be deferred are read together.
+ * Over 300 lines: which indexes may go, when, and how they come back are one decision.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { columnOf, fieldIndex, type RecordKind } from "../../../catalog/index.js";

@@ -1,8 +1,7 @@
 /**
  * Loads the records of one kind: straight into its table where that is empty, otherwise into a staging table from which
  * they are merged at the end (merge.ts).
- *
- * Long: one state machine, whose two ways share everything but the target.
+ * Over 300 lines: one object keeps what is on its way to the server, and both ways there.
  */
 import { columnOf, type RecordKind, storedFields, uniqueKeysOf } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";

@@ -1,26 +1,30 @@
 /**
  * The functions that are compiled.
- * Long: a table.
+ * Over 300 lines: a table.
  */
 
 import { type Ast, call, constantText, IDENTITY, pipe } from "../language/ast.js";
-import { forEachMember, getIndex, isIterable, JqError } from "./access.js";
+import { forEachMember, JqError } from "./access.js";
 import { type Code, type Compiler, combine, combineTwo, firstOf, many, NotCompiled, single } from "./code.js";
-import { literalNumber, numberOf, Undecided } from "./numbers.js";
+import { numberOf, Undecided } from "./numbers.js";
 import { add, splitString, toText } from "./operators.js";
 import { compileTest } from "./regular-expressions.js";
 import {
-  compareValues,
-  equalValues,
-  isNumber,
-  isTrue,
-  type JsonArray,
-  JsonObject,
-  printValue,
-  sortedKeys,
-  typeOf,
-  type Value,
-} from "./values.js";
+  arrayOf,
+  contains,
+  fromEntries,
+  has,
+  join,
+  keys,
+  length,
+  mapAscii,
+  texts,
+  toEntries,
+  toNumber,
+  trim,
+  unique,
+} from "./value-functions.js";
+import { compareValues, isNumber, isTrue, JsonObject, printValue, typeOf, type Value } from "./values.js";
 
 type Builtin = (args: readonly Ast[], compiler: Compiler) => Code;
 
@@ -51,120 +55,7 @@ const defined =
   (args, compiler) =>
     compiler.values(define(...args));
 
-const JSON_NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const ITERATE: Ast = { type: "iterate", of: IDENTITY };
-
-function texts(value: Value, argument: Value, name: string): [string, string] {
-  if (typeof value === "string" && typeof argument === "string") return [value, argument];
-  throw new JqError(`${name}() requires string inputs`);
-}
-
-function arrayOf(value: Value, verb: string): JsonArray {
-  if (Array.isArray(value)) return value as JsonArray;
-  throw new JqError(`${typeOf(value)} cannot be ${verb}, as it is not an array`);
-}
-
-function length(value: Value): Value {
-  if (value === null) return 0;
-  if (typeof value === "string") return codePointCount(value);
-  if (isNumber(value)) return Math.abs(numberOf(value));
-  if (value instanceof JsonObject) return value.map().size;
-  if (Array.isArray(value)) return value.length;
-  throw new JqError("boolean has no length");
-}
-
-function codePointCount(text: string): number {
-  let count = text.length;
-  for (let i = 0; i < text.length; i++) if ((text.charCodeAt(i) & 0xfc00) === 0xdc00) count--;
-  return count;
-}
-
-function keys(value: Value): Value {
-  if (value instanceof JsonObject) return sortedKeys(value);
-  if (Array.isArray(value)) return value.map((_, index) => index);
-  throw new JqError(`${typeOf(value)} has no keys`);
-}
-
-function has(value: Value, key: Value): Value {
-  if (value instanceof JsonObject && typeof key === "string") return value.get(key) !== undefined;
-  if (Array.isArray(value) && isNumber(key)) {
-    const index = numberOf(key);
-    if (!Number.isInteger(index)) throw new Undecided();
-    return index >= 0 && index < value.length;
-  }
-  if (value === null) throw new Undecided();
-  throw new JqError(`Cannot check whether ${typeOf(value)} has a ${typeOf(key)} key`);
-}
-
-function toNumber(value: Value): Value {
-  if (isNumber(value)) return value;
-  if (typeof value !== "string") throw new JqError(`${typeOf(value)} cannot be parsed as a number`);
-  // jq's own parser takes "nan", blanks and more.
-  if (!JSON_NUMBER.test(value)) throw new Undecided();
-  return literalNumber(value);
-}
-
-function contains(value: Value, part: Value): boolean {
-  if (value instanceof JsonObject && part instanceof JsonObject) {
-    for (const [key, member] of part.map()) {
-      const own = value.get(key);
-      if (own === undefined || !contains(own, member)) return false;
-    }
-    return true;
-  }
-  if (Array.isArray(value) && Array.isArray(part))
-    return (part as JsonArray).every((item) => (value as JsonArray).some((own) => contains(own, item)));
-  if (typeof value === "string" && typeof part === "string") {
-    if (value.includes("\0") || part.includes("\0")) throw new Undecided();
-    return value.includes(part);
-  }
-  return typeOf(value) === typeOf(part) && equalValues(value, part);
-}
-
-function join(value: Value, separator: Value): Value {
-  if (typeof separator !== "string") throw new Undecided();
-  const parts: string[] = [];
-  forEachMember(value, (item) => {
-    if (typeof item === "object" && item !== null && !isNumber(item))
-      throw new JqError(`string and ${typeOf(item)} cannot be added`);
-    parts.push(item === null ? "" : toText(item));
-  });
-  return parts.join(separator);
-}
-
-function toEntries(value: Value): Value {
-  const entries: Value[] = [];
-  if (!isIterable(value)) throw new JqError(`${typeOf(value)} has no keys`);
-  forEachMember(value, (member, key) => {
-    const entry = new Map<string, Value>().set("key", key).set("value", member);
-    entries.push(new JsonObject(entry));
-  });
-  return entries;
-}
-
-function fromEntries(value: Value): Value {
-  const members = new Map<string, Value>();
-  forEachMember(value, (entry) => {
-    const key = getIndex(entry, "key");
-    const member = (entry as JsonObject | null)?.get("value");
-    // Other spellings and key types.
-    if (typeof key !== "string" || member === undefined || member === null || member === false) throw new Undecided();
-    members.set(key, member);
-  });
-  return new JsonObject(members);
-}
-
-function unique(value: Value): Value {
-  const sorted = arrayOf(value, "grouped").slice().sort(compareValues);
-  return sorted.filter((item, at) => at === 0 || !equalValues(sorted[at - 1] as Value, item));
-}
-
-function mapAscii(pattern: RegExp, change: (text: string) => string) {
-  return (value: Value): Value => {
-    if (typeof value !== "string") throw new JqError("the input must be a string");
-    return value.replace(pattern, change);
-  };
-}
 
 function quantified(isAny: boolean): Builtin {
   return ([argument], compiler) => {
@@ -187,14 +78,6 @@ const test: Builtin = ([pattern, flags]) => {
   if (found === undefined) throw new NotCompiled("this regular expression");
   return single(found);
 };
-
-const trim =
-  (isStart: boolean) =>
-  (value: Value, part: Value): Value => {
-    if (typeof value !== "string" || typeof part !== "string") return value;
-    if (isStart) return value.startsWith(part) ? value.slice(part.length) : value;
-    return value.endsWith(part) ? value.slice(0, value.length - part.length) : value;
-  };
 
 /** Functions that give their input or nothing. */
 export const TYPE_FILTERS: Readonly<Record<string, (value: Value) => boolean>> = {

@@ -1,6 +1,6 @@
 /**
  * Reads a jq program into a tree; what is no jq is a JqSyntaxError with its place.
- * Long: one function per rule of the grammar.
+ * Over 300 lines: one method per rule of the grammar.
  */
 import { type Ast, IDENTITY, type ObjectEntry, type Pattern, text } from "./ast.js";
 import { FIELD, FORMAT, IDENTIFIER, JqSyntaxError, Lexer, NUMBER } from "./lexer.js";
