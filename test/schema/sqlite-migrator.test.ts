@@ -15,7 +15,7 @@ const ids = (states: readonly { id: string }[]): string[] => states.map(({ id })
 
 /** Runs a migration in a process of its own. */
 function migrateInChild(path: string, fatalLook?: number): Promise<{ applied: string[]; signal: string | null }> {
-  const hooks = new URL("./typescript-hooks.mjs", import.meta.url).href;
+  const hooks = new URL("../../scripts/from-source.mjs", import.meta.url).href;
   const script = fileURLToPath(new URL("./migrate-sqlite-child.ts", import.meta.url));
   const args = ["--no-warnings", "--experimental-transform-types", "--import", hooks, script, path];
   const child = spawn(process.execPath, fatalLook === undefined ? args : [...args, String(fatalLook)], {

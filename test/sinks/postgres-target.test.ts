@@ -277,7 +277,7 @@ describePostgres("a PostgreSQL target", () => {
     it("by SIGKILL leaves nothing: no row, large object, partition, lock or session", async () => {
       const before = await digest();
       const script = fileURLToPath(new URL("postgres-endless-import.ts", import.meta.url));
-      const hooks = new URL("../helpers/typescript-hooks.mjs", import.meta.url).href;
+      const hooks = new URL("../../scripts/from-source.mjs", import.meta.url).href;
       for (const wait of [0, 40, 130]) {
         const child = spawn(
           process.execPath,

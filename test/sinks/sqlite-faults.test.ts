@@ -40,7 +40,7 @@ describe("an import into SQLite", () => {
   it("that is killed leaves the content as it was, and the next one succeeds", async () => {
     const before = dump(path);
     const script = fileURLToPath(new URL("sqlite-endless-import.ts", import.meta.url));
-    const hooks = new URL("../helpers/typescript-hooks.mjs", import.meta.url).href;
+    const hooks = new URL("../../scripts/from-source.mjs", import.meta.url).href;
     for (const wait of [0, 60, 300]) {
       const child = spawn(
         process.execPath,

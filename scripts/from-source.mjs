@@ -1,4 +1,4 @@
-/** For `node --experimental-transform-types --import`: the sources' `.js` specifiers are found as `.ts`. */
+// Runs the sources as they are, without a build (CONTRIBUTING.md): `import "./a.js"` finds a.ts.
 import { registerHooks } from "node:module";
 
 registerHooks({
