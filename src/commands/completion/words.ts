@@ -1,6 +1,6 @@
 /** What a shell may offer, taken from the commands themselves: one list for all shells. */
 import type { Argument, Command, Option } from "commander";
-import { catalog } from "../../catalog/index.js";
+import { catalog } from "../../llmspell/catalog/index.js";
 import { ERROR_CODES } from "../../errors.js";
 
 /** What may stand where a value is expected. */
