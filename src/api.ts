@@ -23,7 +23,7 @@ import {
 } from "./stores.js";
 import { createTransforms, type TransformSpec } from "./transforms/spec.js";
 import type { Transform } from "./transforms/transform.js";
-import { PRODUCER } from "./version.js";
+import { PRODUCER, VERSION } from "./version.js";
 
 /** What both directions take. */
 export interface TransferOptions {
@@ -130,6 +130,8 @@ export interface KindResult {
   readonly read: number;
   readonly inserted: number;
   readonly updated: number;
+  /** Of those updated: the target had all of their values already. */
+  readonly unchanged: number;
   /** Left as they were in the target. */
   readonly skipped: number;
   /** Orphans left out. */
@@ -137,6 +139,8 @@ export interface KindResult {
   readonly rejected: number;
   /** Left out because what they belong to, or all that referred to them, was dropped by a transform. */
   readonly cascaded: number;
+  /** Bytes of the values of those that reached the sink. */
+  readonly valueBytes: number;
 }
 
 export type TransferTotals = Omit<KindResult, "path" | "label">;
@@ -156,7 +160,22 @@ export interface TransferResult {
   /** What the source holds and the run left out without being asked to, a line each. */
   readonly leftOut: readonly string[];
   readonly dryRun: boolean;
+  /** UTC, ISO 8601. */
+  readonly started: string;
+  readonly ended: string;
   readonly seconds: number;
+  readonly versions: TransferVersions;
+}
+
+/** What took part in the run. */
+export interface TransferVersions {
+  /** This tool, and the Node.js that runs it. */
+  readonly tool: Readonly<Record<string, string>>;
+  /** Of databases, e.g. `{ PostgreSQL: "15.4", pgvector: "0.8.0" }`. */
+  readonly source?: Readonly<Record<string, string>>;
+  readonly target?: Readonly<Record<string, string>>;
+  /** The target's schema; the source's is in `header`. */
+  readonly targetMigrations?: readonly string[];
 }
 
 /**
@@ -337,6 +356,7 @@ async function transfer(
   const paths = selectPaths(catalog, options.include, options.exclude);
   const selection: Selection = tenants === undefined ? { paths } : { paths, tenants };
   const started = performance.now();
+  const startedAt = new Date();
   const policy = options.invalidUuid ?? "keep";
   const idSink = createIdSink(sink, {
     policy,
@@ -344,7 +364,15 @@ async function transfer(
     idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
     dryRun,
   });
-  const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
+  const {
+    header: { versions, ...header },
+    report,
+    read,
+    valueBytes,
+    rejected,
+    cascaded,
+    leftOut,
+  } = await runPipeline({
     ...options,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink: idSink,
@@ -352,17 +380,29 @@ async function transfer(
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
   const kinds: KindResult[] = [];
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
+  const totals = {
+    read: 0,
+    inserted: 0,
+    updated: 0,
+    unchanged: 0,
+    skipped: 0,
+    dropped: 0,
+    rejected: 0,
+    cascaded: 0,
+    valueBytes: 0,
+  };
   for (const { path, label } of catalog.kinds) {
     const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
     const counts = {
       read: read.get(path) ?? 0,
       inserted,
       updated,
+      unchanged: report.unchanged?.get(path) ?? 0,
       skipped,
       dropped,
       rejected: rejected.get(path) ?? 0,
       cascaded: cascaded.get(path) ?? 0,
+      valueBytes: valueBytes.get(path) ?? 0,
     };
     if (Object.values(counts).every((count) => count === 0)) continue;
     kinds.push({ path, label, ...counts });
@@ -378,7 +418,16 @@ async function transfer(
     notes: report.notes,
     leftOut,
     dryRun,
+    started: startedAt.toISOString(),
+    ended: new Date().toISOString(),
     seconds: (performance.now() - started) / 1000,
+    versions: {
+      tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
+      ...(versions === undefined ? {} : { source: versions }),
+      ...(report.target === undefined
+        ? {}
+        : { target: report.target.versions, targetMigrations: report.target.migrations }),
+    },
   };
 }
 

@@ -1,6 +1,8 @@
 /** PostgreSQL as a target: one transaction for everything, all or nothing. */
 
+import { readPostgresVersions } from "../backends/postgres/database/migrations-table.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
+import { readVersions } from "../backends/postgres/database/versions.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import { Counters, type LoadedKind } from "../backends/postgres/loading/counters.js";
@@ -122,6 +124,8 @@ class PostgresSink implements Sink {
     const { connection, transaction, session, tables } = this.requireOpen();
     await transaction.settled();
     const counts = new Map<string, SinkCounts>();
+    const unchanged = new Map<string, number>();
+    const target = { versions: await readVersions(connection), migrations: await readPostgresVersions(connection) };
     const loaded = new Map<string, LoadedKind>();
     const counters = new Counters(connection, tables, loaded, this.onConflict);
     // Parents before children, whatever order they came in.
@@ -131,7 +135,7 @@ class PostgresSink implements Sink {
       if (loader === undefined) continue;
       const { staging } = loader;
       loaded.set(kind.path, { table: loader.table, staging, matches: staging && `${staging}_matches` });
-      const settled = staging ? this.merge(loader, staging, counters) : this.settle(loader);
+      const settled = staging ? this.merge(loader, staging, counters, unchanged) : this.settle(loader);
       counts.set(kind.path, await settled.catch((error) => Promise.reject(located(error, { section: kind.path }))));
     }
     const notes = await counters.raise(kinds);
@@ -143,10 +147,15 @@ class PostgresSink implements Sink {
       notes.push(...(await analyzeTables(transaction, this.written)));
       await transaction.commit();
     }
-    return { counts, notes };
+    return { counts, unchanged, target, notes };
   }
 
-  private async merge(loader: TableLoader, staging: string, counters: Counters): Promise<SinkCounts> {
+  private async merge(
+    loader: TableLoader,
+    staging: string,
+    counters: Counters,
+    unchanged: Map<string, number>,
+  ): Promise<SinkCounts> {
     const { connection, transaction, session, context } = this.requireOpen();
     const { kind, table } = loader;
     const records = new StagedRecords(connection, table, staging, context, loader.assumed);
@@ -169,7 +178,8 @@ class PostgresSink implements Sink {
     const rows = await merge.countWrites();
     this.written.push({ table, rows, filled: false });
     await loader.dropIndexesForMerge(rows);
-    const merged = await merge.apply();
+    const { unchanged: same, ...merged } = await merge.apply();
+    unchanged.set(kind.path, same);
     await loader.buildIndexes();
     return { ...merged, dropped };
   }

@@ -7,7 +7,9 @@ import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
 import { Load } from "../backends/sqlite/loading/load.js";
 import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
+import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { Sink } from "./sink.js";
@@ -100,7 +102,10 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
         await analyzeTables(current, inserted);
         current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
         if (options.ownFile) current.database.pragma("journal_mode = WAL");
-        return { counts: new Map([...writers].map(([path, { counts }]) => [path, counts])), notes };
+        const counts = new Map([...writers].map(([path, writer]) => [path, writer.counts]));
+        const unchanged = new Map([...writers].map(([path, writer]) => [path, writer.unchanged]));
+        const target = { versions: readVersions(current.database), migrations: readSqliteVersions(current.database) };
+        return { counts, unchanged, target, notes };
       }),
     async abort() {
       try {

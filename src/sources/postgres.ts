@@ -1,6 +1,7 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 
 import { readPostgresVersions } from "../backends/postgres/database/migrations-table.js";
+import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
@@ -105,7 +106,8 @@ class PostgresSource implements Source {
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names);
     this.mode = await this.chooseMode(connection);
-    return { backend: "postgresql", migrations: await readPostgresVersions(connection) };
+    const migrations = await readPostgresVersions(connection);
+    return { backend: "postgresql", migrations, versions: await readVersions(connection) };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {

@@ -16,6 +16,7 @@ import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/reading/vec0-embeddings.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
+import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
@@ -110,7 +111,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         defineFunctions(database);
         database.exec("BEGIN");
         requireLlmspell(database, options.path, catalog.kinds);
-        return { backend: "sqlite", migrations: readSqliteVersions(database) };
+        const versions = readVersions(database);
+        return { backend: "sqlite", migrations: readSqliteVersions(database), versions };
       } catch (error) {
         throw fromSqliteError(error);
       }

@@ -1,7 +1,7 @@
 /** What a shell may offer, taken from the commands themselves: one list for all shells. */
 import type { Argument, Command, Option } from "commander";
-import { catalog } from "../../llmspell/catalog/index.js";
 import { ERROR_CODES } from "../../errors.js";
+import { catalog } from "../../llmspell/catalog/index.js";
 
 /** What may stand where a value is expected. */
 export interface Values {
