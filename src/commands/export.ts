@@ -3,7 +3,7 @@ import { exportStore } from "../api.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { redactUnknown } from "../redaction.js";
-import { chooseStore, documentLocation, filesOf } from "../stores.js";
+import { chooseStore, documentLocation, filesOf, storeName } from "../stores.js";
 import { isStandardOutput, isStandardOutputClosed } from "./standard-streams.js";
 import {
   announcedConfig,
@@ -43,8 +43,20 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const onTerminal = toStdout && process.stdout.isTTY;
   const shown = onTerminal ? { ...flags, progress: false } : flags;
   const resolved = resolvedStore(from, because);
+  const named = { from: storeName(from), to: toStdout ? "standard output" : storeName(to) };
   return runTransfer(
-    { flags: shown, output, signal, config, resolved, command: "export", vectors, files, documentOnStdout: toStdout },
+    {
+      flags: shown,
+      output,
+      signal,
+      config,
+      resolved,
+      command: "export",
+      vectors,
+      files,
+      documentOnStdout: toStdout,
+      ...named,
+    },
     (options) =>
       exportStore({
         ...options,

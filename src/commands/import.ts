@@ -1,7 +1,7 @@
 /** `llmspell storage import` */
 import { importStore } from "../api.js";
 import { redactUnknown } from "../redaction.js";
-import { chooseStore, documentLocation, filesOf } from "../stores.js";
+import { chooseStore, documentLocation, filesOf, storeName } from "../stores.js";
 import {
   announcedConfig,
   outputFor,
@@ -55,7 +55,8 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
   const files = filesOf(from, to);
   const resolved = resolvedStore(to, because);
-  return runTransfer({ flags, output, signal, config, resolved, command: "import", files }, (options) =>
+  const named = { from: fromStdin ? "standard input" : storeName(from), to: storeName(to) };
+  return runTransfer({ flags, output, signal, config, resolved, command: "import", files, ...named }, (options) =>
     importStore({ ...options, ...loadOptions(flags), config, from, to }),
   );
 }

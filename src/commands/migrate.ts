@@ -18,11 +18,12 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const { sourceMode, sourceCheck } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
   const files = filesOf(from, to);
+  const named = { from: storeName(from), to: storeName(to) };
   const resolved = [
     ...resolvedStore(from, configuredBecause(flags.from, config)),
     ...resolvedStore(to, configuredBecause(flags.to, config)),
   ];
-  return runTransfer({ flags, output, signal, config, resolved, command: "migrate", files }, (options) =>
+  return runTransfer({ flags, output, signal, config, resolved, command: "migrate", files, ...named }, (options) =>
     importStore({
       ...options,
       ...loadOptions(flags),

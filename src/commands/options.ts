@@ -97,7 +97,15 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
+  reportOption(),
 ];
+
+/** Of every command that moves or compares records. */
+export const reportOption = (): Option =>
+  new Option(
+    "--report <FILE>",
+    "write what came of it as a page (.html) or for programs (.json), also where it failed",
+  );
 
 /**
  * Of every command that moves records. Each of them has the one list of all steps for its value: they run in the order in
