@@ -35,9 +35,9 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const to = documentLocation(toStdout ? "-" : flags.output);
   const { compress, force, allowEmpty, sourceMode, sourceCheck } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
-  output.line(
+  const lines = [
     `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
-  );
+  ];
   const files = filesOf(from, to);
   // A progress bar would stand in the middle of the document.
   const onTerminal = toStdout && process.stdout.isTTY;
@@ -56,6 +56,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
       files,
       documentOnStdout: toStdout,
       ...named,
+      lines,
     },
     (options) =>
       exportStore({

@@ -49,14 +49,15 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
   const backend = to.type === "sqlite" ? "sqlite" : "postgres";
-  output.line(
+  const lines = [
     `Importing data into ${backend} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
-  );
-  output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
+    fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...",
+  ];
   const files = filesOf(from, to);
   const resolved = resolvedStore(to, because);
   const named = { from: fromStdin ? "standard input" : storeName(from), to: storeName(to) };
-  return runTransfer({ flags, output, signal, config, resolved, command: "import", files, ...named }, (options) =>
-    importStore({ ...options, ...loadOptions(flags), config, from, to }),
+  return runTransfer(
+    { flags, output, signal, config, resolved, command: "import", files, lines, ...named },
+    (options) => importStore({ ...options, ...loadOptions(flags), config, from, to }),
   );
 }

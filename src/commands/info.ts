@@ -5,14 +5,7 @@ import { type Obstacle, type StoreFacts, type StoreSection, storeInfo } from "..
 import { chooseStore, configuredBecause, parseStore, type StoreLocation, storeName } from "../stores.js";
 import { reportError } from "./error-report.js";
 import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
-import {
-  announcedConfig,
-  announceResolved,
-  type CommonFlags,
-  outputFor,
-  resolvedStore,
-  type StoreFlags,
-} from "./transfer.js";
+import { announcedConfig, type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
 export type InfoFlags = CommonFlags & StoreFlags & { readonly strict?: boolean };
 
@@ -27,10 +20,9 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     store === undefined
       ? chooseStore(flags, config)
       : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
-  output.line(
-    `Store: ${location.type === "document" && location.path === "-" ? "standard input" : storeName(location)}`,
-  );
-  announceResolved(resolvedStore(location, because), { flags, output, config });
+  const name = location.type === "document" && location.path === "-" ? "standard input" : storeName(location);
+  output.line(`Store: ${name}${because === undefined ? "" : ` (${because})`}`);
+  if (because !== undefined) for (const warning of config.warnings) output.warn(warning);
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [];
   let facts: readonly Fact[] = [];

@@ -152,7 +152,12 @@ export const loadOptions = (): Option[] => [
     "always",
     "never",
   ),
-  new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend"),
+  new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend").argParser(
+    (text: string) => {
+      if (/^llmspell(:.+)?$/s.test(text)) return text;
+      throw new InvalidArgumentError("It is llmspell, or llmspell:TENANT for its graph (docs/llmspell.md).");
+    },
+  ),
   new Option("--dry-run", "everything but the commit"),
   choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),

@@ -1,9 +1,10 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
-import type { TransferOptions, TransferResult } from "../api.js";
+import { selectPaths, type TransferOptions, type TransferResult } from "../api.js";
 import { type Config, loadConfig } from "../config.js";
 import type { TransferCommand } from "../config-transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
+import { catalog } from "../llmspell/catalog/index.js";
 import type { Rejection } from "../records/run-context.js";
 import { type StoreLocation, storeName } from "../stores.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
@@ -91,6 +92,8 @@ export interface TransferRun {
   readonly documentOnStdout?: boolean;
   /** Files and folders that the rejects must not overwrite. */
   readonly files: readonly string[];
+  /** What the command says first. */
+  readonly lines: readonly string[];
   /** Names of the stores, for a report. */
   readonly from: string;
   readonly to: string;
@@ -119,7 +122,6 @@ export async function runTransfer(
   transfer: (options: TransferOptions) => Promise<TransferResult>,
 ): Promise<number> {
   const { flags, output, signal, files } = run;
-  announceResolved(run.resolved, run);
   const { onError = "stop", rejects: rejectsPath } = flags;
   if (rejectsPath !== undefined && onError !== "skip") {
     throw new StorageError("E_USAGE", "--rejects needs --on-error skip");
@@ -128,6 +130,7 @@ export async function runTransfer(
   if (files.some((file) => idMap.includes(file)))
     throw new StorageError("E_USAGE", "--id-map names a file that the run reads or writes besides");
   // What is wrong with them is told before the rejects file is emptied.
+  selectPaths(catalog, flags.include, flags.exclude);
   const transforms = await loadTransforms(run);
   const warnings: string[] = [...run.config.announcements];
   const rejectsFile = rejectsPath === undefined || rejectsPath === "-" ? [] : [expandPath(rejectsPath)];
@@ -146,6 +149,8 @@ export async function runTransfer(
           await report?.failed(error);
           throw error;
         });
+  for (const line of run.lines) output.line(line);
+  announceResolved(run.resolved, run);
   let first: Rejection | undefined;
   let result: TransferResult;
   let notClosed: StorageError | undefined;

@@ -162,6 +162,22 @@ describe("llmspell", () => {
     expect(error).not.toMatch(/\n\s+at .*\.js/);
   });
 
+  it.each([
+    [["export", "--output", "x.json", "--include", "sesions"], "unknown section"],
+    [["export", "--output", "x.json", "--jq", ".data["], "jq"],
+    [["export", "--output", "x.json", "--mask", "sessions.status=blur"], "blur"],
+    [["export", "--output", "x.json", "--plugin", "./none.mjs"], "none.mjs"],
+    [["export", "--output", "x.json", "--rejects", "r"], "--rejects needs"],
+    [["import", "--input", "x.json", "--translate", "nonsense"], "It is llmspell, or llmspell:TENANT"],
+    [["import", "--input", "x.json", "--report", "r.txt"], "--report takes a name"],
+    [["migrate", "--from", "a.db", "--to", "b.db", "--translate", "nonsense"], "It is llmspell, or llmspell:TENANT"],
+  ])("storage %j says nothing before what is wrong with its options", async (words, message) => {
+    const { status, stdout, stderr } = await workspace.run(["storage", ...words]);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^Error: /);
+    expect(stderr).toContain(message);
+  });
+
   it("says which Node it needs before it loads anything", () => {
     const older = "data:text/javascript,Object.defineProperty(process.versions,'node',{value:'20.20.2'})";
     const { status, stdout, stderr } = spawnSync(
