@@ -1,10 +1,12 @@
 /** `llmspell storage info`: reads a store as an export would, and says what it found. */
+
+import { type Obstacle, type StoreSection, storeInfo } from "../api/store-info.js";
+import { formatBytes } from "../byte-size.js";
 import { EXIT, StorageError } from "../errors.js";
 import { leftOutError } from "../pipeline.js";
-import { type Obstacle, type StoreFacts, type StoreSection, storeInfo } from "../store-info.js";
-import { chooseStore, configuredBecause, parseStore, type StoreLocation, storeName } from "../stores.js";
-import { reportError } from "./error-report.js";
-import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
+import { chooseStore, configuredBecause, parseStore, type StoreFacts, storeName } from "../stores/index.js";
+import { reportError } from "./shown/error-report.js";
+import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { announcedConfig, type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
 export type InfoFlags = CommonFlags & StoreFlags & { readonly strict?: boolean };
@@ -20,8 +22,8 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     store === undefined
       ? chooseStore(flags, config)
       : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
-  const name = location.type === "document" && location.path === "-" ? "standard input" : storeName(location);
-  output.line(`Store: ${name}${because === undefined ? "" : ` (${because})`}`);
+  const name = storeName(location);
+  output.line(`Store: ${name === "-" ? "standard input" : name}${because === undefined ? "" : ` (${because})`}`);
   if (because !== undefined) for (const warning of config.warnings) output.warn(warning);
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [];
@@ -30,7 +32,7 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     config,
     signal,
     onFacts(found) {
-      facts = shownFacts(location, found);
+      facts = shownFacts(found);
       for (const { label, text } of facts) output.line(`${label}: ${text}`);
     },
     onStart: (_header, estimate) => progress.start(estimate),
@@ -50,7 +52,7 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
   for (const line of leftOutLines(leftOut)) output.line(line);
   const refused = flags.strict === true && leftOut.length > 0 ? leftOutError(leftOut) : undefined;
   output.result({
-    store: storeName(location),
+    store: name,
     ...Object.fromEntries(facts.map(({ name, value }) => [name, value])),
     sourceBackend: backend,
     migrations,
@@ -76,10 +78,9 @@ interface Fact {
 }
 
 /** In the order in which they are told. */
-function shownFacts(location: StoreLocation, facts: StoreFacts): Fact[] {
+function shownFacts(facts: StoreFacts): Fact[] {
   const { sqliteVersion, serverVersion, pgvectorVersion, bytes, embeddings } = facts;
-  const isPostgres = location.type === "postgres" || location.type === "pglite";
-  const vector = isPostgres ? (pgvectorVersion ?? "not installed") : undefined;
+  const vector = serverVersion === undefined ? undefined : (pgvectorVersion ?? "not installed");
   const shapes =
     embeddings &&
     (Object.entries(embeddings)

@@ -28,7 +28,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--translate",
   ],
   "Records that cannot go on": ["--on-error", "--rejects", "--invalid-uuid", "--id-map", "--on-orphan"],
-  Reading: ["--strict", "--source-mode", "--source-check", "--times", "--no-verify-manifest"],
+  Reading: ["--strict", "--source-mode", "--source-check", "--times", "--no-verify-manifest", "--lock-timeout"],
   Writing: ["--on-conflict", "--dry-run", "--vectors-as", "--defer-indexes", "--repair-rowids"],
   Output: ["--report", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
 };

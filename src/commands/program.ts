@@ -1,7 +1,7 @@
 /** The command line: argv -> command -> exit status. Each command's code is loaded when it is run. */
 import { Argument, Command, CommanderError, Option } from "commander";
 import { EXIT, StorageError, toStorageError } from "../errors.js";
-import { commandWords } from "../handover.js";
+import { commandWords } from "../llmspell/program/handover.js";
 import { redact, redactUnknown } from "../redaction.js";
 import { VERSION } from "../version.js";
 import { nearest } from "./nearest.js";
@@ -64,7 +64,7 @@ export function reportFailure(error: StorageError, argv: readonly string[]): Pro
 async function show(error: StorageError, flags: CommonFlags & { readonly output?: string }): Promise<void> {
   // A reader that went away wants to hear nothing more.
   if (error.code === "E_CLOSED_PIPE") return;
-  const { createOutput } = await import("./output.js");
+  const { createOutput } = await import("./shown/output.js");
   createOutput({ ...flags, documentOnStdout: flags.output === "-" }).error(error);
 }
 

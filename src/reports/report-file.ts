@@ -1,6 +1,6 @@
 /** The file of a report: made before the run begins, so that one that cannot be written is known then. */
 import { open, stat } from "node:fs/promises";
-import { openFileOutput, resolveLinks } from "../document/output.js";
+import { openFileOutput, resolveLinks } from "../document/files/output.js";
 import { StorageError } from "../errors.js";
 import { PAGE_BEGIN, reportPage } from "./page.js";
 import type { Report } from "./report.js";

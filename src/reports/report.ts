@@ -1,6 +1,6 @@
 /** A run as a report: what docs/report.schema.json describes, and the page shows. */
 import { hostname } from "node:os";
-import type { KindResult, TransferResult } from "../api.js";
+import type { KindResult, TransferResult } from "../api/results.js";
 import type { StoreHeader } from "../sources/source.js";
 import { VERSION } from "../version.js";
 import type { MemoryPoint, PhaseTime } from "./run-log.js";

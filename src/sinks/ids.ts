@@ -4,7 +4,7 @@
  */
 import { type Field, idDomain, type RecordKind } from "../catalog/index.js";
 import { deriveUuid, formatUuid, idText, isIdText, uuidDigits, withLeadingId, writeId } from "../codecs/uuid.js";
-import { recordChunks } from "../document/record-writer.js";
+import { recordChunks } from "../document/writing/record-writer.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
 import { DerivedUuids } from "../records/derived-uuids.js";

@@ -141,7 +141,9 @@ export class Limit {
     }
     for (const [path, before] of this.seen) {
       const now = given.get(path) ?? 0;
-      if (!paths.has(path) || now === before) continue;
+      // Of a kind that is a parent, too, those that are wanted come besides.
+      const isWanted = this.wanted.some(({ parent }) => parent.path === path);
+      if (!paths.has(path) || isWanted || now === before) continue;
       throw new StorageError("E_IO", `the source gave ${before} records, and ${now} when it was read again`, {
         section: path,
         hint: "Was it changed meanwhile?",

@@ -4,7 +4,7 @@ import { ByteWriter } from "../../../codecs/byte-writer.js";
 import { codecs, located } from "../../../codecs/index.js";
 import type { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
-import { quote, SCHEMA } from "../database/target-table.js";
+import { sqlName, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import type { LoadTransaction } from "./load-transaction.js";
@@ -43,7 +43,7 @@ async function longestOf(
     `SELECT DISTINCT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
      WHERE i.indrelid = to_regclass($1) AND ($2::text IS NULL OR c.relname = $2)`,
-    [`${SCHEMA}.${quote(batch.kind.postgres.table)}`, index ?? null],
+    [sqlName(tableOf(batch.kind)), index ?? null],
   );
   const columns = new Set(rows.map(({ attname }) => attname));
   let longest: { name: string; length: number } | undefined;

@@ -4,7 +4,7 @@ import { ByteWriter } from "../../../codecs/byte-writer.js";
 import { codecs } from "../../../codecs/index.js";
 import { BatchBuilder, type LargeValue, type RecordBatch } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";
-import { quote } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { readLargeObject } from "./large-objects.js";
 

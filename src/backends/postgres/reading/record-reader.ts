@@ -3,7 +3,7 @@ import { isUtf8 } from "node:buffer";
 import { fieldIndex, LARGE_VALUE_BYTES, type RecordKind } from "../../../catalog/index.js";
 import type { Codec } from "../../../codecs/codec.js";
 import { codecs, located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue, type RecordBatch } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";

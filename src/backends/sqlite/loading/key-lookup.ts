@@ -1,5 +1,12 @@
 /** Finding the rows that a record meets: by its key and its natural keys, whatever the stored spelling. */
-import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import {
+  columnOf,
+  exactColumnOf,
+  type Field,
+  fieldIndex,
+  type RecordKind,
+  uniqueKeysOf,
+} from "../../../catalog/index.js";
 import { toUnixSeconds } from "../../../codecs/timestamp.js";
 import { deriveUuid, formatUuid, idText, isIdText } from "../../../codecs/uuid.js";
 import { NULL_VALUE, type RecordBatch } from "../../../records/record-batch.js";
@@ -32,9 +39,9 @@ export function spelledFields(database: Database, kind: RecordKind): ReadonlySet
   return new Set(uuids.filter((_, i) => row[i] === 1).map(([index]) => index));
 }
 
-/** Fields of a unique key, by index; the kind's key first. */
+/** Fields of a unique key, by index; the kind's key, if it has one, first. */
 export function keySets(kind: RecordKind): readonly (readonly number[])[] {
-  return [kind.key, ...kind.uniqueKeys].map((names) => names.map((name) => fieldIndex(kind, name)));
+  return uniqueKeysOf(kind).map((names) => names.map((name) => fieldIndex(kind, name)));
 }
 
 /** The canonical bytes of the fields, told apart by their lengths; undefined when one is NULL (it matches nothing). */

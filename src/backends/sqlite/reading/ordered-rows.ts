@@ -8,14 +8,17 @@ import type { Database } from "../open.js";
 import {
   columnsOf,
   exactTimeSql,
+  isOfTenants,
   isUuidSql,
   kindCondition,
+  lacksRowids,
   mainTable,
   quoted,
   requireRowids,
   rowidOf,
   type SqlRow,
   secondsOfSql,
+  tenantsFor,
   usualSpellingSql,
   uuidDigitsSql,
 } from "../table.js";
@@ -125,12 +128,15 @@ export function orderedRows(
   reader: RowReader,
   selection: RowSelection,
 ): OrderedRows {
+  if (lacksRowids(kind)) return rowsByKey(database, kind, reader, selection);
   const name = mainTable(kind);
   const table = quoted(name);
   const rowid = rowidOf(database, name);
-  const { tenants, limit, wanted } = selection;
+  const { limit, wanted } = selection;
+  const tenants = tenantsFor(kind, selection.tenants);
   const where = selectedRows(kind, tenants);
-  const order = orderTerms(database, kind, selection.idOrder).join(", ");
+  // Records without a key come in the table's own order.
+  const order = kind.keyless ? "r" : orderTerms(database, kind, selection.idOrder).join(", ");
   const embeddings =
     kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
       ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
@@ -158,22 +164,7 @@ export function orderedRows(
   const came = new RowidTally();
   const there = (signal: AbortSignal): Promise<Tally> => tallyOfTable(database, name, rowid, where, walked, signal);
   return {
-    *rows() {
-      let seen = 0;
-      try {
-        for (const row of iterate(reader.select)) {
-          seen++;
-          yield row;
-        }
-        return;
-      } catch (error) {
-        if (!isTooBig(error)) throw error;
-      }
-      // A value that the driver does not give ends a statement: from there on, rows come without such values.
-      for (const row of iterate(reader.shortSelect))
-        if (seen > 0) seen--;
-        else yield row;
-    },
+    rows: () => allRows(reader, iterate),
     saw(row) {
       if (row[0] === null) throw rowMissing(name);
       came.add(row[0] as bigint);
@@ -188,8 +179,60 @@ export function orderedRows(
   };
 }
 
+function* allRows(reader: RowReader, iterate: (select: string) => IterableIterator<SqlRow>): Generator<SqlRow> {
+  let seen = 0;
+  try {
+    for (const row of iterate(reader.select)) {
+      seen++;
+      yield row;
+    }
+    return;
+  } catch (error) {
+    if (!isTooBig(error)) throw error;
+  }
+  // A value that the driver does not give ends a statement: from there on, rows come without such values.
+  for (const row of iterate(reader.shortSelect))
+    if (seen > 0) seen--;
+    else yield row;
+}
+
+/** The rows of a table WITHOUT ROWID, which is the tree of its key itself: there is no index to hold against it. */
+function rowsByKey(database: Database, kind: RecordKind, reader: RowReader, selection: RowSelection): OrderedRows {
+  const table = quoted(mainTable(kind));
+  const { limit, wanted } = selection;
+  const tenants = tenantsFor(kind, selection.tenants);
+  const where = selectedRows(kind, tenants);
+  const values: string[] = tenants === undefined ? [] : [JSON.stringify(tenants)];
+  const order = orderTerms(database, kind, selection.idOrder).join(", ");
+  const selected = where === undefined ? "" : `WHERE ${where}`;
+  let rest = `${selected} ORDER BY ${order} LIMIT ${limit ?? -1}`;
+  if (wanted !== undefined) {
+    const key = kind.key.map((name) => quoted(columnOf(kind.fields[fieldIndex(kind, name)] as Field))).join(", ");
+    rest = `WHERE (${key}) IN (SELECT ${key} FROM ${table} ${rest}) OR ${areWanted(database, kind, wanted)} ORDER BY ${order}`;
+    values.push(JSON.stringify(wanted.keys));
+  }
+  const iterate = (select: string): IterableIterator<SqlRow> =>
+    database
+      .prepare(`SELECT ${select} FROM ${table} AS t ${rest}`)
+      .raw()
+      .safeIntegers()
+      .iterate(...values) as IterableIterator<SqlRow>;
+  return {
+    rows: () => allRows(reader, iterate),
+    saw() {},
+    async requireAllAhead() {},
+    async requireAll() {},
+  };
+}
+
 /** The statement for the rowids of wanted records, whose values are its parameter, as JSON. */
-function wantedRows(database: Database, kind: RecordKind, rowid: string, { fields }: WantedRecords): string {
+function wantedRows(database: Database, kind: RecordKind, rowid: string, wanted: WantedRecords): string {
+  // By a walk through the table: a damaged index would not find them all.
+  return `SELECT ${rowid} FROM ${quoted(mainTable(kind))} NOT INDEXED WHERE ${areWanted(database, kind, wanted)}`;
+}
+
+/** The condition that a row is wanted, by values that are its parameter, as JSON. */
+function areWanted(database: Database, kind: RecordKind, { fields }: WantedRecords): string {
   const table = mainTable(kind);
   const columns: string[] = [];
   const values: string[] = [];
@@ -202,8 +245,7 @@ function wantedRows(database: Database, kind: RecordKind, rowid: string, { field
     columns.push(isUsual ? column : usualSpellingSql(column));
     values.push(value);
   }
-  // By a walk through the table: a damaged index would not find them all.
-  return `SELECT ${rowid} FROM ${quoted(table)} NOT INDEXED WHERE (${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
+  return `(${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
 }
 
 function isUsuallySpelled(database: Database, table: string, column: string): boolean {
@@ -212,11 +254,8 @@ function isUsuallySpelled(database: Database, table: string, column: string): bo
 }
 
 /** How many values of the kind's id columns are texts that are no UUIDs, as far as they are the tenants'. */
-export function countInvalidUuids(
-  database: Database,
-  kind: RecordKind,
-  tenants: readonly string[] | undefined,
-): number {
+export function countInvalidUuids(database: Database, kind: RecordKind, asked: readonly string[] | undefined): number {
+  const tenants = tenantsFor(kind, asked);
   const present = columnsOf(database, mainTable(kind));
   const columns = kind.fields.filter((field) => field.type === "uuid" && present?.has(columnOf(field)));
   if (columns.length === 0) return 0;
@@ -235,14 +274,15 @@ function selectedRows(kind: RecordKind, tenants: readonly string[] | undefined):
   const conditions: string[] = [];
   const condition = kindCondition(kind);
   if (condition !== undefined) conditions.push(condition);
-  if (tenants !== undefined) conditions.push("tenant_id IN (SELECT value FROM json_each(?))");
+  if (tenants !== undefined) conditions.push(isOfTenants(kind));
   return conditions.length === 0 ? undefined : conditions.join(" AND ");
 }
 
-/** About how many rows the kind has, from the ends of its rowids: no scan. */
-export function estimateRows(database: Database, kind: RecordKind): number {
+/** About how many rows the kind has, from the ends of its rowids: no scan; undefined where there are none. */
+export function estimateRows(database: Database, kind: RecordKind): number | undefined {
   const table = mainTable(kind);
   if (columnsOf(database, table) === undefined) return 0;
+  if (lacksRowids(kind)) return undefined;
   requireRowids(database, table);
   const condition = kindCondition(kind);
   const where = condition === undefined ? "" : `WHERE ${condition}`;
