@@ -3,7 +3,7 @@
 import { setFlagsFromString } from "node:v8";
 import { settleAllocator } from "./allocator.js";
 import { EXIT, StorageError, toStorageError } from "./errors.js";
-import { commandWords, foreignCommand, handOver } from "./llmspell/program/handover.js";
+import { calledName, commandWords, foreignCommand, handOver } from "./llmspell/program/handover.js";
 import { runningPlugins } from "./transforms/plugin/process-guard.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */
@@ -23,7 +23,7 @@ async function main(): Promise<number> {
     return EXIT.usage;
   }
   const argv = process.argv.slice(2);
-  if (argv.length === 1 && argv[0] === "--version") {
+  if (argv.length === 1 && /^(-V|--version)$/.test(argv[0] as string)) {
     const { VERSION } = await import("./version.js");
     process.stdout.write(`llmspell-storage ${VERSION}\n`);
     return EXIT.done;
@@ -77,7 +77,7 @@ async function main(): Promise<number> {
     if (holdsDocument || onlyPrints(argv)) controller.abort(outputError);
   });
   process.stderr.on("error", () => {});
-  const status = await runCommandLine(argv, controller.signal);
+  const status = await runCommandLine(argv, controller.signal, calledName(process.argv[1] ?? ""));
   await Promise.all([written(process.stdout), written(process.stderr)]);
   const isDone = status === EXIT.done || status === EXIT.rejected;
   if (status === EXIT.done && uncaught !== undefined) {

@@ -2,6 +2,7 @@
 import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
 import type { Activity, Rejection, RunContext, Selection } from "./records/run-context.js";
+import { ValueBytes } from "./records/value-bytes.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { type Cascade, planCascade } from "./transforms/cascade.js";
@@ -50,6 +51,8 @@ export interface PipelineResult {
   readonly report: SinkReport;
   /** Records that reached the sink, by path. */
   readonly read: ReadonlyMap<string, number>;
+  /** Bytes of their values, by path. */
+  readonly valueBytes: ReadonlyMap<string, number>;
   /** Rejected records, by path. */
   readonly rejected: ReadonlyMap<string, number>;
   /** Records that went with others which a transform dropped, by path. */
@@ -152,10 +155,11 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     else for (const transform of transforms) batches = transform.apply(batches, context);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
+    const valueBytes = new ValueBytes();
     for await (const batch of batches) {
       signal.throwIfAborted();
       requireComplete();
-      await sink.write(batch);
+      await sink.write(valueBytes.counted(batch));
       done.path = batch.kind.path;
       done.records += batch.rows;
       done.bytes += batch.byteLength;
@@ -169,7 +173,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const cascaded = cascade?.removed ?? new Map<string, number>();
     const report = await sink.finish();
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
-    return { header, report, read: written, rejected, cascaded, leftOut: [...leftOut] };
+    return { header, report, read: written, valueBytes: valueBytes.byPath, rejected, cascaded, leftOut: [...leftOut] };
   } catch (error) {
     throw signal.aborted ? interruption(signal, error) : toStorageError(error);
   } finally {

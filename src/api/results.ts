@@ -10,6 +10,8 @@ export interface KindResult {
   readonly read: number;
   readonly inserted: number;
   readonly updated: number;
+  /** Of those updated: the target had all of their values already. */
+  readonly unchanged: number;
   /** Left as they were in the target. */
   readonly skipped: number;
   /** Orphans left out. */
@@ -17,6 +19,8 @@ export interface KindResult {
   readonly rejected: number;
   /** Left out because what they belong to, or all that referred to them, was dropped by a transform. */
   readonly cascaded: number;
+  /** Bytes of the values of those that reached the sink. */
+  readonly valueBytes: number;
 }
 
 export type TransferTotals = Omit<KindResult, "path" | "label">;
@@ -36,5 +40,20 @@ export interface TransferResult {
   /** What the source holds and the run left out without being asked to, a line each. */
   readonly leftOut: readonly string[];
   readonly dryRun: boolean;
+  /** UTC, ISO 8601. */
+  readonly started: string;
+  readonly ended: string;
   readonly seconds: number;
+  readonly versions: TransferVersions;
+}
+
+/** What took part in the run. */
+export interface TransferVersions {
+  /** This tool, and the Node.js that runs it. */
+  readonly tool: Readonly<Record<string, string>>;
+  /** Of databases, e.g. `{ PostgreSQL: "15.4", pgvector: "0.8.0" }`. */
+  readonly source?: Readonly<Record<string, string>>;
+  readonly target?: Readonly<Record<string, string>>;
+  /** The target's schema; the source's is in `header`. */
+  readonly targetMigrations?: readonly string[];
 }

@@ -9,6 +9,7 @@ import type { Sink } from "../sinks/sink.js";
 import type { Source } from "../sources/source.js";
 import { openIdMap } from "../stores/index.js";
 import type { Transform } from "../transforms/transform.js";
+import { VERSION } from "../version.js";
 import type { TransferOptions } from "./options.js";
 import type { KindResult, TransferResult, TransferTotals } from "./results.js";
 
@@ -56,6 +57,7 @@ export async function transfer(
   const paths = selectPaths(catalog, options.include, options.exclude);
   const selection: Selection = tenants === undefined ? { paths } : { paths, tenants };
   const started = performance.now();
+  const startedAt = new Date();
   const policy = options.invalidUuid ?? "keep";
   const idSink = createIdSink(sink, {
     policy,
@@ -63,7 +65,15 @@ export async function transfer(
     idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
     dryRun,
   });
-  const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
+  const {
+    header: { versions, ...header },
+    report,
+    read,
+    valueBytes,
+    rejected,
+    cascaded,
+    leftOut,
+  } = await runPipeline({
     ...options,
     catalog,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
@@ -72,17 +82,29 @@ export async function transfer(
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
   const kinds: KindResult[] = [];
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
+  const totals = {
+    read: 0,
+    inserted: 0,
+    updated: 0,
+    unchanged: 0,
+    skipped: 0,
+    dropped: 0,
+    rejected: 0,
+    cascaded: 0,
+    valueBytes: 0,
+  };
   for (const { path, label } of catalog.kinds) {
     const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
     const counts = {
       read: read.get(path) ?? 0,
       inserted,
       updated,
+      unchanged: report.unchanged?.get(path) ?? 0,
       skipped,
       dropped,
       rejected: rejected.get(path) ?? 0,
       cascaded: cascaded.get(path) ?? 0,
+      valueBytes: valueBytes.get(path) ?? 0,
     };
     if (Object.values(counts).every((count) => count === 0)) continue;
     kinds.push({ path, label, ...counts });
@@ -98,7 +120,16 @@ export async function transfer(
     notes: report.notes,
     leftOut,
     dryRun,
+    started: startedAt.toISOString(),
+    ended: new Date().toISOString(),
     seconds: (performance.now() - started) / 1000,
+    versions: {
+      tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
+      ...(versions === undefined ? {} : { source: versions }),
+      ...(report.target === undefined
+        ? {}
+        : { target: report.target.versions, targetMigrations: report.target.migrations }),
+    },
   };
 }
 

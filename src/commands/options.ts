@@ -102,11 +102,19 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
+  reportOption(),
   new Option(
     "--lock-timeout <SECONDS>",
     "how long a lock of others is waited for (default: 5 for SQLite; PostgreSQL's own setting)",
   ).argParser(seconds),
 ];
+
+/** Of every command that moves or compares records. */
+export const reportOption = (): Option =>
+  new Option(
+    "--report <FILE>",
+    "write what came of it as a page (.html) or for programs (.json), also where it failed",
+  );
 
 /**
  * Of every command that moves records. Each of them has the one list of all steps for its value: they run in the order in
@@ -153,7 +161,12 @@ export const loadOptions = (): Option[] => [
     "always",
     "never",
   ),
-  new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend"),
+  new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend").argParser(
+    (text: string) => {
+      if (/^llmspell(:.+)?$/s.test(text)) return text;
+      throw new InvalidArgumentError("It is llmspell, or llmspell:TENANT for its graph (docs/llmspell.md).");
+    },
+  ),
   new Option("--dry-run", "everything but the commit"),
   choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),

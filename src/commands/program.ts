@@ -1,8 +1,11 @@
 /** The command line: argv -> command -> exit status. Each command's code is loaded when it is run. */
-import { Command, CommanderError, Option } from "commander";
+import { Argument, Command, CommanderError, Option } from "commander";
 import { EXIT, StorageError, toStorageError } from "../errors.js";
+import { commandWords } from "../llmspell/program/handover.js";
 import { redact, redactUnknown } from "../redaction.js";
 import { VERSION } from "../version.js";
+import { nearest } from "./nearest.js";
+import { inGroups } from "./option-groups.js";
 import {
   commonOptions,
   configOption,
@@ -18,15 +21,31 @@ import {
 } from "./options.js";
 import type { CommonFlags } from "./transfer.js";
 
+/** Both names of the program. */
+export type ProgramName = "llmspell" | "llmspell-storage";
+
 /** Runs one command line. Never throws, never ends the process. */
-export async function runCommandLine(argv: readonly string[], signal: AbortSignal): Promise<number> {
+export async function runCommandLine(
+  argv: readonly string[],
+  signal: AbortSignal,
+  name: ProgramName = "llmspell",
+): Promise<number> {
   let flags: CommonFlags & { readonly output?: string } = commonFlagsOf(argv);
   let status: number = EXIT.done;
-  const program = createProgram(async (command, run) => {
-    flags = command.optsWithGlobals();
-    status = await run();
-  }, signal);
+  const program = createProgram(
+    async (command, run) => {
+      flags = command.optsWithGlobals();
+      status = await run();
+    },
+    signal,
+    name,
+  );
   try {
+    const asked = askedAbout(program, argv);
+    if (asked !== undefined) {
+      asked.outputHelp();
+      return status;
+    }
     await program.parseAsync([...argv], { from: "user" });
     return status;
   } catch (error) {
@@ -57,10 +76,17 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 }
 
 /** Commands that change nothing and write no file: what they print is all there is of them. */
-const ONLY_PRINT: ReadonlySet<string> = new Set(["storage info", "database health", "database migrations"]);
+const ONLY_PRINT: readonly string[] = [
+  "storage info",
+  "database health",
+  "database migrations",
+  "explain",
+  "completion",
+];
 
 export function onlyPrints(argv: readonly string[]): boolean {
-  return ONLY_PRINT.has(argv.slice(0, 2).join(" "));
+  const words = argv.slice(0, 2);
+  return ONLY_PRINT.some((command) => command === words.join(" ") || command === words[0]);
 }
 
 /** What an error that comes before any command is parsed, or after it was done, has to know. */
@@ -103,6 +129,33 @@ export function commandNames(parent: Command, prefix = ""): string[] {
   });
 }
 
+/** The command that `help storage export`, or `storage help export`, asks about. E_USAGE where there is none. */
+function askedAbout(program: Command, argv: readonly string[]): Command | undefined {
+  const words = commandWords(argv);
+  const at = words.indexOf("help");
+  if (at < 0) return undefined;
+  const named = (parent: Command, word: string) => parent.commands.find((command) => command.name() === word);
+  let asked: Command | undefined = program;
+  for (const word of words.slice(0, at)) asked = asked && named(asked, word);
+  // What a command of ours takes may be called help.
+  if (asked === undefined || asked.commands.length === 0) return undefined;
+  for (const word of words.slice(at + 1).filter((each) => !each.startsWith("-"))) {
+    const next: Command | undefined = named(asked, word);
+    if (next === undefined) throw unknownCommand(word, asked, program);
+    asked = next;
+  }
+  return asked;
+}
+
+function unknownCommand(word: string, parent: Command, program: Command): StorageError {
+  const names = parent.commands.map((command) => command.name());
+  const meant = nearest(word, names);
+  const suggestion = meant === undefined ? "" : `Did you mean ${meant}? `;
+  return new StorageError("E_USAGE", `unknown command '${word}'`, {
+    hint: `${suggestion}The commands are ${commandNames(program).join(", ")}.`,
+  });
+}
+
 type Dispatch = (command: Command, run: () => Promise<number>) => Promise<void>;
 
 interface Leaf {
@@ -110,30 +163,40 @@ interface Leaf {
   readonly description: string;
   readonly examples: readonly string[];
   readonly options: readonly Option[];
-  readonly argument?: readonly [name: string, description: string];
+  readonly argument?: Argument;
   /** Loads the command's code and runs it; gives the exit status. */
   // biome-ignore lint/suspicious/noExplicitAny: commander hands over the flags that `options` declares
   readonly run: (flags: any, signal: AbortSignal, ...words: string[]) => Promise<number>;
 }
 
-/** The commands; `dispatch` runs the one that the command line names. */
-export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command {
-  const program = prepare(new Command("llmspell"))
+const examples = new WeakMap<Command, readonly string[]>();
+
+/** The command's examples; none for a group of commands. */
+export function examplesOf(command: Command): readonly string[] {
+  return examples.get(command) ?? [];
+}
+
+const HANDED_OVER = "Every other command of llmspell is handed to the next llmspell on the PATH.\n";
+
+/** The commands; `dispatch` runs the one that the command line names. `called`: what the user calls the program. */
+export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: ProgramName = "llmspell"): Command {
+  const program = prepare(new Command(called))
     .description("Lossless export, import and migration of llmspell storage between SQLite and PostgreSQL.")
-    .version(`llmspell-storage ${VERSION}`, "--version", "print the version")
+    .version(`llmspell-storage ${VERSION}`, "-V, --version", "print the version")
     .addOption(configOption())
-    .addHelpText(
-      "after",
-      "\nEvery other command of llmspell is handed to the next llmspell on the PATH.\nDocumentation: docs/command-line.md",
-    );
+    .addHelpText("after", `\n${called === "llmspell" ? HANDED_OVER : ""}Documentation: docs/command-line.md`);
+  const add = (parent: Command, name: string, description: string): Command =>
+    prepare(parent.command(name).description(description));
   const group = (parent: Command, name: string, description: string): Command =>
-    prepare(parent.command(name).description(description)).addOption(configOption());
-  const leaf = (parent: Command, { name, description, examples, options, argument, run }: Leaf): void => {
-    const command = group(parent, name, description);
-    for (const option of [...options, ...commonOptions()]) command.addOption(option);
-    if (argument !== undefined) command.argument(...argument);
+    add(parent, name, description).addOption(configOption());
+  const leaf = (parent: Command, { name, description, options, argument, run, ...leaf }: Leaf): void => {
+    const command = add(parent, name, description);
+    for (const option of inGroups([...options, ...commonOptions(), configOption()])) command.addOption(option);
+    if (argument !== undefined) command.addArgument(argument);
+    const shown = leaf.examples.map((example) => example.replaceAll(/\bllmspell (?=[a-z])/g, `${called} `));
+    examples.set(command, shown);
     command
-      .addHelpText("after", `\nExamples:\n${examples.map((example) => `  ${example}`).join("\n")}`)
+      .addHelpText("after", `\nExamples:\n${shown.map((example) => `  ${example}`).join("\n")}`)
       .action(() => dispatch(command, () => run(command.optsWithGlobals(), signal, ...command.args)));
   };
 
@@ -189,7 +252,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     name: "info",
     description: "what a store holds, and what an export of it would meet: versions, counts, sizes, shapes",
     examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
-    argument: ["[STORE]", "a database or a document; default: as --backend says"],
+    argument: new Argument("[STORE]", "a database or a document; default: as --backend says"),
     options: [...storeOptions(), strictOption()],
     run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
   });
@@ -215,6 +278,32 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     examples: ["llmspell database migrations list --backend postgres"],
     options: storeOptions(),
     run: async (flags, abort) => (await import("./database.js")).runMigrationsList(flags, abort),
+  });
+
+  leaf(program, {
+    name: "explain",
+    description: "what an error's code means, what causes it, and what to do",
+    examples: ["llmspell explain E_ORPHAN", "llmspell explain"],
+    argument: new Argument("[CODE]", "an error's code; without one all codes are listed"),
+    options: [],
+    run: async (flags, _abort, code) => (await import("./explain.js")).runExplain(flags, code),
+  });
+  leaf(program, {
+    name: "completion",
+    description: "print the completions for a shell",
+    examples: [
+      "source <(llmspell completion bash)",
+      "llmspell completion zsh > ~/.zfunc/_llmspell-storage",
+      "llmspell completion fish > ~/.config/fish/completions/llmspell-storage.fish",
+    ],
+    argument: new Argument("<SHELL>", "the shell").choices(["bash", "zsh", "fish"]),
+    options: [],
+    run: async (flags, _abort, shell) =>
+      (await import("./completion/completion.js")).runCompletion(
+        flags,
+        shell as string,
+        createProgram(dispatch, signal),
+      ),
   });
   return program;
 }

@@ -1,5 +1,6 @@
 /** Writes an SQLite database: one transaction, all or nothing. */
 import { setImmediate as nextTick } from "node:timers/promises";
+import type { SqliteApplication } from "../backends/sqlite/application.js";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { raiseCounters } from "../backends/sqlite/loading/counters.js";
 import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
@@ -8,12 +9,15 @@ import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
 import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
+import { readVersions } from "../backends/sqlite/versions.js";
 import { beginWriting } from "../backends/sqlite/write-lock.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { type Sink, sinkCatalog } from "./sink.js";
 
 export interface SqliteSinkOptions {
   readonly path: string;
+  /** Whose database it is: its versions are in the report. */
+  readonly application?: SqliteApplication | undefined;
   /** Default: the source's. */
   readonly catalog?: Catalog | undefined;
   /** A record that the target has: replaced in place (default), left, or refused with E_CONFLICT. */
@@ -111,7 +115,13 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
         await analyzeTables(current, inserted);
         current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
         if (options.ownFile) current.database.pragma("journal_mode = WAL");
-        return { counts: new Map([...writers].map(([path, { counts }]) => [path, counts])), notes };
+        const counts = new Map([...writers].map(([path, writer]) => [path, writer.counts]));
+        const unchanged = new Map([...writers].map(([path, writer]) => [path, writer.unchanged]));
+        const target = {
+          versions: readVersions(current.database),
+          migrations: options.application?.readVersions?.(current.database) ?? [],
+        };
+        return { counts, unchanged, target, notes };
       }),
     async abort() {
       try {

@@ -1,6 +1,7 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
+import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
@@ -108,7 +109,7 @@ class PostgresSource implements Source {
     this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
     this.mode = await this.chooseMode(connection);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
-    return { backend: "postgresql", migrations, catalog: this.catalog };
+    return { backend: "postgresql", migrations, versions: await readVersions(connection), catalog: this.catalog };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {

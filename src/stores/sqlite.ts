@@ -51,8 +51,20 @@ export const sqlite: Backend<SqliteLocation> = {
   },
   /** The file is created and migrated when the run begins to write. */
   async createSink({ path }, { catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds }) {
-    const { createSqliteTarget } = await import("./sqlite-target.js");
-    return createSqliteTarget({ path, catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds });
+    const [{ createSqliteTarget }, { llmspellSqlite }] = await Promise.all([
+      import("./sqlite-target.js"),
+      import("../llmspell/sqlite/application.js"),
+    ]);
+    return createSqliteTarget({
+      application: llmspellSqlite,
+      path,
+      catalog,
+      onConflict,
+      onOrphan,
+      dryRun,
+      vectorsAs,
+      lockTimeoutSeconds,
+    });
   },
   async readFacts(location, options) {
     const { bytes, sqliteVersion, embeddings } = await readState(location, options, (state) => state);
