@@ -2,9 +2,9 @@
 import { allCommands, allOptions, type CompletedCommand, type Values } from "./words.js";
 
 /** The statement that offers them. */
-function offer({ words, files, stores }: Values): string {
+function offer({ words, files, prefixes }: Values): string {
   if (!files) return `_llmspell_storage_words ${quoted(words)}`;
-  return stores ? `_llmspell_storage_files ${quoted(words)}` : "_llmspell_storage_files";
+  return prefixes ? `_llmspell_storage_files ${quoted(words)}` : "_llmspell_storage_files";
 }
 
 function quoted(words: readonly string[]): string {

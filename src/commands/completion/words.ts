@@ -2,13 +2,14 @@
 import type { Argument, Command, Option } from "commander";
 import { ERROR_CODES } from "../../errors.js";
 import { catalog } from "../../llmspell/catalog/index.js";
+import { backends } from "../../stores/backends.js";
 
 /** What may stand where a value is expected. */
 export interface Values {
   readonly words: readonly string[];
   readonly files: boolean;
-  /** `sqlite:PATH` and `pglite:DIR` as well. */
-  readonly stores?: true;
+  /** STORE texts: what may stand before a path, e.g. `pglite:`. */
+  readonly prefixes?: readonly string[];
 }
 
 export interface CompletedOption {
@@ -37,12 +38,23 @@ const NOTHING: Values = { words: [], files: false };
 const BY_PLACEHOLDER: Readonly<Record<string, () => Values>> = {
   FILE: () => ({ words: [], files: true }),
   MODULE: () => ({ words: [], files: true }),
-  STORE: () => ({ words: ["sqlite", "postgres"], files: true, stores: true }),
+  STORE: () => ({ words: backendWords(), files: true, prefixes: storePrefixes() }),
   DOCUMENT: () => ({ words: [], files: true }),
-  BACKEND: () => ({ words: ["sqlite", "postgres"], files: false }),
+  BACKEND: () => ({ words: backendWords(), files: false }),
   SECTION: () => ({ words: sectionNames(), files: false }),
   CODE: () => ({ words: Object.keys(ERROR_CODES), files: false }),
 };
+
+/** What people call the backends that the configuration may name. */
+function backendWords(): string[] {
+  const configured = backends.filter((backend) => backend.configured?.name !== undefined);
+  return [...new Set(configured.map(({ word }) => word))].sort();
+}
+
+function storePrefixes(): string[] {
+  const forms = backends.flatMap(({ locations }) => locations.forms);
+  return [...new Set(forms.flatMap((form) => /^[a-z]+:(?=[A-Z]+$)/.exec(form)?.[0] ?? []))].sort();
+}
 
 /** Paths of sections, and what several of them begin with. */
 function sectionNames(): string[] {

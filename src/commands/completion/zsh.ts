@@ -1,5 +1,5 @@
 /** Completions for zsh, with descriptions: sourced, or as a file `_llmspell-storage` in a folder of fpath. */
-import { allCommands, type CompletedCommand, type CompletedOption, type Values } from "./words.js";
+import { allCommands, allOptions, type CompletedCommand, type CompletedOption, type Values } from "./words.js";
 
 const MAIN = "_llmspell-storage";
 
@@ -13,8 +13,8 @@ function described(text: string): string {
   return text.replace(/[\\[\]:]/g, "\\$&");
 }
 
-function action({ words, files, stores }: Values): string {
-  if (stores) return `${MAIN}-store`;
+function action({ words, files, prefixes }: Values): string {
+  if (prefixes) return `${MAIN}-store`;
   if (files) return "_files";
   return words.length === 0 ? " " : `(${words.join(" ")})`;
 }
@@ -60,14 +60,14 @@ ${commands.map((each) => `        ${each.path.at(-1)}) ${functionName(each.path)
 }
 
 export function zshCompletion(program: CompletedCommand, names: readonly string[]): string {
+  const stores = allOptions(program).find(({ value }) => value?.prefixes !== undefined)?.value;
   return `#compdef ${names.join(" ")}
 # Completions for ${names.join(" and ")}, made by \`llmspell-storage completion zsh\`.
 
 ${MAIN}-store() {
-  if compset -P 'sqlite:'; then _files
-  elif compset -P 'pglite:'; then _files -/
+  if compset -P '(${stores?.prefixes?.join("|")})'; then _files
   else
-    local -a stores=('sqlite:the configured SQLite file' 'postgres:the configured server')
+    local -a stores=(${stores?.words.map((word) => `'${word}:as configured'`).join(" ")})
     _describe -t stores store stores
     _files
   fi
