@@ -1,4 +1,7 @@
-/** What `llmspell explain` and docs/errors.md say of each code, beside its meaning (src/errors.ts). */
+/**
+ * What `llmspell explain` and docs/errors.md say of each code, beside its meaning (src/errors.ts).
+ * Over 300 lines: one entry per code.
+ */
 import type { ErrorCode } from "../errors.js";
 
 export interface Explanation {

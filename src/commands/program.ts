@@ -1,4 +1,7 @@
-/** The command line: argv -> command -> exit status. Each command's code is loaded when it is run. */
+/**
+ * The command line: argv -> command -> exit status. Each command's code is loaded when it is run.
+ * Over 300 lines: one entry per command, in the order of the help.
+ */
 import { Argument, Command, CommanderError, Option } from "commander";
 import { EXIT, StorageError, toStorageError } from "../errors.js";
 import { commandWords } from "../llmspell/program/handover.js";
