@@ -29,13 +29,13 @@ header { display: flex; gap: 1rem; justify-content: space-between; align-items: 
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
 .way { display: grid; grid-template-columns: fit-content(14rem) minmax(0, 1fr); gap: .15rem 1rem; margin: 1.1rem 0 0; }
 .way dt { color: var(--quiet); } .way dd { margin: 0; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .7rem; margin: 1.5rem 0 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: .7rem; margin: 1.5rem 0 0; }
 .tile { padding: .7rem .9rem; border: 1px solid var(--line); border-radius: 8px; }
-.tile b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
+.tile b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; white-space: nowrap; }
 .tile span { color: var(--quiet); font-size: .85rem; }
 .problem { margin: 1.5rem 0 0; padding: .8rem 1rem; border: 1px solid var(--bad); border-left-width: 5px; border-radius: 6px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th { padding: .4rem .5rem; border-bottom: 1.5px solid var(--line); color: var(--quiet); font-weight: 500; text-align: right; }
+th { padding: .4rem .5rem; border-bottom: 1.5px solid var(--line); color: var(--quiet); font-weight: 500; text-align: right; white-space: nowrap; }
 td { padding: .4rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; white-space: normal; }
 th:last-child, td:last-child { padding-right: 0; }
@@ -55,11 +55,12 @@ ul { margin: 0; padding-left: 1.2rem; }
 .signature { display: grid; grid-template-columns: 2fr 1fr 2fr; gap: 1.5rem; margin-top: 4rem; }
 .signature span { padding-top: .35rem; border-top: 1px solid var(--ink); color: var(--quiet); font-size: .85rem; }
 footer { margin-top: 2rem; color: var(--quiet); font-size: .85rem; }
-@media (max-width: 46rem) {
+@media screen and (max-width: 60rem) {
   main { margin: 0; padding: 1.3rem 1.1rem 2rem; border: 0; border-radius: 0; }
   header { flex-direction: column-reverse; gap: .6rem; }
   .way { grid-template-columns: minmax(0, 1fr); gap: 0; } .way dd { margin-bottom: .5rem; }
-  .tiles { grid-template-columns: 1fr 1fr; }
+  .tiles { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
+  .tile b { white-space: normal; }
   .counts thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .counts, .counts tbody, .counts tfoot { display: block; }
   .counts tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.4rem; padding: .6rem 0; border-bottom: 1px solid var(--line); }
@@ -80,6 +81,9 @@ footer { margin-top: 2rem; color: var(--quiet); font-size: .85rem; }
   @page { margin: 15mm; }
   body { font-size: 10pt; }
   main { max-width: none; margin: 0; padding: 0; border: 0; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .25rem .3rem; }
+  .bar { font-size: 8.5pt; }
   h2 { break-after: avoid; }
   tr, .bar, .tile, .line, .signature, .problem { break-inside: avoid; }
   .track, .fill, .area { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -282,6 +282,7 @@ describeWithTools(["chromium"], "the page of a report", () => {
     it.each([
       [1280, 900, "light"],
       [1280, 900, "dark"],
+      [970, 700, "light"],
       [390, 844, "light"],
       [320, 640, "dark"],
     ] as const)("at %i x %i, %s", async (width, height, colorScheme) => {
