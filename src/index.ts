@@ -75,3 +75,12 @@ export {
 export type { TransformSpec } from "./transforms/spec.js";
 export { createTenantFilter } from "./transforms/tenant-filter.js";
 export type { Transform } from "./transforms/transform.js";
+export {
+  type Difference,
+  type Finding,
+  type SectionVerification,
+  type StoreFinding,
+  type VerifyOptions,
+  type VerifyResult,
+  verifyStores,
+} from "./verify-stores.js";

@@ -4,6 +4,7 @@ import type { MigrateDatabaseOptions } from "./databases.js";
 import { StorageError } from "./errors.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
+import type { VerifyOptions } from "./verify-stores.js";
 
 /** Every option, as tsc makes sure. */
 type Names<Options> = Readonly<Record<keyof Options, true>>;
@@ -75,7 +76,22 @@ const storeInfo: Names<StoreInfoOptions> = {
 const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
 const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
 
-const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo } as const;
+const { limit: _limit, onReject: _onReject, ...verifying } = transfer;
+const verifyStores: Names<VerifyOptions> = {
+  a: true,
+  b: true,
+  ...verifying,
+  verifyManifest: true,
+  times: true,
+  sourceMode: true,
+  sourceCheck: true,
+  sample: true,
+  seed: true,
+  showValues: true,
+  onDifferences: true,
+};
+
+const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo, verifyStores } as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

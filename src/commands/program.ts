@@ -15,6 +15,7 @@ import {
   strictOption,
   transferOptions,
   transformOptions,
+  verifyOptions,
 } from "./options.js";
 import type { CommonFlags } from "./transfer.js";
 
@@ -110,7 +111,7 @@ interface Leaf {
   readonly description: string;
   readonly examples: readonly string[];
   readonly options: readonly Option[];
-  readonly argument?: readonly [name: string, description: string];
+  readonly words?: readonly (readonly [name: string, description: string])[];
   /** Loads the command's code and runs it; gives the exit status. */
   // biome-ignore lint/suspicious/noExplicitAny: commander hands over the flags that `options` declares
   readonly run: (flags: any, signal: AbortSignal, ...words: string[]) => Promise<number>;
@@ -128,10 +129,10 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     );
   const group = (parent: Command, name: string, description: string): Command =>
     prepare(parent.command(name).description(description)).addOption(configOption());
-  const leaf = (parent: Command, { name, description, examples, options, argument, run }: Leaf): void => {
+  const leaf = (parent: Command, { name, description, examples, options, words = [], run }: Leaf): void => {
     const command = group(parent, name, description);
     for (const option of [...options, ...commonOptions()]) command.addOption(option);
-    if (argument !== undefined) command.argument(...argument);
+    for (const word of words) command.argument(...word);
     command
       .addHelpText("after", `\nExamples:\n${examples.map((example) => `  ${example}`).join("\n")}`)
       .action(() => dispatch(command, () => run(command.optsWithGlobals(), signal, ...command.args)));
@@ -189,9 +190,24 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     name: "info",
     description: "what a store holds, and what an export of it would meet: versions, counts, sizes, shapes",
     examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
-    argument: ["[STORE]", "a database or a document; default: as --backend says"],
+    words: [["[STORE]", "a database or a document; default: as --backend says"]],
     options: [...storeOptions(), strictOption()],
     run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
+  });
+  leaf(storage, {
+    name: "verify",
+    description: "whether two stores hold the same records: identical, equal by meaning, or what differs",
+    examples: [
+      "llmspell storage verify sqlite postgres",
+      "llmspell storage verify llmspell.db backup.json.zst --strict",
+      "llmspell storage verify sqlite staging.db --mask sessions.session_data.email=email --differences diff.ndjson",
+    ],
+    words: [
+      ["<A>", "the original: a database, a document, or - for standard input"],
+      ["<B>", "its copy; transforms and --tenant say what became of A on the way"],
+    ],
+    options: [...verifyOptions(), ...transformOptions()],
+    run: async (flags, abort, a, b) => (await import("./verify.js")).runVerify(flags, abort, a, b),
   });
 
   const database = group(program, "database", "the schema and the health of a database");

@@ -1,0 +1,91 @@
+/** What is wrong in a database besides its records: schema, partitions, large objects. Only reads. */
+import { catalog } from "./catalog/index.js";
+import type { SchemaComparison } from "./schema/comparison.js";
+import { postgresConnector, type SourceOptions, type StoreLocation } from "./stores.js";
+import type { Finding } from "./verify/references.js";
+
+/** None of a document. */
+export async function findingsOf(
+  location: StoreLocation,
+  options: Pick<SourceOptions, "signal" | "connectionTimeoutSeconds">,
+): Promise<Finding[]> {
+  switch (location.type) {
+    case "sqlite": {
+      const [{ openSqliteForReading }, { readSqliteSchema }] = await Promise.all([
+        import("./backends/sqlite/open.js"),
+        import("./schema/migrator.js"),
+      ]);
+      const database = openSqliteForReading(location.path);
+      try {
+        return schemaFindings(readSqliteSchema(database).comparison);
+      } finally {
+        database.close();
+      }
+    }
+    case "postgres":
+    case "pglite":
+      return postgresFindings(location, options);
+    case "document":
+    case "stream":
+      return [];
+  }
+}
+
+async function postgresFindings(
+  location: StoreLocation & { readonly type: "postgres" | "pglite" },
+  options: Pick<SourceOptions, "signal" | "connectionTimeoutSeconds">,
+): Promise<Finding[]> {
+  const [{ findLostLargeObjects }, { hasMisplacedPartitions }, { inTransaction }, { readPostgresSchema }] =
+    await Promise.all([
+      import("./backends/postgres/database/lost-large-objects.js"),
+      import("./backends/postgres/database/partition-repair.js"),
+      import("./backends/postgres/session/transaction.js"),
+      import("./schema/migrator.js"),
+    ]);
+  const connection = await (await postgresConnector(location, options))();
+  try {
+    const findings = schemaFindings((await readPostgresSchema(connection)).comparison);
+    const { lost, misplaced } = await inTransaction(connection, "read", async () => ({
+      lost: await findLostLargeObjects(connection, catalog.kinds),
+      misplaced: await hasMisplacedPartitions(connection),
+    }));
+    if (misplaced)
+      findings.push({
+        check: "partitions",
+        object: "event_log",
+        count: 1,
+        message:
+          "partitions of the event log are missing, or not cut by the months of llmspell's time zone: `llmspell database migrate` puts them right",
+      });
+    if (lost.count > 0)
+      findings.push({
+        check: "large-objects",
+        object: "artifacts.content",
+        count: lost.count,
+        message: `${lost.count} large object${lost.count === 1 ? "" : "s"} of llmspell's that no row names, first: ${lost.first}`,
+      });
+    return findings;
+  } finally {
+    await connection.close();
+  }
+}
+
+/** What is gone, or is there and does not work; what `database migrate` would add is no fault, nor which rowids vectors have. */
+function schemaFindings({ missing, broken }: SchemaComparison): Finding[] {
+  return [
+    ...missing.map(({ object }) => ({
+      check: "schema" as const,
+      object,
+      count: 1,
+      message: `${object} is missing: \`llmspell database migrate\` makes it again`,
+    })),
+    ...broken
+      .filter(({ object }) => !object.startsWith("rowids "))
+      .map(({ object, repair }) => ({
+        check: "schema" as const,
+        object,
+        count: 1,
+        message: `${object} is missing or does not work: ${repair}`,
+      })),
+  ];
+}
