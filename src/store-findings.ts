@@ -1,6 +1,6 @@
 /** What is wrong in a database besides its records: schema, partitions, large objects. Only reads. */
-import { catalog } from "./catalog/index.js";
-import type { SchemaComparison } from "./schema/comparison.js";
+import { catalog } from "./llmspell/catalog/index.js";
+import type { SchemaComparison } from "./llmspell/schema/comparison.js";
 import { postgresConnector, type SourceOptions, type StoreLocation } from "./stores.js";
 import type { Finding } from "./verify/references.js";
 
@@ -13,7 +13,7 @@ export async function findingsOf(
     case "sqlite": {
       const [{ openSqliteForReading }, { readSqliteSchema }] = await Promise.all([
         import("./backends/sqlite/open.js"),
-        import("./schema/migrator.js"),
+        import("./llmspell/schema/migrator.js"),
       ]);
       const database = openSqliteForReading(location.path);
       try {
@@ -40,7 +40,7 @@ async function postgresFindings(
       import("./backends/postgres/database/lost-large-objects.js"),
       import("./backends/postgres/database/partition-repair.js"),
       import("./backends/postgres/session/transaction.js"),
-      import("./schema/migrator.js"),
+      import("./llmspell/schema/migrator.js"),
     ]);
   const connection = await (await postgresConnector(location, options))();
   try {

@@ -1,9 +1,9 @@
 /** Whether two stores hold the same records, and what is wrong in either: `llmspell storage verify`. */
 import { type ImportOptions, importStore, selectPaths, type TransferOptions } from "./api.js";
 import { BatchStream } from "./batch-stream.js";
-import { catalog as standardCatalog } from "./catalog/index.js";
 import { type Config, loadConfig } from "./config.js";
 import { StorageError, toStorageError } from "./errors.js";
+import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { Progress } from "./pipeline.js";
 import type { RecordBatch } from "./records/record-batch.js";

@@ -2,8 +2,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { catalog, type RecordKind } from "../../src/catalog/index.js";
+import type { RecordKind } from "../../src/catalog/index.js";
 import { type Difference, type VerifyOptions, type VerifyResult, verifyStores } from "../../src/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { VALUE_CASES, type ValueCase } from "./cases.js";
 import { type Backend, keyText, makeSections, type Sections, type Tokens, updateOf } from "./records.js";
 

@@ -1,6 +1,7 @@
 /** Records of every kind, made from the catalog: as tokens of a document, and as SQL literals of either backend. */
 import { writeFileSync } from "node:fs";
-import { catalog, columnOf, type Field, type RecordKind } from "../../src/catalog/index.js";
+import { columnOf, type Field, type RecordKind } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 
 /** A record's tokens by field; undefined: the document lacks the key (SQL NULL of a json field). */
 export type Tokens = Record<string, string | undefined>;

@@ -1,8 +1,8 @@
 /** The same smallest steps in PostgreSQL (values.test.ts). */
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { catalog } from "../../src/catalog/index.js";
 import { importStore, migrateDatabase } from "../../src/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { expected, prepare, removals, statements, temporaryFolder, verified } from "./changes.js";
 import { contentOf, deleteOf, writeDocument } from "./records.js";
