@@ -1,6 +1,6 @@
 /** What is wrong in a database besides its records: schema, partitions, large objects. Only reads. */
 import { catalog } from "./llmspell/catalog/index.js";
-import type { SchemaComparison } from "./llmspell/schema/comparison.js";
+import type { SchemaComparison, SchemaDifference } from "./llmspell/schema/comparison.js";
 import { postgresConnector, type SourceOptions, type StoreLocation } from "./stores.js";
 import type { Finding } from "./verify/references.js";
 
@@ -70,22 +70,24 @@ async function postgresFindings(
   }
 }
 
-/** What is gone, or is there and does not work; what `database migrate` would add is no fault, nor which rowids vectors have. */
-function schemaFindings({ missing, broken }: SchemaComparison): Finding[] {
+/**
+ * What is gone, or is there and does not work; and indexes of llmspell's own that `database migrate` would make again. What
+ * else it would add is no fault, nor which rowids vectors have.
+ */
+function schemaFindings({ missing, pending, broken }: SchemaComparison): Finding[] {
+  const lost = [...missing, ...pending.filter(isIndex)];
+  const repaired = broken.filter(({ object }) => !object.startsWith("rowids "));
   return [
-    ...missing.map(({ object }) => ({
-      check: "schema" as const,
-      object,
-      count: 1,
-      message: `${object} is missing: \`llmspell database migrate\` makes it again`,
-    })),
-    ...broken
-      .filter(({ object }) => !object.startsWith("rowids "))
-      .map(({ object, repair }) => ({
-        check: "schema" as const,
-        object,
-        count: 1,
-        message: `${object} is missing or does not work: ${repair}`,
-      })),
+    ...lost.map(({ object }) => finding(object, `${object} is missing: \`llmspell database migrate\` makes it again`)),
+    ...repaired.map(({ object, repair }) => finding(object, `${object} is missing or does not work: ${repair}`)),
   ];
+}
+
+/** Of a table that is there; those that we add to llmspell's schema (S1 and on) a database may lack. */
+function isIndex({ object, migration }: SchemaDifference): boolean {
+  return object.startsWith("index ") && migration.startsWith("V");
+}
+
+function finding(object: string, message: string): Finding {
+  return { check: "schema", object, count: 1, message };
 }

@@ -109,6 +109,7 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
     keepsAll: options.onDifferences !== undefined,
   });
   const paths = new Set([...selectPaths(catalog, options.include, options.exclude), ...emitted(transforms)]);
+  if (paths.size === 0) throw new StorageError("E_USAGE", "no section is left to compare");
   const references = { a: new References(catalog, paths), b: new References(catalog, paths) };
   const progress = new TwoSided(options);
   const readings = {
@@ -153,6 +154,7 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
     return result;
   } catch (error) {
     if (error instanceof OrderError) throw error;
+    if (options.signal?.aborted) throw interruption(options.signal);
     // What ended a run says more than that its reader was left.
     throw readings.a.failure ?? readings.b.failure ?? toStorageError(error);
   } finally {
@@ -327,6 +329,11 @@ function refuseSame({ a, b }: Stores): void {
     throw new StorageError("E_USAGE", "A and B are the same store", {
       hint: "Name the original and its copy.",
     });
+}
+
+function interruption({ reason }: AbortSignal): StorageError {
+  if (reason instanceof StorageError) return reason;
+  return new StorageError("E_INTERRUPTED", "the run was interrupted", {}, reason);
 }
 
 function sampleSize({ sample }: VerifyOptions): number | undefined {

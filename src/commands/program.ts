@@ -58,7 +58,12 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 }
 
 /** Commands that change nothing and write no file: what they print is all there is of them. */
-const ONLY_PRINT: ReadonlySet<string> = new Set(["storage info", "database health", "database migrations"]);
+const ONLY_PRINT: ReadonlySet<string> = new Set([
+  "storage info",
+  "storage verify",
+  "database health",
+  "database migrations",
+]);
 
 export function onlyPrints(argv: readonly string[]): boolean {
   return ONLY_PRINT.has(argv.slice(0, 2).join(" "));

@@ -2,7 +2,7 @@
 import { Spool } from "../document/spool.js";
 
 /** A run is sorted in memory. Bytes. */
-const RUN_BYTES = 4194304;
+const RUN_BYTES = 2097152;
 /** What is read of a run at once. Bytes. */
 const READ_BYTES = 32768;
 const LENGTH_BYTES = 4;
