@@ -97,6 +97,7 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
+  new Option("--digests", "say what the records mean as they come to the target, as `storage digest` does"),
 ];
 
 /**
@@ -148,6 +149,17 @@ export const loadOptions = (): Option[] => [
   new Option("--dry-run", "everything but the commit"),
   choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
+];
+
+const named = (options: readonly Option[], ...names: readonly string[]): Option[] =>
+  options.filter((option) => names.includes(option.attributeName()));
+
+/** Of a command that reads any store to say what is in it. */
+export const digestOptions = (): Option[] => [
+  ...named(transferOptions(), "include", "exclude", "tenant", "cascade", "invalidUuid", "idMap"),
+  ...transformOptions(),
+  ...sourceOptions(),
+  ...named(loadOptions(), "times", "verifyManifest"),
 ];
 
 /** Of every command, also before its name. */

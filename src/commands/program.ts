@@ -6,6 +6,7 @@ import { VERSION } from "../version.js";
 import {
   commonOptions,
   configOption,
+  digestOptions,
   documentOptions,
   loadOptions,
   migrateOptions,
@@ -57,7 +58,12 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 }
 
 /** Commands that change nothing and write no file: what they print is all there is of them. */
-const ONLY_PRINT: ReadonlySet<string> = new Set(["storage info", "database health", "database migrations"]);
+const ONLY_PRINT: ReadonlySet<string> = new Set([
+  "storage info",
+  "storage digest",
+  "database health",
+  "database migrations",
+]);
 
 export function onlyPrints(argv: readonly string[]): boolean {
   return ONLY_PRINT.has(argv.slice(0, 2).join(" "));
@@ -192,6 +198,17 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     argument: ["[STORE]", "a database or a document; default: as --backend says"],
     options: [...storeOptions(), strictOption()],
     run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
+  });
+  leaf(storage, {
+    name: "digest",
+    description: "what a store's records mean, as a line per section: equal for stores that hold the same",
+    examples: [
+      "llmspell storage digest --backend sqlite",
+      "llmspell storage digest backup.json.zst --exclude event_log --json",
+    ],
+    argument: ["[STORE]", "a database or a document; default: as --backend says"],
+    options: [...storeOptions(), ...digestOptions()],
+    run: async (flags, abort, store) => (await import("./digest.js")).runDigest(flags, abort, store),
   });
 
   const database = group(program, "database", "the schema and the health of a database");
