@@ -2,15 +2,17 @@
  * A digest of what a store's records mean, per section: equal for equal records whatever their order and their backend.
  *
  * Algorithm 1. A record's digest is the SHA-256 of: the SHA-256 of `["llmspell-storage record 1",path,field,…]` (compact
- * JSON, the fields that say something, in the catalog's order); then of each of those fields an int32 (big-endian) length
- * and its meaning (meaning.ts), or -1 for NULL; of a field that may be large, the SHA-256 of its bytes for its meaning. A
- * section's digest is the sum of its records' digests as big-endian integers, modulo 2^256; a store's, of all of them.
+ * JSON, the fields that say something, in the catalog's order); then of each of those fields an int32 (big-endian), the
+ * length of its meaning (meaning.ts), or -1 for NULL; then the meanings. A field that may be large has the SHA-256 of its
+ * bytes for its meaning. A section's digest is the sum of its records' digests as big-endian integers, modulo 2^256; a
+ * store's digest is that of all of them.
  */
 import { createHash, type Hash, hash } from "node:crypto";
 import type { Catalog, Field, RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
-import { NULL_VALUE, RecordBatch } from "../records/record-batch.js";
-import { createMeaning, isMeant, type MeaningOf, meansItsBytes } from "./meaning.js";
+import { LARGE_VALUE, NULL_VALUE, RecordBatch } from "../records/record-batch.js";
+import { JsonMeaning } from "./json-meaning.js";
+import { isMeant, meansItsBytes } from "./meaning.js";
 
 export interface SectionDigest {
   /** E.g. `artifacts.content`. */
@@ -39,15 +41,16 @@ class Sum {
   private readonly words = new Float64Array(WORDS);
   private summands = 0;
 
-  add(digest: Buffer): void {
+  /** A SHA-256, a character per byte. */
+  add(digest: string): void {
     const { words } = this;
     for (let i = 0; i < WORDS; i++)
       words[i] =
         (words[i] as number) +
-        ((((digest[4 * i] as number) << 24) |
-          ((digest[4 * i + 1] as number) << 16) |
-          ((digest[4 * i + 2] as number) << 8) |
-          (digest[4 * i + 3] as number)) >>>
+        (((digest.charCodeAt(4 * i) << 24) |
+          (digest.charCodeAt(4 * i + 1) << 16) |
+          (digest.charCodeAt(4 * i + 2) << 8) |
+          digest.charCodeAt(4 * i + 3)) >>>
           0);
     this.records++;
     if (++this.summands === 1048576) this.carry();
@@ -81,8 +84,8 @@ class Sum {
 interface MeantField {
   readonly index: number;
   readonly isLarge: boolean;
-  /** undefined: its bytes. */
-  readonly meaning: MeaningOf | undefined;
+  /** undefined: it means its bytes. */
+  readonly json: JsonMeaning | undefined;
 }
 
 /** Makes the digests of records of one kind. */
@@ -90,7 +93,6 @@ class SectionDigester {
   readonly sum = new Sum();
   private readonly head: Buffer;
   private readonly fields: readonly MeantField[];
-  private readonly digest = Buffer.alloc(DIGEST_BYTES);
 
   constructor(kind: RecordKind) {
     const meant = kind.fields.flatMap((field: Field, index) => (isMeant(kind, index) ? [{ field, index }] : []));
@@ -99,39 +101,57 @@ class SectionDigester {
     this.fields = meant.map(({ field, index }) => ({
       index,
       isLarge: field.large === true,
-      meaning: meansItsBytes(field) ? undefined : createMeaning(field),
+      json: meansItsBytes(field) ? undefined : new JsonMeaning(),
     }));
   }
 
-  /** Adds a row; `content` is the SHA-256 of the batch's LargeValue. */
+  /** Adds a row; `content` is the SHA-256 of the batch's LargeValue. `text`: memory to work in. */
   add(batch: RecordBatch, row: number, content: Buffer | undefined, text: ByteWriter): void {
     const { bytes, starts, lengths, width } = batch;
+    const { fields } = this;
     text.length = 0;
     text.copy(this.head, 0, DIGEST_BYTES);
-    for (const { index, isLarge, meaning } of this.fields) {
+    let lengthAt = text.length;
+    text.length += 4 * fields.length;
+    text.ensure(0);
+    // Values mostly stand one behind the other: they are copied together.
+    let from = 0;
+    let to = 0;
+    for (const { index, isLarge, json } of fields) {
       const at = row * width + index;
       const length = lengths[at] as number;
       const start = starts[at] as number;
-      if (length === NULL_VALUE) {
-        text.int32(NULL_VALUE);
-      } else if (isLarge) {
-        const sha256 = length < 0 ? content : hash("sha256", bytes.subarray(start, start + length), "buffer");
-        if (sha256 === undefined) throw new Error("the digest of a large value is missing");
-        text.int32(DIGEST_BYTES);
-        text.copy(sha256, 0, DIGEST_BYTES);
-      } else if (meaning === undefined) {
-        text.int32(length);
-        text.copy(bytes, start, start + length);
-      } else {
-        const meant = meaning(bytes, start, length);
-        text.int32(meant.length);
-        text.copy(meant, 0, meant.length);
+      let meant = length;
+      if (length !== NULL_VALUE && (isLarge || json !== undefined)) {
+        text.copy(bytes, from, to);
+        from = to;
+        const before = text.length;
+        if (json !== undefined) json.write(bytes, start, length, text);
+        else text.copy(contentDigest(bytes, start, length, content), 0, DIGEST_BYTES);
+        meant = text.length - before;
+      } else if (length > 0) {
+        if (start !== to) {
+          text.copy(bytes, from, to);
+          from = start;
+        }
+        to = start + length;
       }
+      const target = text.bytes;
+      target[lengthAt++] = meant >> 24;
+      target[lengthAt++] = meant >> 16;
+      target[lengthAt++] = meant >> 8;
+      target[lengthAt++] = meant;
     }
-    // As a string it costs a third of what a buffer of its own does.
-    this.digest.write(hash("sha256", text.view(), "binary"), 0, DIGEST_BYTES, "latin1");
-    this.sum.add(this.digest);
+    text.copy(bytes, from, to);
+    // As a string it costs a third of what a buffer does.
+    this.sum.add(hash("sha256", text.view(), "binary"));
   }
+}
+
+function contentDigest(bytes: Buffer, start: number, length: number, content: Buffer | undefined): Buffer {
+  if (length !== LARGE_VALUE) return hash("sha256", bytes.subarray(start, start + length), "buffer");
+  if (content === undefined) throw new Error("the digest of a large value is missing");
+  return content;
 }
 
 /** Takes batch after batch, and has the digests at the end, or of each section when all of it came. */
