@@ -44,10 +44,11 @@ function digestSink(digests: DigestWriter): Sink {
     name: "digest",
     async open() {},
     async write(batch) {
-      if (batch.large === undefined) return digests.add(batch);
-      for await (const _ of digests.observed(batch).large?.chunks() ?? []);
+      if (batch.large === undefined) await digests.add(batch);
+      else for await (const _ of digests.observed(batch).large?.chunks() ?? []);
     },
     async finish() {
+      await digests.settle();
       const counts = digests
         .digests()
         .sections.map(
@@ -55,6 +56,6 @@ function digestSink(digests: DigestWriter): Sink {
         );
       return { counts: new Map(counts), notes: [] };
     },
-    async abort() {},
+    abort: () => digests.close(),
   };
 }

@@ -29,17 +29,25 @@ export class TransferDigester {
       open: (header, context) => inner.open(header, context),
       async write(batch) {
         const { path } = batch.kind;
+        // A document says at a section's end what the digest is.
+        if (inner.inCatalogOrder === true && !come.has(path)) await digests.settle();
         come.set(path, (come.get(path) ?? 0) + batch.rows);
         if (batch.large !== undefined) return inner.write(digests.observed(batch));
-        digests.add(batch);
+        await digests.add(batch);
         await inner.write(batch);
       },
-      finish: () => inner.finish(),
-      abort: () => inner.abort(),
+      async finish() {
+        await digests.settle();
+        return inner.finish();
+      },
+      async abort() {
+        await digests.close();
+        await inner.abort();
+      },
     };
   }
 
-  /** Of the section's records so far, as a document's manifest has it; undefined where none came. */
+  /** Of a section whose records have come, as a document's manifest has it; undefined where none did. */
   digestOf(path: string): string | undefined {
     return this.digests.of(path)?.digest;
   }

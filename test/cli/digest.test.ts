@@ -1,9 +1,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
+import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { digestStore, importStore } from "../../src/index.js";
+import { session } from "../fidelity/records.js";
+import { documentText } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 
+const LONG = session(1, { session_data: { text: "é\n".repeat(500000), b: [1, 2], a: {} } });
 const LINE = /^(\S+) +([\d,]+) {2}(1:[0-9a-f]{64})$/;
 
 let workspace: Workspace;
@@ -90,6 +95,44 @@ describe("storage digest", () => {
     writeFileSync(workspace.path("cut.json"), readFileSync(workspace.path("plain.json")).subarray(0, -1000));
     const cut = await workspace.run(["storage", "digest", "cut.json"]);
     expect([cut.status, cut.stdout]).toEqual([4, ""]);
+  });
+});
+
+describe("the digest of a larger store", () => {
+  it("is that of its records one by one, whichever thread made it", async () => {
+    const document = workspace.path("large.json");
+    // Beyond what is digested before a thread is there; and json that is not copied to it.
+    createLlmspellSqlite(workspace.path("large.db"));
+    fillSqlite(workspace.path("large.db"), { records: 5, padding: 6000, counts: { event_log: 5000 } });
+    await importStore({ from: Readable.from([documentText({ sessions: [LONG] })]), to: workspace.path("large.db") });
+    const exported = await workspace.must([
+      ...["storage", "export", "--database", "large.db", "--output", "large.json", "--digests", "--json"],
+    ]);
+    // Under the test runner all is done in one thread.
+    const { sections, total } = await digestStore(document);
+    const text = readFileSync(document, "latin1");
+    for (const { digest: of } of sections) expect(text).toContain(`"digest":"${of}"`);
+    expect(JSON.parse(exported.stdout).digests.total).toEqual(total);
+    for (const store of ["large.db", "large.json"]) expect((await digest(store)).at(-1)?.[2]).toBe(total.digest);
+    const imported = await workspace.must([
+      "storage",
+      "import",
+      "--input",
+      "large.json",
+      "--database",
+      "copy.db",
+      "--digests",
+    ]);
+    expect(imported.stdout).toContain(total.digest);
+  });
+
+  it("is not told by a run that is interrupted", async () => {
+    const child = workspace.start(["storage", "digest", "large.db"]);
+    const outcome = outcomeOf(child);
+    child.stderr?.once("data", () => child.kill("SIGINT"));
+    const { status, stdout } = await outcome;
+    expect([0, 130]).toContain(status);
+    if (status !== 0) expect(stdout).toBe("");
   });
 });
 
