@@ -23,6 +23,7 @@ import {
 } from "./stores.js";
 import { createTransforms, type TransformSpec } from "./transforms/spec.js";
 import type { Transform } from "./transforms/transform.js";
+import type { TransferDigester, TransferDigests } from "./verify/digesting-sink.js";
 import { PRODUCER } from "./version.js";
 
 /** What both directions take. */
@@ -69,6 +70,8 @@ export interface TransferOptions {
   readonly idMap?: string;
   /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
   readonly connectionTimeoutSeconds?: number;
+  /** Digests of what the records mean, as they come to the target (docs/verification.md): the result's `digests`. Default false. */
+  readonly digests?: boolean;
   /** The record kinds. Default: llmspell's. */
   readonly catalog?: Catalog;
   /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
@@ -155,6 +158,8 @@ export interface TransferResult {
   readonly notes: readonly string[];
   /** What the source holds and the run left out without being asked to, a line each. */
   readonly leftOut: readonly string[];
+  /** With `digests`. */
+  readonly digests?: TransferDigests;
   readonly dryRun: boolean;
   readonly seconds: number;
 }
@@ -168,8 +173,9 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   const { from, to, compress, force, allowEmpty, vectors } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
+  const digester = await digesterFor(options);
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
-  if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
+  if (isSink(to)) return transfer(source, digester?.sink(to) ?? to, { ...options, transforms, digester }, false);
   const output = locate(to, config);
   if (!isSource(from)) {
     refuseSameStore(locate(from, config), output);
@@ -187,9 +193,11 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     force,
     allowEmpty,
     vectors,
+    digestOf: digester && ((path) => digester.digestOf(path)),
     producer: PRODUCER,
   });
-  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, output), transforms }, false);
+  const invalidUuid = invalidUuidPolicy(options, output);
+  return transfer(source, digester?.sink(sink) ?? sink, { ...options, invalidUuid, transforms, digester }, false);
 }
 
 /**
@@ -201,8 +209,9 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const { from, to, dryRun = false, onConflict, onOrphan, deferIndexes } = options;
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
+  const digester = await digesterFor(options);
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
-  if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
+  if (isSink(to)) return transfer(source, digester?.sink(to) ?? to, { ...options, transforms, digester }, dryRun);
   const target = locate(to, config);
   if (target.type === "document" || target.type === "stream") {
     throw new StorageError("E_USAGE", "the target is no database", {
@@ -226,12 +235,12 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     producer: PRODUCER,
   });
   const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
-  const translating = createTranslatingSink(sink, {
+  const translating = createTranslatingSink(digester?.sink(sink) ?? sink, {
     target: target.type === "sqlite" ? "sqlite" : "postgresql",
     translate,
   });
   const invalidUuid = invalidUuidPolicy(options, target);
-  return transfer(source, translating, { ...options, invalidUuid, transforms }, dryRun);
+  return transfer(source, translating, { ...options, invalidUuid, transforms, digester }, dryRun);
 }
 
 /** The tenant that one tenant's records have when they come to the sink. */
@@ -321,7 +330,10 @@ export function selectPaths(
 async function transfer(
   source: Source,
   sink: Sink,
-  options: Omit<TransferOptions, "transforms"> & { readonly transforms: readonly Transform[] },
+  options: Omit<TransferOptions, "transforms"> & {
+    readonly transforms: readonly Transform[];
+    readonly digester: TransferDigester | undefined;
+  },
   dryRun: boolean,
 ): Promise<TransferResult> {
   const catalog = options.catalog ?? standardCatalog;
@@ -377,9 +389,17 @@ async function transfer(
     ...(report.bytes === undefined ? {} : { bytes: report.bytes }),
     notes: report.notes,
     leftOut,
+    ...(options.digester === undefined ? {} : { digests: options.digester.result(report.counts) }),
     dryRun,
     seconds: (performance.now() - started) / 1000,
   };
+}
+
+/** For `digests`. */
+async function digesterFor({ digests, catalog }: TransferOptions): Promise<TransferDigester | undefined> {
+  if (digests !== true) return undefined;
+  const { TransferDigester } = await import("./verify/digesting-sink.js");
+  return new TransferDigester(catalog ?? standardCatalog);
 }
 
 /** Transforms that give records of other sections than they got need a last stage that puts sections in order. */

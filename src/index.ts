@@ -53,6 +53,7 @@ export { createDocumentSource, type DocumentSourceOptions } from "./sources/json
 export { createPostgresSource, type PostgresSourceOptions } from "./sources/postgres.js";
 export type { BackendName, Source, StoreHeader } from "./sources/source.js";
 export { createSqliteSource, type SqliteSourceOptions } from "./sources/sqlite.js";
+export { type DigestStoreOptions, digestStore, type StoreDigest } from "./store-digest.js";
 export {
   type Obstacle,
   type StoreFacts,
@@ -74,6 +75,8 @@ export {
 export type { TransformSpec } from "./transforms/spec.js";
 export { createTenantFilter } from "./transforms/tenant-filter.js";
 export type { Transform } from "./transforms/transform.js";
+export type { SectionDigest } from "./verify/digest.js";
+export type { TransferDigests } from "./verify/digesting-sink.js";
 export {
   type Difference,
   type Finding,

@@ -3,6 +3,7 @@ import type { ExportOptions, ImportOptions, TransferOptions } from "./api.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
 import { StorageError } from "./errors.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
+import type { DigestStoreOptions } from "./store-digest.js";
 import type { StoreInfoOptions } from "./store-info.js";
 import type { VerifyOptions } from "./verify-stores.js";
 
@@ -26,6 +27,7 @@ const transfer: Names<TransferOptions> = {
   strict: true,
   invalidUuid: true,
   idMap: true,
+  digests: true,
   connectionTimeoutSeconds: true,
   catalog: true,
   config: true,
@@ -73,10 +75,20 @@ const storeInfo: Names<StoreInfoOptions> = {
   config: true,
 };
 
-const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
+const { invalidUuid: _invalidUuid, idMap: _idMap, digests: _digests, ...reading } = transfer;
 const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
 
-const { limit: _limit, onReject: _onReject, ...verifying } = transfer;
+const digestStore: Names<DigestStoreOptions> = {
+  ...reading,
+  invalidUuid: true,
+  idMap: true,
+  sourceMode: true,
+  sourceCheck: true,
+  verifyManifest: true,
+  times: true,
+};
+
+const { limit: _limit, onReject: _onReject, digests: _digested, ...verifying } = transfer;
 const verifyStores: Names<VerifyOptions> = {
   a: true,
   b: true,
@@ -91,7 +103,7 @@ const verifyStores: Names<VerifyOptions> = {
   onDifferences: true,
 };
 
-const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo, verifyStores } as const;
+const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo, digestStore, verifyStores } as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

@@ -6,7 +6,7 @@ import type { RecordBatch } from "./records/record-batch.js";
 import type { PluginRecord } from "./transforms/plugin/definition.js";
 import { RecordViews } from "./transforms/plugin/record-view.js";
 
-export type ReadRecordsOptions = Omit<TransferOptions, "invalidUuid" | "idMap"> &
+export type ReadRecordsOptions = Omit<TransferOptions, "invalidUuid" | "idMap" | "digests"> &
   Pick<ExportOptions, "sourceMode" | "sourceCheck">;
 
 export interface StoredRecord {

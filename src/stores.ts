@@ -197,6 +197,8 @@ export interface SinkOptions {
   readonly force?: boolean | undefined;
   readonly allowEmpty?: boolean | undefined;
   readonly vectors?: "base64" | "json" | undefined;
+  /** What a document's manifest says of the meaning of a section's records, when all of them were written. */
+  readonly digestOf?: ((path: string) => string | undefined) | undefined;
   /** What a document names as its producer. */
   readonly producer: string;
 }
@@ -256,7 +258,7 @@ export async function createSource(location: StoreLocation, options: SourceOptio
 /** An SQLite target is created and migrated when the run begins to write. */
 export async function createSink(location: StoreLocation, options: SinkOptions): Promise<Sink> {
   const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, vectors, producer } = options;
-  const { force, allowEmpty } = options;
+  const { force, allowEmpty, digestOf } = options;
   const shared = catalog === undefined ? {} : { catalog };
   const load = {
     ...shared,
@@ -303,6 +305,7 @@ export async function createSink(location: StoreLocation, options: SinkOptions):
                 },
         ...(compress === undefined ? {} : { compress }),
         ...(vectors === undefined ? {} : { vectors }),
+        ...(digestOf === undefined ? {} : { digestOf }),
       });
     }
   }

@@ -17,7 +17,10 @@ import { type Finding, References } from "./verify/references.js";
 import { type Difference, randomSeed, type SectionVerification, Verification } from "./verify/verification.js";
 
 /** What applies to A, the original; sections and tenants are chosen in both. */
-export type VerifyOptions = Omit<TransferOptions, "limit" | "onReject" | "onStart" | "onProgress" | "strict"> &
+export type VerifyOptions = Omit<
+  TransferOptions,
+  "limit" | "onReject" | "onStart" | "onProgress" | "strict" | "digests"
+> &
   Pick<ImportOptions, "verifyManifest" | "times" | "sourceMode" | "sourceCheck"> & {
     /** The original: a STORE (docs/command-line.md), its location, a stream of a document, or a source. */
     readonly a: ImportOptions["from"];

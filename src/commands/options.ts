@@ -95,6 +95,7 @@ const idOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
+  new Option("--digests", "say what the records mean as they come to the target, as `storage digest` does"),
 ];
 
 const cascadeOptions = (): Option[] => [
@@ -181,6 +182,17 @@ export const verifyOptions = (): Option[] => [
   ...idOptions(),
   ...documentReadingOptions(),
   ...readingOptions(),
+];
+
+const named = (options: readonly Option[], ...names: readonly string[]): Option[] =>
+  options.filter((option) => names.includes(option.attributeName()));
+
+/** Of a command that reads any store to say what is in it. */
+export const digestOptions = (): Option[] => [
+  ...named(transferOptions(), "include", "exclude", "tenant", "cascade", "invalidUuid", "idMap"),
+  ...transformOptions(),
+  ...sourceOptions(),
+  ...named(loadOptions(), "times", "verifyManifest"),
 ];
 
 /** Of every command, also before its name. */

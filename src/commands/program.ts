@@ -6,6 +6,7 @@ import { VERSION } from "../version.js";
 import {
   commonOptions,
   configOption,
+  digestOptions,
   documentOptions,
   loadOptions,
   migrateOptions,
@@ -61,6 +62,7 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 const ONLY_PRINT: ReadonlySet<string> = new Set([
   "storage info",
   "storage verify",
+  "storage digest",
   "database health",
   "database migrations",
 ]);
@@ -213,6 +215,17 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     ],
     options: [...verifyOptions(), ...transformOptions()],
     run: async (flags, abort, a, b) => (await import("./verify.js")).runVerify(flags, abort, a, b),
+  });
+  leaf(storage, {
+    name: "digest",
+    description: "what a store's records mean, as a line per section: equal for stores that hold the same",
+    examples: [
+      "llmspell storage digest --backend sqlite",
+      "llmspell storage digest backup.json.zst --exclude event_log --json",
+    ],
+    words: [["[STORE]", "a database or a document; default: as --backend says"]],
+    options: [...storeOptions(), ...digestOptions()],
+    run: async (flags, abort, store) => (await import("./digest.js")).runDigest(flags, abort, store),
   });
 
   const database = group(program, "database", "the schema and the health of a database");

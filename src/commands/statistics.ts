@@ -1,5 +1,6 @@
 /** The statistics block that ends an export, an import and a migration. */
 import type { KindResult, TransferResult } from "../api.js";
+import { digestLines, digestsObject } from "./digest-lines.js";
 import { formatCount } from "./progress.js";
 
 /** Records that reached the target. */
@@ -27,6 +28,7 @@ export function statisticsLines(done: "Exported" | "Imported" | "Migrated", resu
     ...rows.map(([label, count]) => `  - ${label}: ${formatCount(count)}`),
     ...others.map((name) => `${name[0]?.toUpperCase()}${name.slice(1)}: ${formatCount(totals[name])}`),
     ...result.notes,
+    ...(result.digests === undefined ? [] : ["Digests:", ...digestLines(result.digests).map((line) => `  ${line}`)]),
   ];
 }
 
@@ -45,6 +47,7 @@ export function resultObject(result: TransferResult): object {
     ...(result.bytes === undefined ? {} : { bytes: result.bytes }),
     notes: result.notes,
     leftOut: result.leftOut,
+    ...(result.digests === undefined ? {} : { digests: digestsObject(result.digests) }),
     seconds: Math.round(result.seconds * 1000) / 1000,
   };
 }

@@ -41,6 +41,7 @@ export interface TransferFlags extends CommonFlags {
   readonly rejects?: string;
   readonly invalidUuid?: "keep" | "error" | "derive";
   readonly idMap?: string;
+  readonly digests?: boolean;
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
@@ -146,6 +147,7 @@ export async function runTransfer(
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       ...(flags.strict === undefined ? {} : { strict: flags.strict }),
       ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
+      ...(flags.digests === undefined ? {} : { digests: flags.digests }),
       onStart: (_header, estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),
       onWarning(message) {

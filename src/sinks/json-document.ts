@@ -26,6 +26,8 @@ export interface DocumentSinkOptions {
   readonly compress?: "auto" | Compression;
   /** Embeddings: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
+  /** What the manifest says of the meaning of a section's records (`digest`); asked when all of them were written. */
+  readonly digestOf?: (path: string) => string | undefined;
   readonly catalog?: Catalog;
   /** Program and version, e.g. `llmspell-storage/0.1.0`. */
   readonly producer: string;
@@ -67,6 +69,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
           migrations: withFirst(header.migrations),
         },
         options.vectors,
+        options.digestOf,
       );
     },
 

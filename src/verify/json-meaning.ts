@@ -31,8 +31,11 @@ const EXPONENT = new Uint8Array(256);
 EXPONENT[0x45] = 1;
 EXPONENT[0x65] = 1;
 
-/** Of each member of the open objects: where its key begins and ends, and its value ends, in the text that is written. */
-const MEMBER = 3;
+/**
+ * Of each member of the open objects: where its key begins and ends in what is written, where its value ends there, and
+ * where the key stands in the source (the end is -1 for one with escapes).
+ */
+const MEMBER = 5;
 /** Of each open container: where it begins, its first member (-1: an array), and whether its keys are in order so far. */
 const CONTAINER = 3;
 /** Between the members of an object that is put in order. */
@@ -48,127 +51,176 @@ interface Reordered {
 
 /** Work space for one value after the other. */
 export class JsonMeaning {
-  private text = new ByteWriter(4096);
+  private out = new ByteWriter(0);
   private ordered = new ByteWriter(0);
+  private source: Buffer = this.out.bytes;
+  private end = 0;
+  /** What of the source is as it should be from here on, and is still to be copied. */
+  private copiedTo = 0;
   private members: Int32Array<ArrayBuffer> = new Int32Array(64 * MEMBER);
   private memberCount = 0;
   private containers: Int32Array<ArrayBuffer> = new Int32Array(16 * CONTAINER);
   private depth = 0;
   private readonly reordered: Reordered[] = [];
-  /** Of the members of those, in order: from and to in the text. */
+  /** Of the members of those, in order: from and to in what is written. */
   private readonly moved: number[] = [];
   /** A key of this value holds an escape: its bytes are not its characters. */
   private hasEscapedKeys = false;
 
-  /** Of the valid JSON text `source[start, start + length)`; valid until the next call. E_INVALID_JSON. */
-  of(source: Buffer, start: number, length: number): Buffer {
-    if (this.text.bytes.length > KEPT_BYTES) this.text = new ByteWriter(4096);
-    if (this.ordered.bytes.length > KEPT_BYTES) this.ordered = new ByteWriter(0);
-    if (this.members.length > KEPT_BYTES) this.members = new Int32Array(64 * MEMBER);
-    this.text.length = 0;
+  /** Appends the meaning of the valid JSON text `source[start, start + length)`. E_INVALID_JSON. */
+  write(source: Buffer, start: number, length: number, out: ByteWriter): void {
+    this.out = out;
+    this.source = source;
+    this.end = start + length;
     this.memberCount = 0;
     this.depth = 0;
+    this.hasEscapedKeys = false;
     this.reordered.length = 0;
     this.moved.length = 0;
-    this.hasEscapedKeys = false;
-    this.write(source, start, start + length);
-    if (this.reordered.length === 0) return this.text.view();
-    this.putInOrder();
-    return this.ordered.view();
+    const from = out.length;
+    this.copiedTo = this.skipSpace(start);
+    this.copy(this.writeValue(this.copiedTo));
+    if (this.reordered.length > 0) this.putInOrder(from);
+    if (this.members.length > KEPT_BYTES) this.members = new Int32Array(64 * MEMBER);
   }
 
-  /** Writes the value with its members in the order of the source. */
-  private write(source: Buffer, start: number, end: number): void {
-    const { text } = this;
+  /** Where what stands at `at` in the source will stand in what is written. */
+  private place(at: number): number {
+    return this.out.length + at - this.copiedTo;
+  }
+
+  /** Copies the source up to `at`. */
+  private copy(at: number): void {
+    this.out.copy(this.source, this.copiedTo, at);
+    this.copiedTo = at;
+  }
+
+  private skipSpace(from: number): number {
+    const { source, end } = this;
+    let at = from;
+    while (at < end && (source[at] as number) <= 0x20) at++;
+    return at;
+  }
+
+  /** As skipSpace; the white space becomes one blank, or none. */
+  private space(from: number, isBlank: boolean): number {
+    const at = this.skipSpace(from);
+    if (at === from ? !isBlank : isBlank && at === from + 1 && this.source[from] === 0x20) return at;
+    this.copy(from);
+    if (isBlank) this.out.byte(0x20);
+    this.copiedTo = at;
+    return at;
+  }
+
+  /** The value with its members in the order of the source; the index behind it. */
+  private writeValue(start: number): number {
+    const { source, end } = this;
     let at = start;
     for (;;) {
-      // A value, or the end of an empty container.
-      at = skipSpace(source, at, end);
       const byte = at < end ? (source[at] as number) : 0;
       if (byte === QUOTE) {
-        at = this.writeString(source, at, end);
+        at = this.writeString(at, false);
       } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
-        this.open(byte);
-        at = skipSpace(source, at + 1, end);
+        this.open(byte, at);
+        at = this.space(at + 1, false);
         const closer = byte === OPEN_OBJECT ? CLOSE_OBJECT : CLOSE_ARRAY;
-        if (source[at] !== closer || at >= end) {
-          if (byte === OPEN_OBJECT) at = this.writeKey(source, at, end);
+        if (at >= end || source[at] !== closer) {
+          if (byte === OPEN_OBJECT) at = this.writeKey(at);
           continue;
         }
-        this.close(closer);
-        at++;
+        this.close(++at);
       } else if (SCALAR[byte] === 1) {
-        at = this.writeScalar(source, at, end);
+        at = this.writeScalar(at);
       } else {
         throw invalid();
       }
       // Behind a value: what closes, and then what comes next.
       for (;;) {
-        at = skipSpace(source, at, end);
         if (this.depth === 0) {
-          if (at < end) throw invalid();
-          return;
+          if (this.skipSpace(at) < end) throw invalid();
+          return at;
         }
-        const isObject = this.isInObject();
-        if (isObject) this.members[this.memberCount * MEMBER - 1] = text.length;
+        const isObject = (this.containers[(this.depth - 1) * CONTAINER + 1] as number) >= 0;
+        if (isObject) this.members[(this.memberCount - 1) * MEMBER + 2] = this.place(at);
+        at = this.space(at, false);
         const next = at < end ? source[at] : 0;
         at++;
         if (next === COMMA) {
-          text.byte(COMMA);
-          text.byte(0x20);
-          if (isObject) at = this.writeKey(source, skipSpace(source, at, end), end);
+          at = this.space(at, true);
+          if (isObject) at = this.writeKey(at);
           break;
         }
         if (next !== (isObject ? CLOSE_OBJECT : CLOSE_ARRAY)) throw invalid();
-        this.close(next);
+        this.close(at);
       }
     }
   }
 
-  private isInObject(): boolean {
-    return (this.containers[(this.depth - 1) * CONTAINER + 1] as number) >= 0;
-  }
-
-  private open(byte: number): void {
+  private open(byte: number, start: number): void {
     const at = this.depth++ * CONTAINER;
     if (at + CONTAINER > this.containers.length) this.containers = grown(this.containers);
-    this.containers[at] = this.text.length;
+    this.containers[at] = this.place(start);
     this.containers[at + 1] = byte === OPEN_OBJECT ? this.memberCount : -1;
     this.containers[at + 2] = 1;
-    this.text.byte(byte);
   }
 
-  private close(closer: number): void {
-    this.text.byte(closer);
+  /** `end` is behind the closing byte. */
+  private close(end: number): void {
     const at = --this.depth * CONTAINER;
     const first = this.containers[at + 1] as number;
     if (first < 0) return;
-    if (this.containers[at + 2] === 0) this.reorder(this.containers[at] as number, first);
+    if (this.containers[at + 2] === 0) {
+      this.copy(end);
+      this.reorder(this.containers[at] as number, first);
+    }
     this.memberCount = first;
   }
 
-  /** A key and its colon; the index behind them. */
-  private writeKey(source: Buffer, start: number, end: number): number {
+  /** A key, its colon and a blank; the index behind them. */
+  private writeKey(start: number): number {
+    const { source, end } = this;
     if (start >= end || source[start] !== QUOTE) throw invalid();
-    const { text } = this;
-    const keyStart = text.length;
-    const keyEnd = skipSpace(source, this.writeString(source, start, end, true), end);
     const index = this.memberCount++;
     const at = index * MEMBER;
     if (at + MEMBER > this.members.length) this.members = grown(this.members);
-    this.members[at] = keyStart;
-    this.members[at + 1] = text.length;
+    const { members } = this;
+    members[at] = this.place(start);
+    const keyEnd = this.writeString(start, true);
+    members[at + 1] = this.place(keyEnd);
+    members[at + 3] = start;
+    // An escape was copied, and nothing since.
+    members[at + 4] = this.copiedTo === keyEnd ? -1 : keyEnd;
     const container = (this.depth - 1) * CONTAINER;
-    if (index > (this.containers[container + 1] as number) && this.compareKeys(index - 1, index) >= 0)
+    if (index > (this.containers[container + 1] as number) && !this.isBefore(index - 1, index, keyEnd))
       this.containers[container + 2] = 0;
-    if (keyEnd >= end || source[keyEnd] !== COLON) throw invalid();
-    text.byte(COLON);
-    text.byte(0x20);
-    return keyEnd + 1;
+    const colon = this.space(keyEnd, false);
+    if (colon >= end || source[colon] !== COLON) throw invalid();
+    return this.space(colon + 1, true);
   }
 
-  /** A string; the index behind it. */
-  private writeString(source: Buffer, start: number, end: number, isKey = false): number {
+  /** Whether the key stands before the next one, which ends at `keyEnd` and may not be copied yet. */
+  private isBefore(a: number, b: number, keyEnd: number): boolean {
+    const { members, source } = this;
+    const aStart = members[a * MEMBER + 3] as number;
+    const aEnd = members[a * MEMBER + 4] as number;
+    const bStart = members[b * MEMBER + 3] as number;
+    const bEnd = members[b * MEMBER + 4] as number;
+    if (aEnd < 0 || bEnd < 0) {
+      this.copy(keyEnd);
+      return this.compareKeys(a, b) < 0;
+    }
+    const difference = aEnd - aStart - (bEnd - bStart);
+    if (difference !== 0) return difference < 0;
+    for (let i = aStart, j = bStart; i < aEnd; i++, j++) {
+      const difference = (source[i] as number) - (source[j] as number);
+      if (difference !== 0) return difference < 0;
+    }
+    return false;
+  }
+
+  /** A string; the index behind it. What has an escape is copied. */
+  private writeString(start: number, isKey: boolean): number {
+    const { source, end } = this;
     let at = start + 1;
     let isEscaped = false;
     for (; at < end; at++) {
@@ -180,19 +232,19 @@ export class JsonMeaning {
     }
     if (at >= end) throw invalid();
     at++;
-    if (!isEscaped) {
-      this.text.copy(source, start, at);
-      return at;
-    }
+    if (!isEscaped) return at;
     // Escapes only what must be, lone surrogates too.
     const plain = JSON.stringify(JSON.parse(source.toString("utf8", start, at)));
-    this.text.utf8(plain);
+    this.copy(start);
+    this.out.utf8(plain);
+    this.copiedTo = at;
     if (isKey && plain.includes("\\")) this.hasEscapedKeys = true;
     return at;
   }
 
   /** A number or a literal; the index behind it. */
-  private writeScalar(source: Buffer, start: number, end: number): number {
+  private writeScalar(start: number): number {
+    const { source, end } = this;
     let at = start;
     let hasExponent = false;
     for (; at < end; at++) {
@@ -201,13 +253,12 @@ export class JsonMeaning {
       if (EXPONENT[byte] === 1) hasExponent = true;
     }
     const first = source[start] as number;
-    if (first > 0x39) {
-      this.text.copy(source, start, at);
-      return at;
-    }
+    if (first > 0x39) return at;
     const mayBeMinusZero = first === MINUS && source[start + 1] === ZERO;
-    if (!hasExponent && !mayBeMinusZero && at - start <= PLAIN_CHARACTERS) this.text.copy(source, start, at);
-    else this.text.latin1(numberMeaning(source.toString("latin1", start, at)));
+    if (!hasExponent && !mayBeMinusZero && at - start <= PLAIN_CHARACTERS) return at;
+    this.copy(start);
+    this.out.latin1(numberMeaning(source.toString("latin1", start, at)));
+    this.copiedTo = at;
     return at;
   }
 
@@ -218,7 +269,7 @@ export class JsonMeaning {
     const aEnd = members[a * MEMBER + 1] as number;
     const bStart = members[b * MEMBER] as number;
     const bEnd = members[b * MEMBER + 1] as number;
-    const { bytes } = this.text;
+    const { bytes } = this.out;
     if (this.hasEscapedKeys) {
       const aKey = Buffer.from(JSON.parse(bytes.toString("utf8", aStart, aEnd)));
       const bKey = Buffer.from(JSON.parse(bytes.toString("utf8", bStart, bEnd)));
@@ -247,32 +298,30 @@ export class JsonMeaning {
       previous = member;
       this.moved.push(this.members[member * MEMBER] as number, this.members[member * MEMBER + 2] as number);
     }
-    this.reordered.push({ start, end: this.text.length, from, to: this.moved.length });
+    this.reordered.push({ start, end: this.out.length, from, to: this.moved.length });
   }
 
-  /** Copies the text to `ordered`, the members of each object in their order; every byte once. */
-  private putInOrder(): void {
-    const { text, moved, reordered } = this;
-    const objects = reordered.sort((a, b) => a.start - b.start);
-    const out = this.ordered;
-    out.length = 0;
-    out.ensure(text.length);
-    /** What is still to be copied, the next on top: from and to in the text, or twice SEPARATOR. */
-    const left: number[] = [0, text.length];
+  /** Puts the members of each object in their order; every byte is copied twice. */
+  private putInOrder(from: number): void {
+    const { out, ordered, moved } = this;
+    const objects = this.reordered.sort((a, b) => a.start - b.start);
+    ordered.length = 0;
+    /** What is still to be copied, the next on top: from and to in what is written, or twice SEPARATOR. */
+    const left: number[] = [from, out.length];
     while (left.length > 0) {
       const end = left.pop() as number;
       const start = left.pop() as number;
       if (start === SEPARATOR) {
-        out.byte(COMMA);
-        out.byte(0x20);
+        ordered.byte(COMMA);
+        ordered.byte(0x20);
         continue;
       }
       const object = objects[firstFrom(objects, start)];
       if (object === undefined || object.start >= end) {
-        out.copy(text.bytes, start, end);
+        ordered.copy(out.bytes, start, end);
         continue;
       }
-      out.copy(text.bytes, start, object.start + 1);
+      ordered.copy(out.bytes, start, object.start + 1);
       // The closing brace, and what is behind it.
       left.push(object.end - 1, end);
       for (let i = object.to - 2; i >= object.from; i -= 2) {
@@ -280,6 +329,9 @@ export class JsonMeaning {
         if (i > object.from) left.push(SEPARATOR, SEPARATOR);
       }
     }
+    out.length = from;
+    out.copy(ordered.bytes, 0, ordered.length);
+    if (ordered.bytes.length > KEPT_BYTES) this.ordered = new ByteWriter(0);
   }
 }
 
@@ -293,12 +345,6 @@ function firstFrom(objects: readonly Reordered[], start: number): number {
     else high = middle;
   }
   return low;
-}
-
-function skipSpace(source: Buffer, from: number, end: number): number {
-  let at = from;
-  while (at < end && (source[at] as number) <= 0x20) at++;
-  return at;
 }
 
 function grown(table: Int32Array): Int32Array<ArrayBuffer> {

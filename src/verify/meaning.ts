@@ -10,6 +10,7 @@
  * none or where its spelling is data (Field.chosen). Content means its bytes, wherever they are kept.
  */
 import type { Field, RecordKind } from "../catalog/index.js";
+import { ByteWriter } from "../codecs/byte-writer.js";
 import { derivedField } from "../records/record-json.js";
 import { JsonMeaning } from "./json-meaning.js";
 
@@ -19,11 +20,20 @@ import { JsonMeaning } from "./json-meaning.js";
  */
 export type MeaningOf = (source: Buffer, start: number, length: number) => Buffer;
 
+/** Memory that one long value made grow beyond this is given back. Bytes. */
+const KEPT_BYTES = 1048576;
+
 /** A function of its own for each caller that keeps a result while it asks for another. */
 export function createMeaning(field: Field): MeaningOf {
   if (meansItsBytes(field)) return (source, start, length) => source.subarray(start, start + length);
   const json = new JsonMeaning();
-  return (source, start, length) => json.of(source, start, length);
+  let out = new ByteWriter(4096);
+  return (source, start, length) => {
+    if (out.bytes.length > KEPT_BYTES) out = new ByteWriter(4096);
+    out.length = 0;
+    json.write(source, start, length, out);
+    return out.view();
+  };
 }
 
 /** Whether the field's canonical bytes are its meaning: nothing has to be made of them. */
@@ -36,12 +46,13 @@ export function isMeant(kind: RecordKind, index: number): boolean {
   return kind.fields[index]?.constant === undefined && index !== derivedField(kind);
 }
 
-const left = new JsonMeaning();
-const right = new JsonMeaning();
+const JSON_FIELD: Field = { name: "", type: "json" };
+const left = createMeaning(JSON_FIELD);
+const right = createMeaning(JSON_FIELD);
 
 /** Whether two canonical values, or NULLs (null), of a field mean the same. Equal bytes are not looked into. */
 export function sameMeaning(field: Field, a: Buffer | null, b: Buffer | null): boolean {
   if (a === null || b === null) return a === b;
   if (a.equals(b)) return true;
-  return !meansItsBytes(field) && left.of(a, 0, a.length).equals(right.of(b, 0, b.length));
+  return !meansItsBytes(field) && left(a, 0, a.length).equals(right(b, 0, b.length));
 }
