@@ -1,6 +1,6 @@
 /** Digests of what a store holds: two stores whose digests are equal hold the same. */
 import { type ImportOptions, importStore, type TransferOptions } from "./api.js";
-import { catalog as standardCatalog } from "./catalog/index.js";
+import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { Sink } from "./sinks/sink.js";
 import type { BackendName } from "./sources/source.js";
