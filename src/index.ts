@@ -80,6 +80,8 @@ export type { TransferDigests } from "./verify/digesting-sink.js";
 export {
   type Difference,
   type Finding,
+  type Searches,
+  type SearchResult,
   type SectionVerification,
   type StoreFinding,
   type VerifyOptions,

@@ -99,6 +99,7 @@ const verifyStores: Names<VerifyOptions> = {
   sourceCheck: true,
   sample: true,
   seed: true,
+  search: true,
   showValues: true,
   onDifferences: true,
 };

@@ -176,7 +176,10 @@ export const verifyOptions = (): Option[] => [
   new Option("--differences <FILE>", "write each difference with section, key and fields, as NDJSON"),
   new Option("--show-values", "the values that differ, too"),
   new Option("--sample <N>", "compare N records of each section, chosen by the seed").argParser(positiveInteger),
-  new Option("--seed <TEXT>", "of the sample (default: a new one, which is printed)"),
+  new Option("--search <N>", "search for N embeddings of each dimension: the nearest ones must be the same").argParser(
+    positiveInteger,
+  ),
+  new Option("--seed <TEXT>", "of the sample and the searches (default: a new one, which is printed)"),
   ...selectionOptions(),
   ...cascadeOptions(),
   ...idOptions(),

@@ -5,6 +5,7 @@ import { configuredBecause, filesOf, parseStore, storeName } from "../stores.js"
 import { createTransforms } from "../transforms/spec.js";
 import {
   type Difference,
+  type SearchResult,
   type SectionVerification,
   type StoreFinding,
   type VerifyResult,
@@ -21,6 +22,7 @@ export interface VerifyFlags
     Pick<LoadFlags, "times" | "verifyManifest"> {
   readonly sample?: number;
   readonly seed?: string;
+  readonly search?: number;
   readonly showValues?: boolean;
   readonly differences?: string;
 }
@@ -34,8 +36,8 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
     ...resolvedStore(stores.a, configuredBecause(a, config)),
     ...resolvedStore(stores.b, configuredBecause(b, config)),
   ];
-  if (flags.seed !== undefined && flags.sample === undefined)
-    throw new StorageError("E_USAGE", "--seed needs --sample N");
+  if (flags.seed !== undefined && flags.sample === undefined && flags.search === undefined)
+    throw new StorageError("E_USAGE", "--seed needs --sample N or --search N");
   output.line(`A: ${nameOf(stores.a)}`);
   output.line(`B: ${nameOf(stores.b)}`);
   announceResolved(resolved, { flags, output, config });
@@ -58,7 +60,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
         );
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [...config.announcements];
-  const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, showValues } = flags;
+  const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
   const { verifyManifest, times, sourceMode, sourceCheck } = flags;
   let result: VerifyResult;
   try {
@@ -76,6 +78,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       ...(strict === undefined ? {} : { strict }),
       ...(sample === undefined ? {} : { sample }),
       ...(seed === undefined ? {} : { seed }),
+      ...(search === undefined ? {} : { search }),
       ...(showValues === undefined ? {} : { showValues }),
       ...(verifyManifest === undefined ? {} : { verifyManifest }),
       ...(times === undefined ? {} : { times }),
@@ -132,6 +135,7 @@ function resultLines(result: VerifyResult, flags: VerifyFlags): string[] {
     ...(rest > 0
       ? [`  and ${formatCount(rest)} more${flags.differences === undefined ? " (--differences FILE)" : ""}`]
       : []),
+    ...searchLines(result),
     ...(findings.length === 0 ? [] : ["Findings:", ...findings.map(findingLine)]),
     ...(result.equal
       ? [
@@ -186,19 +190,40 @@ function differenceLines({ section, key, difference, fields, values, code, field
   ];
 }
 
+/** `vectors of 768: 10 searches, the same 10 nearest in both; an index finds 98.0 % in B` */
+function searchLines({ searches }: VerifyResult): string[] {
+  if (searches === undefined) return [];
+  const { neighbours, seed, results } = searches;
+  const recalls = (recall: SearchResult["recall"]): string =>
+    (["a", "b"] as const)
+      .flatMap((side) =>
+        recall[side] === undefined ? [] : [`${(recall[side] * 100).toFixed(1)} % in ${side.toUpperCase()}`],
+      )
+      .join(", ");
+  return [
+    `Searches, the ${neighbours} nearest by exact distance, --seed ${seed}:`,
+    ...results.map(({ path, queries, same, recall }) => {
+      const indexes = recalls(recall);
+      return `  ${path}: ${same} of ${queries} the same${indexes === "" ? "" : `; of these an index finds ${indexes}`}`;
+    }),
+  ];
+}
+
 function findingLine({ store, message, counts }: StoreFinding): string {
   return `  ${store.toUpperCase()}: ${message}${counts ? "" : store === "a" ? "" : " (A has that, too)"}`;
 }
 
 /** E_DIFFERENT, with the first difference that there is. */
-function differenceError({ sections, findings }: VerifyResult, flags: VerifyFlags): StorageError {
+function differenceError({ sections, findings, searches }: VerifyResult, flags: VerifyFlags): StorageError {
   const [first] = sections.flatMap((section) => section.first);
   const count = sections.reduce((sum, section) => sum + differencesOf(section, flags.strict === true), 0);
   const counting = findings.filter(({ counts }) => counts);
   const field = first?.fields?.[0] ?? first?.field;
+  const searched = (searches?.results ?? []).reduce((sum, { queries, same }) => sum + queries - same, 0);
   const parts = [
     ...(count === 0 ? [] : [`${formatCount(count)} record${count === 1 ? "" : "s"}`]),
     ...(counting.length === 0 ? [] : [`${counting.length} finding${counting.length === 1 ? "" : "s"}`]),
+    ...(searched === 0 ? [] : [`${searched} search${searched === 1 ? "" : "es"}`]),
   ];
   const what = flags.strict === true ? "the stores are not identical" : "the stores differ";
   return new StorageError("E_DIFFERENT", `${what}: ${parts.join(", ")}`, {
