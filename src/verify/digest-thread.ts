@@ -47,12 +47,35 @@ export class DigestThread {
     return this.isReady && batch.bytes.length + 8 * batch.rows * batch.width + 8 <= SLOT_BYTES;
   }
 
-  /** The batch is copied before this waits. */
-  async add(batch: RecordBatch): Promise<void> {
-    const slot = this.free.pop() ?? (this.given++ < SLOTS ? new ArrayBuffer(SLOT_BYTES) : undefined);
-    if (slot === undefined) throw new Error("no slot is free");
-    this.post(batch, slot);
-    while (this.free.length === 0 && this.given >= SLOTS) await this.change();
+  /** The batch is copied before this waits. The content of a LargeValue was added before. */
+  add(batch: RecordBatch): Promise<void> {
+    this.post(batch, this.slot());
+    return this.haveSlot();
+  }
+
+  /** What addContent gets from here on is the content of the next batch. */
+  beginContent(): void {
+    this.worker.postMessage({ type: "begin" } satisfies Question);
+  }
+
+  /** At most 1 MiB, which is copied before this waits. */
+  addContent(chunk: Buffer): Promise<void> {
+    const slot = this.slot();
+    new Uint8Array(slot, 0, chunk.length).set(chunk);
+    this.worker.postMessage({ type: "content", bytes: chunk.length, slot } satisfies Question, [slot]);
+    return this.haveSlot();
+  }
+
+  private slot(): ArrayBuffer {
+    const slot = this.free.pop();
+    if (slot !== undefined) return slot;
+    if (++this.given > SLOTS) throw new Error("no slot is free");
+    return new ArrayBuffer(SLOT_BYTES);
+  }
+
+  /** Waits until there is one for whatever comes next. */
+  private async haveSlot(): Promise<void> {
+    while (this.free.length === 0 && this.given === SLOTS) await this.change();
   }
 
   /** What came of all that was added since it was asked last, by path. */

@@ -37,9 +37,7 @@ export class DigestWriter {
   /** Adds the records of a batch without a LargeValue. The batch may change when this has returned. */
   add(batch: RecordBatch): Promise<void> | undefined {
     if (batch.large !== undefined) throw new Error("a large value must be observed");
-    const before = this.bytes;
-    this.bytes += batch.bytes.length;
-    if (before < THREAD_BYTES && this.bytes >= THREAD_BYTES) this.thread = DigestThread.start();
+    this.count(batch.bytes.length);
     if (this.thread?.takes(batch) === true) return this.thread.add(batch);
     if (this.text.bytes.length > KEPT_BYTES) this.text = new ByteWriter();
     const section = this.section(batch.kind);
@@ -53,19 +51,31 @@ export class DigestWriter {
     if (large === undefined) throw new Error("the batch has no large value");
     const section = this.section(batch.kind);
     const { text } = this;
+    const count = (bytes: number): void => this.count(bytes);
+    const thread = this.thread?.takes(batch) === true ? this.thread : undefined;
     const observed = {
       field: large.field,
       async *chunks() {
         const content = createHash("sha256");
+        thread?.beginContent();
         for await (const chunk of large.chunks()) {
-          content.update(chunk);
+          count(chunk.length);
+          if (thread === undefined) content.update(chunk);
+          else await thread.addContent(chunk);
           yield chunk;
         }
-        section.add(batch, 0, content.digest(), text);
+        if (thread === undefined) section.add(batch, 0, content.digest(), text);
+        else await thread.add(batch);
       },
       discard: () => large.discard(),
     };
     return new RecordBatch(batch.kind, 1, batch.bytes, batch.starts, batch.lengths, observed, batch.assumed);
+  }
+
+  private count(bytes: number): void {
+    const isMany = this.bytes >= THREAD_BYTES;
+    this.bytes += bytes;
+    if (!isMany && this.bytes >= THREAD_BYTES) this.thread = DigestThread.start();
   }
 
   /** Waits until all that was added is in the digests. */

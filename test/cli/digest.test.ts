@@ -103,7 +103,7 @@ describe("the digest of a larger store", () => {
     const document = workspace.path("large.json");
     // Beyond what is digested before a thread is there; and json that is not copied to it.
     createLlmspellSqlite(workspace.path("large.db"));
-    fillSqlite(workspace.path("large.db"), { records: 5, padding: 6000, counts: { event_log: 5000 } });
+    fillSqlite(workspace.path("large.db"), { records: 5, padding: 6000, counts: { kv_store: 5000 } });
     await importStore({ from: Readable.from([documentText({ sessions: [LONG] })]), to: workspace.path("large.db") });
     const exported = await workspace.must([
       ...["storage", "export", "--database", "large.db", "--output", "large.json", "--digests", "--json"],
