@@ -1,9 +1,10 @@
 /** `llmspell storage digest`: what a store's records mean, in a line per section that can be compared. */
+
+import { digestStore } from "../api/store-digest.js";
 import { EXIT, StorageError } from "../errors.js";
-import { digestStore } from "../store-digest.js";
-import { chooseStore, configuredBecause, parseStore } from "../stores.js";
-import { digestLines, digestsObject } from "./digest-lines.js";
-import { createProgressDisplay } from "./progress.js";
+import { chooseStore, configuredBecause, parseStore } from "../stores/index.js";
+import { digestLines, digestsObject } from "./shown/digest-lines.js";
+import { createProgressDisplay } from "./shown/progress.js";
 import {
   announcedConfig,
   announceResolved,

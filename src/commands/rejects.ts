@@ -1,12 +1,12 @@
 /** The rejects file: one JSON object per rejected record and line. */
 import { constants, type FileHandle, open, stat } from "node:fs/promises";
-import { isFifo, openFifoForWriting, openStdout } from "../document/fifo.js";
-import { resolveLinks, StreamOutput, writeErrorCode } from "../document/output.js";
+import { isFifo, openFifoForWriting, openStdout } from "../document/files/fifo.js";
+import { resolveLinks, StreamOutput, writeErrorCode } from "../document/files/output.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import type { Rejection } from "../records/run-context.js";
 import { redact } from "../redaction.js";
-import { isSameFile, isStandardOutput, statOfDescriptor, statOfPath } from "./standard-streams.js";
+import { isSameFile, isStandardOutput, statOfDescriptor, statOfPath } from "./shown/standard-streams.js";
 
 export interface RejectsFile {
   write(rejection: Rejection): Promise<void>;

@@ -1,8 +1,5 @@
 /** `llmspell storage verify`: whether two stores hold the same. */
-import { EXIT, StorageError } from "../errors.js";
-import { expandPath } from "../folders.js";
-import { configuredBecause, filesOf, parseStore, storeName } from "../stores.js";
-import { createTransforms } from "../transforms/spec.js";
+
 import {
   type Difference,
   type SearchResult,
@@ -10,11 +7,16 @@ import {
   type StoreFinding,
   type VerifyResult,
   verifyStores,
-} from "../verify-stores.js";
-import { reportError } from "./error-report.js";
+} from "../api/verify-stores.js";
+import { EXIT, StorageError } from "../errors.js";
+import { expandPath } from "../folders.js";
+import { catalog } from "../llmspell/catalog/index.js";
+import { configuredBecause, filesOf, parseStore, type StoreLocation, storeName } from "../stores/index.js";
+import { createTransforms } from "../transforms/spec.js";
 import type { LoadFlags } from "./import.js";
-import { createProgressDisplay, formatCount } from "./progress.js";
 import { openLinesFile } from "./rejects.js";
+import { reportError } from "./shown/error-report.js";
+import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { announcedConfig, announceResolved, outputFor, resolvedStore, type TransferFlags } from "./transfer.js";
 
 export interface VerifyFlags
@@ -42,8 +44,9 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
   output.line(`B: ${nameOf(stores.b)}`);
   announceResolved(resolved, { flags, output, config });
   const transforms = await createTransforms(flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [], {
-    pluginTimeoutSeconds: flags.pluginTimeout,
-    jqTimeoutSeconds: flags.jqTimeout,
+    catalog,
+    pluginTimeoutSeconds: config.pluginTimeoutSeconds,
+    jqTimeoutSeconds: config.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
   const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
@@ -53,7 +56,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       : await openLinesFile(
           { name: flags.differences, option: "--differences", noun: "differences" },
           {
-            files: [...filesOf(stores.a, stores.b), ...idMap],
+            files: [...filesOf([stores.a, stores.b]), ...idMap],
             signal,
             stdout: flags.quiet && !flags.json ? "nothing" : "result",
           },
@@ -112,7 +115,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
 /** So many differences of a section are shown. */
 const SHOWN = 3;
 
-function nameOf(store: Parameters<typeof storeName>[0]): string {
+function nameOf(store: StoreLocation): string {
   return store.type === "document" && store.path === "-" ? "standard input" : storeName(store);
 }
 

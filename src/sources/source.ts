@@ -1,3 +1,4 @@
+import type { Catalog } from "../catalog/index.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 
@@ -9,6 +10,8 @@ export interface StoreHeader {
   readonly backend: BackendName;
   /** Versions applied, ascending, e.g. ["V1", "V3"]. */
   readonly migrations: readonly string[];
+  /** The kinds of its records, from a source that knows them; no part of a document. */
+  readonly catalog?: Catalog;
 }
 
 /** A store to read from. One use: open, read (perhaps more than once), close. */
@@ -18,7 +21,7 @@ export interface Source {
   /** false: `read` may be called only once, so that nothing can be looked at ahead (cascades, limits). */
   readonly rereadable?: boolean;
   /**
-   * Connects, begins the snapshot (or reads the document's head). E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, …
+   * Connects, begins the snapshot (or reads the document's head), and tells of which kinds the records are. E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, …
    * `selection`: what will be read, where it is known; the rest need not be looked at.
    */
   open(context: RunContext, selection?: Selection): Promise<StoreHeader>;

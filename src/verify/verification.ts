@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
-import { Spool } from "../document/spool.js";
+import { Spool } from "../document/files/spool.js";
 import type { ErrorCode } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { writeFieldToken } from "../records/record-json.js";
