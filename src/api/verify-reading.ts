@@ -9,7 +9,7 @@ import type { Rejection } from "../records/run-context.js";
 import type { Source, StoreHeader } from "../sources/source.js";
 import { type AnyLocation, type Backend, databaseOf, type StoreLocation, storeName } from "../stores/index.js";
 import type { Transform } from "../transforms/transform.js";
-import type { Side } from "../verify/record-join.js";
+import type { Side } from "../verify/comparison/record-join.js";
 import { BatchStream } from "./batch-stream.js";
 import type { ImportOptions, TransferOptions } from "./options.js";
 import { importStore } from "./transfer.js";

@@ -5,9 +5,16 @@ import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { SearchAnswers } from "../stores/backend.js";
 import { databaseOf, sessionOptions } from "../stores/index.js";
-import { embeddingField, hits, isSameAnswer, NearestNeighbours, type Query, QueryChooser } from "../verify/nearest.js";
-import type { Side } from "../verify/record-join.js";
-import { randomSeed } from "../verify/verification.js";
+import {
+  embeddingField,
+  hits,
+  isSameAnswer,
+  NearestNeighbours,
+  type Query,
+  QueryChooser,
+} from "../verify/comparison/nearest.js";
+import type { Side } from "../verify/comparison/record-join.js";
+import { randomSeed } from "../verify/comparison/verification.js";
 import { isRereadable, isSource, Reading, type Run, type Stores } from "./verify-reading.js";
 
 /** So many nearest neighbours are asked for. */

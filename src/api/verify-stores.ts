@@ -19,9 +19,14 @@ import {
 } from "../stores/index.js";
 import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
-import { joinRecords, OrderError, type Side } from "../verify/record-join.js";
-import { type Finding, References } from "../verify/references.js";
-import { type Difference, randomSeed, type SectionVerification, Verification } from "../verify/verification.js";
+import { joinRecords, OrderError, type Side } from "../verify/comparison/record-join.js";
+import { type Finding, References } from "../verify/comparison/references.js";
+import {
+  type Difference,
+  randomSeed,
+  type SectionVerification,
+  Verification,
+} from "../verify/comparison/verification.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ImportOptions } from "./options.js";
 import { selectPaths } from "./run.js";

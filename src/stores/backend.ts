@@ -12,8 +12,8 @@ import type { MigrationReport, MigrationState } from "../llmspell/schema/migrati
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
 import type { BackendName, Source } from "../sources/source.js";
-import type { Metric } from "../verify/nearest.js";
-import type { Finding } from "../verify/references.js";
+import type { Metric } from "../verify/comparison/nearest.js";
+import type { Finding } from "../verify/comparison/references.js";
 
 /** Where a store is: plain data. A backend says what else there is in it. */
 export interface AnyLocation {

@@ -1,6 +1,6 @@
 /** What a comparison of a database's schema says, as findings. */
 import type { SchemaComparison, SchemaDifference } from "../llmspell/schema/comparison.js";
-import type { Finding } from "../verify/references.js";
+import type { Finding } from "../verify/comparison/references.js";
 
 /**
  * What is gone, or is there and does not work; and indexes of llmspell's own that `database migrate` would make again. What

@@ -5,7 +5,7 @@ import type { Catalog } from "../catalog/index.js";
 import { hasMisplacedPartitions } from "../llmspell/partitions/repair.js";
 import { findLostLargeObjects } from "../llmspell/postgres/lost-large-objects.js";
 import { readPostgresSchema } from "../llmspell/schema/migrator.js";
-import type { Finding } from "../verify/references.js";
+import type { Finding } from "../verify/comparison/references.js";
 import { schemaFindings } from "./findings.js";
 
 export async function postgresFindings(connection: PostgresConnection, catalog: Catalog): Promise<Finding[]> {

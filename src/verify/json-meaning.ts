@@ -4,6 +4,8 @@
  *
  * What jsonb cannot hold has a form of its own kind: U+0000 and lone surrogates stay escapes, numbers of many digits are
  * digits and exponent. Nothing is longer than its text allows, and the work is linear in it, however deep it is.
+ *
+ * Over 300 lines: one pass over the text, whose steps share what is open.
  */
 import { ByteWriter } from "../codecs/byte-writer.js";
 import { StorageError } from "../errors.js";

@@ -4,8 +4,8 @@ import type { RecordKind } from "../../src/catalog/index.js";
 import { codecs } from "../../src/codecs/index.js";
 import { BatchBuilder, importStore, type RecordBatch, recordKey } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import type { KeyOrder } from "../../src/verify/key-order.js";
-import { joinRecords, OrderError } from "../../src/verify/record-join.js";
+import type { KeyOrder } from "../../src/verify/comparison/key-order.js";
+import { joinRecords, OrderError } from "../../src/verify/comparison/record-join.js";
 import { temporaryFolder, verified } from "./changes.js";
 import { keyText, makeSections, recordOf, type Sections, type Tokens, writeDocument } from "./records.js";
 

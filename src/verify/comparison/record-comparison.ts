@@ -1,7 +1,7 @@
 /** Two records with one key: whether they are identical (canonical bytes), mean the same, or differ, and in which fields. */
-import type { Field, RecordKind } from "../catalog/index.js";
-import { LARGE_VALUE, type LargeValue, NULL_VALUE, type RecordBatch } from "../records/record-batch.js";
-import { isMeant, sameMeaning } from "./meaning.js";
+import type { Field, RecordKind } from "../../catalog/index.js";
+import { LARGE_VALUE, type LargeValue, NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
+import { isMeant, sameMeaning } from "../meaning.js";
 
 export interface Comparison {
   /** Field indexes; valid until the next comparison. */

@@ -8,13 +8,14 @@
  * the other side's record is alone at once. That the order holds is checked from there on: OrderError.
  */
 import { hash } from "node:crypto";
-import type { Catalog, RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import type { RecordBatch } from "../records/record-batch.js";
+import type { Catalog, RecordKind } from "../../catalog/index.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { Cursor, checkOrder, type KindState, rely, type Side } from "./join-cursor.js";
 import { KeyOrder } from "./key-order.js";
+import { LeastHashes } from "./least-hashes.js";
 import { RecordSpool } from "./record-spool.js";
 
-export type Side = "a" | "b";
+export { OrderError, type Side } from "./join-cursor.js";
 
 /** What is told of each record: `pair` or `alone`, once. What is to be waited for is a promise. */
 export interface JoinTarget {
@@ -34,59 +35,6 @@ export interface JoinOptions {
   readonly sample?: { readonly size: number; readonly seed: string } | undefined;
   /** Called with each batch of either side, before its records. */
   readonly onBatch?: (side: Side, batch: RecordBatch) => void | Promise<void>;
-}
-
-/** A side was not in the order that it was said to be in: what was told may be wrong. */
-export class OrderError extends Error {}
-
-interface KindState {
-  readonly kind: RecordKind;
-  readonly place: number;
-  readonly order: KeyOrder;
-  readonly keyFields: readonly number[];
-  readonly aside: Record<Side, RecordSpool>;
-  readonly chosen: Record<Side, LeastHashes>;
-}
-
-/** Where a side is. */
-class Cursor {
-  batch: RecordBatch | undefined;
-  row = 0;
-  state: KindState | undefined;
-  /** What the other side relies on: no record before it comes any more. */
-  bound: { readonly place: number; readonly key: Buffer } | undefined;
-  /** The bound is the record at hand. */
-  isReliedOn = false;
-  private readonly keyBytes = new ByteWriter(256);
-  private keyRow = -1;
-
-  constructor(
-    readonly side: Side,
-    private readonly iterator: AsyncIterator<RecordBatch>,
-  ) {}
-
-  /** Undefined at the end. */
-  async next(): Promise<RecordBatch | undefined> {
-    const { done, value } = await this.iterator.next();
-    this.batch = done === true ? undefined : value;
-    this.row = 0;
-    this.keyRow = -1;
-    return this.batch;
-  }
-
-  /** The key of the record at hand; valid until the next record's. */
-  key(): Buffer {
-    if (this.keyRow !== this.row) {
-      this.keyBytes.length = 0;
-      (this.state as KindState).order.write(this.batch as RecordBatch, this.row, this.keyBytes);
-      this.keyRow = this.row;
-    }
-    return this.keyBytes.view();
-  }
-
-  async close(): Promise<void> {
-    await this.iterator.return?.();
-  }
 }
 
 const OTHER = { a: "b", b: "a" } as const;
@@ -246,21 +194,6 @@ class Join {
   }
 }
 
-/** The cursor's side is relied on to have nothing before the record at hand any more. */
-function rely(cursor: Cursor): void {
-  if (cursor.batch === undefined || cursor.isReliedOn) return;
-  cursor.isReliedOn = true;
-  cursor.bound = { place: (cursor.state as KindState).place, key: Buffer.from(cursor.key()) };
-}
-
-/** Throws OrderError where the record at hand should have come before. */
-function checkOrder(cursor: Cursor): void {
-  const { place, key } = cursor.bound as NonNullable<Cursor["bound"]>;
-  const { place: current } = cursor.state as KindState;
-  cursor.isReliedOn = false;
-  if (current < place || (current === place && Buffer.compare(cursor.key(), key) < 0)) throw new OrderError();
-}
-
 /** Whether the keys are the same bytes: then they need not be looked into. */
 function sameKey({ keyFields }: KindState, a: RecordBatch, aRow: number, b: RecordBatch, bRow: number): boolean {
   const width = a.width;
@@ -277,47 +210,4 @@ function sameKey({ keyFields }: KindState, a: RecordBatch, aRow: number, b: Reco
 function hashOf(seed: string, { kind }: KindState, key: Buffer): number {
   const digest = hash("sha256", Buffer.concat([Buffer.from(`${seed}\n${kind.path}\n`, "utf8"), key]), "buffer");
   return digest.readUIntBE(0, 6);
-}
-
-/** The so many least of all hashes that were offered. */
-class LeastHashes {
-  /** A heap: the greatest is first. */
-  private readonly heap: number[] = [];
-
-  constructor(private readonly size: number) {}
-
-  /** None beyond it is among them; no limit while there is room. */
-  get limit(): number {
-    return this.heap.length < this.size ? Number.POSITIVE_INFINITY : (this.heap[0] as number);
-  }
-
-  /** Whether the hash is (for now) one of them. */
-  takes(hash: number): boolean {
-    const { heap } = this;
-    if (heap.length < this.size) {
-      heap.push(hash);
-      for (let at = heap.length - 1; at > 0; ) {
-        const parent = (at - 1) >> 1;
-        if ((heap[parent] as number) >= (heap[at] as number)) break;
-        this.swap(parent, at);
-        at = parent;
-      }
-      return true;
-    }
-    if (hash > (heap[0] as number)) return false;
-    heap[0] = hash;
-    for (let at = 0; ; ) {
-      let greatest = at;
-      for (const child of [at * 2 + 1, at * 2 + 2])
-        if (child < heap.length && (heap[child] as number) > (heap[greatest] as number)) greatest = child;
-      if (greatest === at) return true;
-      this.swap(at, greatest);
-      at = greatest;
-    }
-  }
-
-  private swap(one: number, other: number): void {
-    const { heap } = this;
-    [heap[one], heap[other]] = [heap[other] as number, heap[one] as number];
-  }
 }

@@ -3,10 +3,10 @@
  * a content has) that count otherwise. Found from the records as they come, in any order: the values that foreign keys refer
  * to, and by which records are referred to, are sorted in a temporary file where they are many.
  */
-import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import { recordKey } from "../records/record-key.js";
+import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { recordKey } from "../../records/record-key.js";
 import { EntrySorter } from "./entry-sorter.js";
 import { KeyOrder } from "./key-order.js";
 

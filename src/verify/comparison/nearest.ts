@@ -1,8 +1,8 @@
 /** The nearest neighbours of some embeddings among all of a store's, by exact distance: every embedding is looked at. */
 import { hash } from "node:crypto";
-import { fieldIndex, type RecordKind } from "../catalog/index.js";
-import { idText, uuidDigits } from "../codecs/uuid.js";
-import type { RecordBatch } from "../records/record-batch.js";
+import { fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { idText, uuidDigits } from "../../codecs/uuid.js";
+import type { RecordBatch } from "../../records/record-batch.js";
 
 /** llmspell searches by the cosine distance; vec0 by the Euclidean one where its table does not say otherwise. */
 export type Metric = "cosine" | "euclidean";

@@ -1,5 +1,5 @@
 /** Sorts short strings of bytes in bounded memory: runs in a temporary file, which are merged. */
-import { Spool } from "../document/files/spool.js";
+import { Spool } from "../../document/files/spool.js";
 
 /** A run is sorted in memory. Bytes. */
 const RUN_BYTES = 2097152;

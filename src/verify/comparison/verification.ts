@@ -1,16 +1,16 @@
 /** What a comparison of two stores finds, record by record. */
 import { randomBytes } from "node:crypto";
-import type { Catalog, RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import { Spool } from "../document/files/spool.js";
-import type { ErrorCode } from "../errors.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import { writeFieldToken } from "../records/record-json.js";
-import { recordKey } from "../records/record-key.js";
-import type { Rejection } from "../records/run-context.js";
-import { RejectedKeys } from "../transforms/rejected-keys.js";
-import { type Comparison, RecordComparison } from "./comparison.js";
+import type { Catalog, RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { Spool } from "../../document/files/spool.js";
+import type { ErrorCode } from "../../errors.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { writeFieldToken } from "../../records/record-json.js";
+import { recordKey } from "../../records/record-key.js";
+import type { Rejection } from "../../records/run-context.js";
+import { RejectedKeys } from "../../transforms/rejected-keys.js";
 import type { KeyOrder } from "./key-order.js";
+import { type Comparison, RecordComparison } from "./record-comparison.js";
 import type { JoinTarget, Side } from "./record-join.js";
 
 /** One record that is not the same in both stores. */

@@ -2,11 +2,11 @@
  * The values of some of a record's fields (its key, or what a foreign key refers to) as bytes whose order is the order of
  * documents: text by its UTF-8 bytes, an id by its text, integers and times by value. No encoding begins another one.
  */
-import { type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
-import { ByteWriter } from "../codecs/byte-writer.js";
-import { idText, writeId } from "../codecs/uuid.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import { describeKey } from "../records/record-key.js";
+import { type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { ByteWriter } from "../../codecs/byte-writer.js";
+import { idText, writeId } from "../../codecs/uuid.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { describeKey } from "../../records/record-key.js";
 
 /** Bytes of types whose values all have one length; their first bit is the sign. */
 const SIGNED: Readonly<Partial<Record<Field["type"], number>>> = { int4: 4, int8: 8, timestamp: 8 };
