@@ -1,5 +1,6 @@
 /** What exports and imports give. */
 import type { StoreHeader } from "../sources/source.js";
+import type { TransferDigests } from "../verify/digesting-sink.js";
 
 /** What became of one kind's records. */
 export interface KindResult {
@@ -39,6 +40,8 @@ export interface TransferResult {
   readonly notes: readonly string[];
   /** What the source holds and the run left out without being asked to, a line each. */
   readonly leftOut: readonly string[];
+  /** With `digests`. */
+  readonly digests?: TransferDigests;
   readonly dryRun: boolean;
   /** UTC, ISO 8601. */
   readonly started: string;

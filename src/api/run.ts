@@ -9,6 +9,7 @@ import type { Sink } from "../sinks/sink.js";
 import type { Source } from "../sources/source.js";
 import { openIdMap } from "../stores/index.js";
 import type { Transform } from "../transforms/transform.js";
+import type { TransferDigester } from "../verify/digesting-sink.js";
 import { VERSION } from "../version.js";
 import type { TransferOptions } from "./options.js";
 import type { KindResult, TransferResult, TransferTotals } from "./results.js";
@@ -41,7 +42,10 @@ export function selectPaths(
 export async function transfer(
   source: Source,
   sink: Sink,
-  options: Omit<TransferOptions, "transforms"> & { readonly transforms: readonly Transform[] },
+  options: Omit<TransferOptions, "transforms"> & {
+    readonly transforms: readonly Transform[];
+    readonly digester: TransferDigester | undefined;
+  },
   dryRun: boolean,
 ): Promise<TransferResult> {
   const catalog = options.catalog ?? standardCatalog;
@@ -119,6 +123,7 @@ export async function transfer(
     ...(report.bytes === undefined ? {} : { bytes: report.bytes }),
     notes: report.notes,
     leftOut,
+    ...(options.digester === undefined ? {} : { digests: options.digester.result(report.counts) }),
     dryRun,
     started: startedAt.toISOString(),
     ended: new Date().toISOString(),

@@ -67,9 +67,8 @@ export const documentOptions = (): Option[] => [
 export const strictOption = (): Option =>
   new Option("--strict", "tables, columns and rows that would be left out are an error, not a warning");
 
-/** Of every command that moves records out of a database. */
-export const sourceOptions = (): Option[] => [
-  strictOption(),
+/** Of every command that reads the records of databases. */
+const readingOptions = (): Option[] => [
   choice("--source-mode <MODE>", "how PostgreSQL is read: COPY where it can be had (auto)", "auto", "copy", "cursor"),
   choice(
     "--source-check <HOW>",
@@ -79,18 +78,17 @@ export const sourceOptions = (): Option[] => [
   ),
 ];
 
-/** Of every command that moves records. */
-export const transferOptions = (): Option[] => [
+/** Of every command that moves records out of a database. */
+export const sourceOptions = (): Option[] => [strictOption(), ...readingOptions()];
+
+/** Which records. */
+const selectionOptions = (): Option[] => [
   repeatable("--include <SECTION>", "only this section, e.g. artifacts or vector_embeddings.768"),
   repeatable("--exclude <SECTION>", "all but this section"),
   repeatable("--tenant <ID>", "only this tenant's records", notEmpty),
-  new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
-    positiveInteger,
-  ),
-  new Option("--cascade", "what belongs to records that a transform drops goes with them (default)"),
-  new Option("--no-cascade", "leave it as it is: orphans are an error at the import"),
-  choice("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on", "stop", "skip"),
-  new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
+];
+
+const idOptions = (): Option[] => [
   choice(
     "--invalid-uuid <WHAT>",
     "ids that are no UUIDs: keep (default, not into PostgreSQL), error (default there), or derive a UUIDv5",
@@ -102,11 +100,32 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
-  reportOption(),
+];
+
+const lockTimeoutOption = (): Option =>
   new Option(
     "--lock-timeout <SECONDS>",
     "how long a lock of others is waited for (default: 5 for SQLite; PostgreSQL's own setting)",
-  ).argParser(seconds),
+  ).argParser(seconds);
+
+const cascadeOptions = (): Option[] => [
+  new Option("--cascade", "what belongs to records that a transform drops goes with them (default)"),
+  new Option("--no-cascade", "leave it as it is: orphans are an error at the import"),
+];
+
+/** Of every command that moves records. */
+export const transferOptions = (): Option[] => [
+  ...selectionOptions(),
+  new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
+    positiveInteger,
+  ),
+  ...cascadeOptions(),
+  choice("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on", "stop", "skip"),
+  new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
+  ...idOptions(),
+  reportOption(),
+  new Option("--digests", "say what the records mean as they come to the target, as `storage digest` does"),
+  lockTimeoutOption(),
 ];
 
 /** Of every command that moves or compares records. */
@@ -149,6 +168,11 @@ function seconds(text: string): number {
   throw new InvalidArgumentError("It takes a number of seconds.");
 }
 
+const documentReadingOptions = (): Option[] => [
+  choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
+  new Option("--no-verify-manifest", "read the document although it does not agree with its manifest"),
+];
+
 /** Of every command that writes a database. */
 export const loadOptions = (): Option[] => [
   choice("--on-conflict <WHAT>", "a record that is there already: update (default)", "update", "skip", "error"),
@@ -168,8 +192,36 @@ export const loadOptions = (): Option[] => [
     },
   ),
   new Option("--dry-run", "everything but the commit"),
-  choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
-  new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
+  ...documentReadingOptions(),
+];
+
+/** What A is compared as, and how; transforms besides. */
+export const verifyOptions = (): Option[] => [
+  new Option("--strict", "identical, not only equal by meaning; and every finding counts"),
+  new Option("--differences <FILE>", "write each difference with section, key and fields, as NDJSON"),
+  new Option("--show-values", "the values that differ, too"),
+  new Option("--sample <N>", "compare N records of each section, chosen by the seed").argParser(positiveInteger),
+  new Option("--search <N>", "search for N embeddings of each dimension: the nearest ones must be the same").argParser(
+    positiveInteger,
+  ),
+  new Option("--seed <TEXT>", "of the sample and the searches (default: a new one, which is printed)"),
+  ...selectionOptions(),
+  ...cascadeOptions(),
+  ...idOptions(),
+  ...documentReadingOptions(),
+  ...readingOptions(),
+  lockTimeoutOption(),
+];
+
+const named = (options: readonly Option[], ...names: readonly string[]): Option[] =>
+  options.filter((option) => names.includes(option.attributeName()));
+
+/** Of a command that reads any store to say what is in it. */
+export const digestOptions = (): Option[] => [
+  ...named(transferOptions(), "include", "exclude", "tenant", "cascade", "invalidUuid", "idMap"),
+  ...transformOptions(),
+  ...sourceOptions(),
+  ...named(loadOptions(), "times", "verifyManifest"),
 ];
 
 /** Of every command, also before its name. */

@@ -12,6 +12,7 @@ import { inGroups } from "./option-groups.js";
 import {
   commonOptions,
   configOption,
+  digestOptions,
   documentOptions,
   loadOptions,
   migrateOptions,
@@ -21,6 +22,7 @@ import {
   strictOption,
   transferOptions,
   transformOptions,
+  verifyOptions,
 } from "./options.js";
 import type { CommonFlags } from "./transfer.js";
 
@@ -81,6 +83,8 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 /** Commands that change nothing and write no file: what they print is all there is of them. */
 const ONLY_PRINT: readonly string[] = [
   "storage info",
+  "storage verify",
+  "storage digest",
   "database health",
   "database migrations",
   "explain",
@@ -166,7 +170,7 @@ interface Leaf {
   readonly description: string;
   readonly examples: readonly string[];
   readonly options: readonly Option[];
-  readonly argument?: Argument;
+  readonly words?: readonly Argument[];
   /** Loads the command's code and runs it; gives the exit status. */
   // biome-ignore lint/suspicious/noExplicitAny: commander hands over the flags that `options` declares
   readonly run: (flags: any, signal: AbortSignal, ...words: string[]) => Promise<number>;
@@ -192,10 +196,10 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     prepare(parent.command(name).description(description));
   const group = (parent: Command, name: string, description: string): Command =>
     add(parent, name, description).addOption(configOption());
-  const leaf = (parent: Command, { name, description, options, argument, run, ...leaf }: Leaf): void => {
+  const leaf = (parent: Command, { name, description, options, words = [], run, ...leaf }: Leaf): void => {
     const command = add(parent, name, description);
     for (const option of inGroups([...options, ...commonOptions(), configOption()])) command.addOption(option);
-    if (argument !== undefined) command.addArgument(argument);
+    for (const word of words) command.addArgument(word);
     const shown = leaf.examples.map((example) => example.replaceAll(/\bllmspell (?=[a-z])/g, `${called} `));
     examples.set(command, shown);
     command
@@ -255,9 +259,35 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     name: "info",
     description: "what a store holds, and what an export of it would meet: versions, counts, sizes, shapes",
     examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
-    argument: new Argument("[STORE]", "a database or a document; default: as --backend says"),
+    words: [new Argument("[STORE]", "a database or a document; default: as --backend says")],
     options: [...storeOptions(), strictOption()],
     run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
+  });
+  leaf(storage, {
+    name: "verify",
+    description: "whether two stores hold the same records: identical, equal by meaning, or what differs",
+    examples: [
+      "llmspell storage verify sqlite postgres",
+      "llmspell storage verify llmspell.db backup.json.zst --strict",
+      "llmspell storage verify sqlite staging.db --mask sessions.session_data.email=email --differences diff.ndjson",
+    ],
+    words: [
+      new Argument("<A>", "the original: a database, a document, or - for standard input"),
+      new Argument("<B>", "its copy; transforms and --tenant say what became of A on the way"),
+    ],
+    options: [...verifyOptions(), ...transformOptions()],
+    run: async (flags, abort, a, b) => (await import("./verify.js")).runVerify(flags, abort, a, b),
+  });
+  leaf(storage, {
+    name: "digest",
+    description: "what a store's records mean, as a line per section: equal for stores that hold the same",
+    examples: [
+      "llmspell storage digest --backend sqlite",
+      "llmspell storage digest backup.json.zst --exclude event_log --json",
+    ],
+    words: [new Argument("[STORE]", "a database or a document; default: as --backend says")],
+    options: [...storeOptions(), ...digestOptions()],
+    run: async (flags, abort, store) => (await import("./digest.js")).runDigest(flags, abort, store),
   });
 
   const database = group(program, "database", "the schema and the health of a database");
@@ -287,7 +317,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     name: "explain",
     description: "what an error's code means, what causes it, and what to do",
     examples: ["llmspell explain E_ORPHAN", "llmspell explain"],
-    argument: new Argument("[CODE]", "an error's code; without one all codes are listed"),
+    words: [new Argument("[CODE]", "an error's code; without one all codes are listed")],
     options: [],
     run: async (flags, _abort, code) => (await import("./explain.js")).runExplain(flags, code),
   });
@@ -299,7 +329,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       "llmspell completion zsh > ~/.zfunc/_llmspell-storage",
       "llmspell completion fish > ~/.config/fish/completions/llmspell-storage.fish",
     ],
-    argument: new Argument("<SHELL>", "the shell").choices(["bash", "zsh", "fish"]),
+    words: [new Argument("<SHELL>", "the shell").choices(["bash", "zsh", "fish"])],
     options: [],
     run: async (flags, _abort, shell) =>
       (await import("./completion/completion.js")).runCompletion(

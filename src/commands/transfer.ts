@@ -46,6 +46,7 @@ export interface TransferFlags extends CommonFlags {
   readonly report?: string;
   readonly invalidUuid?: "keep" | "error" | "derive";
   readonly idMap?: string;
+  readonly digests?: boolean;
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
@@ -170,6 +171,7 @@ export async function runTransfer(
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       ...(flags.strict === undefined ? {} : { strict: flags.strict }),
       ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
+      ...(flags.digests === undefined ? {} : { digests: flags.digests }),
       ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
       onStart(_header, estimate) {
         report?.log.opened();

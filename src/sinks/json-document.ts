@@ -26,6 +26,8 @@ export interface DocumentSinkOptions {
   readonly compress?: "auto" | Compression;
   /** Embeddings: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
+  /** What the manifest says of the meaning of a section's records (`digest`); asked when all of them were written. */
+  readonly digestOf?: (path: string) => string | undefined;
   /** Default: the source's. */
   readonly catalog?: Catalog;
   /** Whose own exporters' documents are known where one is to be replaced. */
@@ -74,6 +76,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
           migrations: withFirst(header.migrations),
         },
         options.vectors,
+        options.digestOf,
       );
     },
 

@@ -2,6 +2,7 @@
 import { formatBytes } from "../byte-size.js";
 import { expandPath } from "../folders.js";
 import type { Backend, Inspection, InspectionOptions } from "./backend.js";
+import { schemaFindings } from "./findings.js";
 
 export interface SqliteLocation {
   readonly type: "sqlite";
@@ -41,6 +42,22 @@ export const sqlite: Backend<SqliteLocation> = {
       return migrateSqlite(path, { ...(signal === undefined ? {} : { signal }), repairRowids });
     },
     inspect,
+    async findings(location, options) {
+      const { readSqliteSchema } = await import("../llmspell/schema/migrator.js");
+      return readState(location, options, (_state, database) => schemaFindings(readSqliteSchema(database).comparison));
+    },
+    async search({ path }, kind, { vectors, count }) {
+      const [{ openSqliteForReading }, { nearestByVec0 }] = await Promise.all([
+        import("../backends/sqlite/open.js"),
+        import("../backends/sqlite/reading/nearest-neighbours.js"),
+      ]);
+      const database = openSqliteForReading(path);
+      try {
+        return nearestByVec0(database, kind, vectors, count);
+      } finally {
+        database.close();
+      }
+    },
   },
   async createSource({ path }, { catalog, invalidUuid }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([

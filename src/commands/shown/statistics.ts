@@ -1,6 +1,7 @@
 /** The statistics block that ends an export, an import and a migration. */
 import type { KindResult, TransferResult } from "../../api/results.js";
 import { formatBytes } from "../../byte-size.js";
+import { digestLines, digestsObject } from "./digest-lines.js";
 import { formatCount } from "./progress.js";
 
 /** Records that reached the target. */
@@ -30,6 +31,7 @@ export function statisticsLines(done: "Exported" | "Imported" | "Migrated", resu
     ...rows.map(([label, count]) => `  - ${label}: ${formatCount(count)}`),
     ...others.map((name) => `${name[0]?.toUpperCase()}${name.slice(1)}: ${formatCount(totals[name])}`),
     ...result.notes,
+    ...(result.digests === undefined ? [] : ["Digests:", ...digestLines(result.digests).map((line) => `  ${line}`)]),
     ...runLines(result),
   ];
 }
@@ -75,6 +77,7 @@ export function resultObject(result: TransferResult): object {
     ...(result.bytes === undefined ? {} : { bytes: result.bytes }),
     notes: result.notes,
     leftOut: result.leftOut,
+    ...(result.digests === undefined ? {} : { digests: digestsObject(result.digests) }),
     started: result.started,
     ended: result.ended,
     seconds: Math.round(result.seconds * 1000) / 1000,
