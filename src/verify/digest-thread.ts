@@ -18,7 +18,7 @@ const SLOT_BYTES = 1048576;
 const HEAP = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 };
 
 export class DigestThread {
-  /** It has begun, and nothing went wrong. */
+  /** It has begun. One that breaks down before is done without. */
   private isReady = false;
   private failure: StorageError | undefined;
   private readonly free: ArrayBuffer[] = [];
@@ -36,10 +36,14 @@ export class DigestThread {
     worker.unref();
   }
 
-  /** Undefined where a thread would be of no use. */
+  /** Undefined where a thread would be of no use, or cannot be had. */
   static start(): DigestThread | undefined {
     if (availableParallelism() === 1 || !existsSync(fileURLToPath(FILE))) return undefined;
-    return new DigestThread(new Worker(FILE, { resourceLimits: HEAP }));
+    try {
+      return new DigestThread(new Worker(FILE, { resourceLimits: HEAP, execArgv: [] }));
+    } catch {
+      return undefined;
+    }
   }
 
   /** Not before it has begun: until then there is time to do it here. */
