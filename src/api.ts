@@ -299,10 +299,9 @@ export function selectPaths(
   include: readonly string[] = [],
   exclude: readonly string[] = [],
 ): ReadonlySet<string> {
-  const matches = (path: string, section: string): boolean => path === section || path.startsWith(`${section}.`);
   const paths = catalog.kinds.map(({ path }) => path);
   for (const section of [...include, ...exclude]) {
-    if (!paths.some((path) => matches(path, section))) {
+    if (!paths.some((path) => inSection(path, section))) {
       throw new StorageError("E_USAGE", `unknown section: ${section}`, {
         hint: `The sections are ${paths.join(", ")}.`,
       });
@@ -311,10 +310,14 @@ export function selectPaths(
   return new Set(
     paths.filter(
       (path) =>
-        (include.length === 0 || include.some((section) => matches(path, section))) &&
-        !exclude.some((section) => matches(path, section)),
+        (include.length === 0 || include.some((section) => inSection(path, section))) &&
+        !exclude.some((section) => inSection(path, section)),
     ),
   );
+}
+
+function inSection(path: string, section: string): boolean {
+  return path === section || path.startsWith(`${section}.`);
 }
 
 async function transfer(
@@ -343,13 +346,18 @@ async function transfer(
     idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
     dryRun,
   });
-  const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
+  const { header, report, met, read, rejected, cascaded, leftOut } = await runPipeline({
     ...options,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink: idSink,
     selection,
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
+  for (const section of options.include ?? []) {
+    const paths = catalog.kinds.map(({ path }) => path).filter((path) => inSection(path, section));
+    if (paths.some((path) => (met.get(path) ?? 0) + (rejected.get(path) ?? 0) > 0)) continue;
+    options.onWarning?.(`no record of the section ${section} was found`);
+  }
   const kinds: KindResult[] = [];
   const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
   for (const { path, label } of catalog.kinds) {

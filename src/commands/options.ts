@@ -114,6 +114,11 @@ export const transformOptions = (): Option[] => {
     step("--map-tenant <OLD=NEW>", "give one tenant's records to another", parseMapTenant),
     step("--jq <EXPR>", "rewrite records with a jq expression", (expression) => ({ type: "jq", expression })),
     step("--mask <RULE>", "SECTION.PATH=redact|null|hash[:KEYENV]|email", (rule) => ({ type: "mask", rule })),
+    step("--mask-optional <RULE>", "the same, of a path that no record need have", (rule) => ({
+      type: "mask",
+      rule,
+      optional: true,
+    })),
     step("--plugin <MODULE>", "a module of yours; with options: MODULE:JSON", parsePlugin),
     new Option("--jq-timeout <SECONDS>", "how long an expression may take for a record (default: 30)").argParser(
       seconds,

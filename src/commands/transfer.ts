@@ -44,10 +44,11 @@ export interface TransferFlags extends CommonFlags {
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
-  /** Each of the four holds all steps of the command line, in its order. */
+  /** Each of these holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];
   readonly mask?: readonly TransformSpec[];
+  readonly maskOptional?: readonly TransformSpec[];
   readonly plugin?: readonly TransformSpec[];
   readonly pluginTimeout?: number;
   readonly jqTimeout?: number;
@@ -99,7 +100,7 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
   const fromFile = configured?.on.includes(command) ? configured.steps : [];
   if (fromFile.length > 0 && !config.announcements.some((line) => line.includes(configured?.file ?? "")))
     output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
-  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [];
+  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.maskOptional ?? flags.plugin ?? [];
   return createTransforms([...fromFile, ...given], {
     vectors,
     pluginTimeoutSeconds: flags.pluginTimeout ?? configured?.pluginTimeoutSeconds,

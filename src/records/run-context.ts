@@ -29,6 +29,10 @@ export interface RunContext {
   dropped?(batch: RecordBatch, row: number): void;
   /** One line for the user, on stderr; the same line is shown once. */
   warn(message: string): void;
+  /** One line for the user among those that end the run. */
+  note?(message: string): void;
+  /** A pass that only looks ahead: the records will come again, and what is to be said of them is said then. */
+  readonly ahead?: true;
   /**
    * A source tells of what the store holds and the run does not take though nobody asked to leave it out: tables, columns,
    * rows that the catalog does not know. One line that names and counts them, before the first batch where it can. It is a

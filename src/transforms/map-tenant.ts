@@ -3,6 +3,7 @@ import { fieldIndex } from "../catalog/index.js";
 import { codePoints } from "../codecs/text.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
+import { Effect, noneOf } from "./effect.js";
 import type { Transform } from "./transform.js";
 
 /** Every `tenant_id` that is `from` becomes `to`, in every kind. Nothing else changes. E_USAGE for a name that cannot be one. */
@@ -14,8 +15,9 @@ export function createMapTenant(from: string, to: string): Transform {
     mayDrop: () => false,
     mayChange: (_path, field) => field === undefined || field === "tenant_id",
     tenantAfter: (tenant) => (tenant === from ? to : tenant),
-    async *apply(batches) {
+    async *apply(batches, context) {
       const editor = new BatchEditor();
+      const effect = new Effect();
       for await (const batch of batches) {
         const { kind, rows, width, starts, lengths, bytes } = batch;
         const field = fieldIndex(kind, "tenant_id");
@@ -25,12 +27,16 @@ export function createMapTenant(from: string, to: string): Transform {
         arena.copy(replacement, 0, replacement.length);
         for (let row = 0, at = field; row < rows; row++, at += width) {
           const found = starts[at] as number;
-          if (lengths[at] === old.length && old.compare(bytes, found, found + old.length) === 0)
-            editor.setSlice(row, field, start, replacement.length);
+          if (lengths[at] !== old.length || old.compare(bytes, found, found + old.length) !== 0) continue;
+          editor.setSlice(row, field, start, replacement.length);
+          effect.hits++;
         }
+        effect.records += rows;
         const edited = editor.finish();
         if (edited !== undefined) yield edited;
       }
+      if (effect.hits > 0 || context.ahead === true) return;
+      context.warn(`map-tenant ${from}=${to}: ${noneOf(effect.records)} has the tenant ${JSON.stringify(from)}`);
     },
   };
 }
