@@ -41,7 +41,7 @@ function build() {
   mkdirSync(output, { recursive: true });
   try {
     if (!compile()) return false;
-    cpSync(join(root, "src/schema"), join(output, "schema"), {
+    cpSync(join(root, "src/llmspell/schema"), join(output, "llmspell/schema"), {
       recursive: true,
       filter: (path) => statSync(path).isDirectory() || /\.(sql|json)$/.test(path),
     });

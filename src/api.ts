@@ -1,8 +1,9 @@
 /** The library's entry points: whole exports and imports, without console output. */
 import type { Readable, Writable } from "node:stream";
-import { type Catalog, catalog as standardCatalog } from "./catalog/index.js";
+import type { Catalog } from "./catalog/index.js";
 import { type Config, loadConfig } from "./config.js";
 import { StorageError } from "./errors.js";
+import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import { type Progress, runPipeline } from "./pipeline.js";
 import type { Rejection, Selection } from "./records/run-context.js";

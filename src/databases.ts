@@ -1,8 +1,8 @@
 /** The library's entry points that act on a database as a whole. */
 import { type Config, loadConfig } from "./config.js";
 import { StorageError } from "./errors.js";
+import type { MigrationReport } from "./llmspell/schema/migration.js";
 import { refuseUnknownOptions } from "./option-names.js";
-import type { MigrationReport } from "./schema/migration.js";
 import { accessWarnings, parseStore, postgresConnector, type StoreLocation } from "./stores.js";
 
 export interface MigrateDatabaseOptions {
@@ -34,7 +34,7 @@ export async function migrateDatabase(
   if (repairRowids && location.type !== "sqlite")
     throw new StorageError("E_USAGE", "--repair-rowids is for SQLite databases");
   const access = accessWarnings(location);
-  const { migratePostgres, migrateSqlite } = await import("./schema/migrator.js");
+  const { migratePostgres, migrateSqlite } = await import("./llmspell/schema/migrator.js");
   const migrate = async (): Promise<MigrationReport> => {
     if (location.type === "sqlite")
       return migrateSqlite(location.path, { ...(signal === undefined ? {} : { signal }), repairRowids });

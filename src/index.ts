@@ -18,7 +18,6 @@ export {
 } from "./backends/postgres/session/connection.js";
 export {
   type Catalog,
-  catalog,
   createCatalog,
   type Field,
   type FieldType,
@@ -27,12 +26,13 @@ export {
   type LegacyDefault,
   type PostgresMapping,
   type RecordKind,
-  type SectionName,
   type SqliteMapping,
 } from "./catalog/index.js";
 export { type Codec, codecs } from "./codecs/index.js";
 export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
+export { catalog, type SectionName } from "./llmspell/catalog/index.js";
+export type { MigrationReport, MigrationState } from "./llmspell/schema/migration.js";
 export { type PipelineOptions, type PipelineResult, type Progress, runPipeline } from "./pipeline.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./record-iterator.js";
 export {
@@ -45,7 +45,6 @@ export {
 } from "./records/record-batch.js";
 export { recordKey } from "./records/record-key.js";
 export type { Rejection, RunContext, Selection, WantedRecords } from "./records/run-context.js";
-export type { MigrationReport, MigrationState } from "./schema/migration.js";
 export { createDocumentSink, type DocumentSinkOptions } from "./sinks/json-document.js";
 export { createPostgresSink, type PostgresSinkOptions } from "./sinks/postgres.js";
 export type { Sink, SinkCounts, SinkReport } from "./sinks/sink.js";

@@ -1,6 +1,7 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
-import { type Catalog, catalog as standardCatalog } from "./catalog/index.js";
+import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
+import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
 import type { RecordBatch } from "./records/record-batch.js";
 import type { Rejection, RunContext, Selection } from "./records/run-context.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";

@@ -1,9 +1,9 @@
 /** What a store holds, found by reading it as an export would. */
 import { statSync } from "node:fs";
 import { exportStore, type KindResult } from "./api.js";
-import { catalog } from "./catalog/index.js";
 import { type Config, loadConfig } from "./config.js";
 import type { ErrorCode } from "./errors.js";
+import { catalog } from "./llmspell/catalog/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { Progress } from "./pipeline.js";
 import type { Rejection } from "./records/run-context.js";

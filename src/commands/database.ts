@@ -2,7 +2,7 @@
 import type { Config } from "../config.js";
 import { migrateDatabase } from "../databases.js";
 import { EXIT, StorageError } from "../errors.js";
-import type { MigrationState, SchemaComparison } from "../schema/migrator.js";
+import type { MigrationState, SchemaComparison } from "../llmspell/schema/migrator.js";
 import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
 import type { Output } from "./output.js";
 import { postgresFacts } from "./postgres-facts.js";
@@ -147,12 +147,12 @@ interface Examination {
 
 /** Looks at a database without changing it. */
 async function examine(location: Database, config: Config, signal: AbortSignal): Promise<Examination> {
-  const { readPostgresSchema, readSqliteSchema } = await import("../schema/migrator.js");
+  const { readPostgresSchema, readSqliteSchema } = await import("../llmspell/schema/migrator.js");
   if (location.type === "sqlite") {
     const [{ openSqliteForReading }, { inspectSqlite }, { catalog }] = await Promise.all([
       import("../backends/sqlite/open.js"),
       import("../backends/sqlite/inspect.js"),
-      import("../catalog/index.js"),
+      import("../llmspell/catalog/index.js"),
     ]);
     const database = openSqliteForReading(location.path);
     try {

@@ -1,7 +1,7 @@
 /** What `database health` says of a PostgreSQL database and of the role at hand. */
 import type { ImportRights } from "../backends/postgres/database/import-rights.js";
 import type { PostgresState } from "../backends/postgres/database/inspect.js";
-import { catalog } from "../catalog/index.js";
+import { catalog } from "../llmspell/catalog/index.js";
 import { formatBytes } from "./progress.js";
 
 export function postgresFacts(state: PostgresState, rights: ImportRights | undefined): string[] {

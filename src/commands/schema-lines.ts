@@ -1,7 +1,7 @@
 /** How a database's schema compares, for people and for the exit status. */
 import { type ErrorCode, StorageError } from "../errors.js";
-import type { SchemaComparison, SchemaDifference } from "../schema/comparison.js";
-import type { MigrationState } from "../schema/migrator.js";
+import type { SchemaComparison, SchemaDifference } from "../llmspell/schema/comparison.js";
+import type { MigrationState } from "../llmspell/schema/migrator.js";
 
 /** Objects that are named one by one. */
 const MOST_NAMED = 20;

@@ -1,13 +1,14 @@
 /** The export document as a sink. */
 import { stat } from "node:fs/promises";
 import type { Writable } from "node:stream";
-import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
+import type { Catalog } from "../catalog/index.js";
 import { type Compression, compressed, compressionOfName } from "../document/compression.js";
 import { DocumentWriter } from "../document/document-writer.js";
 import { isFifo, openFifoForWriting } from "../document/fifo.js";
 import { DOCUMENT_VERSION } from "../document/header.js";
 import { type ByteOutput, openFileOutput, StreamOutput } from "../document/output.js";
 import { StorageError } from "../errors.js";
+import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { RunContext } from "../records/run-context.js";
 import { createDocumentSource } from "../sources/json-document.js";
 import type { Sink, SinkCounts } from "./sink.js";

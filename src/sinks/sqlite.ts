@@ -8,7 +8,8 @@ import { Load } from "../backends/sqlite/loading/load.js";
 import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
-import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../catalog/index.js";
+import type { Catalog, RecordKind } from "../catalog/index.js";
+import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { Sink } from "./sink.js";
 
 export interface SqliteSinkOptions {

@@ -1,7 +1,7 @@
 /** The export document as a source. Format and legacy rules: docs/document-format.md. */
 import { open, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
-import { type Catalog, catalog as defaultCatalog } from "../catalog/index.js";
+import type { Catalog } from "../catalog/index.js";
 import { DocumentReader, type PartialHeader } from "../document/document-reader.js";
 import { isFifo, openFifoForReading } from "../document/fifo.js";
 import {
@@ -15,6 +15,7 @@ import { type ByteInput, openFileInput, openStreamInput } from "../document/inpu
 import { ReplayInput } from "../document/replay.js";
 import { Spool } from "../document/spool.js";
 import { StorageError } from "../errors.js";
+import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { Source } from "./source.js";

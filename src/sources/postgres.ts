@@ -21,8 +21,9 @@ import {
 } from "../backends/postgres/reading/tables.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
-import { type Catalog, LARGE_VALUE_BYTES, type RecordKind, catalog as standardCatalog } from "../catalog/index.js";
+import { type Catalog, LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source, StoreHeader } from "./source.js";

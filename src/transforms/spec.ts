@@ -1,7 +1,8 @@
 /** The stages that a command line, config.toml or a program asks for, in order, and the transforms they stand for. */
-import { type Catalog, catalog as standardCatalog } from "../catalog/index.js";
+import type { Catalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { workingFolder } from "../folders.js";
+import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { TransformDefinition } from "./plugin/definition.js";
 import type { Transform } from "./transform.js";
 

@@ -2,7 +2,7 @@
 import pg from "pg";
 import { expect, it } from "vitest";
 import { exportStore } from "../../src/api.js";
-import { catalog } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";
 import { withClient } from "../helpers/content-digest.js";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { catalog } from "../../src/catalog/index.js";
 import { StorageError } from "../../src/errors.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
 import {

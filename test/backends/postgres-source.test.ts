@@ -1,8 +1,8 @@
 import type pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
-import { catalog } from "../../src/catalog/index.js";
 import { StorageError } from "../../src/errors.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { RunContext } from "../../src/records/run-context.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";

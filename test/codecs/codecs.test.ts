@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { catalog, type Field, type FieldType } from "../../src/catalog/index.js";
+import type { Field, FieldType } from "../../src/catalog/index.js";
 import { ByteWriter } from "../../src/codecs/byte-writer.js";
 import { codecs, type SqliteValue } from "../../src/codecs/index.js";
 import { deriveUuid, formatUuid } from "../../src/codecs/uuid.js";
 import type { StorageError } from "../../src/errors.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import {
   canonicalArbitrary,
   canonicalTime,

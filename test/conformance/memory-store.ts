@@ -1,13 +1,8 @@
 /** A source and a sink over records in memory: the known side of a test. */
-import {
-  type Catalog,
-  catalog as defaultCatalog,
-  fieldIndex,
-  LARGE_VALUE_BYTES,
-  type RecordKind,
-} from "../../src/catalog/index.js";
+import { type Catalog, fieldIndex, LARGE_VALUE_BYTES, type RecordKind } from "../../src/catalog/index.js";
 import { ByteWriter } from "../../src/codecs/byte-writer.js";
 import { codecs } from "../../src/codecs/index.js";
+import { catalog as defaultCatalog } from "../../src/llmspell/catalog/index.js";
 import { BatchBuilder, type BatchLimits, type LargeValue, type RecordBatch } from "../../src/records/record-batch.js";
 import type { Sink, SinkCounts } from "../../src/sinks/sink.js";
 import type { Source, StoreHeader } from "../../src/sources/source.js";

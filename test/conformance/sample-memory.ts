@@ -1,12 +1,6 @@
 /** Sample rows (helpers/sample-records.ts) as records in memory, and the order in which a database source gives them. */
-import {
-  type Catalog,
-  columnOf,
-  catalog as defaultCatalog,
-  fieldIndex,
-  LARGE_VALUE_BYTES,
-  type RecordKind,
-} from "../../src/catalog/index.js";
+import { type Catalog, columnOf, fieldIndex, LARGE_VALUE_BYTES, type RecordKind } from "../../src/catalog/index.js";
+import { catalog as defaultCatalog } from "../../src/llmspell/catalog/index.js";
 import {
   SAMPLE_TABLES,
   type SampleOptions,

@@ -1,6 +1,7 @@
 /** What every source must do. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { catalog, fieldIndex } from "../../src/catalog/index.js";
+import { fieldIndex } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
 import type { RunContext } from "../../src/records/run-context.js";
 import { contentOf, expectSameRecords, lines, load, read } from "./expectations.js";

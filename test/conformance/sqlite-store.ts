@@ -1,7 +1,7 @@
 import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { migrateSqlite } from "../../src/schema/migrator.js";
+import { migrateSqlite } from "../../src/llmspell/schema/migrator.js";
 import { createSqliteSink } from "../../src/sinks/sqlite.js";
 import { createSqliteSource } from "../../src/sources/sqlite.js";
 import { type StoreFactory, temporaryFolder } from "./store.js";

@@ -1,7 +1,8 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { catalog, fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { DataSet } from "../helpers/arbitraries.js";
 import { canonicalTime, INT64_MAX, INT64_MIN, int32Bytes, int64Bytes, recordTokens } from "../helpers/arbitraries.js";
 import { readDocument, writeDocument } from "../helpers/documents.js";

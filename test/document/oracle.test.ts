@@ -4,7 +4,8 @@ import { Readable } from "node:stream";
 import fc from "fast-check";
 import parser from "stream-json/parser.js";
 import { describe, expect, it } from "vitest";
-import { catalog, type Field, type RecordKind } from "../../src/catalog/index.js";
+import type { Field, RecordKind } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { dataSetArbitrary } from "../helpers/arbitraries.js";
 import { readDocument, writeDocument } from "../helpers/documents.js";
 

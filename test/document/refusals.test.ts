@@ -1,8 +1,8 @@
 import { PassThrough } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { catalog } from "../../src/catalog/index.js";
 import type { ErrorCode } from "../../src/errors.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createDocumentSink } from "../../src/sinks/json-document.js";
 import { batchOf, type DataSet, recordArbitrary } from "../helpers/arbitraries.js";
 import { collectingContext, readDocument, writeDocument } from "../helpers/documents.js";

@@ -4,8 +4,9 @@ import { text as textOf } from "node:stream/consumers";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { catalog, type RecordKind } from "../../src/catalog/index.js";
+import type { RecordKind } from "../../src/catalog/index.js";
 import type { StorageError } from "../../src/errors.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { parseJson } from "../../src/transforms/plugin/json-values.js";
 import {
   type CanonicalRecord,

@@ -1,9 +1,10 @@
 /** `--vectors json`: arrays of numbers that give the same float32 back. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { catalog, type RecordKind } from "../../src/catalog/index.js";
+import type { RecordKind } from "../../src/catalog/index.js";
 import { ByteWriter } from "../../src/codecs/byte-writer.js";
 import { writeVectorNumbers } from "../../src/codecs/vector-numbers.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { type CanonicalRecord, type DataSet, recordArbitrary } from "../helpers/arbitraries.js";
 import { readDocument, writeDocument } from "../helpers/documents.js";
 

@@ -1,8 +1,9 @@
 /** Documents in memory: written by the document sink, read by the document source. */
 import { PassThrough, Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
-import { type Catalog, catalog as defaultCatalog, type RecordKind } from "../../src/catalog/index.js";
+import type { Catalog, RecordKind } from "../../src/catalog/index.js";
 import type { StorageError } from "../../src/errors.js";
+import { catalog as defaultCatalog } from "../../src/llmspell/catalog/index.js";
 import type { RunContext, Selection } from "../../src/records/run-context.js";
 import { createDocumentSink, type DocumentSinkOptions } from "../../src/sinks/json-document.js";
 import { createDocumentSource, type DocumentSourceOptions } from "../../src/sources/json-document.js";

@@ -1,7 +1,7 @@
 /** What the tests of the event log's partitions share: databases in a time zone, and llmspell at work on them. */
 import { readFileSync } from "node:fs";
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
-import { migratePostgres, readPostgresSchema } from "../../src/schema/migrator.js";
+import { migratePostgres, readPostgresSchema } from "../../src/llmspell/schema/migrator.js";
 import { llmspellPostgresSql } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createTestDatabase, type TestDatabase } from "../helpers/postgres-server.js";

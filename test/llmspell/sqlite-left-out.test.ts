@@ -1,8 +1,8 @@
 /** Tables of the user's own that refer to llmspell's: what would break them is left out and said, everything else goes on. */
 import Database from "better-sqlite3";
 import { describe, expect, it } from "vitest";
+import { compareSqliteSchema, listSqliteMigrations, migrateSqlite } from "../../src/llmspell/schema/migrator.js";
 import type { Rejection } from "../../src/records/run-context.js";
-import { compareSqliteSchema, listSqliteMigrations, migrateSqlite } from "../../src/schema/migrator.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 import { temporaryPath } from "../schema/sqlite-content.js";

@@ -1,7 +1,7 @@
 /** llmspell goes on working: every step of its storage gives on our databases what it gives on its own. */
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { migrateSqlite } from "../../src/schema/migrator.js";
+import { migrateSqlite } from "../../src/llmspell/schema/migrator.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { fillSqlite } from "../helpers/sample-data.js";

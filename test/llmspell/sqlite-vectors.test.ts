@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { compareSqliteSchema } from "../../src/llmspell/schema/migrator.js";
 import type { Rejection } from "../../src/records/run-context.js";
-import { compareSqliteSchema } from "../../src/schema/migrator.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 import { createFolder, createMigrated, execute, load, query, readAll, record } from "../sinks/sqlite-support.js";
 import {
@@ -136,7 +136,7 @@ describe("an embedding whose first byte is that of '['", () => {
       insertVector(database, 384, uuid(1));
       insertVector(database, 384, uuid(2));
     });
-    const { migrateSqlite } = await import("../../src/schema/migrator.js");
+    const { migrateSqlite } = await import("../../src/llmspell/schema/migrator.js");
     await migrateSqlite(path);
     const embedding = numbers(384, 0x5b, 9);
     await load(path, [vector(384, 2, embedding), vector(384, 1, numbers(384, 1, 8))]);
@@ -183,7 +183,7 @@ describe("an embedding whose first byte is that of '['", () => {
        CREATE TRIGGER mine AFTER UPDATE ON vec_embeddings_384 BEGIN INSERT INTO fired VALUES (1); END`,
     );
     inLlmspell((database) => expect(() => readScope(database, 384)).toThrow(SyntaxError));
-    const { migrateSqlite } = await import("../../src/schema/migrator.js");
+    const { migrateSqlite } = await import("../../src/llmspell/schema/migrator.js");
     const { applied, warnings } = await migrateSqlite(path);
     expect([applied.map(({ id }) => id), warnings]).toEqual([["S7"], [expect.stringContaining("1 embedding that")]]);
     expect(await migrateSqlite(path)).toMatchObject({ applied: [], warnings: [] });
@@ -253,7 +253,7 @@ describe("rowids", () => {
     inLlmspell((database) => {
       for (let n = 1; n <= 5; n++) insertVector(database, 768, uuid(n));
     });
-    const { migrateSqlite } = await import("../../src/schema/migrator.js");
+    const { migrateSqlite } = await import("../../src/llmspell/schema/migrator.js");
     await migrateSqlite(path);
     await load(path, allDimensions(3, 5));
     expect(rowids(768).slice(0, 5)).toEqual([1n, 2n, 3n, 4n, 5n]);

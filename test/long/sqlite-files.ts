@@ -7,7 +7,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { catalog } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { Findings, type FuzzOptions, HANG_MILLISECONDS, Random } from "./fuzz.js";

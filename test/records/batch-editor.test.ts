@@ -1,7 +1,8 @@
 /** The editor against a model: lists of records that are changed one by one. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { catalog, type RecordKind } from "../../src/catalog/index.js";
+import type { RecordKind } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { BatchEditor } from "../../src/records/batch-editor.js";
 import { LARGE_VALUE, type LargeValue, RecordBatch } from "../../src/records/record-batch.js";
 import { batchOf, type CanonicalRecord, recordArbitrary, recordsOf } from "../helpers/arbitraries.js";

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { catalog, fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { fieldIndex, type RecordKind } from "../../src/catalog/index.js";
 import { codecs } from "../../src/codecs/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createConstraintCheck } from "../../src/records/constraints.js";
 import { BatchBuilder } from "../../src/records/record-batch.js";
 

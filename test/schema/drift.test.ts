@@ -4,15 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
-import {
-  catalog,
-  columnOf,
-  exactColumnOf,
-  type Field,
-  type RecordKind,
-  storedFields,
-} from "../../src/catalog/index.js";
-import { migratePostgres, migrateSqlite } from "../../src/schema/migrator.js";
+import { columnOf, exactColumnOf, type Field, type RecordKind, storedFields } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
+import { migratePostgres, migrateSqlite } from "../../src/llmspell/schema/migrator.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
 import { withDatabase } from "./sqlite-content.js";
 

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { readSchemaObjects } from "../../src/backends/postgres/database/schema-objects.js";
 import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/session/connection.js";
-import { objectParts } from "../../src/schema/comparison.js";
-import { loadMigrations, migrationId } from "../../src/schema/migration.js";
-import { migratePostgres, readPostgresSchema } from "../../src/schema/migrator.js";
+import { objectParts } from "../../src/llmspell/schema/comparison.js";
+import { loadMigrations, migrationId } from "../../src/llmspell/schema/migration.js";
+import { migratePostgres, readPostgresSchema } from "../../src/llmspell/schema/migrator.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { introspect } from "./postgres-introspection.js";
@@ -46,7 +46,7 @@ describePostgres("the schema's objects", () => {
       made[maker] = { ...made[maker], [object]: definition };
     }
     const text = `${JSON.stringify(made, (_, value) => (JSON.stringify(value) === "{}" ? undefined : value), 2)}\n`;
-    await expect(text).toMatchFileSnapshot("../../src/schema/postgres/objects.json");
+    await expect(text).toMatchFileSnapshot("../../src/llmspell/schema/postgres/objects.json");
   });
 
   it("are all there in a database of llmspell's own, but for what is ours", async () => {

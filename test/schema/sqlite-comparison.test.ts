@@ -1,6 +1,6 @@
 /** A database with something dropped is told from a good one, migrated where that mends it, and refused by name where it does not. */
 import { describe, expect, it } from "vitest";
-import { migrateSqlite, readSqliteSchema, type SqliteComparison } from "../../src/schema/migrator.js";
+import { migrateSqlite, readSqliteSchema, type SqliteComparison } from "../../src/llmspell/schema/migrator.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 import { fillLlmspellSqlite, schemaOf, temporaryPath, withDatabase } from "./sqlite-content.js";

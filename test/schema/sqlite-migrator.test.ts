@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { describe, expect, it } from "vitest";
 import { openSqliteForReading } from "../../src/backends/sqlite/open.js";
-import { listSqliteMigrations, migrateSqlite } from "../../src/schema/migrator.js";
+import { listSqliteMigrations, migrateSqlite } from "../../src/llmspell/schema/migrator.js";
 import { createLlmspellSqlite, llmspellSqliteSql } from "../fixtures/index.js";
 import { contentOf, fillLlmspellSqlite, schemaOf, temporaryPath, withDatabase } from "./sqlite-content.js";
 

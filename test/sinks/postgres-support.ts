@@ -1,7 +1,8 @@
 /** What the tests of the PostgreSQL sink share: a target of llmspell's own making, loads from memory, rows by plain SQL. */
 import pg from "pg";
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
-import { catalog, columnOf, type Field, type RecordKind } from "../../src/catalog/index.js";
+import { columnOf, type Field, type RecordKind } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { type PipelineResult, runPipeline } from "../../src/pipeline.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import { createPostgresSink, type PostgresSinkOptions } from "../../src/sinks/postgres.js";

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { catalog, fieldIndex } from "../../src/catalog/index.js";
+import { fieldIndex } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import { expectSameRecords, failureOf } from "../conformance/expectations.js";
 import type { MemoryRecord } from "../conformance/memory-store.js";

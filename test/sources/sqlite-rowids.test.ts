@@ -1,6 +1,6 @@
 /** Tables whose rowid is hidden by a column, or not there: every record comes once, or an error says why not. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { catalog } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createSqliteStore, dataOf, load, type TestStore, unload } from "../fidelity/support.js";
 import { fillSqlite } from "../helpers/sample-data.js";

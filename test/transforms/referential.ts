@@ -1,7 +1,8 @@
 /** Stages that drop and rename, and what is left of records by the rules, worked out on the records themselves. */
 import { PassThrough } from "node:stream";
 import { buffer } from "node:stream/consumers";
-import { catalog, createCatalog, fieldIndex } from "../../src/catalog/index.js";
+import { createCatalog, fieldIndex } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { runPipeline } from "../../src/pipeline.js";
 import { BatchEditor } from "../../src/records/batch-editor.js";
 import { describeKey, recordKey } from "../../src/records/record-key.js";

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { catalog, fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import { BatchBuilder, type LargeValue, type RecordBatch } from "../../src/records/record-batch.js";
 import type { RunContext } from "../../src/records/run-context.js";
 import { createTenantFilter } from "../../src/transforms/tenant-filter.js";

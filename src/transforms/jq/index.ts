@@ -1,6 +1,7 @@
 /** `--jq EXPRESSION` (docs/jq.md): for the records of a section, or for the whole document where that can be streamed. */
-import { type Catalog, catalog as standardCatalog } from "../../catalog/index.js";
+import type { Catalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
+import { catalog as standardCatalog } from "../../llmspell/catalog/index.js";
 import type { Transform } from "../transform.js";
 import { type Ast, children } from "./ast.js";
 import { type DocumentPlan, planDocument, type Step } from "./document.js";

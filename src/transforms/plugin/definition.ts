@@ -1,5 +1,5 @@
 /** What a plugin is: docs/plugins.md. */
-import type { SectionName, SectionRecord } from "../../catalog/index.js";
+import type { SectionName, SectionRecord } from "../../llmspell/catalog/index.js";
 
 /**
  * A record as a plugin sees it: the document's keys. text and uuid are strings; int4 and int8 are numbers, beyond 2^53

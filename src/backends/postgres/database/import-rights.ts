@@ -1,5 +1,5 @@
 /** The rights that a load needs and the role at hand lacks, as the statements that give them (load-session.ts, table-loader.ts). */
-import { catalog } from "../../../catalog/index.js";
+import { catalog } from "../../../llmspell/catalog/index.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { APPLICATION_ROLE_OID } from "./application-role.js";

@@ -3,7 +3,8 @@
  * have been given another time zone. llmspell passes over a month whose name is taken and makes the others whole; so there
  * must be no hole in the former, and nothing in the way of the latter.
  */
-import { catalog, type RecordKind } from "../../../catalog/index.js";
+import type { RecordKind } from "../../../catalog/index.js";
+import { catalog } from "../../../llmspell/catalog/index.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inApplicationTimeZone } from "./application-role.js";
 import {

@@ -1,7 +1,7 @@
 /** What a migration is, on either backend. */
 import { readdirSync, readFileSync } from "node:fs";
-import { FIRST_STORAGE_MIGRATION } from "../backends/postgres/database/migrations-table.js";
-import { StorageError } from "../errors.js";
+import { FIRST_STORAGE_MIGRATION } from "../../backends/postgres/database/migrations-table.js";
+import { StorageError } from "../../errors.js";
 
 /** One file NNN-name.sql of src/schema/<backend>: NNN below 101 is llmspell's version, from there on ours. */
 export interface Migration {

@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** Versions of the relationships of the temporal knowledge graph. Their entities may be gone (no foreign key). */
 export const relationships = {

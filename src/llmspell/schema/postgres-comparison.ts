@@ -1,7 +1,7 @@
 /** A PostgreSQL database's schema beside what the migrations of src/schema/postgres make (objects.json). */
 import { readFileSync } from "node:fs";
-import { readSchemaObjects } from "../backends/postgres/database/schema-objects.js";
-import type { PostgresConnection } from "../backends/postgres/session/connection.js";
+import { readSchemaObjects } from "../../backends/postgres/database/schema-objects.js";
+import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
 import { compareSchema, objectParts, type SchemaComparison, type SchemaObjects } from "./comparison.js";
 
 let objects: SchemaObjects | undefined;

@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** Patterns learned from repeated behaviour. */
 export const proceduralMemory = {

@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** Artifacts of sessions; the bytes are in artifacts.content. */
 export const artifacts = {

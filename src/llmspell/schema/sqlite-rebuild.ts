@@ -7,9 +7,9 @@
  */
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
-import { type Database, openScratch } from "../backends/sqlite/open.js";
-import { ROWID_NAMES, rowidOf } from "../backends/sqlite/table.js";
-import { StorageError } from "../errors.js";
+import { type Database, openScratch } from "../../backends/sqlite/open.js";
+import { ROWID_NAMES, rowidOf } from "../../backends/sqlite/table.js";
+import { StorageError } from "../../errors.js";
 
 /** Rows between two looks at the signal. */
 const CHUNK_ROWS = 20_000;

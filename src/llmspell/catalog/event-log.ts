@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** Events, partitioned by month in PostgreSQL. */
 export const eventLog = {

@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** The dimensions llmspell has tables for. */
 export const VECTOR_DIMENSIONS = [384, 768, 1536, 3072] as const;

@@ -2,13 +2,13 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fromSqliteError, sqliteCode } from "../backends/sqlite/errors.js";
-import { ownerOf } from "../backends/sqlite/inspect.js";
-import { readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
-import { type Database, isVec0, openSqliteForWriting } from "../backends/sqlite/open.js";
-import { refuseDamagedVec0 } from "../backends/sqlite/vec0-check.js";
+import { fromSqliteError, sqliteCode } from "../../backends/sqlite/errors.js";
+import { ownerOf } from "../../backends/sqlite/inspect.js";
+import { readSqliteMigrations } from "../../backends/sqlite/migrations-table.js";
+import { type Database, isVec0, openSqliteForWriting } from "../../backends/sqlite/open.js";
+import { refuseDamagedVec0 } from "../../backends/sqlite/vec0-check.js";
+import { StorageError } from "../../errors.js";
 import { catalog } from "../catalog/index.js";
-import { StorageError } from "../errors.js";
 import {
   loadMigrations,
   type Migration,

@@ -1,5 +1,5 @@
 /** The objects of an SQLite schema: those of a file, and those that the migrations of this release make. */
-import { type Database, openScratch } from "../backends/sqlite/open.js";
+import { type Database, openScratch } from "../../backends/sqlite/open.js";
 import { loadMigrations } from "./migration.js";
 import { rebuildEmptyTable, rebuiltTable } from "./sqlite-rebuild.js";
 

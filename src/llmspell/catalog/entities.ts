@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** Versions of the entities of the temporal knowledge graph. */
 export const entities = {

@@ -1,8 +1,9 @@
 /** What an SQLite file's schema is beside the one that the migrations of this release make. Only reads. */
-import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "../backends/sqlite/migrations-table.js";
-import type { Database } from "../backends/sqlite/open.js";
-import { mainTable, quoted } from "../backends/sqlite/table.js";
-import { catalog, columnOf } from "../catalog/index.js";
+import { FIRST_STORAGE_MIGRATION, readSqliteMigrations } from "../../backends/sqlite/migrations-table.js";
+import type { Database } from "../../backends/sqlite/open.js";
+import { mainTable, quoted } from "../../backends/sqlite/table.js";
+import { columnOf } from "../../catalog/index.js";
+import { catalog } from "../catalog/index.js";
 import type { SchemaComparison, SchemaDifference } from "./comparison.js";
 import { loadMigrations, type Migration, migrationId } from "./migration.js";
 import {

@@ -2,8 +2,8 @@
  * In which schemas the extensions are. The search path of a migration holds none of them, so its SQL says `@extschema:NAME@`
  * for the schema of the extension NAME, and `@extschema@` for the one that new extensions go to.
  */
-import type { PostgresConnection } from "../backends/postgres/session/connection.js";
-import { StorageError } from "../errors.js";
+import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
+import { StorageError } from "../../errors.js";
 
 /** Those that the schema uses. */
 const EXTENSIONS = ["vector", "vchord", "uuid-ossp", "pgcrypto"] as const;

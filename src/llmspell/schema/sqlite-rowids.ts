@@ -1,11 +1,11 @@
 /** Rowids of vectors that leave llmspell's next inserts no room: told, and renumbered into blocks (backends/sqlite/loading/vector-rowids.ts). */
 import { setImmediate as nextTick } from "node:timers/promises";
-import { dropTriggers } from "../backends/sqlite/loading/triggers.js";
-import { BLOCK, blockOf, greatestRowid, lastOfBlock, rowidTable } from "../backends/sqlite/loading/vector-rowids.js";
-import { type Database, isVec0 } from "../backends/sqlite/open.js";
-import { columnsOf, quoted } from "../backends/sqlite/table.js";
+import { dropTriggers } from "../../backends/sqlite/loading/triggers.js";
+import { BLOCK, blockOf, greatestRowid, lastOfBlock, rowidTable } from "../../backends/sqlite/loading/vector-rowids.js";
+import { type Database, isVec0 } from "../../backends/sqlite/open.js";
+import { columnsOf, quoted } from "../../backends/sqlite/table.js";
+import { StorageError } from "../../errors.js";
 import { catalog } from "../catalog/index.js";
-import { StorageError } from "../errors.js";
 import { declaredKeys, keyText } from "./sqlite-objects.js";
 
 interface VectorTable {

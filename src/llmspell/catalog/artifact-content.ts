@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** Content-addressed bytes of artifacts, up to 100 MiB each. */
 export const artifactContent = {

@@ -1,4 +1,4 @@
-import type { RecordKind } from "./types.js";
+import type { RecordKind } from "../../catalog/types.js";
 
 /** Saved states of agents. */
 export const agentState = {

@@ -1,9 +1,9 @@
 /** Embeddings that earlier releases wrote as float32 and that llmspell takes for JSON (backends/sqlite/loading/embedding-text.ts). */
 import { setImmediate as nextTick } from "node:timers/promises";
-import { storedEmbedding, unreadableEmbeddings } from "../backends/sqlite/loading/embedding-text.js";
-import { dropTriggers } from "../backends/sqlite/loading/triggers.js";
-import { type Database, isVec0 } from "../backends/sqlite/open.js";
-import { quoted, release } from "../backends/sqlite/table.js";
+import { storedEmbedding, unreadableEmbeddings } from "../../backends/sqlite/loading/embedding-text.js";
+import { dropTriggers } from "../../backends/sqlite/loading/triggers.js";
+import { type Database, isVec0 } from "../../backends/sqlite/open.js";
+import { quoted, release } from "../../backends/sqlite/table.js";
 import { catalog } from "../catalog/index.js";
 
 /** Rows between two looks at the signal. */

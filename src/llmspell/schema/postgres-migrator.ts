@@ -1,13 +1,13 @@
 /** Migrations of PostgreSQL: one transaction, one at a time. */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
-import { inApplicationTimeZone } from "../backends/postgres/database/application-role.js";
-import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../backends/postgres/database/migrations-table.js";
-import { hasMisplacedPartitions, repairPartitions } from "../backends/postgres/database/partition-repair.js";
-import { hasUtcFunctions } from "../backends/postgres/database/schema-objects.js";
-import type { PostgresConnection } from "../backends/postgres/session/connection.js";
-import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
-import { inTransaction } from "../backends/postgres/session/transaction.js";
-import { StorageError, toStorageError } from "../errors.js";
+import { inApplicationTimeZone } from "../../backends/postgres/database/application-role.js";
+import { FIRST_STORAGE_MIGRATION, readPostgresMigrations } from "../../backends/postgres/database/migrations-table.js";
+import { hasMisplacedPartitions, repairPartitions } from "../../backends/postgres/database/partition-repair.js";
+import { hasUtcFunctions } from "../../backends/postgres/database/schema-objects.js";
+import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
+import { encodingCaveat, readServerEncoding } from "../../backends/postgres/session/encodings.js";
+import { inTransaction } from "../../backends/postgres/session/transaction.js";
+import { StorageError, toStorageError } from "../../errors.js";
 import type { SchemaComparison } from "./comparison.js";
 import {
   loadMigrations,
