@@ -116,6 +116,8 @@ export interface ErrorContext {
   /** The record's key as text, e.g. `tenant_id=a, session_id=…`. */
   key?: string;
   field?: string;
+  /** The document's line, from 1: where the record begins, or where it could not be read on. */
+  line?: number;
   /** What to do about it, one or two sentences. */
   hint?: string;
   /** A `Caused by:` line of our own, where there is no error object. */

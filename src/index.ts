@@ -30,6 +30,13 @@ export {
 } from "./catalog/index.js";
 export { type Codec, codecs } from "./codecs/index.js";
 export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
+export {
+  type DocumentValidation,
+  type Finding,
+  type FindingGroup,
+  type ValidateOptions,
+  validateDocument,
+} from "./document-validation.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { catalog, type SectionName } from "./llmspell/catalog/index.js";
 export type { MigrationReport, MigrationState } from "./llmspell/schema/migration.js";

@@ -1,6 +1,7 @@
 /** A program's options are checked like a command line's: one that is misspelt would be left out without a word. */
 import type { ExportOptions, ImportOptions, TransferOptions } from "./api.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
+import type { ValidateOptions } from "./document-validation.js";
 import { StorageError } from "./errors.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
@@ -72,10 +73,22 @@ const storeInfo: Names<StoreInfoOptions> = {
   config: true,
 };
 
+const validateDocument: Names<ValidateOptions> = {
+  for: true,
+  verifyManifest: true,
+  times: true,
+  catalog: true,
+  signal: true,
+  onStart: true,
+  onProgress: true,
+  onFinding: true,
+  onWarning: true,
+};
+
 const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
 const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
 
-const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo } as const;
+const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo, validateDocument } as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

@@ -35,6 +35,9 @@ export class ByteWindow {
   /** Lines before `buffer[0]`, and the bytes of its line that were forgotten. */
   private lines = 0;
   private forgottenColumns = 0;
+  /** What `lineAt` has counted so far: an index of the window, and its line. */
+  private countedTo = 0;
+  private countedLine = 1;
   /** Bytes cut out of the window at an index, within one line. */
   private cutAt = 0;
   private cutBytes = 0;
@@ -67,6 +70,7 @@ export class ByteWindow {
     this.filled -= to - from;
     this.limit -= to - from;
     this.digestedTo = from;
+    this.countedTo = Math.min(this.countedTo, from);
     if (this.cutAt !== from) this.cutBytes = 0;
     this.cutAt = from;
     this.cutBytes += to - from;
@@ -100,11 +104,22 @@ export class ByteWindow {
     return { line, column: index - lineStart + cut + 1 };
   }
 
+  /** The line of the byte at `index`, which is not before that of the last call: a call for each record costs little. */
+  lineAt(index: number): number {
+    for (let at = this.buffer.indexOf(0x0a, this.countedTo); at !== -1 && at < index; ) {
+      this.countedLine++;
+      at = this.buffer.indexOf(0x0a, at + 1);
+    }
+    this.countedTo = index;
+    return this.countedLine;
+  }
+
   /** E_DOCUMENT_PARSE for a syntax error in the window. */
   parseError(error: JsonSyntaxError): StorageError {
     const { line, column } = this.locate(error.offset);
     return new StorageError("E_DOCUMENT_PARSE", "Failed to parse export JSON", {
       detail: `${error.expectation} at line ${line} column ${column}`,
+      line,
     });
   }
 
@@ -113,6 +128,7 @@ export class ByteWindow {
     const { line, column } = this.locate(this.limit);
     return new StorageError("E_DOCUMENT_TRUNCATED", "Failed to parse export JSON", {
       detail: `the document ends at line ${line} column ${column}, before its closing brace`,
+      line,
       hint: "The file was cut short; export again, or copy it again.",
     });
   }
@@ -132,10 +148,12 @@ export class ByteWindow {
       this.cutBytes = 0;
     }
     this.cutAt = Math.max(0, this.cutAt - position);
+    if (this.countedTo < position) this.lineAt(position);
     this.buffer.copyWithin(0, position, this.filled);
     this.filled -= position;
     this.limit -= position;
     this.digestedTo = Math.max(0, this.digestedTo - position);
+    this.countedTo -= position;
     this.position = 0;
   }
 
@@ -164,6 +182,7 @@ export class ByteWindow {
     const { line, column } = this.locate(firstInvalid(this.buffer, this.limit, end));
     throw new StorageError("E_INVALID_UTF8", "Failed to parse export JSON", {
       detail: `invalid UTF-8 at line ${line} column ${column}`,
+      line,
     });
   }
 }

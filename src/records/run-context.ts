@@ -56,6 +56,8 @@ export interface Selection {
   readonly wanted?: ReadonlyMap<string, WantedRecords>;
   /** A look ahead: the same source will be read again. What follows the selected kinds need not be read, nor a manifest checked. */
   readonly peek?: true;
+  /** The same source will be read again, though everything is read and checked this time. */
+  readonly again?: true;
 }
 
 /** Records by the values of some of their fields. */

@@ -30,6 +30,10 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly verifyManifest?: boolean;
   /** The unit of the times of a document that names no producer, where it does not tell, or tells wrongly. */
   readonly times?: "us" | "s";
+  /** Batches tell the lines of their records (RecordBatch.lines). Default false. */
+  readonly lines?: boolean;
+  /** Told of all that the manifest says otherwise. Default: the first is thrown. */
+  readonly onManifestError?: (error: StorageError) => Promise<void>;
 }
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
@@ -126,7 +130,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
         throw new StorageError("E_UNEXPECTED", "the source is not open");
       if (hasRead) reader = await beginAgain(context);
       hasRead = true;
-      if (selection.peek === undefined) await input?.stop();
+      if (selection.peek === undefined && selection.again === undefined) await input?.stop();
       const { batchSize, batchBytes } = options;
       yield* reader.readRecords(
         {
@@ -139,6 +143,8 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
             ...(batchSize === undefined ? {} : { batchSize }),
             ...(batchBytes === undefined ? {} : { batchBytes }),
           },
+          lines: options.lines === true,
+          onManifestError: options.onManifestError,
           openSpool: () => {
             largeSpool ??= Spool.create().then(closing);
             return largeSpool;
