@@ -52,6 +52,7 @@ export const ERROR_CODES = {
   E_DOCUMENT_DUPLICATE: { exit: EXIT.document, meaning: "A section or a key stands twice." },
   E_DOCUMENT_LIMIT: { exit: EXIT.document, meaning: "A name, a header's value or the nesting is beyond any export's." },
   E_DOCUMENT_MANIFEST: { exit: EXIT.document, meaning: "The document's manifest does not agree with its content." },
+  E_DOCUMENT_INVALID: { exit: EXIT.document, meaning: "validate has findings: an import would refuse the document." },
   E_DOCUMENT_COMPRESSION: { exit: EXIT.document, meaning: "The compressed input is damaged." },
   // 4: a source as a whole
   E_SOURCE_DAMAGED: {

@@ -137,6 +137,18 @@ function seconds(text: string): number {
   throw new InvalidArgumentError("It takes a number of seconds.");
 }
 
+/** Of every command that reads a document. */
+export const readingOptions = (): Option[] => [
+  choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
+  new Option("--no-verify-manifest", "also where the document does not agree with its manifest"),
+];
+
+export const validateOptions = (): Option[] => [
+  choice("--for <BACKEND>", "also what this backend cannot hold", "postgres", "postgresql", "sqlite"),
+  new Option("--findings <FILE>", "write each finding with its line, as NDJSON"),
+  ...readingOptions(),
+];
+
 /** Of every command that writes a database. */
 export const loadOptions = (): Option[] => [
   choice("--on-conflict <WHAT>", "a record that is there already: update (default)", "update", "skip", "error"),
@@ -151,8 +163,7 @@ export const loadOptions = (): Option[] => [
   ),
   new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend"),
   new Option("--dry-run", "everything but the commit"),
-  choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
-  new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
+  ...readingOptions(),
 ];
 
 /** Of every command, also before its name. */

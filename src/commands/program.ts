@@ -15,6 +15,7 @@ import {
   strictOption,
   transferOptions,
   transformOptions,
+  validateOptions,
 } from "./options.js";
 import type { CommonFlags } from "./transfer.js";
 
@@ -57,7 +58,12 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 }
 
 /** Commands that change nothing and write no file: what they print is all there is of them. */
-const ONLY_PRINT: ReadonlySet<string> = new Set(["storage info", "database health", "database migrations"]);
+const ONLY_PRINT: ReadonlySet<string> = new Set([
+  "storage info",
+  "storage validate",
+  "database health",
+  "database migrations",
+]);
 
 export function onlyPrints(argv: readonly string[]): boolean {
   return ONLY_PRINT.has(argv.slice(0, 2).join(" "));
@@ -184,6 +190,19 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
       ...sourceOptions(),
     ],
     run: async (flags, abort) => (await import("./migrate.js")).runMigrate(flags, abort),
+  });
+  leaf(storage, {
+    name: "validate",
+    description: "find all that an import of a document would refuse, without a database",
+    examples: [
+      "llmspell storage validate backup.json.gz",
+      "llmspell storage validate dev-data.json --for postgres --findings findings.ndjson",
+      "gunzip -c export.json.gz | llmspell storage validate - --for sqlite",
+    ],
+    argument: ["<DOCUMENT>", "a file, or - for standard input; gzip and zstd are recognised"],
+    options: validateOptions(),
+    run: async (flags, abort, document) =>
+      (await import("./validate.js")).runValidate(flags, abort, document as string),
   });
   leaf(storage, {
     name: "info",

@@ -38,6 +38,8 @@ export class ByteWindow {
   /** What `lineAt` has counted so far: an index of the window, and its line. */
   private countedTo = 0;
   private countedLine = 1;
+  /** The first line break from there on; before it: not known. */
+  private nextBreak = -1;
   /** Bytes cut out of the window at an index, within one line. */
   private cutAt = 0;
   private cutBytes = 0;
@@ -71,6 +73,7 @@ export class ByteWindow {
     this.limit -= to - from;
     this.digestedTo = from;
     this.countedTo = Math.min(this.countedTo, from);
+    this.nextBreak = -1;
     if (this.cutAt !== from) this.cutBytes = 0;
     this.cutAt = from;
     this.cutBytes += to - from;
@@ -106,11 +109,24 @@ export class ByteWindow {
 
   /** The line of the byte at `index`, which is not before that of the last call: a call for each record costs little. */
   lineAt(index: number): number {
-    for (let at = this.buffer.indexOf(0x0a, this.countedTo); at !== -1 && at < index; ) {
+    if (this.nextBreak < this.countedTo) this.nextBreak = this.breakFrom(this.countedTo);
+    while (this.nextBreak < index) {
       this.countedLine++;
-      at = this.buffer.indexOf(0x0a, at + 1);
+      this.nextBreak = this.breakFrom(this.nextBreak + 1);
     }
     this.countedTo = index;
+    return this.nextBreak >= this.limit ? this.unknownBreak() : this.countedLine;
+  }
+
+  /** The next line break that is there; `limit` where there is none yet. */
+  private breakFrom(index: number): number {
+    const at = this.buffer.indexOf(0x0a, index);
+    return at === -1 || at > this.limit ? this.limit : at;
+  }
+
+  /** It is to be looked for again when there is more. */
+  private unknownBreak(): number {
+    this.nextBreak = -1;
     return this.countedLine;
   }
 
@@ -154,6 +170,7 @@ export class ByteWindow {
     this.limit -= position;
     this.digestedTo = Math.max(0, this.digestedTo - position);
     this.countedTo -= position;
+    this.nextBreak = -1;
     this.position = 0;
   }
 

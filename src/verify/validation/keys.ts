@@ -1,6 +1,7 @@
 /**
- * Keys that occur twice, and references that lead nowhere. Two passes: the first collects digests in bounded memory, and the
- * second names the records, where there are any to name.
+ * Keys that occur twice, and references that lead nowhere, in bounded memory: digests are collected, and a last pass names the
+ * records, where there are any to name. Primary keys that come in ascending order, as they do in our own documents, occur
+ * once: only where one does not are they collected, in a pass more.
  */
 import { type Catalog, type Field, type ForeignKey, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
@@ -8,6 +9,7 @@ import { createKeyDigest, type KeyDigest } from "../../records/key-digest.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
 import { KeyCollector, type KeySet } from "../../transforms/key-set.js";
+import { AscendingKeys } from "./ascending-keys.js";
 
 /** A set holds so many keys in memory while it is collected (512 KiB), for there are some thirty. */
 const KEYS_IN_MEMORY = 32768;
@@ -19,7 +21,9 @@ interface UniqueKey {
   readonly digest: KeyDigest;
   readonly repeated: KeyCollector;
   readonly keys: KeyCollector;
-  /** After the first pass. */
+  /** Of the primary key; undefined from where one was not greater than the one before. Others come in any order. */
+  order: AscendingKeys | "any" | undefined;
+  /** When all is collected. */
   twice: KeySet | undefined;
   /** A bit for each of `twice`: a record had it. */
   met: Uint8Array;
@@ -67,13 +71,18 @@ export class Keys {
   /** First pass: a record that nothing else is wrong with. After a batch comes `settle`. */
   add(batch: RecordBatch, row: number): void {
     const { kind } = batch;
-    for (const { digest, keys } of this.unique.get(kind) ?? []) addKey(keys, digest(batch, row));
+    for (const one of this.unique.get(kind) ?? []) {
+      if (one.order === "any") addKey(one.keys, one.digest(batch, row));
+      else if (one.order?.follows(batch, row) === false) one.order = undefined;
+    }
     for (const { digest, keys } of this.targets.get(kind) ?? []) addKey(keys, digest(batch, row));
     for (const { digest, wanted } of this.references.get(kind) ?? []) addKey(wanted, digest(batch, row));
   }
 
-  async settle(kind: RecordKind): Promise<void> {
-    for (const { keys, repeated } of this.unique.get(kind) ?? []) {
+  async settle(batch: RecordBatch): Promise<void> {
+    const { kind } = batch;
+    for (const { order, keys, repeated } of this.unique.get(kind) ?? []) {
+      if (order instanceof AscendingKeys) order.keep(batch);
       await keys.settle();
       await repeated.settle();
     }
@@ -81,7 +90,27 @@ export class Keys {
     for (const { wanted } of this.references.get(kind) ?? []) await wanted.settle();
   }
 
-  /** After the first pass: the kinds whose records have to be seen again. `whole`: every parent has come. */
+  /** After the first pass: the kinds whose keys did not come in order. */
+  get unordered(): ReadonlySet<string> {
+    return new Set(
+      [...this.unique].filter(([, all]) => all.some(({ order }) => order === undefined)).map(([{ path }]) => path),
+    );
+  }
+
+  /** Second pass, over the kinds that are not in order. After a batch comes `settleKeys`. */
+  addKeys(batch: RecordBatch, row: number): void {
+    for (const { digest, keys, order } of this.unique.get(batch.kind) ?? [])
+      if (order === undefined) addKey(keys, digest(batch, row));
+  }
+
+  async settleKeys(kind: RecordKind): Promise<void> {
+    for (const { keys, repeated } of this.unique.get(kind) ?? []) {
+      await keys.settle();
+      await repeated.settle();
+    }
+  }
+
+  /** When all is collected: the kinds whose records have to be seen once more. `whole`: every parent has come. */
   async conclude(whole: boolean): Promise<ReadonlySet<string>> {
     const again = new Set<string>();
     for (const [kind, uniqueKeys] of this.unique) {
@@ -102,7 +131,7 @@ export class Keys {
     return again;
   }
 
-  /** Second pass: the key that an earlier record had. */
+  /** Last pass: the key that an earlier record had. */
   conflict(batch: RecordBatch, row: number, key: string): StorageError | undefined {
     const places: [UniqueKey, number][] = [];
     for (const one of this.unique.get(batch.kind) ?? []) {
@@ -121,7 +150,7 @@ export class Keys {
     return undefined;
   }
 
-  /** Second pass: a record that refers to one that is not there. */
+  /** Last pass: a record that refers to one that is not there. */
   orphan(
     batch: RecordBatch,
     row: number,
@@ -165,6 +194,7 @@ function createUniqueKey(kind: RecordKind, fields: readonly string[]): UniqueKey
     digest: createKeyDigest(kind, fields),
     repeated,
     keys: new KeyCollector(KEYS_IN_MEMORY, repeated),
+    order: fields === kind.key ? new AscendingKeys(kind, fields) : "any",
     twice: undefined,
     met: new Uint8Array(0),
     firsts: new Map(),

@@ -100,7 +100,7 @@ class Validation {
       failure = error;
     }
     const end = this.batches * STEPS;
-    if (this.header !== undefined) await this.secondPass(failure === undefined);
+    if (this.header !== undefined) await this.readAgain(failure === undefined);
     // The last: what the document holds behind it nobody knows.
     if (failure !== undefined) await this.findings.add(failure, "document", end);
     const { findings, records, header } = this;
@@ -187,7 +187,7 @@ class Validation {
         await this.refuse(kind, this.placed(late, normal, row, batch.lines), "target", time);
       }
     }
-    await this.keys.settle(kind);
+    await this.keys.settle(normal);
   }
 
   private placed(error: StorageError, batch: RecordBatch, row: number, lines: RecordBatch["lines"]): StorageError {
@@ -196,19 +196,35 @@ class Validation {
     return located(error, where) as StorageError;
   }
 
-  /** Names the records that have a key of an earlier one, or whose parents are missing. */
-  private async secondPass(whole: boolean): Promise<void> {
+  /** Collects the keys that are not in order, then names the records that have one of an earlier one, or no parents. */
+  private async readAgain(whole: boolean): Promise<void> {
+    const unordered = this.keys.unordered;
+    if (unordered.size > 0) {
+      await this.again(unordered, whole, async (batch) => {
+        const normal = this.normalized(batch);
+        for (let row = 0; row < batch.rows; row++) if (this.isSound(batch, normal, row)) this.keys.addKeys(normal, row);
+        await this.keys.settleKeys(batch.kind);
+      });
+    }
     const paths = await this.keys.conclude(whole);
-    if (paths.size === 0) return;
+    const { importOrder } = this.options.catalog;
+    if (paths.size > 0)
+      await this.again(paths, whole, (batch) => this.nameRecords(batch, importOrder.indexOf(batch.kind)));
+  }
+
+  private async again(
+    paths: ReadonlySet<string>,
+    whole: boolean,
+    take: (batch: RecordBatch) => Promise<void>,
+  ): Promise<void> {
     const quiet = this.context(async () => {}, true);
     // Batches are the same as in the first pass.
     this.batches = 0;
     this.isAgain = true;
-    const { catalog } = this.options;
     try {
-      for await (const batch of this.source.read(this.selection, quiet)) {
+      for await (const batch of this.source.read({ ...this.selection, again: true }, quiet)) {
         this.options.signal.throwIfAborted();
-        if (paths.has(batch.kind.path)) await this.nameRecords(batch, catalog.importOrder.indexOf(batch.kind));
+        if (paths.has(batch.kind.path)) await take(batch);
         await batch.large?.discard();
         this.batches++;
       }
@@ -218,16 +234,20 @@ class Validation {
     }
   }
 
+  private isSound(batch: RecordBatch, normal: RecordBatch, row: number): boolean {
+    const { ids, values, server } = this.checksOf(batch.kind);
+    return (fault(ids, batch, row) ?? fault(values, normal, row) ?? fault(server, normal, row)) === undefined;
+  }
+
   private async nameRecords(batch: RecordBatch, order: number): Promise<void> {
     const { kind } = batch;
-    const { ids, values, server } = this.checksOf(kind);
     const normal = this.normalized(batch);
     const conflictsAt =
       this.options.backend === "postgresql"
         ? this.batches * STEPS + STEPS + VALUES + 0.5
         : this.batches * STEPS + SERVER;
     for (let row = 0; row < batch.rows; row++) {
-      if (fault(ids, batch, row) ?? fault(values, normal, row) ?? fault(server, normal, row)) continue;
+      if (!this.isSound(batch, normal, row)) continue;
       const conflict = this.keys.conflict(normal, row, recordKey(normal, row));
       if (conflict !== undefined) {
         const error = this.placed(conflict, normal, row, batch.lines);
