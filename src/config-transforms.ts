@@ -5,7 +5,7 @@ import { StorageError } from "./errors.js";
 import { parseMapTenant, type TransformSpec } from "./transforms/spec.js";
 
 /** The commands that move records. */
-export type TransferCommand = "export" | "import" | "migrate";
+export type TransferCommand = "export" | "import" | "migrate" | "rewrite";
 
 export interface ConfiguredTransforms {
   /** The file that they are from. */
@@ -34,7 +34,7 @@ export function transformsSchema(z: typeof zod.z) {
   );
   return z.strictObject({
     on: z
-      .array(z.enum(["export", "import", "migrate"]))
+      .array(z.enum(["export", "import", "migrate", "rewrite"]))
       .min(1)
       .optional(),
     steps: z.array(step).optional(),

@@ -30,6 +30,7 @@ export {
 } from "./catalog/index.js";
 export { type Codec, codecs } from "./codecs/index.js";
 export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
+export { type RewriteOptions, rewriteDocument } from "./document-rewriting.js";
 export {
   type DocumentValidation,
   type Finding,

@@ -1,6 +1,7 @@
 /** A program's options are checked like a command line's: one that is misspelt would be left out without a word. */
 import type { ExportOptions, ImportOptions, TransferOptions } from "./api.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
+import type { RewriteOptions } from "./document-rewriting.js";
 import type { ValidateOptions } from "./document-validation.js";
 import { StorageError } from "./errors.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
@@ -73,6 +74,18 @@ const storeInfo: Names<StoreInfoOptions> = {
   config: true,
 };
 
+const { connectionTimeoutSeconds: _timeout, strict: _strict, ...rewriting } = transfer;
+const rewriteDocument: Names<RewriteOptions> = {
+  from: true,
+  to: true,
+  ...rewriting,
+  compress: true,
+  force: true,
+  allowEmpty: true,
+  vectors: true,
+  verifyManifest: true,
+  times: true,
+};
 const validateDocument: Names<ValidateOptions> = {
   for: true,
   verifyManifest: true,
@@ -88,7 +101,15 @@ const validateDocument: Names<ValidateOptions> = {
 const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
 const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
 
-const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo, validateDocument } as const;
+const NAMES = {
+  exportStore,
+  importStore,
+  migrateDatabase,
+  readRecords,
+  rewriteDocument,
+  storeInfo,
+  validateDocument,
+} as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

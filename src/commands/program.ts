@@ -9,6 +9,7 @@ import {
   documentOptions,
   loadOptions,
   migrateOptions,
+  readingOptions,
   required,
   sourceOptions,
   storeOptions,
@@ -190,6 +191,23 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
       ...sourceOptions(),
     ],
     run: async (flags, abort) => (await import("./migrate.js")).runMigrate(flags, abort),
+  });
+  leaf(storage, {
+    name: "rewrite",
+    description: "write a document's records as another document: all transforms, another compression",
+    examples: [
+      "llmspell storage rewrite --input full.json --output new.json --jq '.data.sessions = .data.sessions[:5]'",
+      "llmspell storage rewrite --input full.json.gz --output staging.json.zst --mask sessions.session_data.email=email",
+      "gunzip -c full.json.gz | llmspell storage rewrite --input - --output - --tenant acme | gzip > acme.json.gz",
+    ],
+    options: [
+      required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
+      ...documentOptions(),
+      ...transferOptions(),
+      ...transformOptions(),
+      ...readingOptions(),
+    ],
+    run: async (flags, abort) => (await import("./rewrite.js")).runRewrite(flags, abort),
   });
   leaf(storage, {
     name: "validate",

@@ -92,7 +92,7 @@ export interface TransferRun {
   readonly files: readonly string[];
 }
 
-const DONE = { export: "Exported", import: "Imported", migrate: "Migrated" } as const;
+const DONE = { export: "Exported", import: "Imported", migrate: "Migrated", rewrite: "Rewritten" } as const;
 
 /** The stages of config.toml that are for the command, and then those of the command line. */
 async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {

@@ -36,6 +36,8 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly onManifestError?: (error: StorageError) => Promise<void>;
 }
 
+const ISO_TIME = /^\d{4,6}-\d\d-\d\dT[\d:.]{8,18}(Z|[+-]\d\d:\d\d)$/;
+
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
 export function createDocumentSource(options: DocumentSourceOptions): Source {
   const { input: from, catalog = defaultCatalog } = options;
@@ -116,7 +118,8 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
       if (isFile) await input.stop();
       if (!ours && !dialect.legacy) warnReserialised(context);
-      return { backend: header.sourceBackend, migrations: header.migrations };
+      const { sourceBackend: backend, migrations, exportedAt } = header;
+      return { backend, migrations, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
     },
 
     async estimate(selection) {

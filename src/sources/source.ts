@@ -9,6 +9,8 @@ export interface StoreHeader {
   readonly backend: BackendName;
   /** Versions applied, ascending, e.g. ["V1", "V3"]. */
   readonly migrations: readonly string[];
+  /** Of a document: when its records were read, UTC, ISO 8601. */
+  readonly exportedAt?: string;
 }
 
 /** A store to read from. One use: open, read (perhaps more than once), close. */
