@@ -3,7 +3,7 @@
 import { setFlagsFromString } from "node:v8";
 import { settleAllocator } from "./allocator.js";
 import { EXIT, StorageError, toStorageError } from "./errors.js";
-import { commandWords, foreignCommand, handOver } from "./handover.js";
+import { commandWords, foreignCommand, handOver } from "./llmspell/program/handover.js";
 import { runningPlugins } from "./transforms/plugin/process-guard.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */

@@ -1,14 +1,25 @@
 /** The public API of llmspell-storage. */
+
+export { type MigrateDatabaseOptions, migrateDatabase } from "./api/databases.js";
+export { type RewriteOptions, rewriteDocument } from "./api/document-rewriting.js";
 export {
-  type ExportOptions,
-  exportStore,
-  type ImportOptions,
-  importStore,
-  type KindResult,
-  type TransferOptions,
-  type TransferResult,
-  type TransferTotals,
-} from "./api.js";
+  type DocumentValidation,
+  type Finding,
+  type FindingGroup,
+  type ValidateOptions,
+  validateDocument,
+} from "./api/document-validation.js";
+export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
+export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
+export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
+export {
+  type Obstacle,
+  type StoreInfo,
+  type StoreInfoOptions,
+  type StoreSection,
+  storeInfo,
+} from "./api/store-info.js";
+export { exportStore, importStore } from "./api/transfer.js";
 export {
   type ConnectOptions,
   connectPostgres,
@@ -29,20 +40,26 @@ export {
   type SqliteMapping,
 } from "./catalog/index.js";
 export { type Codec, codecs } from "./codecs/index.js";
-export { type MigrateDatabaseOptions, migrateDatabase } from "./databases.js";
-export { type RewriteOptions, rewriteDocument } from "./document-rewriting.js";
-export {
-  type DocumentValidation,
-  type Finding,
-  type FindingGroup,
-  type ValidateOptions,
-  validateDocument,
-} from "./document-validation.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { catalog, type SectionName } from "./llmspell/catalog/index.js";
+export {
+  createDocumentSink,
+  createDocumentSource,
+  createPostgresSink,
+  createPostgresSource,
+  createSqliteSink,
+  createSqliteSource,
+  type DocumentSinkOptions,
+  type DocumentSourceOptions,
+  type PostgresSinkOptions,
+  type PostgresSourceOptions,
+  runPipeline,
+  type SqliteSinkOptions,
+  type SqliteSourceOptions,
+} from "./llmspell/defaults.js";
+export type { PluginRecord } from "./llmspell/plugin-record.js";
 export type { MigrationReport, MigrationState } from "./llmspell/schema/migration.js";
-export { type PipelineOptions, type PipelineResult, type Progress, runPipeline } from "./pipeline.js";
-export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./record-iterator.js";
+export type { PipelineOptions, PipelineResult, Progress } from "./pipeline.js";
 export {
   BatchBuilder,
   type BatchLimits,
@@ -53,28 +70,24 @@ export {
 } from "./records/record-batch.js";
 export { recordKey } from "./records/record-key.js";
 export type { Rejection, RunContext, Selection, WantedRecords } from "./records/run-context.js";
-export { createDocumentSink, type DocumentSinkOptions } from "./sinks/json-document.js";
-export { createPostgresSink, type PostgresSinkOptions } from "./sinks/postgres.js";
 export type { Sink, SinkCounts, SinkReport } from "./sinks/sink.js";
-export { createSqliteSink, type SqliteSinkOptions } from "./sinks/sqlite.js";
-export { createDocumentSource, type DocumentSourceOptions } from "./sources/json-document.js";
-export { createPostgresSource, type PostgresSourceOptions } from "./sources/postgres.js";
 export type { BackendName, Source, StoreHeader } from "./sources/source.js";
-export { createSqliteSource, type SqliteSourceOptions } from "./sources/sqlite.js";
-export {
-  type Obstacle,
-  type StoreFacts,
-  type StoreInfo,
-  type StoreInfoOptions,
-  type StoreSection,
-  storeInfo,
-} from "./store-info.js";
-export type { StoreLocation } from "./stores.js";
+export type {
+  Backend,
+  Configured,
+  DatabaseParts,
+  FromConfig,
+  Inspection,
+  Locations,
+  SinkOptions,
+  SourceOptions,
+  StoreFacts,
+} from "./stores/backend.js";
+export { backends, type StoreLocation } from "./stores/index.js";
 export {
   type BatchDefinition,
   defineTransform,
   type PluginContext,
-  type PluginRecord,
   type PluginResult,
   type RecordDefinition,
   type TransformDefinition,

@@ -1,9 +1,8 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
 import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
-import { catalog as standardCatalog } from "./llmspell/catalog/index.js";
 import type { RecordBatch } from "./records/record-batch.js";
-import type { Rejection, RunContext, Selection } from "./records/run-context.js";
+import type { Activity, Rejection, RunContext, Selection } from "./records/run-context.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { type Cascade, planCascade } from "./transforms/cascade.js";
@@ -13,9 +12,11 @@ import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js"
 import { warnOfMissingTenants } from "./transforms/tenants-seen.js";
 import type { Transform } from "./transforms/transform.js";
 
-export interface Progress {
-  /** The kind that is being read. */
+export interface Progress extends Activity {
+  /** The kind that is being read, or was last; empty before the first. */
   readonly path: string;
+  /** Which of the run's kinds it is, from 1, and how many these are. */
+  readonly section?: { readonly number: number; readonly of: number };
   /** Records read so far, all kinds and this kind. */
   readonly records: number;
   readonly pathRecords: number;
@@ -27,20 +28,21 @@ export interface PipelineOptions {
   readonly source: Source;
   readonly sink: Sink;
   readonly selection: Selection;
-  readonly transforms?: readonly Transform[];
+  /** Those of the source's catalog, where they depend on one, are made by a function, once the source is open. */
+  readonly transforms?: readonly Transform[] | ((catalog: Catalog) => Promise<readonly Transform[]>);
   /** What belongs to the records that a transform drops (ForeignKey.onDrop) goes with them. Default true. */
   readonly cascade?: boolean;
   /** At most so many records of each kind, before the transforms; parents that kept children refer to come first. */
   readonly limit?: number;
   readonly signal?: AbortSignal;
-  /** Called after each batch. */
+  /** Called after each batch, and whenever the run goes on to something else or waits. */
   readonly onProgress?: (progress: Progress) => void;
   /** Called for each rejected record; throw (or reject) to stop the run. Default: stop at the first. */
   readonly onReject?: (rejection: Rejection) => void | Promise<void>;
   readonly onWarning?: (message: string) => void;
   /** What a source leaves out without being asked to (RunContext.leftOut) ends the run: E_LEFT_OUT. Default false: warnings. */
   readonly strict?: boolean;
-  /** Tells which kinds are parents: their rejected keys are remembered. Default: llmspell's. */
+  /** Of a source that gives none with its header. E_USAGE where nobody does. */
   readonly catalog?: Catalog;
 }
 
@@ -64,11 +66,13 @@ const WARNINGS = 1000;
 
 /** All or nothing: on any error the sink is aborted, and a StorageError is thrown. Closes source and sink. */
 export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
-  const { source, sink, selection, onProgress, catalog = standardCatalog } = options;
+  const { source, sink, selection, onProgress } = options;
   const signal = options.signal ?? new AbortController().signal;
   const rejected = new Map<string, number>();
-  const rejectedKeys = new RejectedKeys(catalog.parents);
-  const aheadKeys = new RejectedKeys(catalog.parents);
+  /** Known when the source is open. */
+  const parents = new Set<string>();
+  const rejectedKeys = new RejectedKeys(parents);
+  const aheadKeys = new RejectedKeys(parents);
   const warned = new Set<string>();
   const leftOut = new Set<string>();
   const notes = new Set<string>();
@@ -83,8 +87,20 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
     await rejectedKeys.add(kind.path, `${error.context.key}`);
   };
+  const done = { path: "", records: 0, pathRecords: 0, bytes: 0 };
+  let sections: readonly string[] = [];
+  const tellProgress = (activity: Activity): void => {
+    if (onProgress === undefined) return;
+    const number = sections.indexOf(done.path) + 1;
+    onProgress({ ...activity, ...done, ...(number === 0 ? {} : { section: { number, of: sections.length } }) });
+  };
+  let indexesToBuild = 0;
   const context: RunContext = {
     signal,
+    activity(activity) {
+      indexesToBuild = activity.indexesToBuild ?? indexesToBuild;
+      tellProgress(activity);
+    },
     reject(rejection) {
       lastRejection = lastRejection.then(() => tell(rejection));
       return lastRejection;
@@ -109,19 +125,21 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     if (options.strict === true && leftOut.size > 0) throw leftOutError([...leftOut]);
   };
   const ahead = lookingAhead(context, options.onReject !== undefined, aheadKeys);
-  const orphans = {
-    catalog,
-    hasRejected: (path: string) => rejectedKeys.hasAny(path) || aheadKeys.hasAny(path),
-  };
+  const hasRejected = (path: string): boolean => rejectedKeys.hasAny(path) || aheadKeys.hasAny(path);
   const leavesOrphans = options.onReject !== undefined && sink.checksReferences !== true;
-  const given = options.transforms ?? [];
-  const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
   let cascade: Cascade | undefined;
   let limit: Limit | undefined;
   try {
     signal.throwIfAborted();
-    const header = await source.open(context, selection);
-    await sink.open(header, behindSteps(context, given));
+    tellProgress({ phase: "connecting" });
+    const { catalog = requireCatalog(options.catalog), ...header } = await source.open(context, selection);
+    sections = catalog.kinds.map(({ path }) => path).filter((path) => selection.paths.has(path));
+    for (const path of catalog.parents) parents.add(path);
+    const given = await transformsFor(options.transforms ?? [], catalog);
+    const orphans = { catalog, hasRejected };
+    const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
+    await sink.open({ ...header, catalog }, behindSteps(context, given));
+    tellProgress({ phase: "planning" });
     let read: Read = (wanted, during) => source.read(wanted, during);
     if (options.limit !== undefined) {
       limit = new Limit(catalog, selection, options.limit);
@@ -141,20 +159,20 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     else for (const transform of transforms) batches = transform.apply(batches, context);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
-    let records = 0;
-    let bytes = 0;
     for await (const batch of batches) {
       signal.throwIfAborted();
       requireComplete();
       await sink.write(batch);
-      records += batch.rows;
-      bytes += batch.byteLength;
-      const pathRecords = (written.get(batch.kind.path) ?? 0) + batch.rows;
-      written.set(batch.kind.path, pathRecords);
-      onProgress?.({ path: batch.kind.path, records, pathRecords, bytes });
+      done.path = batch.kind.path;
+      done.records += batch.rows;
+      done.bytes += batch.byteLength;
+      done.pathRecords = (written.get(done.path) ?? 0) + batch.rows;
+      written.set(done.path, done.pathRecords);
+      tellProgress({ phase: "rows", ...(indexesToBuild === 0 ? {} : { indexesToBuild }) });
     }
     signal.throwIfAborted();
     requireComplete();
+    tellProgress({ phase: "checking" });
     const cascaded = cascade?.removed ?? new Map<string, number>();
     const { notes: told, ...report } = await sink.finish();
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
@@ -185,6 +203,20 @@ async function* counted(batches: AsyncIterable<RecordBatch>, met: Map<string, nu
     met.set(path, (met.get(path) ?? 0) + batch.rows);
     yield batch;
   }
+}
+
+function requireCatalog(catalog: Catalog | undefined): Catalog {
+  if (catalog !== undefined) return catalog;
+  throw new StorageError("E_USAGE", "the source names no catalog", {
+    hint: "Its `open` gives one with the header, or runPipeline gets it as an option.",
+  });
+}
+
+async function transformsFor(
+  transforms: NonNullable<PipelineOptions["transforms"]>,
+  catalog: Catalog,
+): Promise<readonly Transform[]> {
+  return typeof transforms === "function" ? transforms(catalog) : transforms;
 }
 
 const WAY_ON = "--on-error skip --rejects FILE (onReject) leaves such records out, writes them to FILE, and goes on.";

@@ -76,7 +76,7 @@ export interface ForeignKey {
   readonly counter?: string;
   /**
    * What goes with records that a transform drops. "cascade": the children of a dropped parent. "release": the parent,
-   * once all children that referred to it are dropped. Not for a kind that refers to itself.
+   * once all children that referred to it are dropped. Not within a cycle of foreign keys, nor for a kind that refers to itself.
    */
   readonly onDrop?: "cascade" | "release";
 }
@@ -86,6 +86,8 @@ export type SqliteMapping =
   | {
       readonly layout: "table";
       readonly table: string;
+      /** A table WITHOUT ROWID: read along its key, which has to be its primary key, and not written. */
+      readonly withoutRowid?: true;
       /** A surrogate TEXT key with a random default that is not data. */
       readonly surrogateKey?: "id";
       /**
@@ -109,7 +111,8 @@ export type SqliteMapping =
     };
 
 export interface PostgresMapping {
-  /** In schema `llmspell`. */
+  /** The schema that the table is in. Default: that of UNSAID. */
+  readonly schema?: string;
   readonly table: string;
   /** Partitioned by month of this timestamp field. */
   readonly partitionedBy?: string;
@@ -119,8 +122,13 @@ export interface PostgresMapping {
 
 /** A record kind: one array of the export document and its table in each backend. */
 export interface RecordKind {
-  /** The array's path in the document's `data`, e.g. `artifacts.content`. Unique. */
+  /** The name of the kind in options and messages: the names of its location, joined by dots, e.g. `artifacts.content`. Unique. */
   readonly path: string;
+  /**
+   * Where the array stands in the document's `data`: its own name, or that of the object that it is in and its own. Names may
+   * hold dots. Default: what stands before the first dot of `path`, and what stands behind it.
+   */
+  readonly location?: readonly [string] | readonly [string, string];
   /** The line of the statistics block that counts it. Several kinds may share one. */
   readonly label: string;
   /** Singular noun for messages, e.g. "artifact". */
@@ -128,8 +136,15 @@ export interface RecordKind {
   /** The schema version that brings the table, e.g. "V9". */
   readonly since: string;
   readonly fields: readonly Field[];
-  /** The primary key: the document's sort order, and how a record is named in messages. */
+  /** The primary key: the document's sort order, and how a record is named in messages. Empty for a keyless kind. */
   readonly key: readonly string[];
+  /** Its records have no key: they come in the order of the table, and are loaded into an empty table only. */
+  readonly keyless?: true;
+  /**
+   * The text field that says whose a record is. Default: that of UNSAID, where there is one. null: nobody's in particular;
+   * such records are everybody's, and come with each tenant's.
+   */
+  readonly tenantField?: string | null;
   /** Further unique keys (a record is found by these too: "natural keys"). */
   readonly uniqueKeys: readonly (readonly string[])[];
   readonly foreignKeys: readonly ForeignKey[];
@@ -138,6 +153,12 @@ export interface RecordKind {
   readonly postgres: PostgresMapping;
   readonly sqlite: SqliteMapping;
 }
+
+/**
+ * What a record kind means that says nothing of it: applications that add a kind to llmspell's catalog
+ * (docs/adding-a-record-kind.md) need not repeat these.
+ */
+export const UNSAID = { schema: "llmspell", tenantField: "tenant_id" } as const;
 
 /** Content from this length on is a large object in PostgreSQL and travels in chunks. Bytes. */
 export const LARGE_VALUE_BYTES = 1048576;

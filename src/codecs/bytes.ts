@@ -80,6 +80,9 @@ export function stringBody(source: Buffer, start: number, end: number): { bytes:
 }
 
 export const bytesCodec: Codec = {
+  postgres: { types: ["bytea"] },
+  sqlite: "blob",
+  lazy: true,
   fromToken(_field, source, start, end, out) {
     const body = stringBody(source, start, end);
     decodeBase64(body.bytes, body.start, body.end, out);
@@ -102,5 +105,11 @@ export const bytesCodec: Codec = {
   },
   toSqlite(_field, source, start, length) {
     return source.subarray(start, start + length);
+  },
+  toParam(source, start, length) {
+    return source.subarray(start, start + length);
+  },
+  toValue(source, start, length) {
+    return Buffer.from(source.subarray(start, start + length));
   },
 };

@@ -13,6 +13,27 @@ import { findByte } from "./find-byte.js";
 /** A non-NULL SQLite value, read with safe integers: INTEGER is bigint, REAL is number, TEXT is string, BLOB is Buffer. */
 export type SqliteValue = bigint | number | string | Buffer;
 
+/** A value to bind. Numbers are bound as REAL; INTEGER affinity makes integers of them. */
+export type SqliteParam = bigint | number | string | Buffer;
+
+/**
+ * How SQLite, which has few types, stores one. "id": text, in which a UUID may have several spellings. "time": seconds, and the
+ * exact time in a column beside it. "embedding": a BLOB in a table of its own.
+ */
+export type SqliteForm = "number" | "text" | "id" | "time" | "blob" | "embedding";
+
+/** What a type is in PostgreSQL. */
+export interface PostgresType {
+  /** The types that a column may have: those whose binary form the codec reads and writes. The first one is the usual one. */
+  readonly types: readonly string[];
+  /** Of a type whose values hold text: its name in SQL. Only the server can judge them: their encoding, and jsonb's limits. */
+  readonly text?: string;
+  /** Values sort by the server's collation unless told otherwise. */
+  readonly collated?: true;
+  /** What a literal has to be cast to, to be compared with. */
+  readonly cast?: string;
+}
+
 /** How a document is to be read. */
 export interface TokenDialect {
   /** Written by llmspell itself: a few more forms are accepted. */
@@ -22,6 +43,12 @@ export interface TokenDialect {
 }
 
 export interface Codec {
+  readonly postgres: PostgresType;
+  readonly sqlite: SqliteForm;
+  /** null is one of the type's values: SQL NULL is the key's absence from a document, and undefined in a program. */
+  readonly hasNull?: true;
+  /** A program's value is made when it is asked for: parsing and copying it would cost more than all the rest. */
+  readonly lazy?: true;
   /** `source[start, end)` is one valid JSON token (or array/object) in valid UTF-8. Appends canonical bytes to `out`. */
   fromToken(field: Field, source: Buffer, start: number, end: number, out: ByteWriter, dialect: TokenDialect): void;
   /** Appends the JSON token of the canonical `source[start, start + length)`. */
@@ -32,8 +59,20 @@ export interface Codec {
   toWire(field: Field, source: Buffer, start: number, length: number, out: ByteWriter): void;
   /** Appends canonical bytes. A timestamp's companion column is the caller's business (codecs/timestamp.ts). */
   fromSqlite(field: Field, value: SqliteValue, out: ByteWriter): void;
-  /** The value to bind. */
+  /** What reading it gives back (of a time the seconds). */
   toSqlite(field: Field, source: Buffer, start: number, length: number): SqliteValue;
+  /** The value to bind, the cheapest one that is stored as that. */
+  toParam(source: Buffer, start: number, length: number): SqliteParam;
+  /** What a program sees (catalog/index.ts, FieldValues). */
+  toValue(source: Buffer, start: number, length: number): unknown;
+  /** The same as toToken's, as a value of JSON; undefined where it is to be made from the token. */
+  toJson?(source: Buffer, start: number, length: number): string | number | boolean | undefined;
+  /** For bounds. */
+  toNumber?(source: Buffer, start: number): number | bigint;
+  /** As plain text, by which SQL finds it. */
+  toName?(source: Buffer, start: number, length: number): string;
+  /** Throws for a canonical value that no database holds. */
+  check?(source: Buffer, start: number): void;
 }
 
 /** The same error with more context; context that it already has wins. */

@@ -1,4 +1,4 @@
-import type { FieldType } from "../catalog/index.js";
+import type { Field, FieldType } from "../catalog/index.js";
 import { bytesCodec } from "./bytes.js";
 import type { Codec } from "./codec.js";
 import { boolCodec, int4Codec, int8Codec } from "./int64.js";
@@ -9,7 +9,7 @@ import { timestampCodec } from "./timestamp.js";
 import { uuidCodec } from "./uuid.js";
 import { vectorCodec } from "./vector.js";
 
-export type { Codec, SqliteValue, TokenDialect } from "./codec.js";
+export type { Codec, SqliteForm, SqliteParam, SqliteValue, TokenDialect } from "./codec.js";
 export { located } from "./codec.js";
 
 /** The codec of each field type. */
@@ -25,3 +25,8 @@ export const codecs: Readonly<Record<FieldType, Codec>> = {
   vector: vectorCodec,
   text_array: textArrayCodec,
 };
+
+/** The codec of a field; to be asked for once per column, not per value. */
+export function codecOf({ type }: Pick<Field, "type">): Codec {
+  return codecs[type];
+}

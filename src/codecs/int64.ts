@@ -98,7 +98,23 @@ export function readSafeInt64(source: Buffer, start: number): number {
   return Number.isSafeInteger(value) ? value : Number.NaN;
 }
 
+function readInt4(source: Buffer, start: number): number {
+  return source.readInt32BE(start);
+}
+
+/** A number where it is a safe integer. */
+function readInt8(source: Buffer, start: number): number | bigint {
+  const small = readSafeInt64(source, start);
+  return Number.isNaN(small) ? source.readBigInt64BE(start) : small;
+}
+
+function isTrue(source: Buffer, start: number): boolean {
+  return source[start] === 1;
+}
+
 export const int4Codec: Codec = {
+  postgres: { types: ["int4"] },
+  sqlite: "number",
   fromToken(_field, source, start, end, out) {
     const small = parseSmallInteger(source, start, end);
     out.int32(checkInt4(Number.isNaN(small) ? parseIntegerToken(source, start, end) : small));
@@ -114,9 +130,15 @@ export const int4Codec: Codec = {
   toSqlite(_field, source, start) {
     return BigInt(source.readInt32BE(start));
   },
+  toParam: readInt4,
+  toValue: readInt4,
+  toJson: readInt4,
+  toNumber: readInt4,
 };
 
 export const int8Codec: Codec = {
+  postgres: { types: ["int8"] },
+  sqlite: "number",
   fromToken(_field, source, start, end, out) {
     const small = parseSmallInteger(source, start, end);
     if (Number.isNaN(small)) out.int64(checkInt8(parseIntegerToken(source, start, end)));
@@ -135,9 +157,14 @@ export const int8Codec: Codec = {
   toSqlite(_field, source, start) {
     return source.readBigInt64BE(start);
   },
+  toParam: readInt8,
+  toValue: readInt8,
+  toNumber: readInt8,
 };
 
 export const boolCodec: Codec = {
+  postgres: { types: ["bool"] },
+  sqlite: "number",
   fromToken(_field, source, start, _end, out) {
     if (source[start] === 0x74) out.byte(1);
     else if (source[start] === 0x66) out.byte(0);
@@ -156,4 +183,9 @@ export const boolCodec: Codec = {
   toSqlite(_field, source, start) {
     return BigInt(source[start] as number);
   },
+  toParam(source, start) {
+    return BigInt(source[start] as number);
+  },
+  toValue: isTrue,
+  toJson: isTrue,
 };

@@ -3,6 +3,7 @@ import { StorageError } from "../errors.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "./codec.js";
 import { findByte } from "./find-byte.js";
+import { parseJson } from "./json-values.js";
 
 /** Appends valid JSON text without its line breaks: raw ones stand only between tokens. */
 export function copyWithoutLineBreaks(source: Buffer, start: number, end: number, out: ByteWriter): void {
@@ -72,6 +73,10 @@ export function jsonDepth(text: Buffer): number {
 const JSONB_VERSION = 1;
 
 export const jsonCodec: Codec = {
+  postgres: { types: ["jsonb"], text: "jsonb" },
+  sqlite: "text",
+  hasNull: true,
+  lazy: true,
   fromToken(_field, source, start, end, out) {
     copyWithoutLineBreaks(source, start, end, out);
   },
@@ -106,5 +111,11 @@ export const jsonCodec: Codec = {
   },
   toSqlite(_field, source, start, length) {
     return source.toString("utf8", start, start + length);
+  },
+  toParam(source, start, length) {
+    return source.toString("utf8", start, start + length);
+  },
+  toValue(source, start, length) {
+    return parseJson(source.toString("utf8", start, start + length));
   },
 };

@@ -25,6 +25,9 @@ function writeElements(elements: Elements, out: ByteWriter): void {
 }
 
 export const textArrayCodec: Codec = {
+  postgres: { types: ["_text", "_varchar"], text: "text[]" },
+  sqlite: "text",
+  lazy: true,
   fromToken(_field, source, start, end, out) {
     if (source[start] !== 0x5b) throw fieldTypeError("an array", tokenType(source, start));
     const elements = parseElements(source.toString("utf8", start, end));
@@ -94,5 +97,11 @@ export const textArrayCodec: Codec = {
   },
   toSqlite(_field, source, start, length) {
     return source.toString("utf8", start, start + length);
+  },
+  toParam(source, start, length) {
+    return source.toString("utf8", start, start + length);
+  },
+  toValue(source, start, length) {
+    return JSON.parse(source.toString("utf8", start, start + length));
   },
 };

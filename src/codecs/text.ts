@@ -51,7 +51,13 @@ export function refuseUnstorableText(field: Field, source: Buffer, start: number
     throw new StorageError("E_TOO_LONG", `the text is longer than ${maxLength} characters`);
 }
 
+function utf8(source: Buffer, start: number, length: number): string {
+  return source.toString("utf8", start, start + length);
+}
+
 export const textCodec: Codec = {
+  postgres: { types: ["varchar", "text"], text: "text", collated: true },
+  sqlite: "text",
   fromToken(_field, source, start, end, out) {
     if (source[start] !== 0x22) throw fieldTypeError("a string", tokenType(source, start));
     if (findByte(source, 0x5c, start, end) === -1) out.copy(source, start + 1, end - 1);
@@ -75,4 +81,8 @@ export const textCodec: Codec = {
   toSqlite(_field, source, start, length) {
     return source.toString("utf8", start, start + length);
   },
+  toParam: utf8,
+  toValue: utf8,
+  toJson: utf8,
+  toName: utf8,
 };

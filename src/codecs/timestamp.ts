@@ -75,6 +75,8 @@ function fromLegacyMicroseconds(micros: bigint): bigint {
 const SAFE_EPOCH = 946684800000000;
 
 export const timestampCodec: Codec = {
+  postgres: { types: ["timestamptz"] },
+  sqlite: "time",
   fromToken(_field, source, start, end, out, dialect) {
     if (source[start] === 0x22) {
       const word = parseStringToken(source, start, end);
@@ -120,5 +122,22 @@ export const timestampCodec: Codec = {
   /** The seconds alone; the companion is the canonical int64 itself. */
   toSqlite(_field, source, start) {
     return toUnixSeconds(source.readBigInt64BE(start));
+  },
+  /** The seconds alone. */
+  toParam(source, start) {
+    return toUnixSeconds(source.readBigInt64BE(start));
+  },
+  toValue(source, start) {
+    const canonical = source.readBigInt64BE(start);
+    if (canonical === INFINITY) return "infinity";
+    return canonical === MINUS_INFINITY ? "-infinity" : canonical + UNIX_EPOCH_MICROSECONDS;
+  },
+  toJson(source, start) {
+    const micros = readSafeInt64(source, start) + SAFE_EPOCH;
+    return Number.isSafeInteger(micros) ? micros : undefined;
+  },
+  check(source, start) {
+    if (!isTimestamp(source, start))
+      throw new StorageError("E_OUT_OF_RANGE", "the time is outside 4713 BC to 294276 AD");
   },
 };

@@ -128,6 +128,8 @@ function writeHyphenatedText(text: string, out: ByteWriter, values: Uint8Array):
 }
 
 export const uuidCodec: Codec = {
+  postgres: { types: ["uuid"], cast: "uuid" },
+  sqlite: "id",
   fromToken(field, source, start, end, out) {
     const values = field.chosen ? LOWER_DIGIT : DIGIT;
     if (end - start === 38 && source[start] === 0x22 && writeHyphenated(source, start + 1, out, values)) return;
@@ -173,4 +175,7 @@ export const uuidCodec: Codec = {
   toSqlite(_field, source, start, length) {
     return idText(source, start, length);
   },
+  toParam: idText,
+  toValue: idText,
+  toName: idText,
 };

@@ -62,6 +62,9 @@ export function requireFinite(source: Buffer, start: number, end: number): void 
 }
 
 export const vectorCodec: Codec = {
+  postgres: { types: ["vector"] },
+  sqlite: "embedding",
+  lazy: true,
   fromToken(field, source, start, end, out) {
     if (source[start] === 0x5b) {
       const numbers = parseNumbers(source.toString("latin1", start, end));
@@ -110,5 +113,15 @@ export const vectorCodec: Codec = {
   },
   toSqlite(_field, source, start, length) {
     return source.subarray(start, start + length);
+  },
+  toParam(source, start, length) {
+    return source.subarray(start, start + length);
+  },
+  toValue(source, start, length) {
+    const vector = new Float32Array(length / 4);
+    // Bit for bit: a NaN keeps its payload.
+    const words = new Int32Array(vector.buffer);
+    for (let at = 0; at < words.length; at++) words[at] = source.readInt32LE(start + at * 4);
+    return vector;
   },
 };

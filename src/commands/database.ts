@@ -1,13 +1,13 @@
 /** `llmspell database migrate | health | migrations list` */
-import type { Config } from "../config.js";
-import { migrateDatabase } from "../databases.js";
+
+import { migrateDatabase } from "../api/databases.js";
+import type { Config } from "../config/index.js";
 import { EXIT, StorageError } from "../errors.js";
-import type { MigrationState, SchemaComparison } from "../llmspell/schema/migrator.js";
-import { chooseStore, postgresConnector, type StoreLocation, storeName } from "../stores.js";
-import type { Output } from "./output.js";
-import { postgresFacts } from "./postgres-facts.js";
-import { formatBytes } from "./progress.js";
-import { schemaFault, schemaLines } from "./schema-lines.js";
+import type { SchemaComparison } from "../llmspell/schema/migrator.js";
+import type { AnyLocation, DatabaseParts, Inspection } from "../stores/backend.js";
+import { chooseStore, databaseOf, type StoreLocation, sessionOptions, storeName } from "../stores/index.js";
+import type { Output } from "./shown/output.js";
+import { schemaFault, schemaLines } from "./shown/schema-lines.js";
 import {
   announcedConfig,
   announceResolved,
@@ -26,10 +26,9 @@ export interface MigrateFlags extends DatabaseFlags {
   readonly repairRowids?: boolean;
 }
 
-type Database = Exclude<StoreLocation, { readonly type: "document" | "stream" }>;
-
 interface Chosen {
-  readonly location: Database;
+  readonly location: StoreLocation;
+  readonly database: DatabaseParts<AnyLocation>;
   readonly config: Config;
   readonly output: Output;
   /** The begin of the command's `--json` result. */
@@ -52,7 +51,8 @@ function choose(flags: DatabaseFlags): Chosen {
     ...(because === undefined ? {} : { because }),
     ...(chosenBecause === undefined ? {} : { chosenBecause }),
   };
-  return { location: location as Database, config, output, head };
+  // chooseStore refuses documents.
+  return { location, database: databaseOf(location) as DatabaseParts<AnyLocation>, config, output, head };
 }
 
 /** Gives the exit status. */
@@ -84,8 +84,9 @@ export async function runDatabaseMigrate(flags: MigrateFlags, signal: AbortSigna
 
 /** Gives the exit status. */
 export async function runMigrationsList(flags: DatabaseFlags, signal: AbortSignal): Promise<number> {
-  const { location, config, output, head } = choose(flags);
-  const { migrations, comparison } = await examine(location, config, signal);
+  const chosen = choose(flags);
+  const { output, head } = chosen;
+  const { migrations, comparison } = await examine(chosen, signal);
   const idWidth = Math.max(...migrations.map(({ id }) => id.length));
   for (const { id, name, applied, recordedBy, leftOut } of migrations) {
     const by = recordedBy === undefined ? "" : ` (recorded by ${recordedBy})`;
@@ -104,8 +105,9 @@ export async function runMigrationsList(flags: DatabaseFlags, signal: AbortSigna
  * migrations are pending.
  */
 export async function runDatabaseHealth(flags: DatabaseFlags, signal: AbortSignal): Promise<number> {
-  const { location, config, output, head } = choose(flags);
-  const { facts, migrations, comparison, json } = await examine(location, config, signal);
+  const chosen = choose(flags);
+  const { output, head } = chosen;
+  const { facts, migrations, comparison, json } = await examine(chosen, signal);
   output.line("✅ Connected");
   for (const fact of facts) output.line(fact);
   const applied = migrations.filter((migration) => migration.applied).map(({ id }) => id);
@@ -138,50 +140,8 @@ function listed({ missing, pending, broken, notes }: SchemaComparison): SchemaCo
   return { missing, pending, broken, notes };
 }
 
-interface Examination {
-  readonly facts: readonly string[];
-  readonly migrations: readonly MigrationState[];
-  readonly comparison: SchemaComparison;
-  readonly json: object;
-}
-
 /** Looks at a database without changing it. */
-async function examine(location: Database, config: Config, signal: AbortSignal): Promise<Examination> {
-  const { readPostgresSchema, readSqliteSchema } = await import("../llmspell/schema/migrator.js");
-  if (location.type === "sqlite") {
-    const [{ openSqliteForReading }, { inspectSqlite }, { catalog }] = await Promise.all([
-      import("../backends/sqlite/open.js"),
-      import("../backends/sqlite/inspect.js"),
-      import("../llmspell/catalog/index.js"),
-    ]);
-    const database = openSqliteForReading(location.path);
-    try {
-      const state = inspectSqlite(database, location.path, catalog.kinds);
-      const shapes = [...state.embeddings].map(([table, shape]) => `${table} (${shape})`);
-      const facts = [
-        `SQLite: ${state.sqliteVersion}; sqlite-vec: ${state.sqliteVecVersion ?? "not available"}`,
-        `File: ${formatBytes(state.bytes)}, journal mode ${state.journalMode}`,
-        state.tables.length === 0 ? "Schema: none yet" : `Schema: ${state.tables.length} tables`,
-        ...(shapes.length === 0 ? [] : [`Embedding tables: ${shapes.join(", ")}`]),
-      ];
-      const json = { ...state, embeddings: Object.fromEntries(state.embeddings) };
-      return { facts, ...readSqliteSchema(database), json };
-    } finally {
-      database.close();
-    }
-  }
-  const [{ inspectPostgres }, { readImportRights }] = await Promise.all([
-    import("../backends/postgres/database/inspect.js"),
-    import("../backends/postgres/database/import-rights.js"),
-  ]);
-  const { connectionTimeoutSeconds } = config.postgresql;
-  const connection = await (await postgresConnector(location, { connectionTimeoutSeconds, signal }))();
-  try {
-    const state = await inspectPostgres(connection);
-    const rights = state.schema ? await readImportRights(connection) : undefined;
-    const json = { ...state, extensions: Object.fromEntries(state.extensions), import: rights };
-    return { facts: postgresFacts(state, rights), ...(await readPostgresSchema(connection)), json };
-  } finally {
-    await connection.close();
-  }
+async function examine({ location, database, config }: Chosen, signal: AbortSignal): Promise<Inspection> {
+  const { catalog } = await import("../llmspell/catalog/index.js");
+  return database.inspect(location, { ...sessionOptions(location, { signal }, config), catalog });
 }

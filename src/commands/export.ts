@@ -1,10 +1,10 @@
 /** `llmspell storage export` */
-import { exportStore } from "../api.js";
+import { exportStore } from "../api/transfer.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { redactUnknown } from "../redaction.js";
-import { chooseStore, documentLocation, filesOf } from "../stores.js";
-import { isStandardOutput, isStandardOutputClosed } from "./standard-streams.js";
+import { backendOf, chooseStore, documentLocation, filesOf } from "../stores/index.js";
+import { isStandardOutput, isStandardOutputClosed } from "./shown/standard-streams.js";
 import {
   announcedConfig,
   outputFor,
@@ -34,11 +34,11 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
   const { compress, force, allowEmpty, sourceMode, sourceCheck } = flags;
-  const vectors = flags.vectors ?? config.transforms?.vectors;
+  const { vectors } = config;
   output.line(
-    `Exporting data from ${from.type === "sqlite" ? "sqlite" : "postgres"} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
+    `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
   );
-  const files = filesOf(from, to);
+  const files = filesOf([from, to]);
   // A progress bar would stand in the middle of the document.
   const onTerminal = toStdout && process.stdout.isTTY;
   const shown = onTerminal ? { ...flags, progress: false } : flags;

@@ -1,7 +1,7 @@
 /** `llmspell storage import` */
-import { importStore } from "../api.js";
+import { importStore } from "../api/transfer.js";
 import { redactUnknown } from "../redaction.js";
-import { chooseStore, documentLocation, filesOf } from "../stores.js";
+import { backendOf, chooseStore, documentLocation, filesOf } from "../stores/index.js";
 import {
   announcedConfig,
   outputFor,
@@ -26,13 +26,12 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
   readonly input: string;
 }
 
-/** The load options that were given. */
-export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
-  const { onConflict, onOrphan, vectorsAs, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
+/** The load options that were given; `vectorsAs` is in the configuration. */
+export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags | "vectorsAs"> {
+  const { onConflict, onOrphan, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
-    ...(vectorsAs === undefined ? {} : { vectorsAs }),
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(translate === undefined ? {} : { translate }),
     ...(dryRun === undefined ? {} : { dryRun }),
@@ -48,12 +47,11 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const { location: to, because } = chooseStore(flags, config);
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
-  const backend = to.type === "sqlite" ? "sqlite" : "postgres";
   output.line(
-    `Importing data into ${backend} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
+    `Importing data into ${backendOf(to).word} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
   );
   output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
-  const files = filesOf(from, to);
+  const files = filesOf([from, to]);
   const resolved = resolvedStore(to, because);
   return runTransfer({ flags, output, signal, config, resolved, command: "import", files }, (options) =>
     importStore({ ...options, ...loadOptions(flags), config, from, to }),

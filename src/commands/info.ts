@@ -1,10 +1,12 @@
 /** `llmspell storage info`: reads a store as an export would, and says what it found. */
+
+import { type Obstacle, type StoreSection, storeInfo } from "../api/store-info.js";
+import { formatBytes } from "../byte-size.js";
 import { EXIT, StorageError } from "../errors.js";
 import { leftOutError } from "../pipeline.js";
-import { type Obstacle, type StoreFacts, type StoreSection, storeInfo } from "../store-info.js";
-import { chooseStore, configuredBecause, parseStore, type StoreLocation, storeName } from "../stores.js";
-import { reportError } from "./error-report.js";
-import { createProgressDisplay, formatBytes, formatCount } from "./progress.js";
+import { chooseStore, configuredBecause, parseStore, type StoreFacts, storeName } from "../stores/index.js";
+import { reportError } from "./shown/error-report.js";
+import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import {
   announcedConfig,
   announceResolved,
@@ -27,9 +29,8 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     store === undefined
       ? chooseStore(flags, config)
       : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
-  output.line(
-    `Store: ${location.type === "document" && location.path === "-" ? "standard input" : storeName(location)}`,
-  );
+  const name = storeName(location);
+  output.line(`Store: ${name === "-" ? "standard input" : name}`);
   announceResolved(resolvedStore(location, because), { flags, output, config });
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [];
@@ -38,7 +39,7 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     config,
     signal,
     onFacts(found) {
-      facts = shownFacts(location, found);
+      facts = shownFacts(found);
       for (const { label, text } of facts) output.line(`${label}: ${text}`);
     },
     onStart: (_header, estimate) => progress.start(estimate),
@@ -58,7 +59,7 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
   for (const line of leftOutLines(leftOut)) output.line(line);
   const refused = flags.strict === true && leftOut.length > 0 ? leftOutError(leftOut) : undefined;
   output.result({
-    store: storeName(location),
+    store: name,
     ...Object.fromEntries(facts.map(({ name, value }) => [name, value])),
     sourceBackend: backend,
     migrations,
@@ -84,10 +85,9 @@ interface Fact {
 }
 
 /** In the order in which they are told. */
-function shownFacts(location: StoreLocation, facts: StoreFacts): Fact[] {
+function shownFacts(facts: StoreFacts): Fact[] {
   const { sqliteVersion, serverVersion, pgvectorVersion, bytes, embeddings } = facts;
-  const isPostgres = location.type === "postgres" || location.type === "pglite";
-  const vector = isPostgres ? (pgvectorVersion ?? "not installed") : undefined;
+  const vector = serverVersion === undefined ? undefined : (pgvectorVersion ?? "not installed");
   const shapes =
     embeddings &&
     (Object.entries(embeddings)

@@ -1,6 +1,6 @@
 /** `llmspell storage migrate`: from database to database, with no file between. */
-import { importStore } from "../api.js";
-import { configuredBecause, filesOf, parseStore, storeName } from "../stores.js";
+import { importStore } from "../api/transfer.js";
+import { configuredBecause, filesOf, parseStore, storeName } from "../stores/index.js";
 import { type LoadFlags, loadOptions } from "./import.js";
 import { announcedConfig, outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
@@ -17,7 +17,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const to = parseStore(flags.to, () => config);
   const { sourceMode, sourceCheck } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
-  const files = filesOf(from, to);
+  const files = filesOf([from, to]);
   const resolved = [
     ...resolvedStore(from, configuredBecause(flags.from, config)),
     ...resolvedStore(to, configuredBecause(flags.to, config)),

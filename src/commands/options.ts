@@ -1,6 +1,7 @@
 /** The options of the command line, each said once. */
 import { InvalidArgumentError, Option } from "commander";
-import { parseBackendName } from "../config.js";
+import { BACKEND_NAMES_HINT, parseBackendName } from "../config/index.js";
+import { backends } from "../stores/backends.js";
 import { parseMapTenant, parsePlugin, type TransformSpec } from "../transforms/spec.js";
 
 function choice(flags: string, description: string, ...choices: string[]): Option {
@@ -27,13 +28,17 @@ function positiveInteger(text: string): number {
 export const required = (flags: string, description: string): Option =>
   new Option(flags, description).makeOptionMandatory();
 
-const STORE_HELP = "postgresql:// URL, pglite:DIR, sqlite:PATH or a file (.db, .sqlite, .sqlite3)";
+/** The forms of STORE texts that name a database. */
+const FORMS = backends
+  .filter(({ database }) => database !== undefined)
+  .flatMap(({ locations }) => locations.shortForms ?? locations.forms);
+const STORE_HELP = `${FORMS.slice(0, -1).join(", ")} or ${FORMS.at(-1)}`;
 
 /** Which database a command acts on. */
 export const storeOptions = (): Option[] => [
   new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser((value: string) => {
     if (parseBackendName(value) !== undefined) return value;
-    throw new InvalidArgumentError("The backends are sqlite and postgres (or postgresql).");
+    throw new InvalidArgumentError(BACKEND_NAMES_HINT);
   }),
   new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
 ];
@@ -97,6 +102,10 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
+  new Option(
+    "--lock-timeout <SECONDS>",
+    "how long a lock of others is waited for (default: 5 for SQLite; PostgreSQL's own setting)",
+  ).argParser(seconds),
 ];
 
 /**

@@ -47,7 +47,7 @@ export function reportFailure(error: StorageError, argv: readonly string[]): Pro
 async function show(error: StorageError, flags: CommonFlags & { readonly output?: string }): Promise<void> {
   // A reader that went away wants to hear nothing more.
   if (error.code === "E_CLOSED_PIPE") return;
-  const { createOutput } = await import("./output.js");
+  const { createOutput } = await import("./shown/output.js");
   createOutput({ ...flags, documentOnStdout: flags.output === "-" }).error(error);
 }
 

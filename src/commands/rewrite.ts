@@ -1,11 +1,11 @@
 /** `llmspell storage rewrite`: from document to document. */
-import { rewriteDocument } from "../document-rewriting.js";
+import { rewriteDocument } from "../api/document-rewriting.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { redactUnknown } from "../redaction.js";
-import { documentLocation, filesOf } from "../stores.js";
+import { documentLocation, filesOf } from "../stores/index.js";
 import type { ExportFlags } from "./export.js";
-import { isStandardOutput, isStandardOutputClosed } from "./standard-streams.js";
+import { isStandardOutput, isStandardOutputClosed } from "./shown/standard-streams.js";
 import { announcedConfig, outputFor, runTransfer } from "./transfer.js";
 
 export interface RewriteFlags extends Omit<ExportFlags, "backend" | "database"> {
@@ -29,7 +29,7 @@ export async function runRewrite(flags: RewriteFlags, signal: AbortSignal): Prom
   const vectors = flags.vectors ?? config.transforms?.vectors;
   const source = flags.input === "-" ? "standard input" : redactUnknown(flags.input);
   output.line(`Rewriting ${source} to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`);
-  const files = filesOf(from, to);
+  const files = filesOf([from, to]);
   // A progress bar would stand in the middle of the document.
   const shown = toStdout && process.stdout.isTTY ? { ...flags, progress: false } : flags;
   return runTransfer(

@@ -1,18 +1,20 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
-import type { TransferOptions, TransferResult } from "../api.js";
-import { type Config, loadConfig } from "../config.js";
-import type { TransferCommand } from "../config-transforms.js";
+import type { TransferOptions } from "../api/options.js";
+import type { TransferResult } from "../api/results.js";
+import { type Config, type ConfigFlags, loadConfig } from "../config/index.js";
+import type { TransferCommand } from "../config/transforms.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
+import { catalog } from "../llmspell/catalog/index.js";
 import type { Rejection } from "../records/run-context.js";
-import { type StoreLocation, storeName } from "../stores.js";
+import { type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
-import { reportError } from "./error-report.js";
-import { createOutput, type Output } from "./output.js";
-import { createProgressDisplay, formatCount } from "./progress.js";
 import { openRejectsFile } from "./rejects.js";
-import { resultObject, statisticsLines } from "./statistics.js";
+import { reportError } from "./shown/error-report.js";
+import { createOutput, type Output } from "./shown/output.js";
+import { createProgressDisplay, formatCount } from "./shown/progress.js";
+import { resultObject, statisticsLines } from "./shown/statistics.js";
 
 /** Flags of every command. */
 export interface CommonFlags {
@@ -52,6 +54,7 @@ export interface TransferFlags extends CommonFlags {
   readonly plugin?: readonly TransformSpec[];
   readonly pluginTimeout?: number;
   readonly jqTimeout?: number;
+  readonly lockTimeout?: number;
 }
 
 /** A store that the configuration resolved. */
@@ -102,9 +105,10 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
     output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
   const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.maskOptional ?? flags.plugin ?? [];
   return createTransforms([...fromFile, ...given], {
+    catalog,
     vectors,
-    pluginTimeoutSeconds: flags.pluginTimeout ?? configured?.pluginTimeoutSeconds,
-    jqTimeoutSeconds: flags.jqTimeout ?? configured?.jqTimeoutSeconds,
+    pluginTimeoutSeconds: config.pluginTimeoutSeconds,
+    jqTimeoutSeconds: config.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
 }
@@ -147,6 +151,7 @@ export async function runTransfer(
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       ...(flags.strict === undefined ? {} : { strict: flags.strict }),
       ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
+      ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
       onStart: (_header, estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),
       onWarning(message) {
@@ -205,9 +210,9 @@ export function outputFor(flags: CommonFlags, documentOnStdout = false): Output 
   return createOutput({ ...flags, documentOnStdout });
 }
 
-/** The configuration; what it brings that nobody named is said. */
-export function announcedConfig(flags: CommonFlags, output: Output): Config {
-  const config = loadConfig({ file: flags.config });
+/** The configuration, resolved once, before anything else is; what it brings that nobody named is said. */
+export function announcedConfig(flags: ConfigFlags, output: Output): Config {
+  const config = loadConfig({ flags });
   for (const line of config.announcements) output.notice(line);
   return config;
 }

@@ -1,11 +1,16 @@
 /** `llmspell storage validate`: all that an import of a document would refuse. */
-import { type DocumentValidation, type Finding, type FindingGroup, validateDocument } from "../document-validation.js";
+import {
+  type DocumentValidation,
+  type Finding,
+  type FindingGroup,
+  validateDocument,
+} from "../api/document-validation.js";
 import { EXIT, StorageError } from "../errors.js";
 import { redact } from "../redaction.js";
-import { documentLocation, filesOf } from "../stores.js";
-import { reportError } from "./error-report.js";
+import { documentLocation, filesOf } from "../stores/index.js";
 import { type LinesFile, type LinesForm, openLinesFile } from "./lines-file.js";
-import { createProgressDisplay, formatCount } from "./progress.js";
+import { reportError } from "./shown/error-report.js";
+import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { type CommonFlags, outputFor } from "./transfer.js";
 
 export interface ValidateFlags extends CommonFlags {
@@ -27,7 +32,7 @@ export async function runValidate(flags: ValidateFlags, signal: AbortSignal, doc
   const file =
     flags.findings === undefined
       ? undefined
-      : await openLinesFile(flags.findings, FINDINGS, { files: filesOf(location), stdout, signal });
+      : await openLinesFile(flags.findings, FINDINGS, { files: filesOf([location]), stdout, signal });
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [];
   let result: DocumentValidation;

@@ -1,6 +1,6 @@
 /** What every target demands of a record, checked before it is sent: the catalog's nullability, CHECKs and ranges. */
 import { type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
-import { isTimestamp } from "../codecs/timestamp.js";
+import { codecOf, located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
 import { NULL_VALUE, type RecordBatch } from "./record-batch.js";
 
@@ -43,11 +43,15 @@ function missing(field: string): StorageError {
 }
 
 function createValueCheck(field: Field): ValueCheck | undefined {
-  const { name, type, constant } = field;
-  if (type === "timestamp")
+  const { name, constant } = field;
+  const { check } = codecOf(field);
+  if (check !== undefined)
     return (bytes, start) => {
-      if (!isTimestamp(bytes, start))
-        throw new StorageError("E_OUT_OF_RANGE", "the time is outside 4713 BC to 294276 AD", { field: name });
+      try {
+        check(bytes, start);
+      } catch (error) {
+        throw located(error, { field: name });
+      }
     };
   if (constant !== undefined)
     return (bytes, start) => {
@@ -71,18 +75,16 @@ function oneOfCheck(field: string, values: readonly string[]): ValueCheck {
   };
 }
 
-function boundsCheck({
-  name,
-  type,
-  min = Number.NEGATIVE_INFINITY,
-  max = Number.POSITIVE_INFINITY,
-}: Field): ValueCheck {
+function boundsCheck(field: Field): ValueCheck {
+  const { name, min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = field;
+  const { toNumber } = codecOf(field);
+  if (toNumber === undefined) throw new Error(`${name} has bounds, and is no number`);
   const bounds = [
     ...(Number.isFinite(min) ? [`at least ${min}`] : []),
     ...(Number.isFinite(max) ? [`at most ${max}`] : []),
   ];
   return (bytes, start) => {
-    const value = type === "int8" ? bytes.readBigInt64BE(start) : bytes.readInt32BE(start);
+    const value = toNumber(bytes, start);
     if (value < min || value > max)
       throw new StorageError("E_CHECK", `${name} must be ${bounds.join(" and ")}`, { field: name });
   };

@@ -1,7 +1,7 @@
 /** One field of a record as the JSON token that the document has for it, and back. */
 import type { Field, RecordKind } from "../catalog/index.js";
 import type { ByteWriter } from "../codecs/byte-writer.js";
-import { codecs, located, type TokenDialect } from "../codecs/index.js";
+import { codecOf, located, type TokenDialect } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
 import type { BatchEditor } from "./batch-editor.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "./record-batch.js";
@@ -12,7 +12,7 @@ const NULL_TOKEN = 0x6e;
 
 /** Whether SQL NULL is the key's absence in the document, not `null`. */
 export function absentWhenNull(field: Field): boolean {
-  return field.type === "json" && field.nullable === true;
+  return codecOf(field).hasNull === true && field.nullable === true;
 }
 
 /** The index of a field that is derived from the content (storage_type) and so never changed; -1 for none. */
@@ -35,7 +35,7 @@ export function writeFieldToken(batch: RecordBatch, row: number, index: number, 
     out.latin1("null");
     return true;
   }
-  codecs[field.type].toToken(field, batch.bytes, batch.starts[at] as number, length, out);
+  codecOf(field).toToken(field, batch.bytes, batch.starts[at] as number, length, out);
   return true;
 }
 
@@ -45,9 +45,9 @@ export function writeFieldToken(batch: RecordBatch, row: number, index: number, 
  * E_OUT_OF_RANGE, E_INVALID_UUID, E_DIMENSION_MISMATCH, …
  */
 export function readFieldToken(field: Field, source: Buffer, start: number, end: number, out: ByteWriter): boolean {
-  if (source[start] === NULL_TOKEN && field.nullable && field.type !== "json") return false;
+  if (source[start] === NULL_TOKEN && field.nullable && codecOf(field).hasNull !== true) return false;
   const from = out.length;
-  codecs[field.type].fromToken(field, source, start, end, out, DIALECT);
+  codecOf(field).fromToken(field, source, start, end, out, DIALECT);
   if (field.constant !== undefined) {
     const found = out.bytes.readInt32BE(from);
     if (found !== field.constant)

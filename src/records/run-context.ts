@@ -12,6 +12,22 @@ export interface Rejection {
   readonly record?: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }
 
+/** What a run is at. */
+export type Phase = "connecting" | "planning" | "rows" | "checking" | "indexes" | "committing";
+
+/** What a run is doing beside moving batches. */
+export interface Activity {
+  readonly phase: Phase;
+  /** phase "indexes": the one that is built, which of those known so far it is (from 1), and how many these are. */
+  readonly index?: { readonly name: string; readonly number: number; readonly of: number };
+  /** How much of that index is done, from 0 to 1, where the server tells. */
+  readonly fraction?: number;
+  /** phase "rows": indexes that will be built from all of them. */
+  readonly indexesToBuild?: number;
+  /** What it waits for, e.g. "a lock held by process 4711 (UPDATE)". */
+  readonly waiting?: string;
+}
+
 export interface RunContext {
   readonly signal: AbortSignal;
   /**
@@ -27,6 +43,8 @@ export interface RunContext {
    * batch. Not for rejected records.
    */
   dropped?(batch: RecordBatch, row: number): void;
+  /** A source or sink says what it is at; what it does not say again is over. */
+  activity?(activity: Activity): void;
   /** One line for the user, on stderr; the same line is shown once. */
   warn(message: string): void;
   /** One line for the user among those that end the run. */

@@ -3,8 +3,9 @@
  * become UUIDs (or are refused), and by an id map the texts that they were before.
  */
 import { type Field, idDomain, type RecordKind } from "../catalog/index.js";
+import { codecOf } from "../codecs/index.js";
 import { deriveUuid, formatUuid, idText, isIdText, uuidDigits, withLeadingId, writeId } from "../codecs/uuid.js";
-import { recordChunks } from "../document/record-writer.js";
+import { recordChunks } from "../document/writing/record-writer.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
 import { DerivedUuids } from "../records/derived-uuids.js";
@@ -56,14 +57,14 @@ export function createIdSink(inner: Sink, options: IdSinkOptions): Sink {
   function convert(batch: RecordBatch, row: number, fields: readonly IdField[]): Field | undefined {
     const { bytes, starts, lengths, width, kind } = batch;
     let bad: Field | undefined;
-    for (const { field, index, domain } of fields) {
+    for (const { field, index, domain, isId } of fields) {
       const at = row * width + index;
       const length = lengths[at] as number;
-      if (length < 0 || (field.type === "uuid" && isIdText(length) === (policy === "keep"))) continue;
+      if (length < 0 || (isId && isIdText(length) === (policy === "keep"))) continue;
       const start = starts[at] as number;
-      const text = field.type === "uuid" ? idText(bytes, start, length) : bytes.toString("utf8", start, start + length);
+      const text = isId ? idText(bytes, start, length) : bytes.toString("utf8", start, start + length);
       let changed: string | undefined;
-      if (field.type === "text") changed = withLeadingId(text, (id) => change(domain, id, false));
+      if (!isId) changed = withLeadingId(text, (id) => change(domain, id, false));
       else {
         changed = change(domain, text, true);
         if (policy !== "keep" && uuidDigits(text) === undefined) met.set(kind.path, (met.get(kind.path) ?? 0) + 1);
@@ -71,7 +72,7 @@ export function createIdSink(inner: Sink, options: IdSinkOptions): Sink {
       }
       if (changed === undefined || changed === text) continue;
       const from = editor.arena.length;
-      if (field.type === "uuid") writeId(field, changed, editor.arena);
+      if (isId) writeId(field, changed, editor.arena);
       else editor.arena.utf8(changed);
       editor.set(row, index, from);
     }
@@ -167,11 +168,13 @@ interface IdField {
   readonly field: Field;
   readonly index: number;
   readonly domain: string;
+  /** Else a text that begins with one. */
+  readonly isId: boolean;
 }
 
 /** Texts that begin with an id follow it where that is another than before, not only spelled otherwise. */
 function idFields(kind: RecordKind, policy: InvalidUuidPolicy): readonly IdField[] {
   return [...kind.fields.entries()]
-    .filter(([, { type, beginsWith }]) => type === "uuid" || (beginsWith !== undefined && policy !== "error"))
-    .map(([index, field]) => ({ field, index, domain: idDomain(kind, field) }));
+    .map(([index, field]) => ({ field, index, domain: idDomain(kind, field), isId: codecOf(field).sqlite === "id" }))
+    .filter(({ field, isId }) => isId || (field.beginsWith !== undefined && policy !== "error"));
 }

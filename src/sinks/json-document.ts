@@ -2,17 +2,17 @@
 import { stat } from "node:fs/promises";
 import type { Writable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
-import { type Compression, compressed, compressionOfName } from "../document/compression.js";
-import { DocumentWriter } from "../document/document-writer.js";
-import { isFifo, openFifoForWriting } from "../document/fifo.js";
+import type { DocumentApplication } from "../document/dialect.js";
+import { isFifo, openFifoForWriting } from "../document/files/fifo.js";
+import { type ByteOutput, openFileOutput, StreamOutput } from "../document/files/output.js";
 import { DOCUMENT_VERSION } from "../document/header.js";
-import { type ByteOutput, openFileOutput, StreamOutput } from "../document/output.js";
+import { type Compression, compressed, compressionOfName } from "../document/writing/compression.js";
+import { DocumentWriter } from "../document/writing/document-writer.js";
 import { StorageError } from "../errors.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { RunContext } from "../records/run-context.js";
 import { createDocumentSource } from "../sources/json-document.js";
 import type { StoreHeader } from "../sources/source.js";
-import type { Sink, SinkCounts } from "./sink.js";
+import { type Sink, type SinkCounts, sinkCatalog } from "./sink.js";
 
 export interface DocumentSinkOptions {
   /**
@@ -27,7 +27,10 @@ export interface DocumentSinkOptions {
   readonly compress?: "auto" | Compression;
   /** Embeddings: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
+  /** Default: the source's. */
   readonly catalog?: Catalog;
+  /** Whose own exporters' documents are known where one is to be replaced. */
+  readonly application?: DocumentApplication | undefined;
   /** Program and version, e.g. `llmspell-storage/0.1.0`. */
   readonly producer: string;
   /** Default: as the source says; else now. */
@@ -36,10 +39,12 @@ export interface DocumentSinkOptions {
 
 /** E_OUTPUT_EXISTS, E_NO_RECORDS, E_READ_ONLY, E_DISK_FULL, E_CLOSED_PIPE, E_IO; E_USAGE when kinds come out of the catalog's order. */
 export function createDocumentSink(options: DocumentSinkOptions): Sink {
-  const { output: target, compress = "auto", catalog = defaultCatalog } = options;
+  const { output: target, compress = "auto" } = options;
   let output: ByteOutput | undefined;
   let writer: DocumentWriter | undefined;
+  let catalog: Catalog | undefined;
   let signal: AbortSignal | undefined;
+  let activity: RunContext["activity"];
 
   return {
     name: "path" in target ? target.path : "-",
@@ -47,7 +52,9 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
 
     async open(header, context) {
       signal = context.signal;
+      activity = context.activity;
       signal.throwIfAborted();
+      catalog = sinkCatalog(options.catalog, header);
       const plain =
         "stream" in target
           ? new StreamOutput(target.stream, signal)
@@ -76,9 +83,11 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
     },
 
     async finish() {
-      if (writer === undefined || output === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
+      if (writer === undefined || output === undefined || catalog === undefined)
+        throw new StorageError("E_UNEXPECTED", "the sink is not open");
       if ("path" in target && target.allowEmpty !== true && [...writer.records.values()].every((count) => count === 0))
-        await refuseEmptier(target.path, catalog, signal ?? new AbortController().signal);
+        await refuseEmptier(target.path, options.application, catalog, signal ?? new AbortController().signal);
+      activity?.({ phase: "committing" });
       await writer.end();
       await output.finish();
       const counts = new Map<string, SinkCounts>();
@@ -99,17 +108,28 @@ function exportedAt(given: Date | undefined, header: StoreHeader): string {
 }
 
 /** Whoever has no records to write replaces none: a wrong database or tenant must not cost a good backup. E_NO_RECORDS. */
-async function refuseEmptier(path: string, catalog: Catalog, signal: AbortSignal): Promise<void> {
+async function refuseEmptier(
+  path: string,
+  application: DocumentApplication | undefined,
+  catalog: Catalog,
+  signal: AbortSignal,
+): Promise<void> {
   const stats = await stat(path).catch(() => undefined);
-  if (stats?.isFile() !== true || stats.size === 0 || !(await mayHaveRecords(path, catalog, signal))) return;
+  if (stats?.isFile() !== true || stats.size === 0 || !(await mayHaveRecords(path, application, catalog, signal)))
+    return;
   throw new StorageError("E_NO_RECORDS", `the run has no records, and ${path}, which it would replace, has some`, {
     hint: "Is it the right database, the right tenant? --allow-empty (allowEmpty: true) replaces the document all the same.",
   });
 }
 
 /** False only where the whole document can be read, and has none. */
-async function mayHaveRecords(path: string, catalog: Catalog, signal: AbortSignal): Promise<boolean> {
-  const source = createDocumentSource({ input: { path }, catalog, verifyManifest: false });
+async function mayHaveRecords(
+  path: string,
+  application: DocumentApplication | undefined,
+  catalog: Catalog,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const source = createDocumentSource({ input: { path }, application, catalog, verifyManifest: false });
   const context: RunContext = {
     signal,
     async reject({ error }) {

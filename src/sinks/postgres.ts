@@ -1,5 +1,9 @@
-/** PostgreSQL as a target: one transaction for everything, all or nothing. */
+/**
+ * PostgreSQL as a target: one transaction for everything, all or nothing.
+ * Over 300 lines: the phases of one transaction, in their order.
+ */
 
+import type { PostgresApplication } from "../backends/postgres/application.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
@@ -13,20 +17,23 @@ import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
+import { watchSession } from "../backends/postgres/session/watch.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import type { RecordBatch } from "../records/record-batch.js";
-import type { RunContext } from "../records/run-context.js";
+import type { Activity, RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
-import type { Sink, SinkCounts, SinkReport } from "./sink.js";
+import { type Sink, type SinkCounts, type SinkReport, sinkCatalog } from "./sink.js";
 
 export interface PostgresSinkOptions {
   readonly connect: PostgresConnector;
   /** For messages; without a password. */
   readonly name: string;
+  /** Default: the source's. */
   readonly catalog?: Catalog;
+  /** What the database has besides the catalog's tables. */
+  readonly application?: PostgresApplication;
   /** What becomes of rows that the target already has. Default "update". */
   readonly onConflict?: ConflictPolicy;
   /** What becomes of records whose parent is nowhere. Default "error". */
@@ -55,12 +62,32 @@ interface Open {
   readonly session: LoadSession;
   readonly tables: ReadonlyMap<string, TargetTable>;
   readonly context: RunContext;
+  readonly catalog: Catalog;
+}
+
+/** What is left to do for one kind when all its records have come, in three steps. */
+interface Settling {
+  readonly loader: TableLoader;
+  readonly candidates: Candidates;
+  /** Orphans that were taken out. */
+  dropped: number;
+  rejected: number;
+  /** Finds what conflicts, and what is in the target. */
+  prepare(): Promise<void>;
+  /** Takes orphans out. */
+  discard(identities: readonly (readonly string[])[]): Promise<void>;
+  /** Writes what is left. */
+  complete(): Promise<SinkCounts>;
+}
+
+/** Errors of the work name the kind's section. */
+function of<Result>({ loader }: Settling, work: Promise<Result>): Promise<Result> {
+  return work.catch((error) => Promise.reject(located(error, { section: loader.kind.path })));
 }
 
 class PostgresSink implements Sink {
   readonly name: string;
   readonly checksReferences = true;
-  private readonly catalog: Catalog;
   private readonly onConflict: ConflictPolicy;
   private connection: PostgresConnection | undefined;
   private transaction: LoadTransaction | undefined;
@@ -70,15 +97,19 @@ class PostgresSink implements Sink {
   private readonly held = new Set<string>();
   private readonly written: WrittenTable[] = [];
   private stopListening: () => void = () => {};
+  private stopWatching: () => Promise<void> = async () => {};
+  /** What the run is at, without what is seen from outside. */
+  private activity: Activity = { phase: "connecting" };
+  private indexesBuilt = 0;
 
   constructor(private readonly options: PostgresSinkOptions) {
     this.name = options.name;
-    this.catalog = options.catalog ?? llmspellCatalog;
     this.onConflict = options.onConflict ?? "update";
   }
 
-  async open(_header: StoreHeader, context: RunContext): Promise<void> {
-    const connection = await this.options.connect();
+  async open(header: StoreHeader, context: RunContext): Promise<void> {
+    const catalog = sinkCatalog(this.options.catalog, header);
+    const connection = await this.options.connect((waiting) => context.activity?.({ phase: "connecting", waiting }));
     this.connection = connection;
     // A statement that runs long would keep the caller waiting: without its client the server rolls back.
     const onAbort = (): void => void connection.close();
@@ -89,9 +120,18 @@ class PostgresSink implements Sink {
     await transaction.begin();
     const caveat = encodingCaveat(await readServerEncoding(connection));
     if (caveat !== undefined) context.warn(caveat);
-    const tables = await readTargetTables(connection, this.catalog);
-    const session = await LoadSession.begin(connection, tables, this.options.tenant);
-    this.opened = { connection, transaction, session, tables, context };
+    const tables = await readTargetTables(connection, catalog);
+    const session = await LoadSession.begin(connection, tables, {
+      tenant: this.options.tenant,
+      tenantSetting: this.options.application?.tenantSetting,
+    });
+    this.opened = { connection, transaction, session, tables, context, catalog };
+    this.stopWatching = await watchSession({
+      connection,
+      connect: this.options.connect,
+      tell: (sighting) => context.activity?.({ ...this.activity, ...sighting }),
+    });
+    this.activity = { phase: "rows" };
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -100,11 +140,11 @@ class PostgresSink implements Sink {
   }
 
   private async openLoader(kind: RecordKind): Promise<TableLoader> {
-    const { transaction, session, tables, context } = this.requireOpen();
+    const { transaction, session, tables, context, catalog } = this.requireOpen();
     await transaction.settled();
     const table = tables.get(kind.path);
     if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
-    await session.prepare(table.kind, this.catalog);
+    await session.prepare(table.kind, catalog);
     const loader = await TableLoader.open(table, {
       transaction,
       context,
@@ -112,32 +152,56 @@ class PostgresSink implements Sink {
       direct: session.copiesIntoTables,
       deferIndexes: this.options.deferIndexes ?? "auto",
       number: this.loaders.size,
+      application: this.options.application,
     });
     if (loader.staging === undefined) this.held.add(kind.path);
     this.loaders.set(kind.path, loader);
+    this.activity = { phase: "rows", indexesToBuild: this.countIndexesToBuild() };
+    context.activity?.(this.activity);
     return loader;
   }
 
+  private countIndexesToBuild(): number {
+    return [...this.loaders.values()].reduce((count, loader) => count + loader.indexesToBuild, 0);
+  }
+
+  private goOn(activity: Activity): void {
+    this.activity = activity;
+    this.requireOpen().context.activity?.(activity);
+  }
+
+  private async buildIndexes(loader: TableLoader): Promise<void> {
+    const of = this.indexesBuilt + this.countIndexesToBuild();
+    await loader.buildIndexes((name) => {
+      this.indexesBuilt++;
+      this.goOn({ phase: "indexes", index: { name, number: this.indexesBuilt, of } });
+    });
+    this.goOn({ phase: "checking" });
+  }
+
   async finish(): Promise<SinkReport> {
-    const { connection, transaction, session, tables } = this.requireOpen();
+    const { connection, transaction, session, tables, catalog } = this.requireOpen();
+    this.activity = { phase: "checking" };
     await transaction.settled();
     const counts = new Map<string, SinkCounts>();
     const loaded = new Map<string, LoadedKind>();
     const counters = new Counters(connection, tables, loaded, this.onConflict);
     // Parents before children, whatever order they came in.
-    const kinds = this.catalog.importOrder;
-    for (const kind of kinds) {
-      const loader = this.loaders.get(kind.path);
-      if (loader === undefined) continue;
-      const { staging } = loader;
-      loaded.set(kind.path, { table: loader.table, staging, matches: staging && `${staging}_matches` });
-      const settled = staging ? this.merge(loader, staging, counters) : this.settle(loader);
-      counts.set(kind.path, await settled.catch((error) => Promise.reject(located(error, { section: kind.path }))));
+    const kinds = catalog.importOrder;
+    for (const group of catalog.importGroups) {
+      const loaders = group.flatMap(({ path }) => this.loaders.get(path) ?? []);
+      for (const { kind, table, staging } of loaders)
+        loaded.set(kind.path, { table, staging, matches: staging && `${staging}_matches` });
+      const settling = loaders.map((loader) => this.settling(loader, counters));
+      for (const each of settling) await of(each, each.prepare());
+      await this.settleOrphans(settling, loaders);
+      for (const each of settling) counts.set(each.loader.kind.path, await of(each, each.complete()));
     }
     const notes = await counters.raise(kinds);
     for (const { largeObjects } of this.loaders.values())
       if (largeObjects.note !== undefined) notes.push(largeObjects.note);
     await session.restore();
+    this.goOn({ phase: "committing" });
     if (this.options.dryRun) await transaction.rollback();
     else {
       notes.push(...(await analyzeTables(transaction, this.written)));
@@ -146,60 +210,102 @@ class PostgresSink implements Sink {
     return { counts, notes };
   }
 
-  private async merge(loader: TableLoader, staging: string, counters: Counters): Promise<SinkCounts> {
+  private settling(loader: TableLoader, counters: Counters): Settling {
+    const { staging } = loader;
+    return staging === undefined ? this.settled(loader) : this.merging(loader, staging, counters);
+  }
+
+  /**
+   * Takes out the records whose parents are not there. Where foreign keys go round in a cycle, what is taken out of one kind may
+   * have been the parent of another's: again, until none is. What waits to be merged counts as there.
+   */
+  private async settleOrphans(settling: readonly Settling[], loaders: readonly TableLoader[]): Promise<void> {
+    const waiting = new Map(
+      loaders.flatMap(({ kind, staging }) => (staging === undefined ? [] : [[kind.path, staging]])),
+    );
+    for (let found = true; found; ) {
+      found = false;
+      for (const each of settling) {
+        const { dropped, rejected } = await of(each, this.removeOrphans(each.candidates, waiting, each.discard));
+        each.dropped += dropped;
+        each.rejected += rejected;
+        found ||= settling.length > 1 && dropped + rejected > 0;
+      }
+    }
+  }
+
+  private merging(loader: TableLoader, staging: string, counters: Counters): Settling {
     const { connection, transaction, session, context } = this.requireOpen();
     const { kind, table } = loader;
     const records = new StagedRecords(connection, table, staging, context, loader.assumed);
     const rowsHidden = !session.copiesIntoTables;
     const merge = new Merge(records, { transaction, onConflict: this.onConflict, rowsHidden });
-    await merge.prepare();
-    this.held.add(kind.path);
-    await loader.partitions?.create();
     const left = `EXISTS (SELECT FROM ${records.matches} m WHERE m.ordinal = s.ordinal)`;
-    const { dropped } = await this.removeOrphans(
-      {
+    const settling: Settling = {
+      loader,
+      dropped: 0,
+      rejected: 0,
+      candidates: {
         kind,
         relation: staging,
         identity: ["s.ordinal"],
         ...(this.onConflict === "skip" ? { except: left } : {}),
       },
-      ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
-    );
-    await counters.tally({ table, staging, matches: records.matches });
-    const rows = await merge.countWrites();
-    this.written.push({ table, rows, filled: false });
-    await loader.dropIndexesForMerge(rows);
-    const merged = await merge.apply();
-    await loader.buildIndexes();
-    return { ...merged, dropped };
+      prepare: async () => {
+        await merge.prepare();
+        this.held.add(kind.path);
+        await loader.partitions?.create();
+      },
+      discard: ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
+      complete: async () => {
+        await counters.tally({ table, staging, matches: records.matches });
+        const rows = await merge.countWrites();
+        this.written.push({ table, rows, filled: false });
+        await loader.dropIndexesForMerge(rows);
+        const merged = await merge.apply();
+        await this.buildIndexes(loader);
+        return { ...merged, dropped: settling.dropped };
+      },
+    };
+    return settling;
   }
 
   /** The records are in the table already, which had no others: only indexes are missing. */
-  private async settle(loader: TableLoader): Promise<SinkCounts> {
+  private settled(loader: TableLoader): Settling {
     const { connection } = this.requireOpen();
     const { kind, table, loaded } = loader;
-    const { dropped, rejected } = await this.removeOrphans(
-      { kind, relation: table.name, identity: ["s.tableoid", "s.ctid"] },
-      (identities) => deleteRows(connection, table, identities),
-    );
-    await loader.buildIndexes();
-    this.written.push({ table, rows: loaded, filled: true });
-    return { inserted: loaded - dropped - rejected, updated: 0, skipped: 0, dropped };
+    const settling: Settling = {
+      loader,
+      dropped: 0,
+      rejected: 0,
+      candidates: { kind, relation: table.name, identity: ["s.tableoid", "s.ctid"] },
+      prepare: async () => {},
+      discard: (identities) => deleteRows(connection, table, identities),
+      complete: async () => {
+        await this.buildIndexes(loader);
+        this.written.push({ table, rows: loaded, filled: true });
+        const { dropped, rejected } = settling;
+        return { inserted: loaded - dropped - rejected, updated: 0, skipped: 0, dropped };
+      },
+    };
+    return settling;
   }
 
   private async removeOrphans(
     candidates: Candidates,
+    waiting: ReadonlyMap<string, string>,
     discard: (identities: readonly (readonly string[])[]) => Promise<void>,
   ): Promise<{ dropped: number; rejected: number }> {
     if (candidates.kind.foreignKeys.length === 0) return { dropped: 0, rejected: 0 };
-    const { connection, context, tables } = this.requireOpen();
+    const { connection, context, tables, catalog } = this.requireOpen();
     const onOrphan = this.options.onOrphan ?? "error";
     const isHeld = (path: string): boolean => this.held.has(path);
-    return removeOrphans(candidates, { connection, context, tables, onOrphan, isHeld, discard, catalog: this.catalog });
+    return removeOrphans(candidates, { connection, context, tables, onOrphan, isHeld, discard, waiting, catalog });
   }
 
   async abort(): Promise<void> {
     this.stopListening();
+    await this.stopWatching();
     const { connection, transaction } = this;
     this.connection = undefined;
     // A connection that is broken, or busy with a statement that was given up, has nothing left to undo.

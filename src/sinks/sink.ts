@@ -1,3 +1,5 @@
+import type { Catalog } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
@@ -21,6 +23,15 @@ export interface SinkReport {
   readonly notes: readonly string[];
 }
 
+/** The kinds that a sink writes: those that it was made for, else those that come. */
+export function sinkCatalog(given: Catalog | undefined, { catalog }: StoreHeader): Catalog {
+  const found = given ?? catalog;
+  if (found !== undefined) return found;
+  throw new StorageError("E_USAGE", "neither the source nor the sink names a catalog", {
+    hint: "A source's `open` gives it with its header; runPipeline and sinks take it as an option.",
+  });
+}
+
 /** A store to write to. One use: open, write…, then finish or abort. All or nothing. */
 export interface Sink {
   /** For messages; never holds a password. */
@@ -29,7 +40,7 @@ export interface Sink {
   readonly inCatalogOrder?: boolean;
   /** It finds records whose parents are missing itself; else children of rejected records are rejected before they come. */
   readonly checksReferences?: boolean;
-  /** Connects, checks the schema, begins the transaction. */
+  /** Connects, checks the schema, begins the transaction. The header's catalog says of which kinds records will come. */
   open(header: StoreHeader, context: RunContext): Promise<void>;
   /** Takes one batch; the caller waits (back-pressure). Kinds may come in any order and interleaved, unless the sink is a document. */
   write(batch: RecordBatch): Promise<void>;

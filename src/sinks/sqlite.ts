@@ -2,18 +2,19 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { raiseCounters } from "../backends/sqlite/loading/counters.js";
-import { unreadableEmbeddings } from "../backends/sqlite/loading/embedding-text.js";
 import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
 import { Load } from "../backends/sqlite/loading/load.js";
 import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
+import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
+import { beginWriting } from "../backends/sqlite/write-lock.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
-import type { Sink } from "./sink.js";
+import { type Sink, sinkCatalog } from "./sink.js";
 
 export interface SqliteSinkOptions {
   readonly path: string;
+  /** Default: the source's. */
   readonly catalog?: Catalog | undefined;
   /** A record that the target has: replaced in place (default), left, or refused with E_CONFLICT. */
   readonly onConflict?: "update" | "skip" | "error" | undefined;
@@ -23,6 +24,8 @@ export interface SqliteSinkOptions {
   readonly dryRun?: boolean | undefined;
   /** The shape of embedding tables that are not there yet. Default "blob". */
   readonly vectorsAs?: "blob" | "vec0" | undefined;
+  /** How long another process's lock is waited for. Seconds, default 5. */
+  readonly lockTimeoutSeconds?: number | undefined;
   /**
    * The file is this run's own: nobody else knows it, and a run that fails throws it away. It is written without a
    * write-ahead log (once instead of twice) and is not yet on the disk when `finish` resolves: sync it. Default false.
@@ -30,13 +33,14 @@ export interface SqliteSinkOptions {
   readonly ownFile?: boolean | undefined;
 }
 
+const LOCK_TIMEOUT_SECONDS = 5;
+
 /**
  * The database must be there and migrated. open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_NOT_MIGRATED, E_READ_ONLY,
  * E_LOCKED. write, finish: E_DISK_FULL, E_IO; what one record causes goes to `context.reject`: E_MISSING_FIELD, E_CHECK,
  * E_OUT_OF_RANGE, E_TARGET_LIMIT, E_CONSTRAINT, E_CONFLICT, E_KEY_CONFLICT, E_TENANT_CONFLICT, E_ORPHAN, E_PARENT_REJECTED.
  */
 export function createSqliteSink(options: SqliteSinkOptions): Sink {
-  const catalog = options.catalog ?? defaultCatalog;
   const writers = new Map<string, TableWriter>();
   let database: Database | undefined;
   let load: Load | undefined;
@@ -69,9 +73,15 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
   return {
     name: `sqlite:${options.path}`,
     checksReferences: true,
-    open: (_header, context) =>
+    open: (header, context) =>
       coded(async () => {
+        const catalog = sinkCatalog(options.catalog, header);
         database = openSqliteForWriting(options.path, { unsafe: options.ownFile === true });
+        await beginWriting(database, {
+          seconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
+          signal: context.signal,
+          onWait: (waiting) => context.activity?.({ phase: "connecting", waiting }),
+        });
         load = new Load(database, catalog, context, {
           onConflict: options.onConflict ?? "update",
           onOrphan: options.onOrphan ?? "error",
@@ -97,6 +107,7 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
         const inserted = new Map<string, number>();
         for (const { table, counts } of writers.values())
           inserted.set(table, (inserted.get(table) ?? 0) + counts.inserted);
+        current.context.activity?.({ phase: "committing" });
         await analyzeTables(current, inserted);
         current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
         if (options.ownFile) current.database.pragma("journal_mode = WAL");

@@ -2,20 +2,14 @@
 import { open, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
-import { DocumentReader, type PartialHeader } from "../document/document-reader.js";
-import { isFifo, openFifoForReading } from "../document/fifo.js";
-import {
-  type DocumentDialect,
-  type DocumentHeader,
-  dialectOf,
-  mayHaveSurrogates,
-  printHead,
-} from "../document/header.js";
-import { type ByteInput, openFileInput, openStreamInput } from "../document/input.js";
-import { ReplayInput } from "../document/replay.js";
-import { Spool } from "../document/spool.js";
+import type { DocumentApplication, DocumentDialect } from "../document/dialect.js";
+import { isFifo, openFifoForReading } from "../document/files/fifo.js";
+import { Spool } from "../document/files/spool.js";
+import { type DocumentHeader, printHead } from "../document/header.js";
+import { DocumentReader, type PartialHeader } from "../document/reading/document-reader.js";
+import { type ByteInput, openFileInput, openStreamInput } from "../document/reading/input.js";
+import { ReplayInput } from "../document/reading/replay.js";
 import { StorageError } from "../errors.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { Source } from "./source.js";
@@ -25,7 +19,9 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly input: { readonly path: string } | { readonly stream: Readable };
   /** For messages; default: the path, or `-`. */
   readonly name?: string;
-  readonly catalog?: Catalog;
+  readonly catalog: Catalog;
+  /** Whose own exporters' documents are read, too. */
+  readonly application?: DocumentApplication | undefined;
   /** Default true; false ignores the digests of a document in our own layout. */
   readonly verifyManifest?: boolean;
   /** The unit of the times of a document that names no producer, where it does not tell, or tells wrongly. */
@@ -40,7 +36,7 @@ const ISO_TIME = /^\d{4,6}-\d\d-\d\dT[\d:.]{8,18}(Z|[+-]\d\d:\d\d)$/;
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
 export function createDocumentSource(options: DocumentSourceOptions): Source {
-  const { input: from, catalog = defaultCatalog } = options;
+  const { input: from, catalog, application } = options;
   const closers: (() => Promise<void>)[] = [];
   let input: ReplayInput | undefined;
   /** It can be opened again. */
@@ -108,18 +104,22 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       if (!first.ended && !isWhole) {
         // What comes behind the data may tell of the data.
         if (isFile) await input.stop();
-        if (mayHaveSurrogates(first.header)) hasSurrogates = await first.scanForSurrogates(catalog, context);
+        const telling = application?.tellingSections(first.header);
+        if (telling !== undefined) hasSurrogates = await first.scanForSurrogates(catalog, telling, context);
         else await first.scanRest(context);
         reader = await beginAgain(context);
       }
       header = complete(first.header);
       if (!first.hasData) throw new StorageError("E_DOCUMENT_SHAPE", "the document has no data");
-      dialect = dialectOf(header, hasSurrogates, options.times);
+      dialect = application?.dialectOf(header, hasSurrogates, options.times) ?? {
+        legacy: false,
+        times: options.times ?? "us",
+      };
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
       if (isFile) await input.stop();
       if (!ours && !dialect.legacy) warnReserialised(context);
       const { sourceBackend: backend, migrations, exportedAt } = header;
-      return { backend, migrations, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
+      return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
     },
 
     async estimate(selection) {

@@ -1,9 +1,10 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
-
-import { readPostgresVersions } from "../backends/postgres/database/migrations-table.js";
+import type { PostgresApplication } from "../backends/postgres/application.js";
+import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
+import { bindToTenant } from "../backends/postgres/reading/row-security.js";
 import { allowsCopy, type RowMode } from "../backends/postgres/reading/row-stream.js";
 import {
   hasValues,
@@ -18,12 +19,13 @@ import {
   type PostgresTable,
   readTables,
   requireReadable,
+  type WantedTable,
 } from "../backends/postgres/reading/tables.js";
+import { sortByBytes, tenantLiterals } from "../backends/postgres/reading/tenants.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
-import { type Catalog, LARGE_VALUE_BYTES, type RecordKind } from "../catalog/index.js";
+import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source, StoreHeader } from "./source.js";
@@ -33,18 +35,14 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly connect: PostgresConnector;
   /** For messages; never holds a password. */
   readonly name: string;
-  readonly catalog?: Catalog;
+  readonly catalog: Catalog;
+  /** What the database has besides the catalog's tables. */
+  readonly application?: PostgresApplication;
   /** "auto" (default): COPY, or a cursor where the server refuses COPY or is embedded. Both give the same batches. */
   readonly mode?: "auto" | RowMode;
   /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
   readonly check?: "count" | "none";
 }
-
-/** Tables that are never exported, and why their rows stay behind. */
-const LEFT_BEHIND: ReadonlyMap<string, string> = new Map([
-  ["api_keys", "api_keys has rows: encrypted provider keys are never exported"],
-  ["test_data", "test_data has rows: llmspell's test table is not exported"],
-]);
 
 /** More tenants than this are read in one sorted statement rather than one statement each. */
 const MOST_TENANT_STATEMENTS = 1000;
@@ -59,6 +57,7 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
 class PostgresSource implements Source {
   readonly name: string;
   private readonly catalog: Catalog;
+  private readonly otherTables: ReadonlyMap<string, string | undefined>;
   private connection: PostgresConnection | undefined;
   /** The kinds whose tables were looked at. */
   private opened: ReadonlySet<RecordKind> = new Set();
@@ -70,12 +69,13 @@ class PostgresSource implements Source {
 
   constructor(private readonly options: PostgresSourceOptions) {
     this.name = options.name;
-    this.catalog = options.catalog ?? standardCatalog;
+    this.catalog = options.catalog;
+    this.otherTables = options.application?.otherTables ?? new Map();
   }
 
   async open(context: RunContext, selection?: Selection): Promise<StoreHeader> {
     context.signal.throwIfAborted();
-    const connection = await this.options.connect();
+    const connection = await this.options.connect((waiting) => context.activity?.({ phase: "connecting", waiting }));
     this.connection = connection;
     const onAbort = (): void => void connection.close();
     context.signal.addEventListener("abort", onAbort, { once: true });
@@ -83,15 +83,17 @@ class PostgresSource implements Source {
     context.signal.throwIfAborted();
     const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
     this.opened = new Set(selected);
-    const names = [...selected.map((kind) => kind.postgres.table), ...LEFT_BEHIND.keys()];
+    const names = [...selected.map(wantedTable), ...[...this.warnedOf().keys()].map((table) => this.otherTable(table))];
     await beginSnapshot(connection, names, context);
-    const { rows } = await connection.query<{ encoding: string; version: number; user: string; migrated: boolean }>(
+    const schemas = schemasOf(this.catalog.kinds);
+    const { rows } = await connection.query<{ encoding: string; version: number; user: string; present: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
-              current_user::text AS user, to_regnamespace('llmspell') IS NOT NULL AS migrated`,
+              current_user::text AS user, EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)) AS present`,
+      [schemas],
     );
     const [server] = rows;
-    if (server?.migrated !== true)
-      throw new StorageError("E_NOT_MIGRATED", "the database has no schema llmspell", {
+    if (server?.present !== true)
+      throw new StorageError("E_NOT_MIGRATED", `the database has no schema ${schemas.join(", ")}`, {
         hint: "Check that the URL names the right database; `llmspell database migrate` would make an empty schema.",
       });
     const distrustsTextIndexes = await hasNewCollation(connection, server.version);
@@ -103,9 +105,10 @@ class PostgresSource implements Source {
     this.user = server.user;
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
-    this.tables = await readTables(connection, names);
+    this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
     this.mode = await this.chooseMode(connection);
-    return { backend: "postgresql", migrations: await readPostgresVersions(connection) };
+    const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
+    return { backend: "postgresql", migrations, catalog: this.catalog };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
@@ -118,7 +121,7 @@ class PostgresSource implements Source {
     if (selection.tenants !== undefined) return undefined;
     const estimates = new Map<string, number>();
     for (const kind of this.selectedKinds(selection)) {
-      const rows = this.tables.get(kind.postgres.table)?.estimatedRows;
+      const rows = this.tables.get(sqlName(tableOf(kind)))?.estimatedRows;
       if (rows !== undefined) estimates.set(kind.path, rows);
     }
     return estimates;
@@ -129,13 +132,22 @@ class PostgresSource implements Source {
     if (connection === undefined) throw new Error("the source is not open");
     const selected = this.selectedKinds(selection);
     if (!selected.every((kind) => this.opened.has(kind))) throw new Error("the source was opened for less");
-    const kinds = selected.filter((kind) => this.tables.has(kind.postgres.table));
+    let kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
-    const literals = tenantLiterals(connection, selection);
-    await this.bindToTenant(connection, kinds, selection, literals);
+    const literals = tenantLiterals(connection, selection.tenants);
+    const { application } = this.options;
+    const opened = (kind: RecordKind): PostgresTable => this.tableOf(kind);
+    await bindToTenant(connection, {
+      kinds,
+      tableOf: opened,
+      tenants: selection.tenants,
+      literals,
+      application,
+      user: this.user,
+    });
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
-      const others = LEFT_BEHIND.keys();
+      const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
       for (const line of await leftOut(connection, {
         catalog: this.catalog.kinds,
         kinds: selected,
@@ -144,8 +156,8 @@ class PostgresSource implements Source {
       }))
         context.leftOut(line);
     }
-    // A tenant that no text of PostgreSQL can be has no records.
-    if (literals?.length === 0) return;
+    // A tenant that no text of PostgreSQL can be has no records but everybody's.
+    if (literals?.length === 0) kinds = kinds.filter((kind) => tenantFieldOf(kind) === undefined);
     for (const kind of kinds) {
       const wanted = this.wantedOf(connection, kind, selection);
       if (wanted !== undefined && selection.limit !== undefined)
@@ -214,37 +226,25 @@ class PostgresSource implements Source {
   }
 
   private tableOf(kind: RecordKind): PostgresTable {
-    return this.tables.get(kind.postgres.table) as PostgresTable;
+    return this.tables.get(sqlName(tableOf(kind))) as PostgresTable;
   }
 
-  /** Row-level security: never an export that lacks rows. One tenant can be read under llmspell's own policies. */
-  private async bindToTenant(
-    connection: PostgresConnection,
-    kinds: readonly RecordKind[],
-    selection: Selection,
-    literals: readonly string[] | undefined,
-  ): Promise<void> {
-    const bound = kinds.find((kind) => this.tableOf(kind).rowSecurity);
-    if (bound === undefined) return;
-    const { tenants } = selection;
-    if (tenants?.length !== 1)
-      throw rowSecurityError(bound, this.user, "row-level security would hide rows from this role");
-    const foreign = kinds.find((kind) => this.tableOf(kind).rowSecurity && !this.tableOf(kind).tenantPolicies);
-    if (foreign !== undefined)
-      throw rowSecurityError(foreign, this.user, "the table's row-level security has other policies than llmspell's");
-    if (literals?.length === 0) return;
-    await connection.query(
-      "SELECT set_config('row_security', 'on', true), set_config('app.current_tenant_id', $1, true)",
-      [tenants[0]],
-    );
+  /** A table of the application's schema. */
+  private otherTable(table: string): TableName {
+    return { schema: this.options.application?.schema ?? "", table };
+  }
+
+  /** Tables that are never exported, and why their rows stay behind. */
+  private warnedOf(): Map<string, string> {
+    return new Map([...this.otherTables].filter((entry): entry is [string, string] => entry[1] !== undefined));
   }
 
   private async warnOfRowsLeftBehind(connection: PostgresConnection, context: RunContext): Promise<void> {
-    for (const [name, message] of LEFT_BEHIND) {
-      const table = this.tables.get(name);
+    for (const [name, message] of this.warnedOf()) {
+      const table = this.tables.get(sqlName(this.otherTable(name)));
       // Where row-level security binds the role, a look could fail and end the snapshot.
       if (table === undefined || !table.readable || table.rowSecurity) continue;
-      const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM llmspell.${name}) AS found`);
+      const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM ${sqlName(this.otherTable(name))}) AS found`);
       if (rows[0]?.["found"] === true) context.warn(message);
     }
   }
@@ -286,21 +286,7 @@ class PostgresSource implements Source {
   }
 }
 
-function sortByBytes(texts: readonly string[]): string[] {
-  return [...texts].sort((a, b) => Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8")));
-}
-
-/** The selected tenants as SQL literals in the order of their bytes; those that PostgreSQL cannot hold are left out. */
-function tenantLiterals(connection: PostgresConnection, { tenants }: Selection): readonly string[] | undefined {
-  if (tenants === undefined) return undefined;
-  const possible = [...new Set(tenants)].filter((tenant) => tenant.isWellFormed() && !tenant.includes("\0"));
-  return sortByBytes(possible).map((tenant) => connection.client.escapeLiteral(tenant));
-}
-
-function rowSecurityError(kind: RecordKind, user: string, message: string): StorageError {
-  return new StorageError("E_ROW_SECURITY", message, {
-    section: kind.path,
-    detail: `llmspell.${kind.postgres.table} has row-level security, which binds the role ${user}`,
-    hint: `As a superuser: ALTER ROLE "${user}" BYPASSRLS; or connect as a superuser; or take one tenant with --tenant ID.`,
-  });
+function wantedTable(kind: RecordKind): WantedTable {
+  const tenant = tenantFieldOf(kind);
+  return { ...tableOf(kind), tenantColumn: tenant === undefined ? undefined : columnOf(tenant) };
 }

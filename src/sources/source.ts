@@ -1,3 +1,4 @@
+import type { Catalog } from "../catalog/index.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 
@@ -11,6 +12,8 @@ export interface StoreHeader {
   readonly migrations: readonly string[];
   /** Of a document: when its records were read, UTC, ISO 8601. */
   readonly exportedAt?: string;
+  /** The kinds of its records, from a source that knows them; no part of a document. */
+  readonly catalog?: Catalog;
 }
 
 /** A store to read from. One use: open, read (perhaps more than once), close. */
@@ -20,7 +23,7 @@ export interface Source {
   /** false: `read` may be called only once, so that nothing can be looked at ahead (cascades, limits). */
   readonly rereadable?: boolean;
   /**
-   * Connects, begins the snapshot (or reads the document's head). E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, …
+   * Connects, begins the snapshot (or reads the document's head), and tells of which kinds the records are. E_CONNECT, E_STORE_NOT_FOUND, E_DOCUMENT_*, …
    * `selection`: what will be read, where it is known; the rest need not be looked at.
    */
   open(context: RunContext, selection?: Selection): Promise<StoreHeader>;

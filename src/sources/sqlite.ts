@@ -1,8 +1,8 @@
 /** Reads an SQLite database: one read transaction, ordered by key, never a write. */
 import { setImmediate as nextTick } from "node:timers/promises";
+import type { SqliteApplication } from "../backends/sqlite/application.js";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
-import { requireLlmspell } from "../backends/sqlite/inspect.js";
-import { readSqliteVersions } from "../backends/sqlite/migrations-table.js";
+import { requireOwnTables } from "../backends/sqlite/inspect.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
 import {
@@ -14,11 +14,10 @@ import {
 import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
-import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/reading/vec0-embeddings.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
+import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as defaultCatalog } from "../llmspell/catalog/index.js";
 import type { IdOrder } from "../records/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
@@ -26,7 +25,9 @@ import type { Source } from "./source.js";
 
 export interface SqliteSourceOptions extends BatchLimits {
   readonly path: string;
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
+  /** What the database has besides the catalog's tables. */
+  readonly application?: SqliteApplication | undefined;
   /** What ids are sorted as: their texts (default), or the UUIDs that a later stage makes of them. Ids stay as they are. */
   readonly idOrder?: IdOrder | undefined;
 }
@@ -37,7 +38,7 @@ export interface SqliteSourceOptions extends BatchLimits {
  * `context.reject` with E_FIELD_TYPE, E_INVALID_UTF8, E_INVALID_JSON, E_INVALID_EMBEDDING, E_MISSING_FIELD, E_OUT_OF_RANGE, E_DIMENSION_MISMATCH.
  */
 export function createSqliteSource(options: SqliteSourceOptions): Source {
-  const catalog = options.catalog ?? defaultCatalog;
+  const { catalog, application } = options;
   let database: Database | undefined;
 
   const opened = (): Database => {
@@ -109,15 +110,20 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         database = openSqliteForReading(options.path);
         defineFunctions(database);
         database.exec("BEGIN");
-        requireLlmspell(database, options.path, catalog.kinds);
-        return { backend: "sqlite", migrations: readSqliteVersions(database) };
+        requireOwnTables(database, options.path, catalog.kinds, application);
+        return { backend: "sqlite", migrations: application?.readVersions?.(database) ?? [], catalog };
       } catch (error) {
         throw fromSqliteError(error);
       }
     },
     async estimate(selection) {
       const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-      return new Map(kinds.map((kind) => [kind.path, estimateRows(opened(), kind)]));
+      const estimates = new Map<string, number>();
+      for (const kind of kinds) {
+        const rows = estimateRows(opened(), kind);
+        if (rows !== undefined) estimates.set(kind.path, rows);
+      }
+      return estimates;
     },
     async countInvalidUuids({ paths, tenants }) {
       const counts = new Map<string, number>();
@@ -137,7 +143,13 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
             requireSoundVec0(opened(), sqlite.embeddingTable);
         if (!selection.peek) {
           const { tenants } = selection;
-          for (const line of leftOut(opened(), { catalog: catalog.kinds, kinds, tenants })) context.leftOut(line);
+          for (const line of leftOut(opened(), {
+            catalog: catalog.kinds,
+            kinds,
+            tenants,
+            others: application?.otherTables,
+          }))
+            context.leftOut(line);
         }
         for (const kind of kinds) yield* readKind(kind, selection, context);
       } catch (error) {

@@ -1,7 +1,7 @@
 /** Batches of one kind in a temporary file. */
 import type { RecordKind } from "../catalog/index.js";
-import type { ByteInput } from "../document/input.js";
-import { Spool } from "../document/spool.js";
+import { Spool } from "../document/files/spool.js";
+import type { ByteInput } from "../document/reading/input.js";
 import { StorageError } from "../errors.js";
 import { type LargeValue, RecordBatch } from "../records/record-batch.js";
 

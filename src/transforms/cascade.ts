@@ -4,24 +4,20 @@
  * A first pass through the same stages learns what each of them drops. In the real pass the children of those records, and
  * the parents to which only such records referred, are taken out before they come to that stage: there the keys are still
  * the same, whatever stages before or behind it make of them.
+ *
+ * Over 300 lines: both passes, which must agree in what they drop.
  */
-import type { Catalog, ForeignKey, RecordKind } from "../catalog/index.js";
+import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
-import { createKeyDigest, type KeyDigest } from "../records/key-digest.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { recordKey } from "../records/record-key.js";
 import type { RunContext } from "../records/run-context.js";
-import { KeyCollector, type KeySet } from "./key-set.js";
+import { isDoomed, keepOthers, type Link, type LinkOptions, linksOf } from "./cascade-link.js";
 import type { Transform } from "./transform.js";
 
-export interface CascadeOptions {
-  readonly catalog: Catalog;
+export interface CascadeOptions extends LinkOptions {
   readonly transforms: readonly Transform[];
-  /** The selected kinds. */
-  readonly paths: ReadonlySet<string>;
-  /** Keys that each set holds in memory while it is learnt. Default 131072. */
-  readonly keysInMemory?: number | undefined;
 }
 
 type Batches = AsyncIterable<RecordBatch>;
@@ -113,59 +109,6 @@ async function* count(batches: Batches, counts: Map<string, number>): AsyncGener
     counts.set(path, (counts.get(path) ?? 0) + batch.rows);
     yield batch;
   }
-}
-
-/** A foreign key on whose account a stage's drops take other records with them. */
-interface Link {
-  /** The kind whose records tell in the first pass. */
-  readonly learntFrom: RecordKind;
-  /** The kind whose records go, and the digest by which they are known. */
-  readonly victim: RecordKind;
-  readonly victimKey: KeyDigest;
-  /** The digest by which the first kind names them. */
-  readonly key: KeyDigest;
-  /** "release": not while a record that stays names it as well. */
-  readonly unlessKept: boolean;
-  readonly dropped: KeyCollector;
-  readonly kept: KeyCollector;
-  /** What `victimKey` of those that go is; once it is known. */
-  doomed: KeySet | undefined;
-}
-
-/** The foreign keys that count at a stage, parents first. */
-function linksOf({ mayDrop }: Transform, { catalog, paths, keysInMemory }: CascadeOptions): Link[] {
-  const droppable = new Set([...paths].filter((path) => mayDrop?.(path) ?? true));
-  const links: Link[] = [];
-  for (const kind of catalog.importOrder) {
-    if (!paths.has(kind.path)) continue;
-    // First what takes this kind's records away, for then they can be dropped.
-    const inOrder = [...kind.foreignKeys].sort((one) => (one.onDrop === "cascade" ? -1 : 1));
-    for (const foreignKey of inOrder) {
-      const parent = catalog.byPath.get(foreignKey.references);
-      if (foreignKey.onDrop === undefined || parent === undefined || !paths.has(parent.path)) continue;
-      const cascades = foreignKey.onDrop === "cascade";
-      if (!droppable.has(cascades ? parent.path : kind.path)) continue;
-      if (cascades) droppable.add(kind.path);
-      links.push(createLink(kind, parent, foreignKey, keysInMemory));
-    }
-  }
-  return links;
-}
-
-function createLink(child: RecordKind, parent: RecordKind, foreignKey: ForeignKey, keysInMemory?: number): Link {
-  const childKey = createKeyDigest(child, foreignKey.fields);
-  const parentKey = createKeyDigest(parent, foreignKey.referencedFields);
-  const releases = foreignKey.onDrop === "release";
-  return {
-    learntFrom: releases ? child : parent,
-    victim: releases ? parent : child,
-    key: releases ? childKey : parentKey,
-    victimKey: releases ? parentKey : childKey,
-    unlessKept: releases,
-    dropped: new KeyCollector(keysInMemory),
-    kept: new KeyCollector(keysInMemory),
-    doomed: undefined,
-  };
 }
 
 /** The batch that a transform has at hand, and which of its rows it has told to be dropped. */
@@ -322,18 +265,5 @@ class Stage {
       await link.doomed?.close();
       link.doomed = undefined;
     }
-  }
-}
-
-function isDoomed(link: Link, batch: RecordBatch, row: number): boolean {
-  const key = link.victimKey(batch, row);
-  return key !== undefined && link.doomed?.has(key) === true;
-}
-
-/** What the records of the batch name that were not dropped. */
-function keepOthers(link: Link, batch: RecordBatch, dropped: Uint8Array): void {
-  for (let row = 0; row < batch.rows; row++) {
-    const key = dropped[row] === 1 ? undefined : link.key(batch, row);
-    if (key !== undefined) link.kept.add(key);
   }
 }

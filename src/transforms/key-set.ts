@@ -2,7 +2,7 @@
  * Sets of many keys (records/key-digest.ts) in bounded memory: collected first, then looked up. Beyond a limit they are in
  * a temporary file.
  */
-import { Spool } from "../document/spool.js";
+import { Spool } from "../document/files/spool.js";
 import { KEY_DIGEST_BYTES as WIDTH } from "../records/key-digest.js";
 
 /** So many keys are held while they are collected: 2 MiB. */

@@ -4,7 +4,7 @@
  * and child is looked at as a child only: the parents of its wanted records are not asked for.)
  */
 import { type Catalog, type Field, fieldIndex, type RecordKind } from "../catalog/index.js";
-import { idText } from "../codecs/uuid.js";
+import { codecOf } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
 import { createKeyDigest, type KeyDigest } from "../records/key-digest.js";
@@ -141,7 +141,9 @@ export class Limit {
     }
     for (const [path, before] of this.seen) {
       const now = given.get(path) ?? 0;
-      if (!paths.has(path) || now === before) continue;
+      // Of a kind that is a parent, too, those that are wanted come besides.
+      const isWanted = this.wanted.some(({ parent }) => parent.path === path);
+      if (!paths.has(path) || isWanted || now === before) continue;
       throw new StorageError("E_IO", `the source gave ${before} records, and ${now} when it was read again`, {
         section: path,
         hint: "Was it changed meanwhile?",
@@ -177,6 +179,5 @@ function want(
 
 function textOf(field: Field, batch: RecordBatch, row: number, index: number): string | undefined {
   const value = batch.value(row, index);
-  if (field.type === "text") return value.toString("utf8");
-  return field.type === "uuid" ? idText(value, 0, value.length) : undefined;
+  return codecOf(field).toName?.(value, 0, value.length);
 }

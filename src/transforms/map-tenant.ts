@@ -1,26 +1,34 @@
 /** `--map-tenant OLD=NEW`: gives one tenant's records to another, on the bytes. */
-import { fieldIndex } from "../catalog/index.js";
+import { type Catalog, tenantFieldOf, tenantIndex } from "../catalog/index.js";
 import { codePoints } from "../codecs/text.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
 import { Effect, noneOf } from "./effect.js";
 import type { Transform } from "./transform.js";
 
-/** Every `tenant_id` that is `from` becomes `to`, in every kind. Nothing else changes. E_USAGE for a name that cannot be one. */
-export function createMapTenant(from: string, to: string): Transform {
+/** Every tenant (RecordKind.tenantField) that is `from` becomes `to`, in every kind. Nothing else changes. E_USAGE for a name that cannot be one. */
+export function createMapTenant(from: string, to: string, catalog: Catalog): Transform {
+  const tenantFields = new Map(catalog.kinds.map((kind) => [kind.path, tenantFieldOf(kind)?.name]));
   const old = tenantBytes(from);
   const replacement = tenantBytes(to);
   return {
     name: `map-tenant ${from}=${to}`,
     mayDrop: () => false,
-    mayChange: (_path, field) => field === undefined || field === "tenant_id",
+    mayChange(path, field) {
+      const tenant = tenantFields.get(path);
+      return tenant !== undefined && (field === undefined || field === tenant);
+    },
     tenantAfter: (tenant) => (tenant === from ? to : tenant),
     async *apply(batches, context) {
       const editor = new BatchEditor();
       const effect = new Effect();
       for await (const batch of batches) {
         const { kind, rows, width, starts, lengths, bytes } = batch;
-        const field = fieldIndex(kind, "tenant_id");
+        const field = tenantIndex(kind);
+        if (field < 0) {
+          yield batch;
+          continue;
+        }
         editor.begin(batch);
         const { arena } = editor;
         const start = arena.length;

@@ -1,5 +1,5 @@
 /** How a stage says that a record cannot go on. */
-import { recordChunks } from "../document/record-writer.js";
+import { recordChunks } from "../document/writing/record-writer.js";
 import type { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";

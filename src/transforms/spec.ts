@@ -2,7 +2,6 @@
 import type { Catalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { workingFolder } from "../folders.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { TransformDefinition } from "./plugin/definition.js";
 import type { Transform } from "./transform.js";
 
@@ -27,8 +26,7 @@ export type TransformSpec =
     };
 
 export interface TransformSettings {
-  /** Default: llmspell's. */
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
   /** The form of embeddings in the output, which an expression sees. Default "base64". */
   readonly vectors?: "base64" | "json" | undefined;
   /** Seconds that a plugin may take for one record or batch. Default 30. */
@@ -52,7 +50,7 @@ export const DEFAULT_JQ_TIMEOUT_SECONDS = 30;
  */
 export async function createTransforms(
   steps: readonly (Transform | TransformSpec)[],
-  settings: TransformSettings = {},
+  settings: TransformSettings,
 ): Promise<Transform[]> {
   const transforms: Transform[] = [];
   for (const step of steps) transforms.push("apply" in step ? step : await createTransform(step, settings));
@@ -89,11 +87,11 @@ function refuseUnknownStep(spec: TransformSpec): void {
 
 async function createTransform(spec: TransformSpec, settings: TransformSettings): Promise<Transform> {
   refuseUnknownStep(spec);
-  const { catalog = standardCatalog, environment = process.env, directory = workingFolder() } = settings;
+  const { catalog, environment = process.env, directory = workingFolder() } = settings;
   switch (spec.type) {
     case "map-tenant": {
       const { createMapTenant } = await import("./map-tenant.js");
-      return createMapTenant(spec.from, spec.to);
+      return createMapTenant(spec.from, spec.to, catalog);
     }
     case "jq": {
       const { createJqTransform } = await import("./jq/index.js");

@@ -1,9 +1,9 @@
 /** Keeps the records of some tenants. Sources filter themselves (Selection.tenants); this is for whatever comes after. */
-import { fieldIndex } from "../catalog/index.js";
+import { tenantIndex } from "../catalog/index.js";
 import { RecordBatch } from "../records/record-batch.js";
 import type { Transform } from "./transform.js";
 
-/** Passes on the records whose `tenant_id` is one of `tenants`. */
+/** Passes on the records of `tenants`, and those of kinds without tenants. */
 export function createTenantFilter(tenants: readonly string[]): Transform {
   const wanted = tenants.map((tenant) => Buffer.from(tenant, "utf8"));
   return {
@@ -23,7 +23,8 @@ export function createTenantFilter(tenants: readonly string[]): Transform {
 /** The batch without other tenants' rows; the values' bytes are shared. Undefined when no row is left. */
 function keepRows(batch: RecordBatch, wanted: readonly Buffer[]): RecordBatch | undefined {
   const { kind, width } = batch;
-  const tenant = fieldIndex(kind, "tenant_id");
+  const tenant = tenantIndex(kind);
+  if (tenant < 0) return batch;
   const starts = new Uint32Array(batch.rows * width);
   const lengths = new Int32Array(batch.rows * width);
   const assumed = batch.assumed && new Uint8Array(batch.rows * width);

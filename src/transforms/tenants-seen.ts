@@ -1,4 +1,5 @@
 /** Which of the tenants that a run asks for have records: one that has none may be misspelt. */
+import { tenantIndex } from "../catalog/index.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 
@@ -17,7 +18,7 @@ export async function* warnOfMissingTenants(
 }
 
 function removeSeen(missing: Map<string, Buffer>, batch: RecordBatch): void {
-  const field = batch.kind.fields.findIndex(({ name }) => name === "tenant_id");
+  const field = tenantIndex(batch.kind);
   for (let row = 0; field >= 0 && row < batch.rows && missing.size > 0; row++) {
     const value = batch.value(row, field);
     for (const [tenant, bytes] of missing) if (bytes.equals(value)) missing.delete(tenant);

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { expect, it } from "vitest";
-import { exportStore, importStore } from "../../src/api.js";
+import { exportStore, importStore } from "../../src/api/transfer.js";
 import type { StorageError } from "../../src/errors.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { connectPostgres, type PostgresTarget } from "../../src/backends/postgres/session/connection.js";
+import { createPostgresSource } from "../../src/index.js";
 import { migratePostgres } from "../../src/llmspell/schema/migrator.js";
 import type { RunContext } from "../../src/records/run-context.js";
-import { createPostgresSource } from "../../src/sources/postgres.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
 
 const BYTES = 275_000_000;

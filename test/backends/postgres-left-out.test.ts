@@ -1,6 +1,7 @@
 /** What a database holds that no section has: counted in warnings, and an error under `strict`. */
 import { expect, it } from "vitest";
-import { exportStore, type TransferResult } from "../../src/api.js";
+import type { TransferResult } from "../../src/api/results.js";
+import { exportStore } from "../../src/api/transfer.js";
 import type { StorageError } from "../../src/errors.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";

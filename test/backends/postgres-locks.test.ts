@@ -1,7 +1,7 @@
 /** Reading while other sessions hold tables, and with the rights on some tables only. */
 import pg from "pg";
 import { expect, it } from "vitest";
-import { exportStore } from "../../src/api.js";
+import { exportStore } from "../../src/api/transfer.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";

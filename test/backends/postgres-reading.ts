@@ -1,9 +1,9 @@
 /** Runs a PostgreSQL source by itself and gives what came of it. */
 import { connectPostgres, type PostgresTarget } from "../../src/backends/postgres/session/connection.js";
 import type { StorageError } from "../../src/errors.js";
+import { createPostgresSource, type PostgresSourceOptions } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { RunContext, Selection } from "../../src/records/run-context.js";
-import { createPostgresSource, type PostgresSourceOptions } from "../../src/sources/postgres.js";
 import type { StoreHeader } from "../../src/sources/source.js";
 import { recordsOf, tokensOf } from "../conformance/memory-store.js";
 

@@ -76,7 +76,9 @@ describe("exportStore and importStore", () => {
         expect(header.backend).toBe("sqlite");
         events.push(["start", estimate?.get("sessions") ?? -1]);
       },
-      onProgress: ({ path, records }) => events.push([path, records]),
+      onProgress: ({ phase, path, records }) => {
+        if (phase === "rows") events.push([path, records]);
+      },
     });
     expect(events[0]).toEqual(["start", RECORDS]);
     expect(events.at(-1)).toEqual(["artifacts.artifacts", 3 * RECORDS]);

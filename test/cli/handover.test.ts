@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createProgram } from "../../src/commands/program.js";
-import { OWN_COMMANDS } from "../../src/handover.js";
+import { OWN_COMMANDS } from "../../src/llmspell/program/handover.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

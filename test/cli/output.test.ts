@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { TransferResult } from "../../src/api.js";
-import { errorLines, reportError } from "../../src/commands/error-report.js";
-import { formatBytes, progressText } from "../../src/commands/progress.js";
-import { statisticsLines } from "../../src/commands/statistics.js";
+import type { TransferResult } from "../../src/api/results.js";
+import { formatBytes } from "../../src/byte-size.js";
+import { errorLines, reportError } from "../../src/commands/shown/error-report.js";
+import { progressText } from "../../src/commands/shown/progress.js";
+import { statisticsLines } from "../../src/commands/shown/statistics.js";
 import { StorageError } from "../../src/errors.js";
 
 function result(counts: Partial<TransferResult["totals"]>): TransferResult {
@@ -75,7 +76,7 @@ describe("an error", () => {
 
 describe("progress", () => {
   it("says what is left where it can", () => {
-    const progress = { path: "event_log", records: 1200, pathRecords: 200, bytes: 3_100_000 };
+    const progress = { phase: "rows", path: "event_log", records: 1200, pathRecords: 200, bytes: 3_100_000 } as const;
     expect(progressText(progress, 3, 5000)).toBe(
       "event_log: 1,200 of about 5,000 records, 3.1 MB, 400 records/s, about 10 s left",
     );

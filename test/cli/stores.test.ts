@@ -1,10 +1,10 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { Config } from "../../src/config.js";
+import type { Config } from "../../src/config/index.js";
 import { StorageError } from "../../src/errors.js";
 import { redact, redactUnknown } from "../../src/redaction.js";
-import { chooseStore, parseStore, type StoreLocation, sameStore, storeName } from "../../src/stores.js";
+import { chooseStore, parseStore, type StoreLocation, sameStore, storeName } from "../../src/stores/index.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 
 const config: Config = {

@@ -5,17 +5,19 @@ import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { createCatalog } from "../../src/catalog/index.js";
+import {
+  createDocumentSink,
+  createDocumentSource,
+  createPostgresSink,
+  createPostgresSource,
+  createSqliteSink,
+  createSqliteSource,
+  runPipeline,
+} from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { migratePostgres, migrateSqlite } from "../../src/llmspell/schema/migrator.js";
-import { runPipeline } from "../../src/pipeline.js";
-import { createDocumentSink } from "../../src/sinks/json-document.js";
-import { createPostgresSink } from "../../src/sinks/postgres.js";
 import type { Sink } from "../../src/sinks/sink.js";
-import { createSqliteSink } from "../../src/sinks/sqlite.js";
-import { createDocumentSource } from "../../src/sources/json-document.js";
-import { createPostgresSource } from "../../src/sources/postgres.js";
 import type { Source } from "../../src/sources/source.js";
-import { createSqliteSource } from "../../src/sources/sqlite.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { reminders } from "./added-kind/reminders.js";
@@ -152,7 +154,7 @@ async function preparePostgres(database: TestDatabase): Promise<Backend> {
 it("is what docs/adding-a-record-kind.md shows", () => {
   const page = readFileSync(new URL("../../docs/adding-a-record-kind.md", import.meta.url), "utf8");
   const blocks = [...page.matchAll(/^```(?:ts|sql)\n(.*?)^```/gms)].map(([, block]) => block);
-  const entry = parts("reminders.ts").replace('"../../../src/catalog/index.js"', '"./types.js"');
+  const entry = parts("reminders.ts").replace('"../../../src/catalog/index.js"', '"../../catalog/index.js"');
   expect(blocks).toEqual([entry, parts("postgres.sql"), parts("sqlite.sql")]);
 });
 

@@ -1,7 +1,6 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { createDocumentSink } from "../../src/sinks/json-document.js";
-import { createDocumentSource } from "../../src/sources/json-document.js";
+import { createDocumentSink, createDocumentSource } from "../../src/index.js";
 import { type StoreFactory, temporaryFolder } from "./store.js";
 
 export const documentStore: StoreFactory = {

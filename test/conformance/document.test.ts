@@ -1,6 +1,3 @@
-import { documentStore } from "./document-store.js";
-import { registerSinkTests } from "./sink-tests.js";
-import { registerSourceTests } from "./source-tests.js";
+import { listed, registerBackendTests } from "./stores.js";
 
-registerSourceTests(documentStore);
-registerSinkTests(documentStore);
+registerBackendTests(listed("document"));

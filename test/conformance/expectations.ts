@@ -1,7 +1,7 @@
 /** Runs and comparisons that the conformance suites share. */
 import { expect } from "vitest";
 import { StorageError } from "../../src/errors.js";
-import { type PipelineResult, runPipeline } from "../../src/pipeline.js";
+import { type PipelineResult, runPipeline } from "../../src/index.js";
 import type { BatchLimits } from "../../src/records/record-batch.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import type { Source } from "../../src/sources/source.js";

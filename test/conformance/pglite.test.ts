@@ -1,6 +1,3 @@
-import { pgliteStore } from "./postgres-store.js";
-import { registerSinkTests } from "./sink-tests.js";
-import { registerSourceTests } from "./source-tests.js";
+import { listed, registerBackendTests } from "./stores.js";
 
-registerSourceTests(pgliteStore);
-registerSinkTests(pgliteStore);
+registerBackendTests(listed("pglite"));

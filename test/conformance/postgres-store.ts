@@ -8,10 +8,9 @@ import {
   type PostgresConnector,
   type PostgresTarget,
 } from "../../src/backends/postgres/session/connection.js";
+import { createPostgresSink, createPostgresSource } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { migratePostgres } from "../../src/llmspell/schema/migrator.js";
-import { createPostgresSink } from "../../src/sinks/postgres.js";
-import { createPostgresSource } from "../../src/sources/postgres.js";
 import { createTestDatabase } from "../helpers/postgres-server.js";
 import { type StoreFactory, type TestStore, temporaryFolder } from "./store.js";
 

@@ -1,10 +1,4 @@
 import { describePostgres } from "../helpers/postgres-server.js";
-import { postgresCursorStore, postgresStore } from "./postgres-store.js";
-import { registerSinkTests } from "./sink-tests.js";
-import { registerSourceTests } from "./source-tests.js";
+import { listed, registerBackendTests } from "./stores.js";
 
-describePostgres("conformance", () => {
-  registerSourceTests(postgresStore);
-  registerSourceTests(postgresCursorStore);
-  registerSinkTests(postgresStore);
-});
+describePostgres("conformance", () => registerBackendTests(listed("postgres")));

@@ -8,8 +8,8 @@
 import fc from "fast-check";
 import type pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { runPipeline } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { runPipeline } from "../../src/pipeline.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import { type DataSet, dataSetArbitrary } from "../helpers/arbitraries.js";
 import { withClient } from "../helpers/content-digest.js";

@@ -1,6 +1,6 @@
 /** What must hold between any two stores. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { runPipeline } from "../../src/pipeline.js";
+import { runPipeline } from "../../src/index.js";
 import { contentOf, expectSameRecords, load } from "./expectations.js";
 import { everything } from "./memory-store.js";
 import { sampleMemoryRecords } from "./sample-memory.js";

@@ -1,7 +1,7 @@
 /** What every sink must do, and what every sink into a database must do. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { fieldIndex } from "../../src/catalog/index.js";
-import { runPipeline } from "../../src/pipeline.js";
+import { runPipeline } from "../../src/index.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import type { Source } from "../../src/sources/source.js";

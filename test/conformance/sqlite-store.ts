@@ -1,9 +1,8 @@
 import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { createSqliteSink, createSqliteSource } from "../../src/index.js";
 import { migrateSqlite } from "../../src/llmspell/schema/migrator.js";
-import { createSqliteSink } from "../../src/sinks/sqlite.js";
-import { createSqliteSource } from "../../src/sources/sqlite.js";
 import { type StoreFactory, temporaryFolder } from "./store.js";
 
 export const sqliteStore: StoreFactory = {

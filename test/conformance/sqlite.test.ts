@@ -1,6 +1,3 @@
-import { registerSinkTests } from "./sink-tests.js";
-import { registerSourceTests } from "./source-tests.js";
-import { sqliteStore } from "./sqlite-store.js";
+import { listed, registerBackendTests } from "./stores.js";
 
-registerSourceTests(sqliteStore);
-registerSinkTests(sqliteStore);
+registerBackendTests(listed("sqlite"));

@@ -8,9 +8,8 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { createDocumentSink, createDocumentSource, type DocumentSinkOptions } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { createDocumentSink, type DocumentSinkOptions } from "../../src/sinks/json-document.js";
-import { createDocumentSource } from "../../src/sources/json-document.js";
 import { batchOf, type CanonicalRecord, recordArbitrary } from "../helpers/arbitraries.js";
 import { collectingContext, readDocument, writeDocument } from "../helpers/documents.js";
 

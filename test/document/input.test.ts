@@ -6,7 +6,7 @@ import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ByteInput, openFileInput, openStreamInput } from "../../src/document/input.js";
+import { type ByteInput, openFileInput, openStreamInput } from "../../src/document/reading/input.js";
 
 let folder: string;
 beforeAll(async () => {

@@ -3,10 +3,9 @@ import { buffer } from "node:stream/consumers";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fieldIndex, type RecordKind } from "../../src/catalog/index.js";
+import { createDocumentSink, createDocumentSource } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { BatchBuilder, type LargeValue } from "../../src/records/record-batch.js";
-import { createDocumentSink } from "../../src/sinks/json-document.js";
-import { createDocumentSource } from "../../src/sources/json-document.js";
 import { type CanonicalRecord, recordArbitrary } from "../helpers/arbitraries.js";
 import { collectingContext, readDocument } from "../helpers/documents.js";
 

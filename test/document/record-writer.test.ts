@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { fieldIndex, type RecordKind } from "../../src/catalog/index.js";
 import { ByteWriter } from "../../src/codecs/byte-writer.js";
 import { codecs } from "../../src/codecs/index.js";
-import { recordChunks, writeRecord } from "../../src/document/record-writer.js";
+import { recordChunks, writeRecord } from "../../src/document/writing/record-writer.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { BatchBuilder, type LargeValue } from "../../src/records/record-batch.js";
 

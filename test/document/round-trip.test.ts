@@ -5,9 +5,9 @@ import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { RecordKind } from "../../src/catalog/index.js";
+import { parseJson } from "../../src/codecs/json-values.js";
 import type { StorageError } from "../../src/errors.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { parseJson } from "../../src/transforms/plugin/json-values.js";
 import {
   type CanonicalRecord,
   type DataSet,

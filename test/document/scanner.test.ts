@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ByteWindow } from "../../src/document/byte-window.js";
-import type { ByteInput } from "../../src/document/input.js";
-import { JsonSyntaxError, MORE } from "../../src/document/json-scanner.js";
-import { RecordScanner, TOKEN_WIDTH } from "../../src/document/record-scanner.js";
-import { ValueSkipper } from "../../src/document/value-skipper.js";
+import { ByteWindow } from "../../src/document/reading/byte-window.js";
+import type { ByteInput } from "../../src/document/reading/input.js";
+import { JsonSyntaxError, MORE } from "../../src/document/reading/json-scanner.js";
+import { RecordScanner, TOKEN_WIDTH } from "../../src/document/reading/record-scanner.js";
+import { ValueSkipper } from "../../src/document/reading/value-skipper.js";
 
 /** Gives the bytes in pieces of the given sizes, over and over. */
 function inputOf(bytes: Buffer, sizes: readonly number[]): ByteInput {

@@ -1,7 +1,7 @@
 /** Exports from a hot standby, which ends them where its primary's changes cannot wait. */
 import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { exportStore } from "../../src/api.js";
+import { exportStore } from "../../src/api/transfer.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";
 import { withClient } from "../helpers/content-digest.js";

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } f
 import { basename, dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createDocumentSink } from "../../src/sinks/json-document.js";
+import { createDocumentSink } from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { collectingContext } from "../helpers/documents.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";

@@ -1,7 +1,7 @@
 /** Databases that are not in UTF-8. */
 import { Readable } from "node:stream";
 import { expect, it } from "vitest";
-import { exportStore, importStore } from "../../src/api.js";
+import { exportStore, importStore } from "../../src/api/transfer.js";
 import type { StorageError } from "../../src/errors.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";

@@ -1,7 +1,7 @@
 /** With `--tenant`, nothing about another tenant's record is told, written or in the way: whatever is wrong with it. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { errorLines, reportError } from "../../src/commands/error-report.js";
+import { errorLines, reportError } from "../../src/commands/shown/error-report.js";
 import type { StorageError } from "../../src/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import * as records from "./records.js";

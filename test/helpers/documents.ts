@@ -3,10 +3,14 @@ import { PassThrough, Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import type { Catalog, RecordKind } from "../../src/catalog/index.js";
 import type { StorageError } from "../../src/errors.js";
+import {
+  createDocumentSink,
+  createDocumentSource,
+  type DocumentSinkOptions,
+  type DocumentSourceOptions,
+} from "../../src/index.js";
 import { catalog as defaultCatalog } from "../../src/llmspell/catalog/index.js";
 import type { RunContext, Selection } from "../../src/records/run-context.js";
-import { createDocumentSink, type DocumentSinkOptions } from "../../src/sinks/json-document.js";
-import { createDocumentSource, type DocumentSourceOptions } from "../../src/sources/json-document.js";
 import type { StoreHeader } from "../../src/sources/source.js";
 import { batchOf, type CanonicalRecord, type DataSet, recordsOf } from "./arbitraries.js";
 

@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
 import type { RecordKind } from "../../src/catalog/index.js";
 import { StorageError } from "../../src/errors.js";
+import { runPipeline } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { runPipeline } from "../../src/pipeline.js";
 import type { Sink } from "../../src/sinks/sink.js";
 import { createMemorySource, everything, memoryRecord } from "../conformance/memory-store.js";
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import pg from "pg";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { readPostgresVersions } from "../../src/backends/postgres/database/migrations-table.js";
-import { readSqliteVersions } from "../../src/backends/sqlite/migrations-table.js";
+import { readPostgresVersions } from "../../src/llmspell/schema/postgres/migrations-table.js";
+import { readSqliteVersions } from "../../src/llmspell/schema/sqlite/migrations-table.js";
 import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
 

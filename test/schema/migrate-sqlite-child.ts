@@ -1,6 +1,6 @@
 // Migrates the SQLite file of the first argument. The second, where given, is the look at the signal (counted from 1) at
 // which the process kills itself: a moment between two pieces of a rebuild.
-import { migrateSqlite } from "../../src/llmspell/schema/sqlite-migrator.js";
+import { migrateSqlite } from "../../src/llmspell/schema/sqlite/migrator.js";
 
 const [, , path, fatalLook] = process.argv;
 let looks = 0;

@@ -1,8 +1,8 @@
 import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
 import { afterEach, describe, expect, it } from "vitest";
-import { readPostgresVersions } from "../../src/backends/postgres/database/migrations-table.js";
 import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/session/connection.js";
 import { listPostgresMigrations, migratePostgres } from "../../src/llmspell/schema/migrator.js";
+import { readPostgresVersions } from "../../src/llmspell/schema/postgres/migrations-table.js";
 import { createLlmspellPostgres, llmspellPostgresSql } from "../fixtures/index.js";
 import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { introspect } from "./postgres-introspection.js";

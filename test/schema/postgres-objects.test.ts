@@ -1,10 +1,10 @@
 /** objects.json, with which a database's schema is compared, is what the migrations make. */
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { readSchemaObjects } from "../../src/backends/postgres/database/schema-objects.js";
 import { connectPostgres, type PostgresConnection } from "../../src/backends/postgres/session/connection.js";
 import { objectParts } from "../../src/llmspell/schema/comparison.js";
 import { loadMigrations, migrationId } from "../../src/llmspell/schema/migration.js";
 import { migratePostgres, readPostgresSchema } from "../../src/llmspell/schema/migrator.js";
+import { readSchemaObjects } from "../../src/llmspell/schema/postgres/schema-objects.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { introspect } from "./postgres-introspection.js";

@@ -1,8 +1,7 @@
 /** A process of its own that imports into the PostgreSQL of its argument until it is killed. Prints when it is under way. */
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
+import { createPostgresSink, runPipeline } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { runPipeline } from "../../src/pipeline.js";
-import { createPostgresSink } from "../../src/sinks/postgres.js";
 import {
   createMemorySource,
   everything,

@@ -2,10 +2,9 @@
 import pg from "pg";
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { columnOf, type Field, type RecordKind } from "../../src/catalog/index.js";
+import { createPostgresSink, type PipelineResult, type PostgresSinkOptions, runPipeline } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { type PipelineResult, runPipeline } from "../../src/pipeline.js";
 import type { Rejection } from "../../src/records/run-context.js";
-import { createPostgresSink, type PostgresSinkOptions } from "../../src/sinks/postgres.js";
 import type { Records } from "../conformance/conflict-cases.js";
 import { createMemorySource, everything, type MemoryRecord, memoryRecord } from "../conformance/memory-store.js";
 

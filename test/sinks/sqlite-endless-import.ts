@@ -1,8 +1,7 @@
 /** A process of its own that imports into the SQLite file of its argument until it is killed. Prints when it is under way. */
 import type { RecordKind } from "../../src/catalog/index.js";
+import { createSqliteSink, runPipeline } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { runPipeline } from "../../src/pipeline.js";
-import { createSqliteSink } from "../../src/sinks/sqlite.js";
 import {
   createMemorySource,
   everything,

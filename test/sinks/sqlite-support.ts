@@ -5,12 +5,17 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import * as sqliteVec from "sqlite-vec";
 import type { RecordKind } from "../../src/catalog/index.js";
+import {
+  createSqliteSink,
+  createSqliteSource,
+  type PipelineResult,
+  runPipeline,
+  type SqliteSinkOptions,
+  type SqliteSourceOptions,
+} from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { migrateSqlite } from "../../src/llmspell/schema/migrator.js";
-import { type PipelineResult, runPipeline } from "../../src/pipeline.js";
 import type { Rejection, Selection } from "../../src/records/run-context.js";
-import { createSqliteSink, type SqliteSinkOptions } from "../../src/sinks/sqlite.js";
-import { createSqliteSource, type SqliteSourceOptions } from "../../src/sources/sqlite.js";
 import type { Records } from "../conformance/conflict-cases.js";
 import {
   createMemorySink,

@@ -3,7 +3,7 @@ import Database from "better-sqlite3";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { fieldIndex } from "../../src/catalog/index.js";
 import { deriveUuid, uuidDigits } from "../../src/codecs/uuid.js";
-import { createSqliteSource } from "../../src/sources/sqlite.js";
+import { createSqliteSource } from "../../src/index.js";
 import { everything, type MemoryRecord, tokensOf } from "../conformance/memory-store.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { collectingContext } from "../helpers/documents.js";

@@ -2,11 +2,10 @@
 import { PassThrough } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { createCatalog, fieldIndex } from "../../src/catalog/index.js";
+import { createDocumentSink, runPipeline } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { runPipeline } from "../../src/pipeline.js";
 import { BatchEditor } from "../../src/records/batch-editor.js";
 import { describeKey, recordKey } from "../../src/records/record-key.js";
-import { createDocumentSink } from "../../src/sinks/json-document.js";
 import type { Transform } from "../../src/transforms/transform.js";
 import { createMemorySource, everything, type MemoryRecord } from "../conformance/memory-store.js";
 

@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import Database from "better-sqlite3";
-import { openFileOutput } from "../../document/output.js";
+import { openFileOutput } from "../../document/files/output.js";
 import { StorageError } from "../../errors.js";
 import type { IdMap } from "../../records/id-map.js";
 import { fromSqliteError } from "./errors.js";

@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import type { Database } from "better-sqlite3";
 import type { RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
+import type { SqliteApplication } from "./application.js";
 import { isVec0, loadVectorExtension } from "./open.js";
 import { mainTable } from "./table.js";
 
@@ -13,32 +14,39 @@ export interface SqliteState {
   readonly bytes: number;
   /** e.g. "wal", "delete" */
   readonly journalMode: string;
-  /** The tables of llmspell that are there. */
+  /** The kinds' tables that are there. */
   readonly tables: readonly string[];
   /** The shape of each embedding table that is there, by its name. */
   readonly embeddings: ReadonlyMap<string, "ordinary" | "vec0">;
 }
 
-/** Tables that llmspell or we make, and that are no kind's. */
-export const BOOKKEEPING: ReadonlySet<string> = new Set(["_migrations", "_storage_migrations"]);
-
-/** Whose database it is: llmspell's has a table that holds a kind's records. */
-export function ownerOf(database: Database, kinds: readonly RecordKind[]): "llmspell" | "nobody" | "another program" {
+/** Whose database it is: the application's has a table that holds a kind's records. */
+export function ownerOf(
+  database: Database,
+  kinds: readonly RecordKind[],
+  application?: SqliteApplication,
+): "application" | "nobody" | "another program" {
   const query =
     "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
   const names = database.prepare(query).raw().all() as [string][];
   const ours = new Set(kinds.map((kind) => mainTable(kind)));
-  if (names.some(([name]) => ours.has(name))) return "llmspell";
-  return names.some(([name]) => !BOOKKEEPING.has(name)) ? "another program" : "nobody";
+  if (names.some(([name]) => ours.has(name))) return "application";
+  return names.some(([name]) => application?.otherTables?.has(name) !== true) ? "another program" : "nobody";
 }
 
-/** E_NOT_MIGRATED for a database without any table of llmspell: an empty file, or another program's. */
-export function requireLlmspell(database: Database, path: string, kinds: readonly RecordKind[]): void {
-  const owner = ownerOf(database, kinds);
-  if (owner === "llmspell") return;
+/** E_NOT_MIGRATED for a database without any table of the kinds: an empty file, or another program's. */
+export function requireOwnTables(
+  database: Database,
+  path: string,
+  kinds: readonly RecordKind[],
+  application?: SqliteApplication,
+): void {
+  const owner = ownerOf(database, kinds, application);
+  if (owner === "application") return;
   const what = owner === "nobody" ? "an empty database" : "another program's database";
-  throw new StorageError("E_NOT_MIGRATED", `${path} is ${what}: it has no table of llmspell`, {
-    hint: "Name the file that llmspell writes, or run `llmspell database migrate --backend sqlite` for a new one.",
+  const { name = "the catalog", absenceHint } = application ?? {};
+  throw new StorageError("E_NOT_MIGRATED", `${path} is ${what}: it has no table of ${name}`, {
+    ...(absenceHint === undefined ? {} : { hint: absenceHint }),
   });
 }
 

@@ -1,5 +1,6 @@
 /** What an SQLite table is, by introspection: the catalog's mapping held against the file. */
-import { columnOf, exactColumnOf, type RecordKind, storedFields } from "../../catalog/index.js";
+import { columnOf, exactColumnOf, type RecordKind, storedFields, tenantFieldOf } from "../../catalog/index.js";
+import { codecOf } from "../../codecs/index.js";
 import { StorageError } from "../../errors.js";
 import type { Database } from "./open.js";
 
@@ -34,6 +35,23 @@ export function kindCondition(kind: RecordKind, alias = ""): string | undefined 
   return kind.sqlite.layout === "vector" ? `${alias}dimension = ${kind.sqlite.dimension}` : undefined;
 }
 
+/** The condition that a row of the kind is one of some tenants', whose names are its parameter, as JSON. */
+export function isOfTenants(kind: RecordKind): string {
+  const field = tenantFieldOf(kind);
+  if (field === undefined) throw new Error(`${kind.path} has no tenants`);
+  return `${quoted(columnOf(field))} IN (SELECT value FROM json_each(?))`;
+}
+
+/** The tenants that the kind's rows are to be of; undefined where all are wanted: those of a kind without tenants are everybody's. */
+export function tenantsFor(kind: RecordKind, tenants: readonly string[] | undefined): readonly string[] | undefined {
+  return tenantFieldOf(kind) === undefined ? undefined : tenants;
+}
+
+/** Whether the kind's table is one WITHOUT ROWID, as the catalog says. */
+export function lacksRowids({ sqlite }: RecordKind): boolean {
+  return sqlite.layout === "table" && sqlite.withoutRowid === true;
+}
+
 /** The table's column names, or undefined when there is no such table. */
 export function columnsOf(database: Database, table: string): ReadonlySet<string> | undefined {
   const rows = database.prepare("SELECT name FROM pragma_table_info(?)").raw().all(table) as [string][];
@@ -48,19 +66,31 @@ export const ROWID_NAMES: readonly string[] = ["rowid", "_rowid_", "oid"];
  * where columns have taken all names.
  */
 export function rowidOf(database: Database, table: string): string {
-  const columns = database.prepare("SELECT lower(name), upper(type), pk FROM pragma_table_xinfo(?)").raw().all(table);
-  const hidden = new Set<string>();
-  const keys = (columns as [string, string, number | bigint][]).filter(([, , pk]) => Number(pk) > 0);
-  // Such a column is the rowid under its own name; a DESC one is not, and has an index.
-  const own =
-    keys.length === 1 && keys[0]?.[1] === "INTEGER" && !hasKeyIndex(database, table) ? keys[0]?.[0] : undefined;
-  for (const [name] of columns as [string][]) if (name !== own) hidden.add(name);
+  const columns = database.prepare("SELECT lower(name) FROM pragma_table_xinfo(?)").pluck().all(table) as string[];
+  const own = ownRowid(database, table);
+  const hidden = new Set(columns.filter((name) => name !== own));
   const free = ROWID_NAMES.find((name) => !hidden.has(name));
   if (free !== undefined) return free;
   throw new StorageError("E_SCHEMA", `the columns of ${table} hide its rowid under each of its names`, {
     detail: `its columns ${ROWID_NAMES.join(", ")} are not the rowid`,
     hint: `Rename one of them: ALTER TABLE ${table} RENAME COLUMN oid TO oid_.`,
   });
+}
+
+/** The column that is the table's rowid under its own name (INTEGER PRIMARY KEY), in lower case. */
+function ownRowid(database: Database, table: string): string | undefined {
+  const keys = database
+    .prepare("SELECT lower(name), upper(type) FROM pragma_table_xinfo(?) WHERE pk > 0")
+    .raw()
+    .all(table) as [string, string][];
+  // A DESC one is not, and has an index.
+  return keys.length === 1 && keys[0]?.[1] === "INTEGER" && !hasKeyIndex(database, table) ? keys[0][0] : undefined;
+}
+
+/** Whether the rowid of the kind's table is a field of its records: then it says nothing of when a row came. */
+export function hasRowidField(database: Database, kind: RecordKind): boolean {
+  const own = ownRowid(database, mainTable(kind));
+  return storedFields(kind, "sqlite").some((field) => columnOf(field).toLowerCase() === own);
 }
 
 function hasKeyIndex(database: Database, table: string): boolean {
@@ -73,11 +103,11 @@ export function hasUniqueRowids(database: Database, table: string): boolean {
   return rowidOf(database, table) === "rowid" || database.prepare(query).raw().get(table) === undefined;
 }
 
-/** E_SCHEMA for what has no rowids, by which rows are fetched and changed: a view, a table WITHOUT ROWID. */
-export function requireRowids(database: Database, table: string): void {
+/** E_SCHEMA for what has no rowids, by which rows are fetched and changed: a view, a table WITHOUT ROWID (unless `lacking`). */
+export function requireRowids(database: Database, table: string, lacking = false): void {
   const query = "SELECT type, wr FROM pragma_table_list(?) WHERE schema = 'main'";
   const row = database.prepare(query).raw().get(table) as [string, number | bigint] | undefined;
-  if (row === undefined || (row[0] !== "view" && Number(row[1]) === 0)) return;
+  if (row === undefined || (row[0] !== "view" && (lacking || Number(row[1]) === 0))) return;
   throw new StorageError("E_SCHEMA", `${table} is ${row[0] === "view" ? "a view" : "a table WITHOUT ROWID"}`, {
     hint: "llmspell makes it as an ordinary table: create that, copy the rows into it, and give it the name.",
   });
@@ -88,9 +118,10 @@ export function neededColumns(kind: RecordKind): { readonly plain: string[]; rea
   const plain: string[] = [];
   const exact: string[] = [];
   for (const field of storedFields(kind, "sqlite")) {
-    if (field.type === "vector") continue;
+    const { sqlite } = codecOf(field);
+    if (sqlite === "embedding") continue;
     plain.push(columnOf(field));
-    if (field.type === "timestamp") exact.push(exactColumnOf(field));
+    if (sqlite === "time") exact.push(exactColumnOf(field));
   }
   if (kind.sqlite.layout === "vector") plain.push("dimension");
   else if (kind.sqlite.textDigest !== undefined) exact.push(kind.sqlite.textDigest.companion);

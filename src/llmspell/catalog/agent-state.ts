@@ -21,7 +21,7 @@ export const agentState = {
   key: ["state_id"],
   uniqueKeys: [["tenant_id", "agent_id"]],
   foreignKeys: [],
-  postgres: { table: "agent_states" },
+  postgres: { schema: "llmspell", table: "agent_states" },
   sqlite: {
     layout: "table",
     table: "agent_states",

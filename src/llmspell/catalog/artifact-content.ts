@@ -22,6 +22,7 @@ export const artifactContent = {
   uniqueKeys: [],
   foreignKeys: [],
   postgres: {
+    schema: "llmspell",
     table: "artifact_content",
     largeObject: { field: "data", oidColumn: "large_object_oid", typeField: "storage_type" },
   },

@@ -49,6 +49,6 @@ export const artifacts = {
       onDrop: "cascade",
     },
   ],
-  postgres: { table: "artifacts" },
+  postgres: { schema: "llmspell", table: "artifacts" },
   sqlite: { layout: "table", table: "artifacts", surrogateKey: "id" },
 } as const satisfies RecordKind;

@@ -25,6 +25,6 @@ export const entities = {
     ["valid_time_start", "valid_time_end"],
     ["transaction_time_start", "transaction_time_end"],
   ],
-  postgres: { table: "entities" },
+  postgres: { schema: "llmspell", table: "entities" },
   sqlite: { layout: "table", table: "entities" },
 } as const satisfies RecordKind;

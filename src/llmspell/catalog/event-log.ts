@@ -19,6 +19,6 @@ export const eventLog = {
   key: ["tenant_id", "timestamp", "event_id"],
   uniqueKeys: [],
   foreignKeys: [],
-  postgres: { table: "event_log", partitionedBy: "timestamp" },
+  postgres: { schema: "llmspell", table: "event_log", partitionedBy: "timestamp" },
   sqlite: { layout: "table", table: "event_log", surrogateKey: "id" },
 } as const satisfies RecordKind;

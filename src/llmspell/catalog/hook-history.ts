@@ -29,6 +29,6 @@ export const hookHistory = {
   key: ["execution_id"],
   uniqueKeys: [],
   foreignKeys: [],
-  postgres: { table: "hook_history" },
+  postgres: { schema: "llmspell", table: "hook_history" },
   sqlite: { layout: "table", table: "hook_history", surrogateKey: "id" },
 } as const satisfies RecordKind;

@@ -18,6 +18,6 @@ export const kvStore = {
   key: ["kv_id"],
   uniqueKeys: [["tenant_id", "key"]],
   foreignKeys: [],
-  postgres: { table: "kv_store" },
+  postgres: { schema: "llmspell", table: "kv_store" },
   sqlite: { layout: "table", table: "kv_store" },
 } as const satisfies RecordKind;

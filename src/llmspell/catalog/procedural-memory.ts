@@ -21,6 +21,6 @@ export const proceduralMemory = {
   key: ["pattern_id"],
   uniqueKeys: [["tenant_id", "scope", "key", "value"]],
   foreignKeys: [],
-  postgres: { table: "procedural_patterns" },
+  postgres: { schema: "llmspell", table: "procedural_patterns" },
   sqlite: { layout: "table", table: "procedural_patterns" },
 } as const satisfies RecordKind;

@@ -38,6 +38,6 @@ export const relationships = {
     ["valid_time_start", "valid_time_end"],
     ["transaction_time_start", "transaction_time_end"],
   ],
-  postgres: { table: "relationships" },
+  postgres: { schema: "llmspell", table: "relationships" },
   sqlite: { layout: "table", table: "relationships" },
 } as const satisfies RecordKind;

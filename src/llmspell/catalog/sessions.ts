@@ -26,6 +26,6 @@ export const sessions = {
   key: ["tenant_id", "session_id"],
   uniqueKeys: [],
   foreignKeys: [],
-  postgres: { table: "sessions" },
+  postgres: { schema: "llmspell", table: "sessions" },
   sqlite: { layout: "table", table: "sessions", surrogateKey: "id" },
 } as const satisfies RecordKind;

@@ -25,7 +25,7 @@ export const vectorEmbeddings = VECTOR_DIMENSIONS.map(
       key: ["id"],
       uniqueKeys: [],
       foreignKeys: [],
-      postgres: { table: `vector_embeddings_${dimension}` },
+      postgres: { schema: "llmspell", table: `vector_embeddings_${dimension}` },
       sqlite: {
         layout: "vector",
         metadataTable: "vector_metadata",

@@ -27,6 +27,6 @@ export const workflowStates = {
   key: ["tenant_id", "workflow_id"],
   uniqueKeys: [],
   foreignKeys: [],
-  postgres: { table: "workflow_states" },
+  postgres: { schema: "llmspell", table: "workflow_states" },
   sqlite: { layout: "table", table: "workflow_states" },
 } as const satisfies RecordKind;

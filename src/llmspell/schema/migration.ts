@@ -1,9 +1,9 @@
 /** What a migration is, on either backend. */
 import { readdirSync, readFileSync } from "node:fs";
-import { FIRST_STORAGE_MIGRATION } from "../../backends/postgres/database/migrations-table.js";
 import { StorageError } from "../../errors.js";
+import { FIRST_STORAGE_MIGRATION, type RecordedMigration } from "./recorded.js";
 
-/** One file NNN-name.sql of src/schema/<backend>: NNN below 101 is llmspell's version, from there on ours. */
+/** One file NNN-name.sql of <backend>/sql: NNN below 101 is llmspell's version, from there on ours. */
 export interface Migration {
   readonly version: number;
   readonly name: string;
@@ -34,16 +34,9 @@ export interface MigrationReport {
   readonly broken?: readonly string[];
 }
 
-/** A row of a migrations table of either backend. */
-interface Recorded {
-  readonly version: number;
-  readonly name: string;
-  readonly appliedAt: string;
-}
-
 /** The migrations of a backend, ascending. */
 export function loadMigrations(backend: "postgres" | "sqlite"): Migration[] {
-  const folder = new URL(`./${backend}/`, import.meta.url);
+  const folder = new URL(`./${backend}/sql/`, import.meta.url);
   const migrations: Migration[] = [];
   for (const file of readdirSync(folder).sort()) {
     const match = /^(\d{3})-(.+)\.sql$/.exec(file);
@@ -65,8 +58,8 @@ export function migrationId(version: number): string {
 export function migrationStates(
   migrations: readonly Migration[],
   pending: ReadonlySet<number>,
-  llmspell: readonly Recorded[],
-  ours: readonly Recorded[],
+  llmspell: readonly RecordedMigration[],
+  ours: readonly RecordedMigration[],
 ): MigrationState[] {
   const names = new Map([...ours, ...llmspell, ...migrations].map(({ version, name }) => [version, name]));
   return [...names]
@@ -82,7 +75,7 @@ export function migrationStates(
 }
 
 /** Refuses a database that a newer release has migrated: E_SCHEMA. */
-export function refuseNewer(migrations: readonly Migration[], ours: readonly Recorded[]): void {
+export function refuseNewer(migrations: readonly Migration[], ours: readonly RecordedMigration[]): void {
   const unknown = ours.find(({ version }) => !migrations.some((migration) => migration.version === version));
   if (unknown === undefined) return;
   throw new StorageError("E_SCHEMA", "the database was migrated by a newer release of llmspell-storage", {

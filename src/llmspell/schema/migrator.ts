@@ -6,8 +6,8 @@ export {
   type MigratePostgresOptions,
   migratePostgres,
   readPostgresSchema,
-} from "./postgres-migrator.js";
-export { compareSqliteSchema, type SqliteComparison } from "./sqlite-comparison.js";
+} from "./postgres/migrator.js";
+export { compareSqliteSchema, type SqliteComparison } from "./sqlite/comparison.js";
 export {
   isSqlitePending,
   listSqliteMigrations,
@@ -17,4 +17,4 @@ export {
   readSqliteSchema,
   requireSqliteName,
   type SqliteSchemaState,
-} from "./sqlite-migrator.js";
+} from "./sqlite/migrator.js";

@@ -1,5 +1,5 @@
 /** Where in a document a program goes, and what else can be told from its tree. */
-import { type Ast, constantText, IDENTITY, pipe, text } from "./ast.js";
+import { type Ast, constantText, IDENTITY, pipe, text } from "./language/ast.js";
 
 /** The message says why the program needs the whole document. */
 export class NotStreamed extends Error {}

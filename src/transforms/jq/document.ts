@@ -1,6 +1,8 @@
-/** Programs for whole documents that can be done section by section, record by record. Nothing is guessed. */
-import type { Catalog } from "../../catalog/index.js";
-import { type Ast, call, constantText, IDENTITY, pipe } from "./ast.js";
+/**
+ * Programs for whole documents that can be done section by section, record by record. Nothing is guessed.
+ * Over 300 lines: one planner knows every form that can be streamed.
+ */
+import { type Catalog, isOfSection } from "../../catalog/index.js";
 import {
   findsNoRecord,
   isClosed,
@@ -11,7 +13,8 @@ import {
   programOf,
   waysOf,
 } from "./document-paths.js";
-import { unparse } from "./unparse.js";
+import { type Ast, call, constantText, IDENTITY, pipe } from "./language/ast.js";
+import { unparse } from "./language/unparse.js";
 
 /** What is done with the records of one section, in order. */
 export type Step =
@@ -184,9 +187,7 @@ class Planner implements DocumentPlan {
   }
 
   private kindsOf(section: string): string[] {
-    return this.catalog.kinds
-      .map(({ path }) => path)
-      .filter((path) => path === section || path.startsWith(`${section}.`));
+    return this.catalog.kinds.filter((kind) => isOfSection(kind, section)).map(({ path }) => path);
   }
 
   private target(way: readonly PathStep[], piece: Ast): Target {

@@ -1,24 +1,22 @@
 /** `--jq EXPRESSION` (docs/jq.md): for the records of a section, or for the whole document where that can be streamed. */
-import type { Catalog } from "../../catalog/index.js";
+import { type Catalog, isOfSection } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
-import { catalog as standardCatalog } from "../../llmspell/catalog/index.js";
 import type { Transform } from "../transform.js";
-import { type Ast, children } from "./ast.js";
 import { type DocumentPlan, planDocument, type Step } from "./document.js";
 import { NotStreamed } from "./document-paths.js";
-import { JqSyntaxError } from "./lexer.js";
-import { parseJq } from "./parser.js";
-import { RealJq } from "./real-jq.js";
-import { JqProgram } from "./stage.js";
-import { createJqStage, type PlannedStep } from "./transform.js";
+import { type Ast, children } from "./language/ast.js";
+import { JqSyntaxError } from "./language/lexer.js";
+import { parseJq } from "./language/parser.js";
+import { RealJq } from "./real/real-jq.js";
+import { JqProgram } from "./records/stage.js";
+import { createJqStage, type PlannedStep } from "./records/transform.js";
 
 export interface JqOptions {
   /** The form in which an expression sees embeddings. */
   readonly vectors: "base64" | "json";
   /** What jq itself may take for one record. */
   readonly timeoutSeconds: number;
-  /** Default: llmspell's. */
-  readonly catalog?: Catalog | undefined;
+  readonly catalog: Catalog;
   /** One line for `--verbose`. */
   readonly onInfo?: ((message: string) => void) | undefined;
 }
@@ -48,7 +46,7 @@ export async function createJqTransform(expression: string, options: JqOptions):
 }
 
 async function createTransform(expression: string, options: JqOptions): Promise<Transform> {
-  const { catalog = standardCatalog, onInfo = () => {}, vectors, timeoutSeconds } = options;
+  const { catalog, onInfo = () => {}, vectors, timeoutSeconds } = options;
   // One time for the whole run, so that both engines and all records see the same.
   const now = Date.now() / 1000;
   const form = SECTION_FORM.exec(expression);
@@ -125,7 +123,7 @@ async function sectionPlan(
 ): Promise<DocumentPlan> {
   const [{ length }, section = ""] = form;
   const paths = catalog.kinds.map(({ path }) => path);
-  const found = paths.filter((path) => path === section || path.startsWith(`${section}.`));
+  const found = catalog.kinds.filter((kind) => isOfSection(kind, section)).map(({ path }) => path);
   if (found.length === 0)
     throw new StorageError("E_USAGE", `jq: unknown section: ${section}`, {
       hint: `The sections are ${paths.join(", ")}.`,

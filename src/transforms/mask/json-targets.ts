@@ -1,6 +1,13 @@
 /** Finds the values that a path names in valid JSON text, without parsing it. */
-import { CLOSE_ARRAY, CLOSE_OBJECT, COMMA, JsonScanner, OPEN_ARRAY, OPEN_OBJECT } from "../../document/json-scanner.js";
-import { ValueSkipper } from "../../document/value-skipper.js";
+import {
+  CLOSE_ARRAY,
+  CLOSE_OBJECT,
+  COMMA,
+  JsonScanner,
+  OPEN_ARRAY,
+  OPEN_OBJECT,
+} from "../../document/reading/json-scanner.js";
+import { ValueSkipper } from "../../document/reading/value-skipper.js";
 import type { Segment } from "./path.js";
 
 export class JsonTargets {

@@ -1,5 +1,5 @@
 /** What a mask names: SECTION.FIELD, and within a json field keys and `[]`. */
-import type { Catalog, Field, RecordKind } from "../../catalog/index.js";
+import { type Catalog, type Field, isOfSection, locationOf, type RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 
 /** A key of an object, or `[]`: every element of an array. */
@@ -23,17 +23,18 @@ const SEGMENT = /\.([^\s.[\]"=]+)|\.("(?:[^"\\]|\\.)*")|(\[\])/uy;
 export function parseMaskPath(path: string, catalog: Catalog): readonly MaskedField[] {
   const segments = parseSegments(path);
   const names = segments.map((segment) => (segment === "[]" ? "" : segment.key));
-  const sections = new Set(catalog.kinds.flatMap((kind) => [kind.path, kind.path.split(".")[0] as string]));
-  const section = [...sections]
-    .filter((one) => one.split(".").every((part, at) => part === names[at]))
+  const locations = catalog.kinds.flatMap((kind): (readonly string[])[] => [locationOf(kind), [locationOf(kind)[0]]]);
+  const location = locations
+    .filter((one) => one.every((part, at) => part === names[at]))
     .sort((left, right) => right.length - left.length)[0];
-  if (section === undefined) {
+  if (location === undefined) {
     throw new StorageError("E_USAGE", `--mask ${path}: no section is called so`, {
       hint: `The sections are ${catalog.kinds.map((kind) => kind.path).join(", ")}.`,
     });
   }
-  const kinds = catalog.kinds.filter((kind) => kind.path === section || kind.path.startsWith(`${section}.`));
-  const depth = section.split(".").length;
+  const section = location.join(".");
+  const kinds = catalog.kinds.filter((kind) => isOfSection(kind, section));
+  const depth = location.length;
   const found = kinds.flatMap((kind) => {
     const index = kind.fields.findIndex(({ name }) => name === names[depth]);
     const field = kind.fields[index];

@@ -1,16 +1,13 @@
 /** What a plugin is: docs/plugins.md. */
-import type { SectionName, SectionRecord } from "../../llmspell/catalog/index.js";
 
 /**
  * A record as a plugin sees it: the document's keys. text and uuid are strings; int4 and int8 are numbers, beyond 2^53
  * bigints; times are bigint microseconds since 1970, "infinity" or "-infinity"; bytes are Buffers; an embedding is a
  * Float32Array; json is its value, whose integers beyond 2^53 are bigints; a text array is an array. SQL NULL is null, in a
- * json field undefined. `PluginRecord<"sessions">` has the fields of sessions.
+ * json field undefined.
  */
-export type PluginRecord<Section extends SectionName | undefined = undefined> = Section extends SectionName
-  ? SectionRecord<Section>
-  : // biome-ignore lint/suspicious/noExplicitAny: a plugin knows the fields of the sections it asked for
-    Record<string, any>;
+// biome-ignore lint/suspicious/noExplicitAny: a plugin knows the fields of the sections it asked for
+export type PluginRecord = Record<string, any>;
 
 export interface PluginContext<Options = unknown, State = unknown> {
   /** What the schema made of the options that were given. */

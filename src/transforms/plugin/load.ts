@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createRequire, isBuiltin } from "node:module";
 import { dirname, join, parse, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { Catalog } from "../../catalog/index.js";
+import { type Catalog, isOfSection } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { expandPath } from "../../folders.js";
 import type { TransformDefinition } from "./definition.js";
@@ -63,7 +63,7 @@ export function pathsOf(
   if (sections === undefined) return new Set(paths);
   return new Set(
     sections.flatMap((section) => {
-      const found = paths.filter((path) => path === section || path.startsWith(`${section}.`));
+      const found = catalog.kinds.filter((kind) => isOfSection(kind, section)).map(({ path }) => path);
       if (found.length > 0) return found;
       throw new StorageError(
         "E_PLUGIN_LOAD",

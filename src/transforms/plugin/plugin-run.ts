@@ -1,4 +1,7 @@
-/** One pass of a plugin over the records of its sections. */
+/**
+ * One pass of a plugin over the records of its sections.
+ * Over 300 lines: calls, their limits and what came of them share the state of one pass.
+ */
 import { setImmediate } from "node:timers/promises";
 import pLimit from "p-limit";
 import type { Catalog, RecordKind } from "../../catalog/index.js";

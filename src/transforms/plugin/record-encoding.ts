@@ -2,11 +2,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { type Field, LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
+import { codecOf } from "../../codecs/index.js";
+import { parseJson, printJson } from "../../codecs/json-values.js";
 import { StorageError } from "../../errors.js";
 import { type BatchBuilder, LARGE_VALUE, type LargeValue, type RecordBatch } from "../../records/record-batch.js";
 import { derivedField, readFieldToken } from "../../records/record-json.js";
 import type { PluginRecord } from "./definition.js";
-import { parseJson, printJson } from "./json-values.js";
 import { LARGE_CONTENT, type Origin, UNREAD } from "./record-view.js";
 
 /** A record whose values are slices of `scratch` of the encoder, or of the batch that it came from. */
@@ -80,13 +81,14 @@ export class RecordEncoder {
       return this.kept(encoded, index, origin);
     const value: unknown = record[name];
     if (origin !== undefined && value === LARGE_CONTENT) return this.kept(encoded, index, origin);
-    if (value === undefined || (value === null && field.type !== "json"))
+    const codec = codecOf(field);
+    if (value === undefined || (value === null && codec.hasNull !== true))
       return this.encodeMissing(field, encoded.kind);
     if (origin !== undefined && value === origin.given[index] && typeof value !== "object")
       return this.kept(encoded, index, origin);
-    if (field.type === "bytes") return this.encodeBytes(encoded, index, field, value);
-    if (field.type === "vector" && value instanceof Float32Array) return this.encodeVector(field, value);
-    const original = field.type === "json" ? originalText(origin, index) : undefined;
+    if (codec.sqlite === "blob") return this.encodeBytes(encoded, index, field, value);
+    if (codec.sqlite === "embedding" && value instanceof Float32Array) return this.encodeVector(field, value);
+    const original = codec.hasNull ? originalText(origin, index) : undefined;
     // What equals what it was keeps its text, with its blanks and its order of keys.
     if (original !== undefined && isDeepStrictEqual(value, parseJson(original)))
       return this.kept(encoded, index, origin as Origin);

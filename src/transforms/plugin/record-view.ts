@@ -1,10 +1,8 @@
 /** Rows of a batch as the objects that plugins see. */
 import type { Field } from "../../catalog/index.js";
-import { INFINITY, MINUS_INFINITY, UNIX_EPOCH_MICROSECONDS } from "../../codecs/timestamp.js";
-import { idText } from "../../codecs/uuid.js";
+import { codecOf } from "../../codecs/index.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 import type { PluginRecord } from "./definition.js";
-import { parseJson } from "./json-values.js";
 
 /** The value was not read: it is what it was. */
 export const UNREAD = Symbol("unread");
@@ -58,8 +56,9 @@ export class RecordViews {
   private define(record: PluginRecord, origin: Origin, index: number, field: Field, content: Buffer | undefined): void {
     const { batch, row, given } = origin;
     const length = batch.lengths[row * batch.width + index] as number;
-    if (length === NULL_VALUE || !isLazy(field)) {
-      const value = length === NULL_VALUE ? (field.type === "json" ? undefined : null) : readValue(batch, row, index);
+    const { hasNull, lazy } = codecOf(field);
+    if (length === NULL_VALUE || lazy !== true) {
+      const value = length === NULL_VALUE ? (hasNull ? undefined : null) : readValue(batch, row, index);
       given[index] = value;
       record[field.name] = value;
       return;
@@ -90,47 +89,7 @@ export const LARGE_CONTENT: object = new Proxy(Object.freeze({}), {
   },
 });
 
-/** What is made when it is asked for: parsing and copying it would cost more than all the rest. */
-function isLazy({ type }: Field): boolean {
-  return type === "json" || type === "vector" || type === "bytes" || type === "text_array";
-}
-
-function readValue(batch: RecordBatch, row: number, index: number): unknown {
-  const field = batch.kind.fields[index] as Field;
-  const bytes = batch.value(row, index);
-  switch (field.type) {
-    case "text":
-      return bytes.toString("utf8");
-    case "uuid":
-      return idText(bytes, 0, bytes.length);
-    case "int4":
-      return bytes.readInt32BE(0);
-    case "int8": {
-      const value = bytes.readBigInt64BE(0);
-      return Number.isSafeInteger(Number(value)) ? Number(value) : value;
-    }
-    case "bool":
-      return bytes[0] === 1;
-    case "timestamp": {
-      const value = bytes.readBigInt64BE(0);
-      if (value === INFINITY) return "infinity";
-      return value === MINUS_INFINITY ? "-infinity" : value + UNIX_EPOCH_MICROSECONDS;
-    }
-    case "json":
-      return parseJson(bytes.toString("utf8"));
-    case "text_array":
-      return JSON.parse(bytes.toString("utf8"));
-    case "bytes":
-      return Buffer.from(bytes);
-    case "vector":
-      return readVector(bytes);
-  }
-}
-
-function readVector(bytes: Buffer): Float32Array {
-  const vector = new Float32Array(bytes.length / 4);
-  // Bit for bit: a NaN keeps its payload.
-  const words = new Int32Array(vector.buffer);
-  for (let at = 0; at < words.length; at++) words[at] = bytes.readInt32LE(at * 4);
-  return vector;
+function readValue({ kind, bytes, starts, lengths, width }: RecordBatch, row: number, index: number): unknown {
+  const at = row * width + index;
+  return codecOf(kind.fields[index] as Field).toValue(bytes, starts[at] as number, lengths[at] as number);
 }

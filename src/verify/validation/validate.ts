@@ -136,8 +136,9 @@ class Validation {
       this.count(kind, 1);
       await this.refuse(kind, error, "reader", this.batches * STEPS);
     }, false);
-    this.header = await this.source.open(context, this.selection);
-    this.options.onStart(this.header, await this.source.estimate(this.selection));
+    const { catalog: _catalog, ...header } = await this.source.open(context, this.selection);
+    this.header = header;
+    this.options.onStart(header, await this.source.estimate(this.selection));
     for await (const batch of this.source.read({ ...this.selection, again: true }, context)) {
       this.options.signal.throwIfAborted();
       await this.checkBatch(batch);

@@ -1,13 +1,13 @@
 /** Runs one program on many inputs with the compiled closures and with jq itself. */
 import { createRequire } from "node:module";
-import { JqError } from "../../../src/transforms/jq/access.js";
-import { NotCompiled } from "../../../src/transforms/jq/code.js";
-import { compileProgram } from "../../../src/transforms/jq/compile.js";
-import { parseJsonText } from "../../../src/transforms/jq/json-parser.js";
-import { Undecided } from "../../../src/transforms/jq/numbers.js";
-import { parseJq } from "../../../src/transforms/jq/parser.js";
-import { framedProgram, parseAnswer } from "../../../src/transforms/jq/real-jq.js";
-import { printValue } from "../../../src/transforms/jq/values.js";
+import { JqError } from "../../../src/transforms/jq/compiled/access.js";
+import { NotCompiled } from "../../../src/transforms/jq/compiled/code.js";
+import { compileProgram } from "../../../src/transforms/jq/compiled/compile.js";
+import { parseJsonText } from "../../../src/transforms/jq/compiled/json-parser.js";
+import { Undecided } from "../../../src/transforms/jq/compiled/numbers.js";
+import { printValue } from "../../../src/transforms/jq/compiled/values.js";
+import { parseJq } from "../../../src/transforms/jq/language/parser.js";
+import { framedProgram, parseAnswer } from "../../../src/transforms/jq/real/real-jq.js";
 
 export interface Outcome {
   readonly outputs: readonly string[];

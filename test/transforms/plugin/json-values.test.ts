@@ -1,9 +1,9 @@
 /** What plugins get for json, beside two other parsers. PROPERTY_SEED repeats a run. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { parseJsonText } from "../../../src/transforms/jq/json-parser.js";
-import { JsonObject, type Value } from "../../../src/transforms/jq/values.js";
-import { parseJson } from "../../../src/transforms/plugin/json-values.js";
+import { parseJson } from "../../../src/codecs/json-values.js";
+import { parseJsonText } from "../../../src/transforms/jq/compiled/json-parser.js";
+import { JsonObject, type Value } from "../../../src/transforms/jq/compiled/values.js";
 
 const seed = Number(process.env["PROPERTY_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 

@@ -1,14 +1,19 @@
 /** What a load has to know of the tables that it writes to. */
-import { type Catalog, columnOf, fieldIndex, type RecordKind, storedFields } from "../../../catalog/index.js";
+import {
+  type Catalog,
+  columnOf,
+  fieldIndex,
+  type RecordKind,
+  storedFields,
+  uniqueKeysOf,
+} from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { StorageError } from "../../../errors.js";
-import { COLUMN_TYPES } from "../reading/tables.js";
 import type { PostgresConnection } from "../session/connection.js";
+import { IS_NAMED, namesAsParameters, quote, shownName, sqlName, TYPE_NAME, tableOf } from "./table-names.js";
 
 /** What a varchar(n)'s type modifier is more than n. */
 const VARCHAR_HEADER = 4;
-
-/** The schema that all of llmspell's tables live in. */
-export const SCHEMA = "llmspell";
 
 export interface TargetTable {
   readonly kind: RecordKind;
@@ -26,19 +31,9 @@ export interface TargetTable {
   readonly uniquelyIndexed: boolean;
 }
 
-/** A quoted SQL identifier. */
-export function quote(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
-}
-
 /** The quoted column of a field given by its name. */
 export function columnNamed(kind: RecordKind, name: string): string {
   return quote(columnOf(kind.fields[fieldIndex(kind, name)] as (typeof kind.fields)[number]));
-}
-
-/** The key and the natural keys, as field names. */
-export function uniqueKeysOf(kind: RecordKind): readonly (readonly string[])[] {
-  return [kind.key, ...kind.uniqueKeys];
 }
 
 /** The quoted columns of a load, in order: the stored fields', then the large object's oid where the kind has one. */
@@ -52,6 +47,7 @@ export function loadColumns(kind: RecordKind): readonly string[] {
 export const ASSUMED = "llmspell_assumed";
 
 interface TableRow {
+  schema: string;
   relname: string;
   oid: number;
   owner: string;
@@ -60,19 +56,19 @@ interface TableRow {
   enabled: boolean;
   forced: boolean;
   binding: boolean;
-  /** JSON: by name [type (pg_type.typname), type modifier or -1, whether a row needs a value for it] */
+  /** JSON: by name [type (TYPE_NAME), type modifier or -1, whether a row needs a value for it] */
   columns: string;
   unique_keys: string[];
 }
 
 const TABLES = `
-  SELECT c.relname, c.oid, pg_get_userbyid(c.relowner) AS owner,
+  SELECT n.nspname AS schema, c.relname, c.oid, pg_get_userbyid(c.relowner) AS owner,
     pg_has_role(c.relowner, 'USAGE') AS owned,
     pg_get_userbyid(c.relowner) <> current_user AND pg_has_role(c.relowner, 'MEMBER') AS gives_to_owner,
     c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced,
     row_security_active(c.oid) AS binding,
     (SELECT coalesce(json_object_agg(attname, json_build_array(
-        (SELECT typname FROM pg_type WHERE oid = atttypid), atttypmod,
+        (SELECT ${TYPE_NAME} FROM pg_type t WHERE t.oid = atttypid), atttypmod,
         attnotnull AND NOT atthasdef AND attidentity = '')), '{}')::text
       FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
     ARRAY(
@@ -83,7 +79,7 @@ const TABLES = `
         AND i.indpred IS NULL AND i.indexprs IS NULL
     ) AS unique_keys
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE n.nspname = '${SCHEMA}' AND c.relkind IN ('r', 'p') AND c.relname = ANY ($1)`;
+  WHERE ${IS_NAMED} AND c.relkind IN ('r', 'p')`;
 
 /**
  * Reads the tables of all kinds, by path.
@@ -94,12 +90,12 @@ export async function readTargetTables(
   connection: PostgresConnection,
   catalog: Catalog,
 ): Promise<ReadonlyMap<string, TargetTable>> {
-  const { rows } = await connection.query<TableRow>(TABLES, [catalog.kinds.map((kind) => kind.postgres.table)]);
-  const found = new Map(rows.map((row) => [row.relname, row]));
+  const { rows } = await connection.query<TableRow>(TABLES, namesAsParameters(catalog.kinds.map(tableOf)));
+  const found = new Map(rows.map((row) => [sqlName({ schema: row.schema, table: row.relname }), row]));
   const tables = new Map<string, TargetTable>();
   for (const kind of catalog.kinds) {
-    const row = found.get(kind.postgres.table);
-    if (row === undefined) throw notMigrated(`${SCHEMA}.${kind.postgres.table} is missing`, kind);
+    const row = found.get(sqlName(tableOf(kind)));
+    if (row === undefined) throw notMigrated(`${shownName(tableOf(kind))} is missing`, kind);
     tables.set(kind.path, createTable(kind, row));
   }
   return tables;
@@ -109,11 +105,11 @@ type Column = readonly [type: string, modifier: number, required: boolean];
 
 /** What the table's columns would change of a record without an error, or refuse of every one. */
 function checkColumns(kind: RecordKind, columns: ReadonlyMap<string, Column>): void {
-  const { table, largeObject } = kind.postgres;
+  const { largeObject } = kind.postgres;
   const rest = new Map(columns);
   const take = (name: string): Column => {
     const column = rest.get(name);
-    if (column === undefined) throw notMigrated(`${SCHEMA}.${table} has no column "${name}"`, kind);
+    if (column === undefined) throw notMigrated(`${shownName(tableOf(kind))} has no column "${name}"`, kind);
     rest.delete(name);
     return column;
   };
@@ -121,8 +117,8 @@ function checkColumns(kind: RecordKind, columns: ReadonlyMap<string, Column>): v
     const name = columnOf(field);
     const [type, modifier] = take(name);
     // The server reads a value's bytes as whatever type the column has.
-    if (!COLUMN_TYPES[field.type].includes(type))
-      throw unfit(kind, `"${name}" is ${type}, expected ${COLUMN_TYPES[field.type][0]}`, field.name);
+    const { types } = codecOf(field).postgres;
+    if (!types.includes(type)) throw unfit(kind, `"${name}" is ${type}, expected ${types[0]}`, field.name);
     // Excess blanks are cut off and microseconds rounded, both silently.
     if (type === "timestamptz" && modifier !== -1 && modifier < 6)
       throw unfit(kind, `"${name}" holds no microseconds`, field.name);
@@ -138,7 +134,6 @@ function checkColumns(kind: RecordKind, columns: ReadonlyMap<string, Column>): v
 }
 
 function createTable(kind: RecordKind, row: TableRow): TargetTable {
-  const { table } = kind.postgres;
   checkColumns(kind, new Map(Object.entries(JSON.parse(row.columns) as Record<string, Column>)));
   const indexed = new Set(row.unique_keys);
   const indexKey = (fields: readonly string[]): string =>
@@ -147,12 +142,12 @@ function createTable(kind: RecordKind, row: TableRow): TargetTable {
       .sort()
       .join(",");
   // Before V15 entities and relationships have one row each, whatever their versions.
-  if (!indexed.has(indexKey(kind.key)))
-    throw notMigrated(`${SCHEMA}.${table} has not the key ${kind.key.join(", ")}`, kind);
+  if (kind.keyless !== true && !indexed.has(indexKey(kind.key)))
+    throw notMigrated(`${shownName(tableOf(kind))} has not the key ${kind.key.join(", ")}`, kind);
   return {
     kind,
     oid: row.oid,
-    name: `${SCHEMA}.${quote(table)}`,
+    name: sqlName(tableOf(kind)),
     owner: row.owner,
     owned: row.owned,
     givesToOwner: row.gives_to_owner,
@@ -172,7 +167,7 @@ function notMigrated(detail: string, kind: RecordKind): StorageError {
 function unfit(kind: RecordKind, problem: string, field?: string): StorageError {
   return new StorageError("E_SCHEMA", `the target's column ${problem}`, {
     section: kind.path,
-    detail: `in the table ${SCHEMA}.${kind.postgres.table}`,
+    detail: `in the table ${shownName(tableOf(kind))}`,
     ...(field === undefined ? {} : { field }),
     hint: "Compare the table with the one that `llmspell database migrate` makes in an empty database, and alter it.",
   });

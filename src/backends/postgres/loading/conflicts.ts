@@ -2,8 +2,10 @@
  * The rules of ARCHITECTURE.md, "Conflicts", on a staged set. Rules 3, 4 and 5 look at a record alone and come first, so
  * that a record they refuse takes no part in rule 1.
  */
+import { columnOf, type Field, tenantFieldOf, uniqueKeysOf } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import { columnNamed, uniqueKeysOf } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
+import { columnNamed } from "../database/target-table.js";
 import { PAGE, type Refused, type StagedRecords } from "./staged-records.js";
 import { readKeys } from "./stored-records.js";
 
@@ -12,8 +14,8 @@ export type ConflictPolicy = "update" | "skip" | "error";
 /** Refuses the records that no policy lets in, or that the policy "error" does not. */
 export async function refuseConflicts(records: StagedRecords, policy: ConflictPolicy): Promise<void> {
   await records.refuse(() => matchingTwoRows(records));
-  if (records.kind.fields.some(({ name }) => name === "tenant_id"))
-    await records.refuse(() => ofAnotherTenant(records));
+  const tenant = tenantFieldOf(records.kind);
+  if (tenant !== undefined) await records.refuse(() => ofAnotherTenant(records, tenant));
   if (policy === "error") await records.refuse(() => matchingAny(records));
   await refuseMeetings(records);
 }
@@ -46,9 +48,9 @@ async function matchingTwoRows(records: StagedRecords): Promise<Refused[]> {
 }
 
 /** Rule 4. */
-async function ofAnotherTenant(records: StagedRecords): Promise<Refused[]> {
+async function ofAnotherTenant(records: StagedRecords, tenant: Field): Promise<Refused[]> {
   const { matches, staging } = records;
-  const from = `FROM ${matches} m JOIN ${staging} s USING (ordinal) WHERE s.tenant_id IS DISTINCT FROM m.tenant`;
+  const from = `FROM ${matches} m JOIN ${staging} s USING (ordinal) WHERE s.${quote(columnOf(tenant))} IS DISTINCT FROM m.tenant`;
   return (await ordinals(records, from)).map((ordinal) => ({
     ordinal,
     error: new StorageError("E_TENANT_CONFLICT", "the target has the record under another tenant"),

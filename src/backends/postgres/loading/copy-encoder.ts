@@ -1,7 +1,7 @@
 /** Records as tuples of PostgreSQL's binary COPY format. */
 import { type Field, fieldIndex, LARGE_VALUE_BYTES, type RecordKind, storedFields } from "../../../catalog/index.js";
 import { ByteWriter } from "../../../codecs/byte-writer.js";
-import { type Codec, codecs, located } from "../../../codecs/index.js";
+import { type Codec, codecOf, located } from "../../../codecs/index.js";
 import { createConstraintCheck } from "../../../records/constraints.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../../records/record-batch.js";
 
@@ -49,7 +49,7 @@ export class CopyEncoder {
     this.columns = storedFields(kind, "postgresql").map((field) => ({
       index: kind.fields.indexOf(field),
       field,
-      codec: codecs[field.type],
+      codec: codecOf(field),
     }));
     this.check = createConstraintCheck(kind);
     this.contentIndex = largeObject === undefined ? -1 : fieldIndex(kind, largeObject.field);

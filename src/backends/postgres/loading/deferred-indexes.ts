@@ -5,13 +5,17 @@
  *
  * Only indexes are deferred that can refuse no record which the table and its keys accept: a record that is refused must be
  * found while it is at hand.
+ * Over 300 lines: which indexes may go, when, and how they come back are one decision.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { columnOf, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { StorageError } from "../../../errors.js";
-import { quote, SCHEMA, type TargetTable } from "../database/target-table.js";
+import { quote, schemaSql, shownName, tableOf } from "../database/table-names.js";
+import type { TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { type PostgresErrorCause, postgresCause } from "../session/errors.js";
+import { lockTimeout } from "../session/transaction.js";
 
 /** When a load defers indexes: by its size, whenever it can, or not at all. */
 export type DeferPolicy = "auto" | "always" | "never";
@@ -117,7 +121,7 @@ const PARTS = `
   SELECT c.relname AS index, i.indrelid AS partition, n.nspname AS schema, p.relname AS name
   FROM pg_class c CROSS JOIN LATERAL pg_partition_tree(c.oid) t
     JOIN pg_index i ON i.indexrelid = t.relid JOIN pg_class p ON p.oid = t.relid JOIN pg_namespace n ON n.oid = p.relnamespace
-  WHERE c.relnamespace = '${SCHEMA}'::regnamespace AND c.relname = ANY ($1) AND t.level > 0`;
+  WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = $2) AND c.relname = ANY ($1) AND t.level > 0`;
 
 export class DeferredIndexes {
   private readonly dropped: Index[] = [];
@@ -136,7 +140,7 @@ export class DeferredIndexes {
   /** Before the first row of a table that is empty: what costs too much to be kept up for any number of rows. */
   async dropForEmptyTable(): Promise<void> {
     if (this.policy === "always") await this.drop(["vector", "other"]);
-    else if (this.table.kind.fields.some(({ type }) => type === "vector")) await this.drop(["vector"]);
+    else if (this.table.kind.fields.some((field) => codecOf(field).sqlite === "embedding")) await this.drop(["vector"]);
   }
 
   /** Before a row that makes so many in a table that was empty. */
@@ -162,10 +166,12 @@ export class DeferredIndexes {
     const isPartitioned = table.kind.postgres.partitionedBy !== undefined;
     if (isPartitioned && (await this.countPartitions()) > MOST_PARTITIONS) return;
     const parts = isPartitioned ? await this.findParts(chosen) : [];
+    // An index is in the schema of its table.
+    const schema = schemaSql(tableOf(table.kind).schema);
     await connection.query("SAVEPOINT indexes; SET LOCAL lock_timeout = '1s'");
     try {
-      await connection.query(`DROP INDEX ${chosen.map(({ name }) => `${SCHEMA}.${quote(name)}`).join(", ")}`);
-      await connection.query("SET LOCAL lock_timeout TO DEFAULT; RELEASE SAVEPOINT indexes");
+      await connection.query(`DROP INDEX ${chosen.map(({ name }) => `${schema}.${quote(name)}`).join(", ")}`);
+      await connection.query(`${lockTimeout(connection)}; RELEASE SAVEPOINT indexes`);
       this.dropped.push(...chosen);
       this.parts.push(...parts);
     } catch (error) {
@@ -197,16 +203,22 @@ export class DeferredIndexes {
   }
 
   private async findParts(indexes: readonly Index[]): Promise<readonly Part[]> {
-    return (await this.connection.query<Part>(PARTS, [indexes.map(({ name }) => name)])).rows;
+    return (await this.connection.query<Part>(PARTS, [indexes.map(({ name }) => name), this.table.oid])).rows;
   }
 
-  /** Builds what was dropped. `rows`: about how many the table has. */
-  async build(rows: number): Promise<void> {
+  /** How many are to be built. */
+  get length(): number {
+    return this.dropped.length;
+  }
+
+  /** Builds what was dropped. `rows`: about how many the table has; `onIndex` is told the name of each before it is built. */
+  async build(rows: number, onIndex: (name: string) => void): Promise<void> {
     const indexes = this.dropped.splice(0);
     if (indexes.length === 0) return;
     // A definition says nothing of the database's own tablespace, and a session may have another default.
     await this.connection.query("SET LOCAL default_tablespace = ''");
     for (const index of indexes) {
+      onIndex(index.name);
       await this.grantMemory(index.class, rows);
       await this.create(index.definition);
     }
@@ -271,7 +283,7 @@ export class DeferredIndexes {
   }
 
   private incomplete(cause: PostgresErrorCause): StorageError {
-    const table = `${SCHEMA}.${this.table.kind.postgres.table}`;
+    const table = shownName(tableOf(this.table.kind));
     return new StorageError(
       "E_LOCKED",
       "an index cannot be built: the server misses values of rows in its table",

@@ -1,7 +1,8 @@
 /** Large objects of a load: made inside its transaction, so that they go with it. */
 import { LARGE_VALUE_BYTES } from "../../../catalog/index.js";
-import { APPLICATION_ROLE, APPLICATION_ROLE_OID, RECEIVING_ROLE } from "../database/application-role.js";
-import { quote, type TargetTable } from "../database/target-table.js";
+import type { LargeObjectOwner, PostgresApplication } from "../application.js";
+import { quote } from "../database/table-names.js";
+import type { TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 
 /** Bytes of one lo_put or lo_get. */
@@ -13,24 +14,19 @@ interface Grantee {
   rights: string;
 }
 
-/** Whether llmspell works as another role than the session's, and the table ($1) has no trigger that unlinks in its place. */
-const WITHHELD = `
-  ${APPLICATION_ROLE_OID} = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = '${APPLICATION_ROLE}' AND rolname <> current_user)
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
-                  WHERE tgrelid = $1 AND tgname = 'trigger_unlink_large_object')`;
-
 export class LargeObjectWriter {
   private rights: Promise<(oid: number) => string> | undefined;
-  private withheld = false;
+  private owner: LargeObjectOwner = {};
   /** One is filled while the other is on its way. */
   private readonly pieces = [Buffer.alloc(0), Buffer.alloc(0)];
 
   constructor(
     private readonly connection: PostgresConnection,
     private readonly table: TargetTable,
+    private readonly application: PostgresApplication | undefined,
   ) {}
 
-  /** Makes a large object of the chunks, with the grants of the table, and gives it to llmspell. Gives its oid. */
+  /** Makes a large object of the chunks, with the grants of the table, and gives it to the application. Gives its oid. */
   async create(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<number> {
     const { rows } = await this.connection.query<{ oid: number }>("SELECT pg_catalog.lo_create(0) AS oid");
     const oid = (rows[0] as { oid: number }).oid;
@@ -60,13 +56,9 @@ export class LargeObjectWriter {
     await written;
   }
 
-  /** A line for the user where llmspell cannot remove what was made. */
+  /** A line for the user, e.g. where the application cannot remove what was made. */
   get note(): string | undefined {
-    if (!this.withheld) return undefined;
-    return (
-      `large contents will stay behind when llmspell deletes their artifacts, for they are not ${APPLICATION_ROLE}'s: ` +
-      "run `llmspell database migrate`, or import as a superuser or a member of that role"
-    );
+    return this.owner.note;
   }
 
   async unlink(oid: number): Promise<void> {
@@ -74,8 +66,8 @@ export class LargeObjectWriter {
   }
 
   /**
-   * llmspell's role must read what an administrator imports, and only an owner may unlink: it gets the object where that can
-   * be, otherwise the table's owner does. The rights on the table are the object's too, and its owner keeps them.
+   * The application must read what an administrator imports, and only an owner may unlink: its role gets the object where that
+   * can be, otherwise the table's owner does. The rights on the table are the object's too, and its owner keeps them.
    */
   private async readRights(): Promise<(oid: number) => string> {
     const { table, connection } = this;
@@ -88,12 +80,8 @@ export class LargeObjectWriter {
        ) granted GROUP BY grantee_name`,
       [table.oid],
     );
-    const receiving = await connection.query<{ role: string | null; withheld: boolean }>(
-      `SELECT ${RECEIVING_ROLE} AS role, ${WITHHELD} AS withheld`,
-      [table.oid],
-    );
-    const application = receiving.rows[0]?.role ?? undefined;
-    this.withheld = application === undefined && receiving.rows[0]?.withheld === true;
+    this.owner = (await this.application?.largeObjectOwner?.(connection, table)) ?? {};
+    const application = this.owner.role;
     const owner = application ?? (table.givesToOwner ? table.owner : undefined);
     return (oid) => {
       const to = (role: string, rights: string): string => `GRANT ${rights} ON LARGE OBJECT ${oid} TO ${role}`;

@@ -4,7 +4,8 @@
  */
 import type { Catalog, RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import { quote, SCHEMA, type TargetTable } from "../database/target-table.js";
+import { quote, schemasOf } from "../database/table-names.js";
+import type { TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 
@@ -31,13 +32,13 @@ export class LoadSession {
 
   /**
    * To be called at the transaction's beginning.
-   * @param tenant goes on as this tenant where row-level security binds the role
+   * Where row-level security binds the role, the run goes on as `tenant`, by the setting that the policies ask.
    * @throws {StorageError} E_PERMISSION, E_ROW_SECURITY, with what to grant
    */
   static async begin(
     connection: PostgresConnection,
     tables: ReadonlyMap<string, TargetTable>,
-    tenant: string | undefined,
+    { tenant, tenantSetting }: { readonly tenant: string | undefined; readonly tenantSetting: string | undefined },
   ): Promise<LoadSession> {
     const all = [...tables.values()];
     const session = await connection.query<SessionRole>(
@@ -45,11 +46,11 @@ export class LoadSession {
     );
     const { role, version } = session.rows[0] as SessionRole;
     const replica = await enterReplicaMode(connection);
-    if (!replica && !all.every((table) => table.owned)) throw mayNotSilenceTriggers(role, version);
+    if (!replica && !all.every((table) => table.owned)) throw mayNotSilenceTriggers(role, version, all);
     const hidden = all.filter((table) => table.rowSecurity.binding && !table.owned);
     if (hidden.length > 0) {
-      if (tenant === undefined) throw rowsHidden(role);
-      await connection.query("SELECT set_config('app.current_tenant_id', $1, true)", [tenant]);
+      if (tenant === undefined || tenantSetting === undefined) throw rowsHidden(role);
+      await connection.query("SELECT set_config($1, $2, true)", [tenantSetting, tenant]);
     } else await connection.query("SET LOCAL row_security = off");
     return new LoadSession(connection, tables, replica, hidden.length === 0);
   }
@@ -134,11 +135,12 @@ function tiedByForeignKeys(kind: RecordKind, catalog: Catalog): RecordKind[] {
   return catalog.importOrder.filter(({ path }) => tied.has(path));
 }
 
-function mayNotSilenceTriggers(role: string, version: number): StorageError {
+function mayNotSilenceTriggers(role: string, version: number, tables: readonly TargetTable[]): StorageError {
+  const schemas = schemasOf(tables.map(({ kind }) => kind));
   const grant =
     version >= 150000 ? `As a superuser: GRANT SET ON PARAMETER session_replication_role TO ${quote(role)}. ` : "";
   return new StorageError("E_PERMISSION", `the role ${role} may not load without firing triggers`, {
-    hint: `${grant}Or import as the owner of the tables in schema ${SCHEMA}, or as a superuser.`,
+    hint: `${grant}Or import as the owner of the tables in schema ${schemas.join(", ")}, or as a superuser.`,
   });
 }
 

@@ -3,7 +3,8 @@
  * has the record's values already counts as updated and is not written.
  */
 import { StorageError } from "../../../errors.js";
-import { loadColumns, quote } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
+import { loadColumns } from "../database/target-table.js";
 import { postgresCause } from "../session/errors.js";
 import { type ConflictPolicy, refuseConflicts } from "./conflicts.js";
 import type { LoadTransaction } from "./load-transaction.js";

@@ -1,12 +1,13 @@
 /** Foreign keys, checked once over all records of a kind when its parents are in place. */
 import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { describeKey, recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
-import { columnNamed, quote, type TargetTable } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
+import { columnNamed, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { PAGE } from "./staged-records.js";
 import { readRecords } from "./stored-records.js";
@@ -28,6 +29,8 @@ export interface OrphanOptions {
   readonly onOrphan: "error" | "drop";
   /** Whether others are kept from deleting rows of the kind's table by a lock of this run. */
   readonly isHeld: (path: string) => boolean;
+  /** By path: the staging tables whose records are still to be merged, with those of the candidates. They are there. */
+  readonly waiting: ReadonlyMap<string, string>;
   /** Takes the records with these identities (one array per expression) out. */
   readonly discard: (identities: readonly (readonly string[])[]) => Promise<void>;
 }
@@ -40,7 +43,7 @@ export interface OrphanCounts {
 /** Takes out the records whose parent is not there: dropped, or rejected with E_ORPHAN or E_PARENT_REJECTED. */
 export async function removeOrphans(candidates: Candidates, options: OrphanOptions): Promise<OrphanCounts> {
   const keys = candidates.kind.foreignKeys;
-  const checks = keys.map((key) => ({ key, missing: missingParent(candidates, key, options.tables) }));
+  const checks = keys.map((key) => ({ key, missing: missingParent(candidates, key, options) }));
   await holdParents(candidates, options);
   let total = await countOrphans(candidates, options.connection, checks);
   let dropped = 0;
@@ -69,20 +72,16 @@ export async function removeOrphans(candidates: Candidates, options: OrphanOptio
 }
 
 /** The condition that a record `s` refers to a parent that is not there. */
-function missingParent(
-  { kind, relation, except }: Candidates,
-  key: ForeignKey,
-  tables: ReadonlyMap<string, TargetTable>,
-): string {
+function missingParent({ kind, except }: Candidates, key: ForeignKey, { tables, waiting }: OrphanOptions): string {
   const parent = tables.get(key.references) as TargetTable;
   const own = key.fields.map((name) => columnNamed(kind, name));
   const referenced = key.referencedFields.map((name) => columnNamed(parent.kind, name));
   const same = referenced.map((column, at) => `p.${column} = s.${own[at]}`).join(" AND ");
   const conditions = own.map((column) => `s.${column} IS NOT NULL`);
   conditions.push(`NOT EXISTS (SELECT FROM ${parent.name} p WHERE ${same})`);
-  // A record may refer to one of its own kind that is still to be merged.
-  if (parent.kind === kind && relation !== parent.name)
-    conditions.push(`NOT EXISTS (SELECT FROM ${relation} p WHERE ${same})`);
+  // A record may refer to one of its own kind, or of a cycle, that is still to be merged.
+  const staged = waiting.get(key.references);
+  if (staged !== undefined) conditions.push(`NOT EXISTS (SELECT FROM ${staged} p WHERE ${same})`);
   if (except !== undefined) conditions.push(`NOT (${except})`);
   return conditions.join(" AND ");
 }

@@ -1,20 +1,13 @@
 /** Which field the server means when it refuses a record: it seldom says so. */
-import { columnOf, type FieldType } from "../../../catalog/index.js";
+import { columnOf } from "../../../catalog/index.js";
 import { ByteWriter } from "../../../codecs/byte-writer.js";
-import { codecs, located } from "../../../codecs/index.js";
+import { codecOf, located } from "../../../codecs/index.js";
 import type { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
-import { quote, SCHEMA } from "../database/target-table.js";
+import { sqlName, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import type { LoadTransaction } from "./load-transaction.js";
-
-/** Types whose values only the server can judge: jsonb's limits, and a database that is not in UTF-8. */
-const JUDGED_BY_SERVER: Readonly<Partial<Record<FieldType, string>>> = {
-  json: "jsonb",
-  text: "text",
-  text_array: "text[]",
-};
 
 /** The error with the field that it names: by column, or by an index whose row became too large. */
 export async function withNamedField(
@@ -43,7 +36,7 @@ async function longestOf(
     `SELECT DISTINCT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
      WHERE i.indrelid = to_regclass($1) AND ($2::text IS NULL OR c.relname = $2)`,
-    [`${SCHEMA}.${quote(batch.kind.postgres.table)}`, index ?? null],
+    [sqlName(tableOf(batch.kind)), index ?? null],
   );
   const columns = new Set(rows.map(({ attname }) => attname));
   let longest: { name: string; length: number } | undefined;
@@ -62,11 +55,13 @@ export async function withTriedField(
   error: StorageError,
 ): Promise<StorageError> {
   for (const [at, field] of batch.kind.fields.entries()) {
-    const type = JUDGED_BY_SERVER[field.type];
+    const codec = codecOf(field);
+    // Of other types the sink has checked all that the server could refuse.
+    const type = codec.postgres.text;
     if (type === undefined || batch.isNull(row, at)) continue;
     const value = batch.value(row, at);
     const wire = new ByteWriter(value.length + 16);
-    codecs[field.type].toWire(field, value, 0, value.length, wire);
+    codec.toWire(field, value, 0, value.length, wire);
     const parameter = wire.view().subarray(4);
     const outcome = await transaction.attempt(() =>
       transaction.connection.query(`SELECT $1::${type} IS NULL`, [parameter]),

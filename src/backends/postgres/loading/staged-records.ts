@@ -1,11 +1,12 @@
 /** The records of one kind that wait in a staging table, and the rows of the target that they match. */
-import type { RecordKind } from "../../../catalog/index.js";
+import { columnOf, type RecordKind, tenantFieldOf, uniqueKeysOf } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import type { StorageError } from "../../../errors.js";
 import { recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
-import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
+import { ASSUMED, columnNamed, loadColumns, type TargetTable } from "../database/target-table.js";
 import { useIndexes, useNoIndexes } from "../reading/row-count.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
@@ -49,13 +50,18 @@ export class StagedRecords {
     const stored = columns.map((column) => `t.${column}`).join(", ");
     const incoming = columns.map((column) => this.valueOf(column)).join(", ");
     const same = `pg_catalog.record_image_eq(ROW(${stored}), ROW(${incoming}))`;
-    const tenant = kind.fields.some(({ name }) => name === "tenant_id") ? "t.tenant_id" : "NULL::text";
+    const tenantField = tenantFieldOf(kind);
+    const tenant = tenantField === undefined ? "NULL::text" : `t.${quote(columnOf(tenantField))}`;
     const joins = uniqueKeysOf(kind).map((key) => {
       const columns = key.map((name) => columnNamed(kind, name));
       const condition = columns.map((column) => `t.${column} = s.${column}`).join(" AND ");
       return `SELECT s.ordinal, t.tableoid AS tab, t.ctid AS tid, ${tenant} AS tenant, ${same} AS same
         FROM ${staging} s JOIN ${table.name} t ON ${condition}`;
     });
+    if (joins.length === 0)
+      joins.push(
+        "SELECT 0::int8 AS ordinal, 0::oid AS tab, NULL::tid AS tid, NULL::text AS tenant, false AS same WHERE false",
+      );
     await connection.query(`CREATE UNIQUE INDEX ON ${staging} (ordinal)`);
     await connection.query(`ANALYZE ${staging}`);
     // UNION: one row may be met by several keys. A damaged index would miss rows, and the records be there twice.

@@ -1,10 +1,10 @@
 /** Records read back from a table of the load, for rejects and for messages. */
 import { columnOf, type Field, fieldIndex, type RecordKind, storedFields } from "../../../catalog/index.js";
 import { ByteWriter } from "../../../codecs/byte-writer.js";
-import { codecs } from "../../../codecs/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { BatchBuilder, type LargeValue, type RecordBatch } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";
-import { quote } from "../database/target-table.js";
+import { quote } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { readLargeObject } from "./large-objects.js";
 
@@ -62,7 +62,7 @@ function keyOf(kind: RecordKind, row: BinaryRow): string {
     const value = row[at];
     if (!value) return;
     const out = new ByteWriter(value.length + 16);
-    codecs[field.type].fromWire(field, value, 0, value.length, out);
+    codecOf(field).fromWire(field, value, 0, value.length, out);
     canonical.set(fieldIndex(kind, field.name), out.view());
   });
   return describeKey(kind, (field) => canonical.get(field));
@@ -106,7 +106,7 @@ export function recordFromWire(connection: PostgresConnection, kind: RecordKind,
     const value = row[at];
     if (!value) return;
     const start = builder.arena.length;
-    codecs[field.type].fromWire(field, value, 0, value.length, builder.arena);
+    codecOf(field).fromWire(field, value, 0, value.length, builder.arena);
     builder.set(kind.fields.indexOf(field), start);
   });
   for (const field of kind.fields) {

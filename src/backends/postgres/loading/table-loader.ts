@@ -1,16 +1,18 @@
 /**
  * Loads the records of one kind: straight into its table where that is empty, otherwise into a staging table from which
  * they are merged at the end (merge.ts).
+ * Over 300 lines: one object keeps what is on its way to the server, and both ways there.
  */
-import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.js";
+import { columnOf, type RecordKind, storedFields, uniqueKeysOf } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
-import { recordKey } from "../../../records/record-key.js";
+import { keylessConflict, recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
-import { MonthPartitions } from "../database/partitions.js";
-import { ASSUMED, columnNamed, loadColumns, quote, type TargetTable, uniqueKeysOf } from "../database/target-table.js";
+import type { PartitionMaker, PostgresApplication } from "../application.js";
+import { quote } from "../database/table-names.js";
+import { ASSUMED, columnNamed, loadColumns, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { CopyEncoder, needsLargeObject, type TupleExtras } from "./copy-encoder.js";
@@ -32,6 +34,7 @@ export interface LoaderOptions {
   readonly deferIndexes: DeferPolicy;
   /** For the staging table's name: unique in the run. */
   readonly number: number;
+  readonly application: PostgresApplication | undefined;
 }
 
 /** Whether the server does not know the statement (syntax error, feature not supported): no record's fault. */
@@ -60,7 +63,7 @@ export class TableLoader {
   loaded = 0;
   readonly kind: RecordKind;
   readonly largeObjects: LargeObjectWriter;
-  readonly partitions: MonthPartitions | undefined;
+  readonly partitions: PartitionMaker | undefined;
   private readonly indexes: DeferredIndexes;
   private readonly connection: PostgresConnection;
   private readonly columns: string;
@@ -84,18 +87,25 @@ export class TableLoader {
     this.filling = { encoder: new CopyEncoder(this.kind), assumes: false, largeObjects: new Map() };
     this.sending = { encoder: new CopyEncoder(this.kind), assumes: false, largeObjects: new Map() };
     this.columns = loadColumns(this.kind).join(", ");
-    this.largeObjects = new LargeObjectWriter(this.connection, table);
-    this.partitions = MonthPartitions.of(this.connection, table);
+    this.largeObjects = new LargeObjectWriter(this.connection, table, options.application);
+    this.partitions = options.application?.partitionsOf?.(this.connection, table);
     this.indexes = new DeferredIndexes(this.connection, table, options.deferIndexes);
   }
 
   /** Decides which way the records go, and makes the staging table where it takes one. */
   static async open(table: TargetTable, options: LoaderOptions): Promise<TableLoader> {
     const loader = new TableLoader(table, options);
-    if (options.direct && table.uniquelyIndexed && (await loader.holdEmptyTable()))
-      await loader.indexes.dropForEmptyTable();
+    const direct = options.direct && table.uniquelyIndexed;
+    const isHeld = (direct || table.kind.keyless === true) && (await loader.holdEmptyTable());
+    if (table.kind.keyless && !isHeld) throw keylessConflict(table.kind);
+    if (direct && isHeld) await loader.indexes.dropForEmptyTable();
     else await loader.createStaging();
     return loader;
+  }
+
+  /** How many indexes are to be built when all records are in the table. */
+  get indexesToBuild(): number {
+    return this.indexes.length;
   }
 
   /** Before the merge of the staged records, which will write so many rows. */
@@ -104,8 +114,8 @@ export class TableLoader {
   }
 
   /** To be called when all records are in the table. */
-  async buildIndexes(): Promise<void> {
-    await this.indexes.build(this.loaded);
+  async buildIndexes(onIndex: (name: string) => void): Promise<void> {
+    await this.indexes.build(this.loaded, onIndex);
   }
 
   /** True when the table is empty: then nobody else can write to it until the end. */

@@ -1,5 +1,6 @@
 /** Pages of a table that the server cannot read: of their records not even the keys are known. */
 import type { RecordKind } from "../../../catalog/index.js";
+import { sqlName, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { isOfRow } from "../session/errors.js";
 import { isOn, type PageRange } from "./select.js";
@@ -39,9 +40,7 @@ export async function findDamagedPages(connection: PostgresConnection, kind: Rec
     }
     await connection.query("RELEASE SAVEPOINT llmspell_pages");
   };
-  const { rows } = await connection.query<{ table: string; pages: number }>(LEAVES, [
-    `llmspell."${kind.postgres.table}"`,
-  ]);
+  const { rows } = await connection.query<{ table: string; pages: number }>(LEAVES, [sqlName(tableOf(kind))]);
   for (const { table, pages } of rows) await search({ table, from: 0, to: pages });
   return { readable, damaged };
 }

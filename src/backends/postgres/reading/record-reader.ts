@@ -1,9 +1,9 @@
 /** Rows in wire form to batches of canonical records; what cannot be read is rejected by key and field. */
 import { isUtf8 } from "node:buffer";
-import { fieldIndex, LARGE_VALUE_BYTES, type RecordKind } from "../../../catalog/index.js";
+import { type Field, fieldIndex, LARGE_VALUE_BYTES, type RecordKind } from "../../../catalog/index.js";
 import type { Codec } from "../../../codecs/codec.js";
-import { codecs, located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { codecOf, located } from "../../../codecs/index.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import { BatchBuilder, type BatchLimits, type LargeValue, type RecordBatch } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";
@@ -48,7 +48,7 @@ export class RecordReader {
     private readonly options: RecordReaderOptions = {},
   ) {
     this.columns = columnsOf(kind);
-    this.columnCodecs = this.columns.fields.map(({ type }) => codecs[type]);
+    this.columnCodecs = this.columns.fields.map(codecOf);
     this.builder = new BatchBuilder(kind, options);
     this.constants = kind.fields.flatMap(({ constant }, index) =>
       constant === undefined ? [] : [{ index, value: constant }],
@@ -124,7 +124,7 @@ export class RecordReader {
       const start = arena.length;
       try {
         (this.columnCodecs[column] as Codec).fromWire(field, bytes, starts[column] as number, length, arena);
-        if (this.options.checkUtf8 === true) requireUtf8(field.type, arena.bytes.subarray(start, arena.length));
+        if (this.options.checkUtf8 === true) requireUtf8(field, arena.bytes.subarray(start, arena.length));
         builder.set(indexes[column] as number, start);
       } catch (error) {
         arena.length = start;
@@ -272,8 +272,8 @@ function setText(builder: BatchBuilder, field: number, text: string): void {
   builder.set(field, start);
 }
 
-function requireUtf8(type: string, bytes: Buffer): void {
-  if ((type === "text" || type === "json" || type === "text_array") && !isUtf8(bytes))
+function requireUtf8(field: Field, bytes: Buffer): void {
+  if (codecOf(field).postgres.text !== undefined && !isUtf8(bytes))
     throw new StorageError("E_INVALID_UTF8", "the text is not valid UTF-8");
 }
 

@@ -4,6 +4,7 @@
  */
 import type { RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
+import { shownName, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { fromPostgresError } from "../session/errors.js";
 import type { RowTally } from "./record-reader.js";
@@ -49,7 +50,7 @@ export async function requireAllRows(
       ? count <= BigInt(tally.records)
       : count === BigInt(tally.records) && Number(BigInt.asIntN(32, sum)) === tally.sum;
   if (isComplete) return;
-  const table = `llmspell.${kind.postgres.table}`;
+  const table = shownName(tableOf(kind));
   throw new StorageError("E_SOURCE_DAMAGED", `an index of ${table} does not have the rows of the table`, {
     section: kind.path,
     detail:

@@ -6,7 +6,10 @@ import {
   LARGE_VALUE_BYTES,
   type RecordKind,
   storedFields,
+  tenantFieldOf,
 } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
+import { quote, sqlName, tableOf } from "../database/table-names.js";
 
 /** What became of the content of a record that may have it in a large object. */
 export const CONTENT_STATUS = { inline: 0, largeObject: 1, missing: 2, forbidden: 3, unread: 4 } as const;
@@ -62,8 +65,7 @@ export function columnsOf(kind: RecordKind): Columns {
   return { fields, indexes: fields.map(({ name }) => fieldIndex(kind, name)), count: place + 1, place };
 }
 
-const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
-const table = (kind: RecordKind): string => `llmspell.${quote(kind.postgres.table)}`;
+const table = (kind: RecordKind): string => sqlName(tableOf(kind));
 
 /** Encodings whose bytes sort as UTF-8's do. */
 const SORTS_AS_UTF8: ReadonlySet<string> = new Set(["UTF8", "SQL_ASCII", "LATIN1"]);
@@ -75,17 +77,27 @@ function orderBy(kind: RecordKind, { serverEncoding }: SelectOptions, fixed: Rea
     .map((name) => {
       const field = kind.fields[fieldIndex(kind, name)] as Field;
       const column = quote(columnOf(field));
-      if (field.type !== "text") return column;
+      if (codecOf(field).postgres.collated !== true) return column;
       return SORTS_AS_UTF8.has(serverEncoding) ? `${column} COLLATE "C"` : `convert_to(${column}, 'UTF8')`;
     });
   return terms.length === 0 ? "" : `ORDER BY ${terms.join(", ")}`;
 }
 
-const TENANT = "tenant_id";
+/** The column that says whose a row is; undefined where all rows are everybody's. */
+function tenantColumn(kind: RecordKind): string | undefined {
+  const field = tenantFieldOf(kind);
+  return field === undefined ? undefined : quote(columnOf(field));
+}
+
+/** The fields that are the same in all rows that the filter selects. */
+function fixedBy(kind: RecordKind, { tenants }: TenantFilter): ReadonlySet<string> {
+  const tenant = tenants?.length === 1 ? tenantFieldOf(kind) : undefined;
+  return new Set(tenant === undefined ? [] : [tenant.name]);
+}
 
 /** Whether the kind's key begins with the tenant, so that it is read tenant by tenant along the key's index. */
 export function isKeyedByTenant(kind: RecordKind): boolean {
-  return kind.key[0] === TENANT && kind.key.length > 1;
+  return kind.key.length > 1 && kind.key[0] === tenantFieldOf(kind)?.name;
 }
 
 /**
@@ -94,15 +106,18 @@ export function isKeyedByTenant(kind: RecordKind): boolean {
  */
 export function followsIndex(kind: RecordKind, { tenants }: TenantFilter): boolean {
   const fixed = isKeyedByTenant(kind) && tenants?.length === 1;
-  if (tenants !== undefined && !fixed) return false;
-  return kind.key.every((name, i) => (i === 0 && fixed) || kind.fields[fieldIndex(kind, name)]?.type !== "text");
+  if (tenants !== undefined && !fixed && tenantFieldOf(kind) !== undefined) return false;
+  const isCollated = (name: string): boolean =>
+    codecOf(kind.fields[fieldIndex(kind, name)] as Field).postgres.collated === true;
+  return kind.key.every((name, i) => (i === 0 && fixed) || !isCollated(name));
 }
 
 /** Lists up to `limit` tenants of the table, unordered, by hopping along an index rather than reading all rows. */
 export function selectTenants(kind: RecordKind, limit: number): string {
-  const next = (where: string): string => `SELECT ${TENANT} FROM ${table(kind)}${where} ORDER BY ${TENANT} LIMIT 1`;
+  const tenant = tenantColumn(kind);
+  const next = (where: string): string => `SELECT ${tenant} FROM ${table(kind)}${where} ORDER BY ${tenant} LIMIT 1`;
   return `WITH RECURSIVE tenants (tenant) AS (
-    (${next("")}) UNION ALL SELECT (${next(` WHERE ${TENANT} > tenant`)}) FROM tenants WHERE tenant IS NOT NULL
+    (${next("")}) UNION ALL SELECT (${next(` WHERE ${tenant} > tenant`)}) FROM tenants WHERE tenant IS NOT NULL
   ) SELECT tenant::text AS tenant FROM tenants WHERE tenant IS NOT NULL LIMIT ${limit}`;
 }
 
@@ -162,16 +177,17 @@ export function selectRecords(kind: RecordKind, filter: TenantFilter, options: S
 
 /** The table and what follows its name. */
 function rowsOf(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
-  const fixed = new Set(filter.tenants?.length === 1 ? [TENANT] : []);
+  const fixed = fixedBy(kind, filter);
   const order = orderBy(kind, options, fixed);
   if (filter.places !== undefined)
     return `${table(kind)} WHERE ${isIn(filter.places)} ${filter.places.length > 1 ? order : ""}`;
-  return `${table(kind)}${limitedTo(kind, filter, ofTenants(filter, options), order)}`;
+  return `${table(kind)}${limitedTo(kind, filter, ofTenants(kind, filter, options), order)}`;
 }
 
-function ofTenants({ tenants }: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
-  if (tenants === undefined) return "";
-  const tenant = distrustsTextIndexes ? `${TENANT} COLLATE "C"` : TENANT;
+function ofTenants(kind: RecordKind, { tenants }: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
+  const column = tenantColumn(kind);
+  if (tenants === undefined || column === undefined) return "";
+  const tenant = distrustsTextIndexes ? `${column} COLLATE "C"` : column;
   return ` WHERE ${tenant} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`;
 }
 
@@ -217,9 +233,9 @@ export function selectPlacesOn(
   options: SelectOptions,
   ranges: readonly PageRange[],
 ): string {
-  const fixed = new Set(filter.tenants?.length === 1 ? [TENANT] : []);
+  const fixed = fixedBy(kind, filter);
   const limit = filter.limit === undefined ? "" : ` LIMIT ${filter.limit}`;
-  return `SELECT tableoid, ctid FROM ${rowsOn(ranges, ofTenants(filter, options))} ${orderBy(kind, options, fixed)}${limit}`;
+  return `SELECT tableoid, ctid FROM ${rowsOn(ranges, ofTenants(kind, filter, options))} ${orderBy(kind, options, fixed)}${limit}`;
 }
 
 /** One row with the number of the records that the filter selects (`count`) and the sum of their places' hashes (`sum`). */
@@ -229,7 +245,7 @@ export function countRecords(
   options: SelectOptions,
   ranges?: readonly PageRange[],
 ): string {
-  const where = ofTenants(filter, options);
+  const where = ofTenants(kind, filter, options);
   if (ranges !== undefined)
     return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rowsOn(ranges, where)}`;
   if (filter.limit !== undefined)
@@ -251,7 +267,10 @@ function limitedTo(kind: RecordKind, { limit, wanted }: TenantFilter, where: str
 export function hasValues(kind: RecordKind, names: readonly string[], rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return "false";
   const columns = names.map((name) => quote(columnOf(kind.fields[fieldIndex(kind, name)] as Field)));
-  const types = names.map((name) => (kind.fields[fieldIndex(kind, name)]?.type === "uuid" ? "::uuid" : ""));
+  const types = names.map((name) => {
+    const { cast } = codecOf(kind.fields[fieldIndex(kind, name)] as Field).postgres;
+    return cast === undefined ? "" : `::${cast}`;
+  });
   const values = rows.map((row) => `(${row.map((literal, i) => `${literal}${types[i]}`).join(", ")})`);
   return `(${columns.join(", ")}) IN (VALUES ${values.join(", ")})`;
 }

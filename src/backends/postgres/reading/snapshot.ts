@@ -5,6 +5,7 @@
  */
 import { StorageError } from "../../../errors.js";
 import type { RunContext } from "../../../records/run-context.js";
+import { IS_NAMED, namesAsParameters, shownName, sqlName, type TableName } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { beginTransaction, inTransaction } from "../session/transaction.js";
@@ -14,14 +15,15 @@ const PATIENCE = 1000;
 /** How often the tables may change between the list and the locks. */
 const ATTEMPTS = 10;
 
-/** Sorting in parallel would hold more memory, and compiling costs more than it gives. */
-const SETTINGS = "SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0";
+/** Sorting in parallel would hold more memory, and compiling costs more than it gives; what has no key comes from a table's first page on. */
+const SETTINGS =
+  "SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL synchronize_seqscans = off";
 
 const READABLE = `
-SELECT c.relname::text AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'llmspell' AND c.relkind IN ('r', 'p') AND c.relname::text = ANY ($1)
+SELECT n.nspname::text AS schema, c.relname::text AS table FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE ${IS_NAMED} AND c.relkind IN ('r', 'p')
   AND has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
-ORDER BY c.relname`;
+ORDER BY n.nspname, c.relname`;
 
 /**
  * Begins the transaction, in which those of the tables that are there and that the role may read are locked against
@@ -29,7 +31,7 @@ ORDER BY c.relname`;
  */
 export async function beginSnapshot(
   connection: PostgresConnection,
-  names: readonly string[],
+  names: readonly TableName[],
   context: RunContext,
 ): Promise<void> {
   let patient = false;
@@ -38,8 +40,8 @@ export async function beginSnapshot(
     try {
       await beginTransaction(connection, "read", () => lock(connection, tables, patient, context));
       await connection.query(SETTINGS);
-      const locked = new Set(tables);
-      if ((await readableTables(connection, names)).every((table) => locked.has(table))) return;
+      const locked = new Set(tables.map(sqlName));
+      if ((await readableTables(connection, names)).every((table) => locked.has(sqlName(table)))) return;
     } catch (error) {
       const state = postgresCause(error)?.sqlState ?? "";
       // Another session holds a lock, or made or dropped a table, or waits for us as we for it.
@@ -49,24 +51,25 @@ export async function beginSnapshot(
     }
     await connection.query("ROLLBACK");
   }
-  throw new StorageError("E_LOCKED", "the tables of schema llmspell are being made or dropped", {
+  const schemas = new Set(names.map(({ schema }) => schema));
+  throw new StorageError("E_LOCKED", `the tables of schema ${[...schemas].join(", ")} are being made or dropped`, {
     hint: "Run it again when the migration has ended.",
   });
 }
 
-async function readableTables(connection: PostgresConnection, names: readonly string[]): Promise<string[]> {
-  const { rows } = await connection.query<{ name: string }>(READABLE, [names]);
-  return rows.map(({ name }) => name);
+async function readableTables(connection: PostgresConnection, names: readonly TableName[]): Promise<TableName[]> {
+  const { rows } = await connection.query<TableName & Record<string, unknown>>(READABLE, namesAsParameters(names));
+  return rows;
 }
 
 /** Partitions are locked with their parent. */
-function lockOf(tables: readonly string[]): string {
-  return `LOCK TABLE ${tables.map((name) => `llmspell."${name}"`).join(", ")} IN ACCESS SHARE MODE`;
+function lockOf(tables: readonly TableName[]): string {
+  return `LOCK TABLE ${tables.map(sqlName).join(", ")} IN ACCESS SHARE MODE`;
 }
 
 async function lock(
   connection: PostgresConnection,
-  tables: readonly string[],
+  tables: readonly TableName[],
   patient: boolean,
   context: RunContext,
 ): Promise<void> {
@@ -74,10 +77,10 @@ async function lock(
   else if (tables.length > 0) await connection.query(`${lockOf(tables)} NOWAIT`);
 }
 
-async function lockPatiently(connection: PostgresConnection, table: string, context: RunContext): Promise<void> {
+async function lockPatiently(connection: PostgresConnection, table: TableName, context: RunContext): Promise<void> {
   const told = setTimeout(() => {
     context.warn(
-      `waiting for a lock on llmspell.${table}: another session changes the table as a whole (TRUNCATE, ALTER TABLE, VACUUM FULL, or the like)`,
+      `waiting for a lock on ${shownName(table)}: another session changes the table as a whole (TRUNCATE, ALTER TABLE, VACUUM FULL, or the like)`,
     );
   }, PATIENCE);
   try {

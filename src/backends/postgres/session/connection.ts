@@ -18,6 +18,10 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** The session's name in pg_stat_activity. Default: the URL's or PGAPPNAME; without, transactions are named `llmspell-storage`. */
   readonly applicationName?: string;
+  /** Statements wait so long for a lock. Seconds; default: as the server is configured, which is for ever. */
+  readonly lockTimeoutSeconds?: number;
+  /** Told at once when the server cannot be had yet, and is tried again. */
+  readonly onWait?: (what: string) => void;
   /** Makes the embedded database where its folder is missing or empty. Default: E_STORE_NOT_FOUND. */
   readonly create?: boolean;
 }
@@ -32,6 +36,10 @@ export interface PostgresConnection {
   readonly client: PostgresClient;
   /** PostgreSQL in this process. */
   readonly embedded: boolean;
+  /** Seconds; undefined: as the server is configured. */
+  readonly lockTimeoutSeconds: number | undefined;
+  /** Since when the server works on a statement of `query` or `copyFrom` (performance.now); undefined where it does not. */
+  readonly busySince: number | undefined;
   /** @throws {StorageError} as errors.ts maps it */
   query<Row extends PostgresRow = PostgresRow>(text: string, values?: readonly unknown[]): Promise<PostgresResult<Row>>;
   /** `COPY … FROM STDIN` of one whole data set in the statement's format (binary: header, tuples, trailer). Gives the rows. */
@@ -47,7 +55,8 @@ export interface PostgresConnection {
   close(): Promise<void>;
 }
 
-export type PostgresConnector = () => Promise<PostgresConnection>;
+/** `onWait` is told what the server is waited for. */
+export type PostgresConnector = (onWait?: (what: string) => void) => Promise<PostgresConnection>;
 
 const CLOSE_MILLISECONDS = 5000;
 const DEFAULT_TIMEOUT_SECONDS = 30;
@@ -74,9 +83,14 @@ export async function connectPostgres(
   options: ConnectOptions = {},
 ): Promise<PostgresConnection> {
   const seconds = options.connectionTimeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
-  const attempt: Attempt = { deadline: Date.now() + seconds * 1000, seconds, signal: options.signal };
+  const attempt: Attempt = {
+    deadline: Date.now() + seconds * 1000,
+    seconds,
+    signal: options.signal,
+    onWait: options.onWait,
+  };
   options.signal?.throwIfAborted();
-  const { applicationName } = options;
+  const { applicationName, lockTimeoutSeconds } = options;
   const named = { types, ...(applicationName === undefined ? {} : { application_name: applicationName }) };
   let connection: OpenConnection;
   if ("pglite" in target) {
@@ -84,7 +98,12 @@ export async function connectPostgres(
     const server = await openEmbeddedPostgres(target.pglite, { create: options.create ?? false });
     // The name and the user are those that PGlite makes its cluster with.
     const config = { stream: () => server.socket, user: "postgres", database: "postgres", ...named };
-    connection = new OpenConnection(new pg.Client({ ...config, ssl: false }), `pglite:${target.pglite}`, server);
+    connection = new OpenConnection(
+      new pg.Client({ ...config, ssl: false }),
+      `pglite:${target.pglite}`,
+      server,
+      lockTimeoutSeconds,
+    );
     try {
       await connection.start(attempt);
     } catch (error) {
@@ -92,7 +111,7 @@ export async function connectPostgres(
     }
   } else {
     connection = await connectToServer(target.url, named, attempt, async (client, name) => {
-      const opened = new OpenConnection(client, name, undefined);
+      const opened = new OpenConnection(client, name, undefined, lockTimeoutSeconds);
       await opened.start(attempt);
       return opened;
     });
@@ -102,6 +121,7 @@ export async function connectPostgres(
 
 class OpenConnection implements PostgresConnection {
   readonly embedded: boolean;
+  busySince: number | undefined;
   private closing: Promise<void> | undefined;
   /** What ended the session. */
   private ended: Error | undefined;
@@ -111,6 +131,7 @@ class OpenConnection implements PostgresConnection {
     readonly client: pg.Client,
     readonly name: string,
     private readonly server: EmbeddedPostgres | undefined,
+    readonly lockTimeoutSeconds: number | undefined,
   ) {
     this.embedded = server !== undefined;
     // The query at hand reports a broken connection; without a listener it would end the process as well.
@@ -139,18 +160,24 @@ class OpenConnection implements PostgresConnection {
   }
 
   async query<Row extends PostgresRow>(text: string, values?: readonly unknown[]): Promise<PostgresResult<Row>> {
+    this.busySince = performance.now();
     try {
       return await this.client.query<Row, unknown[]>(text, values as unknown[]);
     } catch (error) {
       throw this.errorOf(error);
+    } finally {
+      this.busySince = undefined;
     }
   }
 
   async copyFrom(sql: string, data: Buffer): Promise<number> {
+    this.busySince = performance.now();
     try {
       return await this.client.query(new CopyFrom(sql, data)).rows;
     } catch (error) {
       throw this.errorOf(error);
+    } finally {
+      this.busySince = undefined;
     }
   }
 

@@ -17,6 +17,7 @@ export interface Attempt {
   readonly deadline: number;
   readonly seconds: number;
   readonly signal: AbortSignal | undefined;
+  readonly onWait: ((what: string) => void) | undefined;
 }
 
 /** Connects the client; on failure nothing of it is left. `name` is for messages. */
@@ -41,6 +42,7 @@ export async function connectToServer<Connection extends Session>(
 ): Promise<Connection> {
   const parameters = resolveConnection(url);
   const { sessionAttributes } = parameters;
+  let told = false;
   for (;;) {
     const failures: unknown[] = [];
     const passes = sessionAttributes === "prefer-standby" ? (["standby", "any"] as const) : [sessionAttributes];
@@ -53,6 +55,8 @@ export async function connectToServer<Connection extends Session>(
           return await connectToHost(parameters, host, wanted, { ...config, connectionTimeoutMillis }, start);
         } catch (error) {
           attempt.signal?.throwIfAborted();
+          if (isRetried(error) && !told) attempt.onWait?.(whatIsWaitedFor(error, nameOf(parameters, host), attempt));
+          told = true;
           if (!isRetried(error)) failures.push(connectError(error, parameters, host, attempt.seconds));
           // As libpq: who is refused by one host is not tried on the others.
           if (failures.some((failure) => (failure as StorageError).code === "E_AUTHENTICATION")) throw failures.at(-1);
@@ -181,6 +185,14 @@ function nameOf({ user, database }: ConnectionParameters, { host, port }: Host):
 function codeOf(error: unknown): string {
   const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
   return typeof code === "string" ? code : "";
+}
+
+function whatIsWaitedFor(error: unknown, name: string, { deadline }: Attempt): string {
+  const reason =
+    codeOf(error) === "57P03"
+      ? "is starting up or shutting down"
+      : `does not answer (${codeOf(error) || "connection closed"})`;
+  return `${name}, which ${reason}; trying again until ${new Date(deadline).toISOString().slice(11, 19)} UTC`;
 }
 
 function isRetried(error: unknown): boolean {

@@ -44,6 +44,11 @@ const SET_LOCAL = SETTINGS.map(
   ([name, value]) => `SET LOCAL ${name} = ${name === "search_path" ? value : `'${value}'`}`,
 ).join("; ");
 
+/** How long our transactions wait for a lock, unless a statement of theirs is less patient. */
+export function lockTimeout({ lockTimeoutSeconds }: PostgresConnection): string {
+  return `SET LOCAL lock_timeout ${lockTimeoutSeconds === undefined ? "TO DEFAULT" : `= '${lockTimeoutSeconds}s'`}`;
+}
+
 /** So that the server notices within half a second that this process was killed. */
 const WATCH_CLIENT = "SAVEPOINT watch; SET LOCAL client_connection_check_interval = '500ms'; RELEASE SAVEPOINT watch";
 
@@ -57,10 +62,11 @@ export async function beginTransaction(
   mode: TransactionMode,
   beforeSnapshot?: () => Promise<void>,
 ): Promise<void> {
+  const begin = `${BEGIN[mode]}; ${SET_LOCAL}; ${lockTimeout(connection)}`;
   if (beforeSnapshot === undefined) {
-    await connection.query(`${BEGIN[mode]}; ${SET_LOCAL}; ${SETTINGS_WHERE_POSSIBLE}`);
+    await connection.query(`${begin}; ${SETTINGS_WHERE_POSSIBLE}`);
   } else {
-    await connection.query(`${BEGIN[mode]}; ${SET_LOCAL}`);
+    await connection.query(begin);
     await beforeSnapshot();
     await connection.query(SETTINGS_WHERE_POSSIBLE);
   }

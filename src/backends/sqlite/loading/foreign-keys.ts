@@ -1,7 +1,7 @@
 /** What can be checked only when all records are there: whether they have their parents. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { columnOf, type Field, type ForeignKey, fieldIndex, type RecordKind } from "../../../catalog/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";
@@ -65,15 +65,26 @@ export function foreignKeysOf(load: Load, kind: RecordKind): readonly ForeignKey
   return [...kind.foreignKeys, ...more];
 }
 
-/** Refuses, drops or rejects the records whose parents are not there; parents' kinds before their children's. */
+/**
+ * Refuses, drops or rejects the records whose parents are not there; parents' kinds before their children's. Where keys go
+ * round in a cycle, what is taken out may have been the parent of one that was looked at before: again, until none is.
+ */
 export async function settleOrphans(load: Load, writers: Writers): Promise<void> {
-  for (const kind of load.catalog.importOrder) {
-    const writer = writers.get(kind.path);
-    if (writer !== undefined && writer.foreignKeys.length > 0) await settleKind(load, writer);
+  for (const group of load.catalog.importGroups) {
+    const ofGroup = group.flatMap(({ path }) => writers.get(path) ?? []).filter((each) => each.foreignKeys.length > 0);
+    const refersToItself = ofGroup.some(({ foreignKeys }) =>
+      foreignKeys.some(({ references }) => group.some(({ path }) => path === references)),
+    );
+    let found = true;
+    while (found) {
+      found = false;
+      for (const writer of ofGroup) if (await settleKind(load, writer)) found = refersToItself;
+    }
   }
 }
 
-async function settleKind(load: Load, writer: TableWriter): Promise<void> {
+/** Whether any record was taken out. */
+async function settleKind(load: Load, writer: TableWriter): Promise<boolean> {
   const { kind, table, foreignKeys } = writer;
   const { database, context } = load;
   const at = `c.${writer.rowid}`;
@@ -83,7 +94,7 @@ async function settleKind(load: Load, writer: TableWriter): Promise<void> {
   let total: number | undefined;
   for (let after = -(2n ** 63n); ; ) {
     const rowids = page.all(after) as bigint[];
-    if (rowids.length === 0) return;
+    if (rowids.length === 0) return total !== undefined;
     total ??= database.prepare(`SELECT count(*) ${orphaned}`).pluck().get() as number;
     for (const rowid of rowids) {
       after = rowid;

@@ -1,5 +1,13 @@
 /** Finding the rows that a record meets: by its key and its natural keys, whatever the stored spelling. */
-import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import {
+  columnOf,
+  exactColumnOf,
+  type Field,
+  fieldIndex,
+  type RecordKind,
+  uniqueKeysOf,
+} from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { toUnixSeconds } from "../../../codecs/timestamp.js";
 import { deriveUuid, formatUuid, idText, isIdText } from "../../../codecs/uuid.js";
 import { NULL_VALUE, type RecordBatch } from "../../../records/record-batch.js";
@@ -15,11 +23,11 @@ import {
   uniqueIndexes,
   uuidOrDerivedSql,
 } from "../table.js";
-import { type SqlParam, sqlValue } from "./row-encoder.js";
+import type { SqlParam } from "./row-encoder.js";
 
 /** UUID columns of the kind's table that hold other spellings than lower-case and hyphenated; field indexes. */
 export function spelledFields(database: Database, kind: RecordKind): ReadonlySet<number> {
-  const uuids = [...kind.fields.entries()].filter(([, { type }]) => type === "uuid");
+  const uuids = [...kind.fields.entries()].filter(([, field]) => codecOf(field).sqlite === "id");
   if (uuids.length === 0) return new Set();
   const others = uuids.map(([, field]) => {
     const column = quoted(columnOf(field));
@@ -32,9 +40,9 @@ export function spelledFields(database: Database, kind: RecordKind): ReadonlySet
   return new Set(uuids.filter((_, i) => row[i] === 1).map(([index]) => index));
 }
 
-/** Fields of a unique key, by index; the kind's key first. */
+/** Fields of a unique key, by index; the kind's key, if it has one, first. */
 export function keySets(kind: RecordKind): readonly (readonly number[])[] {
-  return [kind.key, ...kind.uniqueKeys].map((names) => names.map((name) => fieldIndex(kind, name)));
+  return uniqueKeysOf(kind).map((names) => names.map((name) => fieldIndex(kind, name)));
 }
 
 /** The canonical bytes of the fields, told apart by their lengths; undefined when one is NULL (it matches nothing). */
@@ -87,14 +95,15 @@ function compareField(
   const field = kind.fields[index] as Field;
   const column = quoted(columnOf(field));
   const start = (batch: RecordBatch, row: number): number => batch.starts[row * batch.width + index] as number;
-  if (field.type === "uuid" && spelled.has(index) && (byDigits || !field.chosen)) {
+  const codec = codecOf(field);
+  if (codec.sqlite === "id" && spelled.has(index) && (byDigits || !field.chosen)) {
     const digits = uuidOrDerivedSql(column);
     const bind = (batch: RecordBatch, row: number): SqlParam[] => [idDigits(batch, row, index)];
     return { alternatives: [`${digits} = ?`], indexed: [digits], bind };
   }
-  if (field.type !== "timestamp") {
+  if (codec.sqlite !== "time") {
     const bind = (batch: RecordBatch, row: number): SqlParam[] => [
-      sqlValue(field, batch.bytes, start(batch, row), batch.lengths[row * batch.width + index] as number),
+      codec.toParam(batch.bytes, start(batch, row), batch.lengths[row * batch.width + index] as number),
     ];
     return { alternatives: [`${column} = ?`], indexed: [column], bind };
   }

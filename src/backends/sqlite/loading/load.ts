@@ -6,10 +6,10 @@ import type { RunContext } from "../../../records/run-context.js";
 import { type Database, isVec0, loadVectorExtension } from "../open.js";
 import { defineFunctions } from "../reading/ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "../table.js";
-import { refuseDamagedVec0 } from "../vec0-check.js";
+import { refuseDamagedVec0 } from "../vectors/vec0-check.js";
+import { blockOf, lastOfBlock } from "../vectors/vector-rowids.js";
 import { type DeferredIndexes, deferIndexes } from "./deferred-indexes.js";
 import { dropTriggers } from "./triggers.js";
-import { blockOf, lastOfBlock } from "./vector-rowids.js";
 
 export interface LoadOptions {
   readonly onConflict: "update" | "skip" | "error";
@@ -31,19 +31,20 @@ export class Load {
   private readonly indexes: string[] = [];
   /** By table. */
   private readonly deferred = new Map<string, DeferredIndexes>();
+  private indexesDeferred = 0;
+  private indexesMade = 0;
   private triggers: string[] = [];
   private names = 0;
   /** The last one of each dimension that was given out. */
   private readonly vectorRowids = new Map<number, bigint>();
 
-  /** Begins the transaction. E_NOT_MIGRATED, E_LOCKED, E_READ_ONLY. */
+  /** In a transaction that may write. E_NOT_MIGRATED. */
   constructor(database: Database, catalog: Catalog, context: RunContext, options: LoadOptions) {
     this.database = database;
     this.catalog = catalog;
     this.context = context;
     this.options = options;
     defineFunctions(database);
-    database.exec("BEGIN IMMEDIATE");
     for (const kind of catalog.kinds) requireMigrated(database, kind);
     this.dropTriggers();
   }
@@ -73,7 +74,10 @@ export class Load {
   /** For a table without rows: its indexes are made at the end, or when `makeIndexes` is called. */
   deferIndexes(kind: RecordKind): void {
     const table = mainTable(kind);
-    if (!this.deferred.has(table)) this.deferred.set(table, deferIndexes(this.database, kind));
+    if (this.deferred.has(table)) return;
+    const indexes = deferIndexes(this.database, kind);
+    this.deferred.set(table, indexes);
+    this.indexesDeferred += indexes.sql.length;
   }
 
   deferredIndexes(kind: RecordKind): DeferredIndexes | undefined {
@@ -82,6 +86,12 @@ export class Load {
 
   async makeIndexes(table: string): Promise<void> {
     for (const sql of this.deferred.get(table)?.sql ?? []) {
+      this.indexesMade++;
+      const name = /INDEX (?:IF NOT EXISTS )?(\w+)/i.exec(sql)?.[1] ?? table;
+      this.context.activity?.({
+        phase: "indexes",
+        index: { name, number: this.indexesMade, of: this.indexesDeferred },
+      });
       // The driver is synchronous, and an index may take seconds: let signals and timers in.
       await nextTick();
       this.context.signal.throwIfAborted();

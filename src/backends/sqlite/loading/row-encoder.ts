@@ -1,14 +1,22 @@
 /** Canonical records into the values of a row: seconds and exact companions, digests, one value per column. */
 import { hash } from "node:crypto";
-import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
-import { codecs } from "../../../codecs/index.js";
+import { columnOf, exactColumnOf, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import { type Codec, codecOf, type SqliteParam } from "../../../codecs/index.js";
 import { readSafeInt64 } from "../../../codecs/int64.js";
 import { toUnixSeconds } from "../../../codecs/timestamp.js";
-import { idText } from "../../../codecs/uuid.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../../records/record-batch.js";
 
-/** A value to bind. Numbers are bound as REAL; INTEGER affinity makes integers of them. */
-export type SqlParam = bigint | number | string | Buffer | null;
+export type SqlParam = SqliteParam | null;
+
+/** What is known of a column before there is a value. */
+interface EncodedField {
+  readonly codec: Codec;
+  readonly index: number;
+  /** Its exact value stands in a column beside it. */
+  readonly isTime: boolean;
+  readonly isDigest: boolean;
+  readonly spelling: UuidSpelling | undefined;
+}
 
 export interface RowEncoder {
   /** Not quoted. For vectors those of the metadata table, without the rowid. */
@@ -34,26 +42,6 @@ function pushTime(source: Buffer, start: number, values: SqlParam[]): void {
   } else values.push(Math.floor(micros / 1e6) + EPOCH_SECONDS, micros);
 }
 
-/** The value of one field as it is bound. */
-export function sqlValue(field: Field, source: Buffer, start: number, length: number): SqlParam {
-  switch (field.type) {
-    case "uuid":
-      return idText(source, start, length);
-    case "text":
-    case "json":
-    case "text_array":
-      return source.toString("utf8", start, start + length);
-    case "int4":
-      return source.readInt32BE(start);
-    case "int8": {
-      const small = readSafeInt64(source, start);
-      return Number.isNaN(small) ? source.readBigInt64BE(start) : small;
-    }
-    default:
-      return codecs[field.type].toSqlite(field, source, start, length);
-  }
-}
-
 /** `spellings`: by field index. */
 export function createRowEncoder(kind: RecordKind, spellings: ReadonlyMap<number, UuidSpelling>): RowEncoder {
   const { sqlite } = kind;
@@ -62,14 +50,17 @@ export function createRowEncoder(kind: RecordKind, spellings: ReadonlyMap<number
   const columns: string[] = [];
   const fieldOf: number[] = [];
   let largeAt: number | undefined;
-  const fields: { field: Field; index: number; spelling: UuidSpelling | undefined }[] = [];
+  const fields: EncodedField[] = [];
   for (const [index, field] of kind.fields.entries()) {
-    if (field.sqlite === false || field.type === "vector" || field.constant !== undefined) continue;
+    const codec = codecOf(field);
+    if (field.sqlite === false || codec.sqlite === "embedding" || field.constant !== undefined) continue;
     if (field.large) largeAt = columns.length;
-    fields.push({ field, index, spelling: spellings.get(index) });
+    const isTime = codec.sqlite === "time";
+    const isDigest = field.name === digest?.field;
+    fields.push({ codec, index, isTime, isDigest, spelling: spellings.get(index) });
     columns.push(columnOf(field));
-    if (field.type === "timestamp") columns.push(exactColumnOf(field));
-    if (field.name === digest?.field) columns.push(digest.companion);
+    if (isTime) columns.push(exactColumnOf(field));
+    if (digest !== undefined && isDigest) columns.push(digest.companion);
     while (fieldOf.length < columns.length) fieldOf.push(index);
   }
   const dimension = sqlite.layout === "vector" ? sqlite.dimension : undefined;
@@ -84,17 +75,17 @@ export function createRowEncoder(kind: RecordKind, spellings: ReadonlyMap<number
     encode(batch, row, values) {
       const { bytes, starts, lengths } = batch;
       const base = row * kind.fields.length;
-      for (const { field, index, spelling } of fields) {
+      for (const { codec, index, isTime, isDigest, spelling } of fields) {
         const length = lengths[base + index] as number;
         const start = starts[base + index] as number;
         if (length === NULL_VALUE || length === LARGE_VALUE) {
           values.push(null);
-          if (field.type === "timestamp" || field.name === digest?.field) values.push(null);
-        } else if (field.type === "timestamp") pushTime(bytes, start, values);
-        else if (field.name === digest?.field) {
+          if (isTime || isDigest) values.push(null);
+        } else if (isTime) pushTime(bytes, start, values);
+        else if (isDigest) {
           // llmspell loads a state only when this is the SHA-256 of the text that is stored.
           values.push(hash("sha256", batch.value(row, digestOf)), bytes.toString("utf8", start, start + length));
-        } else values.push(spelling?.(batch, row) ?? sqlValue(field, bytes, start, length));
+        } else values.push(spelling?.(batch, row) ?? codec.toParam(bytes, start, length));
       }
       if (dimension !== undefined) values.push(dimension);
     },

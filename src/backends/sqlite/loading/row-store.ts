@@ -2,15 +2,18 @@
 import { randomBytes } from "node:crypto";
 import type { Statement } from "better-sqlite3";
 import { columnOf, type Field, type RecordKind } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { StorageError } from "../../../errors.js";
 import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
 import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../table.js";
-import { storedEmbedding } from "./embedding-text.js";
+import { storedEmbedding } from "../vectors/embedding-text.js";
 import type { Load } from "./load.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
 
-/** Rows of one multi-row INSERT. */
-export const ROWS_PER_INSERT = 64;
+/** Rows of one multi-row INSERT, where so many have room. */
+const ROWS_PER_INSERT = 64;
+/** Parameters that a statement may have (SQLITE_MAX_VARIABLE_NUMBER). */
+const MOST_PARAMETERS = 32766;
 
 /** Pieces of the content that is being written. */
 const CHUNKS = "temp.llmspell_large_chunks";
@@ -19,7 +22,8 @@ const JOINED = "CAST(group_concat(CAST(b AS TEXT), '') AS BLOB)";
 const PIECES = `(SELECT b FROM ${CHUNKS} ORDER BY n)`;
 
 export interface RowStore {
-  /** Inserts up to ROWS_PER_INSERT rows at once. The batch has no LargeValue. */
+  readonly rowsPerInsert: number;
+  /** Inserts up to rowsPerInsert rows at once. The batch has no LargeValue. */
   insertMany(batch: RecordBatch, rows: readonly number[]): void;
   /** `large`: the content is what stageLarge() has set aside. Returns the rowid. */
   insert(batch: RecordBatch, row: number, large: boolean): bigint;
@@ -52,10 +56,11 @@ export function createRowStore(
       return [columnOf(field), field];
     }),
   );
+  const rowsPerInsert = Math.min(ROWS_PER_INSERT, Math.floor(MOST_PARAMETERS / columns.length));
   // ABORT whatever the table's own constraints say: ON CONFLICT IGNORE would lose records without a word.
   const single = database.prepare(`INSERT OR ABORT INTO ${table} (${list}) VALUES ${tuple}`);
   const multiple = database.prepare(
-    `INSERT OR ABORT INTO ${table} (${list}) VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => tuple).join(", ")}`,
+    `INSERT OR ABORT INTO ${table} (${list}) VALUES ${Array.from({ length: rowsPerInsert }, () => tuple).join(", ")}`,
   );
   const assignments = encoder.columns.map((name) => {
     const column = quoted(name);
@@ -97,8 +102,9 @@ export function createRowStore(
 
   const nextSurrogate = surrogateKeys();
   return {
+    rowsPerInsert,
     insertMany(batch, rows) {
-      const whole = rows.length === ROWS_PER_INSERT;
+      const whole = rows.length === rowsPerInsert;
       let values: SqlParam[] = [];
       for (const row of rows) {
         const rowid = encode(batch, row, values);
@@ -198,7 +204,7 @@ function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   if (kind.sqlite.layout !== "vector") throw new Error(`${kind.path} has no embeddings`);
   const { embeddingTable, dimension } = kind.sqlite;
   const vec0 = load.embeddingShape(embeddingTable, dimension);
-  const field = kind.fields.findIndex(({ type }) => type === "vector");
+  const field = kind.fields.findIndex((each) => codecOf(each).sqlite === "embedding");
   const table = quoted(embeddingTable);
   const insert = load.database.prepare(`INSERT OR ABORT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
   const update = load.database.prepare(`UPDATE ${table} SET embedding = ? WHERE rowid = ?`);

@@ -1,11 +1,12 @@
 /** References to rows that were there before the run use the text in which their ids are stored. */
 import { columnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { isIdText } from "../../../codecs/uuid.js";
 import { NULL_VALUE } from "../../../records/record-batch.js";
 import { mainTable, quoted, uuidOrDerivedSql } from "../table.js";
 import { idDigits, spelledFields } from "./key-lookup.js";
 import type { Load } from "./load.js";
-import { type SqlParam, sqlValue, type UuidSpelling } from "./row-encoder.js";
+import type { SqlParam, UuidSpelling } from "./row-encoder.js";
 
 interface Reference {
   readonly parent: RecordKind;
@@ -48,7 +49,7 @@ function createSpelling(
   wanted: number,
 ): UuidSpelling {
   const columnAt = (index: number): string => quoted(columnOf(parent.fields[index] as Field));
-  const isUuid = (index: number): boolean => parent.fields[index]?.type === "uuid";
+  const isUuid = (index: number): boolean => codecOf(parent.fields[index] as Field).sqlite === "id";
   const compared = pairs.map(([, theirs]) => (isUuid(theirs) ? uuidOrDerivedSql(columnAt(theirs)) : columnAt(theirs)));
   load.createIndex(mainTable(parent), compared, false);
   const where = compared.map((expression) => `${expression} = ?`).join(" AND ");
@@ -69,10 +70,10 @@ function createSpelling(
       if (length === NULL_VALUE) return undefined;
       const start = batch.starts[at] as number;
       if (isUuid(theirs)) values.push(idDigits(batch, row, own));
-      else values.push(sqlValue(kind.fields[own] as Field, batch.bytes, start, length));
+      else values.push(codecOf(kind.fields[own] as Field).toParam(batch.bytes, start, length));
     }
     const at = row * batch.width + reference;
-    values.push(sqlValue(field, batch.bytes, batch.starts[at] as number, batch.lengths[at] as number));
+    values.push(codecOf(field).toParam(batch.bytes, batch.starts[at] as number, batch.lengths[at] as number));
     return select.get(values) as string | undefined;
   };
 }

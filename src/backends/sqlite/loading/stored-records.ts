@@ -3,7 +3,7 @@ import type { Statement } from "better-sqlite3";
 import type { RecordKind } from "../../../catalog/index.js";
 import { BatchBuilder, type RecordBatch } from "../../../records/record-batch.js";
 import { createRowReader, type RowReader } from "../reading/row-reader.js";
-import { columnsOf, mainTable, quoted, rowidOf, type SqlRow } from "../table.js";
+import { columnsOf, hasRowidField, mainTable, quoted, rowidOf, type SqlRow } from "../table.js";
 import type { Load } from "./load.js";
 
 export interface StoredRecords {
@@ -15,6 +15,8 @@ export interface StoredRecords {
   keep(rowid: bigint): void;
   /** The temporary table (llmspell_rowid and the table's columns) of kept rows; undefined when there are none. */
   readonly keptTable: string | undefined;
+  /** The row has another rowid from now on. */
+  moved(from: bigint, to: bigint): void;
   /** Makes the row what it was when it was kept. */
   restore(rowid: bigint): void;
 }
@@ -61,12 +63,17 @@ export function createStoredRecords(load: Load, kind: RecordKind): StoredRecords
       keep ??= database.prepare(`INSERT OR IGNORE INTO ${kept} SELECT ${name}, * FROM ${table} WHERE ${name} = ?`);
       keep.run(rowid);
     },
+    moved(from, to) {
+      if (kept !== undefined)
+        database.prepare(`UPDATE ${kept} SET llmspell_rowid = ? WHERE llmspell_rowid = ?`).run(to, from);
+    },
     restore(rowid) {
       const columns = [...(columnsOf(database, mainTable(kind)) ?? [])].map(quoted).join(", ");
+      const [own, keptOwn] = hasRowidField(database, kind) ? ["", ""] : [`${name}, `, "llmspell_rowid, "];
       database.prepare(`DELETE FROM ${table} WHERE ${name} = ?`).run(rowid);
       database
         .prepare(
-          `INSERT INTO ${table} (${name}, ${columns}) SELECT llmspell_rowid, ${columns} FROM ${kept} WHERE llmspell_rowid = ?`,
+          `INSERT INTO ${table} (${own}${columns}) SELECT ${keptOwn}${columns} FROM ${kept} WHERE llmspell_rowid = ?`,
         )
         .run(rowid);
     },

@@ -1,29 +1,26 @@
-/** Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts". */
+/**
+ * Writing one kind's records: straight into an empty table, otherwise by the rules of ARCHITECTURE.md, "Conflicts".
+ * Over 300 lines: inserting, replacing and undoing a row share its place, its keys and their counts.
+ */
 
 import type { Statement } from "better-sqlite3";
-import type { ForeignKey, RecordKind } from "../../../catalog/index.js";
+import { columnOf, type ForeignKey, type RecordKind, tenantFieldOf, tenantIndex } from "../../../catalog/index.js";
 import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/record-writer.js";
+import { recordChunks } from "../../../document/writing/record-writer.js";
 import { StorageError } from "../../../errors.js";
 import { createConstraintCheck } from "../../../records/constraints.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
-import { recordKey } from "../../../records/record-key.js";
-import { kindCondition, mainTable, quoted, rowidOf } from "../table.js";
+import { keylessConflict, recordKey } from "../../../records/record-key.js";
+import { hasRowidField, kindCondition, mainTable, quoted, rowidOf } from "../table.js";
+import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
 import { type Load, requireFreeRowids } from "./load.js";
+import { ALL_ROWS, listedRows, type OwnRows, rowsBehind } from "./own-rows.js";
 import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
-import {
-  clearLarge,
-  createRowStore,
-  ROWS_PER_INSERT,
-  type RowStore,
-  stageLarge,
-  withStagedContent,
-} from "./row-store.js";
+import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
 import { referenceSpellings } from "./spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
-import { blockOf, greatestRowid } from "./vector-rowids.js";
 
 /** How a record met what is there. */
 interface Meeting {
@@ -60,8 +57,7 @@ export class TableWriter {
   readonly met: string;
   /** UUID fields in which the table holds other spellings than the canonical one. */
   readonly spelled: ReadonlySet<number>;
-  /** The run's own rows have rowids after `last`, and up to `end` where they are in a block of the table. */
-  private readonly before: { readonly last: bigint; readonly end: bigint | undefined };
+  private readonly ownRows: OwnRows;
   private readonly load: Load;
   private readonly empty: boolean;
   private readonly lookup: KeyLookup;
@@ -69,8 +65,11 @@ export class TableWriter {
   private readonly check: (batch: RecordBatch, row: number) => void;
   private readonly sets: readonly (readonly number[])[];
   private readonly tenantField: number;
+  /** An update may give the row another rowid. */
+  private readonly hasRowidField: boolean;
   private readonly isMet: Statement;
   private readonly markMet: Statement;
+  private readonly markUndone: Statement;
   private readonly tenantOf: Statement;
   private readonly group: Savepoint;
   /** Around one record, where that takes several statements. */
@@ -90,14 +89,16 @@ export class TableWriter {
     const where = condition === undefined ? "" : `WHERE ${condition}`;
     const rows = database.prepare(`SELECT 1 FROM ${quoted(this.table)} ${where} LIMIT 1`);
     this.empty = rows.get() === undefined;
+    if (kind.keyless && !this.empty) throw keylessConflict(kind);
     const last = greatestRowid(database, this.table);
     const { sqlite } = kind;
     const block = sqlite.layout === "vector" ? blockOf(sqlite.dimension) : undefined;
-    if (block === undefined) requireFreeRowids(this.table, last ?? 0n);
-    this.before =
-      block === undefined
-        ? { last: last ?? 0n, end: undefined }
-        : { last: greatestRowid(database, this.table, block) ?? block.first - 1n, end: block.last };
+    this.hasRowidField = hasRowidField(database, kind);
+    if (this.hasRowidField) this.ownRows = this.empty ? ALL_ROWS : listedRows(load);
+    else if (block === undefined) {
+      requireFreeRowids(this.table, last ?? 0n);
+      this.ownRows = rowsBehind(last ?? 0n);
+    } else this.ownRows = rowsBehind(greatestRowid(database, this.table, block) ?? block.first - 1n, block.last);
     if (last === undefined) load.deferIndexes(kind);
     this.spelled = this.empty ? new Set() : spelledFields(database, kind);
     const references = referenceSpellings(load, kind);
@@ -115,14 +116,16 @@ export class TableWriter {
     this.stored = createStoredRecords(load, kind);
     this.check = createConstraintCheck(kind);
     this.sets = keySets(kind);
-    this.tenantField = kind.fields.findIndex(({ name }) => name === "tenant_id");
+    this.tenantField = tenantIndex(kind);
+    const tenant = tenantFieldOf(kind);
     this.met = `temp.${load.name("met")}`;
     database.exec(`CREATE TABLE ${this.met} (r INTEGER PRIMARY KEY, written INTEGER, key TEXT)`);
     this.isMet = database.prepare(`SELECT written, key FROM ${this.met} WHERE r = ?`).raw();
     this.markMet = database.prepare(`INSERT INTO ${this.met} VALUES (?, ?, ?)`);
+    this.markUndone = database.prepare(`UPDATE ${this.met} SET written = 0 WHERE r = ?`);
     this.tenantOf = database
       .prepare(
-        `SELECT ${this.tenantField < 0 ? "NULL" : "tenant_id"} FROM ${quoted(this.table)} WHERE ${this.rowid} = ?`,
+        `SELECT ${tenant === undefined ? "NULL" : quoted(columnOf(tenant))} FROM ${quoted(this.table)} WHERE ${this.rowid} = ?`,
       )
       .pluck();
     this.group = {
@@ -158,15 +161,12 @@ export class TableWriter {
 
   /** Whether the run inserted the row. */
   private isNew(rowid: bigint): boolean {
-    const { last, end } = this.before;
-    return rowid > last && (end === undefined || rowid <= end);
+    return this.ownRows.has(rowid);
   }
 
   /** The SQL condition that picks the rows that the run inserted. */
   newRows(alias: string): string {
-    const { last, end } = this.before;
-    const rowid = `${alias}.${this.rowid}`;
-    return `(${rowid} > ${last}${end === undefined ? "" : ` AND ${rowid} <= ${end}`})`;
+    return this.ownRows.condition(`${alias}.${this.rowid}`);
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -183,8 +183,9 @@ export class TableWriter {
     // While the indexes are there, SQLite names the record that they do not take.
     if (extracts && good.some((row) => hasDeepJson(batch, row))) await this.load.makeIndexes(this.table);
     const direct = this.empty && batch.large === undefined;
-    for (let from = 0; from < good.length; from += ROWS_PER_INSERT) {
-      const rows = good.slice(from, from + ROWS_PER_INSERT);
+    const { rowsPerInsert } = this.store;
+    for (let from = 0; from < good.length; from += rowsPerInsert) {
+      const rows = good.slice(from, from + rowsPerInsert);
       if (direct && this.insertMany(batch, rows)) continue;
       for (const row of rows) await this.writeOne(batch, row);
     }
@@ -225,7 +226,7 @@ export class TableWriter {
     this.savepoint?.begin.run();
     try {
       if (match === undefined) {
-        this.store.insert(batch, row, large !== undefined);
+        this.ownRows.add(this.store.insert(batch, row, large !== undefined));
         this.counts.inserted++;
       } else {
         this.replace(batch, row, match[0], match[1] === this.sets.length);
@@ -248,14 +249,22 @@ export class TableWriter {
     const before = sameKeys ? undefined : this.stored.read(rowid);
     if (this.foreignKeys.length > 0) this.stored.keep(rowid);
     this.store.update(rowid, batch, row, batch.large !== undefined);
-    this.markMet.run(rowid, 1, null);
+    const current = this.hasRowidField ? this.rowidOf(batch, row) : rowid;
+    if (current !== rowid) this.stored.moved(rowid, current);
+    this.markMet.run(current, 1, null);
     if (before === undefined) return;
     for (const [set, fields] of this.sets.entries()) {
       const old = canonicalKey(before, 0, fields);
       const now = canonicalKey(batch, row, fields);
       if (old !== undefined && (now === undefined || !old.equals(now)))
-        this.hiddenKeys.insert(set, old, rowid, recordKey(batch, row));
+        this.hiddenKeys.insert(set, old, current, recordKey(batch, row));
     }
+  }
+
+  /** The rowid that is a field of the record. */
+  private rowidOf(batch: RecordBatch, row: number): bigint {
+    const [rowid] = this.lookup.find(0, batch, row);
+    return rowid as bigint;
   }
 
   private skip(batch: RecordBatch, row: number, rowid: bigint): void {
@@ -306,6 +315,7 @@ export class TableWriter {
       this.counts.inserted--;
     } else {
       this.stored.restore(rowid);
+      this.markUndone.run(rowid);
       this.counts.updated--;
     }
     if (as === "dropped") this.counts.dropped++;

@@ -4,7 +4,7 @@
  * reads the BLOB once, and sets them aside in a temporary file.
  */
 import { columnOf, type Field, LARGE_VALUE_BYTES } from "../../../catalog/index.js";
-import { Spool } from "../../../document/spool.js";
+import { Spool } from "../../../document/files/spool.js";
 import type { Database } from "../open.js";
 import { quoted, release } from "../table.js";
 

@@ -1,8 +1,7 @@
-/** What a database holds that is no part of any record: llmspell's own tables and columns of another release, and people's. */
+/** What a database holds that is no part of any record: the application's own tables and columns of another release, and people's. */
 import type { RecordKind } from "../../../catalog/index.js";
-import { BOOKKEEPING } from "../inspect.js";
 import { type Database, isVec0 } from "../open.js";
-import { columnsOf, mainTable, neededColumns, quoted } from "../table.js";
+import { columnsOf, isOfTenants, mainTable, neededColumns, quoted, tenantsFor } from "../table.js";
 
 interface Reading {
   /** All kinds that there are. */
@@ -10,16 +9,18 @@ interface Reading {
   /** Those that are read. */
   readonly kinds: readonly RecordKind[];
   readonly tenants?: readonly string[] | undefined;
+  /** Tables that are no kind's, and of which nothing is said. */
+  readonly others?: ReadonlySet<string> | undefined;
 }
 
 /** A line for each table, column and kind of rows that the run leaves out though nobody asked it to. */
-export function leftOut(database: Database, { catalog, kinds, tenants }: Reading): string[] {
+export function leftOut(database: Database, { catalog, kinds, tenants, others = new Set() }: Reading): string[] {
   const lines = [...unknownColumns(database, kinds, tenants)];
   if (kinds.some(({ sqlite }) => sqlite.layout === "vector")) lines.push(...strayMetadata(database, catalog, tenants));
   // Whose rows these are is not to be known.
   if (tenants !== undefined) return lines;
   for (const kind of kinds) lines.push(...strayEmbeddings(database, kind));
-  if (kinds.length === catalog.length) lines.push(...unknownTables(database, catalog));
+  if (kinds.length === catalog.length) lines.push(...unknownTables(database, catalog, others));
   return lines;
 }
 
@@ -31,11 +32,13 @@ function counted(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-const TENANTS = "tenant_id IN (SELECT value FROM json_each(?))";
-
 /** Tables that hold rows and no kind's; of virtual ones only embeddings of other dimensions: the others are made of tables. */
-function* unknownTables(database: Database, catalog: readonly RecordKind[]): Generator<string> {
-  const known = new Set(BOOKKEEPING);
+function* unknownTables(
+  database: Database,
+  catalog: readonly RecordKind[],
+  others: ReadonlySet<string>,
+): Generator<string> {
+  const known = new Set(others);
   for (const kind of catalog) {
     known.add(mainTable(kind));
     if (kind.sqlite.layout === "vector") known.add(kind.sqlite.embeddingTable);
@@ -75,7 +78,7 @@ function* unknownColumns(
     const { sqlite } = kind;
     const { plain, exact } = neededColumns(kind);
     const own = sqlite.layout === "vector" ? "rowid" : (sqlite.surrogateKey ?? "");
-    const where = tenants === undefined ? "" : `WHERE ${TENANTS}`;
+    const where = tenantsFor(kind, tenants) === undefined ? "" : `WHERE ${isOfTenants(kind)}`;
     places.set(mainTable(kind), { known: new Set([...plain, ...exact, own]), where });
     if (sqlite.layout === "vector" && tenants === undefined)
       places.set(sqlite.embeddingTable, { known: new Set(["rowid", "embedding"]), where: "" });
@@ -118,13 +121,16 @@ function* strayMetadata(
   catalog: readonly RecordKind[],
   tenants: readonly string[] | undefined,
 ): Generator<string> {
-  const vectors = catalog.flatMap(({ sqlite }) => (sqlite.layout === "vector" ? [sqlite] : []));
+  const kinds = catalog.filter(({ sqlite }) => sqlite.layout === "vector");
+  const vectors = kinds.flatMap(({ sqlite }) => (sqlite.layout === "vector" ? [sqlite] : []));
   const table = vectors[0]?.metadataTable;
   if (table === undefined || columnsOf(database, table) === undefined) return;
   const dimensions = vectors.map(({ dimension }) => dimension).join(", ");
   const unknown = `(dimension NOT IN (${dimensions}) OR dimension IS NULL)`;
-  const where = tenants === undefined ? unknown : `${unknown} AND ${TENANTS}`;
-  const values = tenants === undefined ? [] : [JSON.stringify(tenants)];
+  const [kind] = kinds as [RecordKind];
+  const isAll = tenantsFor(kind, tenants) === undefined;
+  const where = isAll ? unknown : `${unknown} AND ${isOfTenants(kind)}`;
+  const values = isAll ? [] : [JSON.stringify(tenants)];
   const strays = count(database, `SELECT count(*) FROM ${quoted(table)} NOT INDEXED WHERE ${where}`, values);
   if (strays > 0) yield `${strays} rows of vector_metadata have a dimension that no section has`;
 }

@@ -1,5 +1,6 @@
 /** Reading a kind's rows in the order of its key with bounded memory. */
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../../codecs/uuid.js";
 import type { IdOrder } from "../../../records/derived-uuids.js";
 import type { WantedRecords } from "../../../records/run-context.js";
@@ -8,14 +9,17 @@ import type { Database } from "../open.js";
 import {
   columnsOf,
   exactTimeSql,
+  isOfTenants,
   isUuidSql,
   kindCondition,
+  lacksRowids,
   mainTable,
   quoted,
   requireRowids,
   rowidOf,
   type SqlRow,
   secondsOfSql,
+  tenantsFor,
   usualSpellingSql,
   uuidDigitsSql,
 } from "../table.js";
@@ -58,18 +62,19 @@ function orderTerms(database: Database, kind: RecordKind, idOrder: IdOrder): str
     const field = kind.fields[fieldIndex(kind, name)] as Field;
     const column = quoted(columnOf(field));
     const text = (expression: string): string => (encoding === "UTF-8" ? expression : `llmspell_utf8(${expression})`);
-    if (field.type === "uuid") {
+    const { sqlite } = codecOf(field);
+    if (sqlite === "id") {
       if (idOrder === "derived") return [`llmspell_uuid(${column})`];
       if (idOrder === "text" && field.chosen) return [text(column)];
       if (isUniformlySpelled(database, table, column)) return [column];
       return [idOrder === "uuid" ? uuidDigitsSql(column) : text(usualSpellingSql(column))];
     }
-    if (field.type === "timestamp") {
+    if (sqlite === "time") {
       const exact = present.has(exactColumnOf(field)) ? quoted(exactColumnOf(field)) : undefined;
       return timeTerms(database, table, column, exact);
     }
     const follows = idOrder === "derived" && field.beginsWith !== undefined;
-    return [field.type === "text" ? text(follows ? `llmspell_follow(${column})` : column) : column];
+    return [sqlite === "text" ? text(follows ? `llmspell_follow(${column})` : column) : column];
   });
 }
 
@@ -125,12 +130,15 @@ export function orderedRows(
   reader: RowReader,
   selection: RowSelection,
 ): OrderedRows {
+  if (lacksRowids(kind)) return rowsByKey(database, kind, reader, selection);
   const name = mainTable(kind);
   const table = quoted(name);
   const rowid = rowidOf(database, name);
-  const { tenants, limit, wanted } = selection;
+  const { limit, wanted } = selection;
+  const tenants = tenantsFor(kind, selection.tenants);
   const where = selectedRows(kind, tenants);
-  const order = orderTerms(database, kind, selection.idOrder).join(", ");
+  // Records without a key come in the table's own order.
+  const order = kind.keyless ? "r" : orderTerms(database, kind, selection.idOrder).join(", ");
   const embeddings =
     kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
       ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
@@ -158,22 +166,7 @@ export function orderedRows(
   const came = new RowidTally();
   const there = (signal: AbortSignal): Promise<Tally> => tallyOfTable(database, name, rowid, where, walked, signal);
   return {
-    *rows() {
-      let seen = 0;
-      try {
-        for (const row of iterate(reader.select)) {
-          seen++;
-          yield row;
-        }
-        return;
-      } catch (error) {
-        if (!isTooBig(error)) throw error;
-      }
-      // A value that the driver does not give ends a statement: from there on, rows come without such values.
-      for (const row of iterate(reader.shortSelect))
-        if (seen > 0) seen--;
-        else yield row;
-    },
+    rows: () => allRows(reader, iterate),
     saw(row) {
       if (row[0] === null) throw rowMissing(name);
       came.add(row[0] as bigint);
@@ -188,8 +181,60 @@ export function orderedRows(
   };
 }
 
+function* allRows(reader: RowReader, iterate: (select: string) => IterableIterator<SqlRow>): Generator<SqlRow> {
+  let seen = 0;
+  try {
+    for (const row of iterate(reader.select)) {
+      seen++;
+      yield row;
+    }
+    return;
+  } catch (error) {
+    if (!isTooBig(error)) throw error;
+  }
+  // A value that the driver does not give ends a statement: from there on, rows come without such values.
+  for (const row of iterate(reader.shortSelect))
+    if (seen > 0) seen--;
+    else yield row;
+}
+
+/** The rows of a table WITHOUT ROWID, which is the tree of its key itself: there is no index to hold against it. */
+function rowsByKey(database: Database, kind: RecordKind, reader: RowReader, selection: RowSelection): OrderedRows {
+  const table = quoted(mainTable(kind));
+  const { limit, wanted } = selection;
+  const tenants = tenantsFor(kind, selection.tenants);
+  const where = selectedRows(kind, tenants);
+  const values: string[] = tenants === undefined ? [] : [JSON.stringify(tenants)];
+  const order = orderTerms(database, kind, selection.idOrder).join(", ");
+  const selected = where === undefined ? "" : `WHERE ${where}`;
+  let rest = `${selected} ORDER BY ${order} LIMIT ${limit ?? -1}`;
+  if (wanted !== undefined) {
+    const key = kind.key.map((name) => quoted(columnOf(kind.fields[fieldIndex(kind, name)] as Field))).join(", ");
+    rest = `WHERE (${key}) IN (SELECT ${key} FROM ${table} ${rest}) OR ${areWanted(database, kind, wanted)} ORDER BY ${order}`;
+    values.push(JSON.stringify(wanted.keys));
+  }
+  const iterate = (select: string): IterableIterator<SqlRow> =>
+    database
+      .prepare(`SELECT ${select} FROM ${table} AS t ${rest}`)
+      .raw()
+      .safeIntegers()
+      .iterate(...values) as IterableIterator<SqlRow>;
+  return {
+    rows: () => allRows(reader, iterate),
+    saw() {},
+    async requireAllAhead() {},
+    async requireAll() {},
+  };
+}
+
 /** The statement for the rowids of wanted records, whose values are its parameter, as JSON. */
-function wantedRows(database: Database, kind: RecordKind, rowid: string, { fields }: WantedRecords): string {
+function wantedRows(database: Database, kind: RecordKind, rowid: string, wanted: WantedRecords): string {
+  // By a walk through the table: a damaged index would not find them all.
+  return `SELECT ${rowid} FROM ${quoted(mainTable(kind))} NOT INDEXED WHERE ${areWanted(database, kind, wanted)}`;
+}
+
+/** The condition that a row is wanted, by values that are its parameter, as JSON. */
+function areWanted(database: Database, kind: RecordKind, { fields }: WantedRecords): string {
   const table = mainTable(kind);
   const columns: string[] = [];
   const values: string[] = [];
@@ -198,12 +243,11 @@ function wantedRows(database: Database, kind: RecordKind, rowid: string, { field
     const column = quoted(columnOf(field));
     const value = `json_extract(value, '$[${i}]')`;
     // Where all are spelled as usual, they are compared as they are.
-    const isUsual = field.type !== "uuid" || field.chosen || isUsuallySpelled(database, table, column);
+    const isUsual = codecOf(field).sqlite !== "id" || field.chosen || isUsuallySpelled(database, table, column);
     columns.push(isUsual ? column : usualSpellingSql(column));
     values.push(value);
   }
-  // By a walk through the table: a damaged index would not find them all.
-  return `SELECT ${rowid} FROM ${quoted(table)} NOT INDEXED WHERE (${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
+  return `(${columns.join(", ")}) IN (SELECT ${values.join(", ")} FROM json_each(?))`;
 }
 
 function isUsuallySpelled(database: Database, table: string, column: string): boolean {
@@ -212,13 +256,10 @@ function isUsuallySpelled(database: Database, table: string, column: string): bo
 }
 
 /** How many values of the kind's id columns are texts that are no UUIDs, as far as they are the tenants'. */
-export function countInvalidUuids(
-  database: Database,
-  kind: RecordKind,
-  tenants: readonly string[] | undefined,
-): number {
+export function countInvalidUuids(database: Database, kind: RecordKind, asked: readonly string[] | undefined): number {
+  const tenants = tenantsFor(kind, asked);
   const present = columnsOf(database, mainTable(kind));
-  const columns = kind.fields.filter((field) => field.type === "uuid" && present?.has(columnOf(field)));
+  const columns = kind.fields.filter((field) => codecOf(field).sqlite === "id" && present?.has(columnOf(field)));
   if (columns.length === 0) return 0;
   const sums = columns.map((field) => {
     const column = quoted(columnOf(field));
@@ -235,14 +276,15 @@ function selectedRows(kind: RecordKind, tenants: readonly string[] | undefined):
   const conditions: string[] = [];
   const condition = kindCondition(kind);
   if (condition !== undefined) conditions.push(condition);
-  if (tenants !== undefined) conditions.push("tenant_id IN (SELECT value FROM json_each(?))");
+  if (tenants !== undefined) conditions.push(isOfTenants(kind));
   return conditions.length === 0 ? undefined : conditions.join(" AND ");
 }
 
-/** About how many rows the kind has, from the ends of its rowids: no scan. */
-export function estimateRows(database: Database, kind: RecordKind): number {
+/** About how many rows the kind has, from the ends of its rowids: no scan; undefined where there are none. */
+export function estimateRows(database: Database, kind: RecordKind): number | undefined {
   const table = mainTable(kind);
   if (columnsOf(database, table) === undefined) return 0;
+  if (lacksRowids(kind)) return undefined;
   requireRowids(database, table);
   const condition = kindCondition(kind);
   const where = condition === undefined ? "" : `WHERE ${condition}`;

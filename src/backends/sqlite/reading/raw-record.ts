@@ -1,8 +1,7 @@
 /** A row that cannot be read, as JSON text for the rejects: each value as it is stored. */
 import type { Field } from "../../../catalog/index.js";
 import { ByteWriter } from "../../../codecs/byte-writer.js";
-import { codecs } from "../../../codecs/index.js";
-import { fromSqliteTime } from "../../../codecs/timestamp.js";
+import { codecOf } from "../../../codecs/index.js";
 import type { SqlValue } from "../table.js";
 
 /** base64 is made in pieces of this many bytes, a multiple of three. */
@@ -12,10 +11,9 @@ const PIECE_BYTES = 3 * 262144;
 function token(field: Field, value: Exclude<SqlValue, null>): string {
   try {
     const canonical = new ByteWriter(1024);
-    if (field.type === "timestamp" && typeof value === "bigint") canonical.int64(fromSqliteTime(value, undefined));
-    else codecs[field.type].fromSqlite(field, value, canonical);
+    codecOf(field).fromSqlite(field, value, canonical);
     const out = new ByteWriter(1024);
-    codecs[field.type].toToken(field, canonical.bytes, 0, canonical.length, out);
+    codecOf(field).toToken(field, canonical.bytes, 0, canonical.length, out);
     return out.view().toString("utf8");
   } catch {
     if (typeof value === "bigint") return value.toString();
@@ -27,7 +25,7 @@ function token(field: Field, value: Exclude<SqlValue, null>): string {
 export function* rawRecord(fields: Iterable<readonly [Field, SqlValue]>): Generator<Uint8Array> {
   let separator = "{";
   for (const [field, value] of fields) {
-    if (value === null && field.type === "json") continue;
+    if (value === null && codecOf(field).hasNull) continue;
     const name = `${separator}${JSON.stringify(field.name)}:`;
     separator = ",";
     if (!Buffer.isBuffer(value) || value.length <= PIECE_BYTES) {

@@ -7,7 +7,7 @@ import { setImmediate as nextTick } from "node:timers/promises";
 import { StorageError } from "../../../errors.js";
 import type { Database } from "../open.js";
 import { quoted, type SqlValue } from "../table.js";
-import { damageOfVec0 } from "../vec0-check.js";
+import { damageOfVec0 } from "../vectors/vec0-check.js";
 
 /** Rows of the table between two visits of the event loop. */
 const ROWS_PER_TURN = 100_000;

@@ -1,4 +1,7 @@
-/** Rows of SQLite into canonical records: storage classes checked, companions and both embedding shapes understood. */
+/**
+ * Rows of SQLite into canonical records: storage classes checked, companions and both embedding shapes understood.
+ * Over 300 lines: the loop over columns stays in one function, so that nothing is looked up per value.
+ */
 
 import { constants, isUtf8 } from "node:buffer";
 import { hash } from "node:crypto";
@@ -12,7 +15,7 @@ import {
 } from "../../../catalog/index.js";
 import { ByteWriter } from "../../../codecs/byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "../../../codecs/codec.js";
-import { codecs } from "../../../codecs/index.js";
+import { codecOf } from "../../../codecs/index.js";
 import { fromSqliteTime, toUnixSeconds } from "../../../codecs/timestamp.js";
 import { StorageError } from "../../../errors.js";
 import type { BatchBuilder } from "../../../records/record-batch.js";
@@ -20,6 +23,7 @@ import { describeKey } from "../../../records/record-key.js";
 import type { Database } from "../open.js";
 import {
   columnsOf,
+  lacksRowids,
   mainTable,
   neededColumns,
   quoted,
@@ -53,9 +57,14 @@ interface Column {
   readonly field: Field;
   readonly index: number;
   readonly codec: Codec;
+  readonly isEmbedding: boolean;
+  /** It may hold bytes that are no text. */
+  readonly hasText: boolean;
   readonly at: number;
   /** Where the companion is. */
   readonly exactAt?: number;
+  /** Of a text that cannot be read again by a rowid, where its bytes are. */
+  readonly bytesAt?: number;
 }
 
 /** Neither the driver nor a text of JavaScript holds more. */
@@ -74,8 +83,6 @@ function writeTime(seconds: bigint, exact: bigint | undefined, out: ByteWriter):
   out.int64(fromSqliteTime(seconds, exact));
 }
 
-const HAS_TEXT: ReadonlySet<string> = new Set(["text", "json", "text_array", "uuid"]);
-
 /**
  * The reader of a kind's rows; undefined when its table is not there. Companion columns may be missing (a database
  * without our migrations). E_SCHEMA when another column is.
@@ -91,7 +98,7 @@ export function createRowReader(
   const table = mainTable(kind);
   const present = columnsOf(database, table);
   if (present === undefined) return undefined;
-  requireRowids(database, table);
+  requireRowids(database, table, lacksRowids(kind));
   for (const column of neededColumns(kind).plain)
     if (!present.has(column)) throw new StorageError("E_SCHEMA", `the table ${table} has no column ${column}`);
 
@@ -100,9 +107,10 @@ export function createRowReader(
     embeddingTable !== undefined &&
     options.embeddings === undefined &&
     columnsOf(database, embeddingTable) !== undefined;
-  const rowid = rowidOf(database, table);
-  const expressions = [`t.${rowid}`];
-  const shortExpressions = [`t.${rowid}`];
+  const rowid = lacksRowids(kind) ? undefined : rowidOf(database, table);
+  const identity = rowid === undefined ? "NULL" : `t.${rowid}`;
+  const expressions = [identity];
+  const shortExpressions = [identity];
   const tooLong: string[] = [];
   const isTooLong = (column: string): string => `octet_length(${column}) > ${MAX_VALUE_BYTES}`;
   const add = (expression: string, of?: readonly [column: string, field: Field]): number => {
@@ -120,25 +128,29 @@ export function createRowReader(
   let typeIndex: number | undefined;
   for (const [index, field] of kind.fields.entries()) {
     const name = `t.${quoted(columnOf(field))}`;
+    const codec = codecOf(field);
+    const isEmbedding = codec.sqlite === "embedding";
+    const hasText = codec.sqlite === "text" || codec.sqlite === "id";
+    const column = { field, index, codec, isEmbedding, hasText };
     if (field.constant !== undefined) constants.push({ index, value: field.constant });
     else if (field.sqlite === false) typeIndex = index;
-    else if (field.large) {
+    else if (field.large && rowid !== undefined) {
       const isLarge = `typeof(${name}) = 'blob' AND length(${name}) >= ${LARGE_VALUE_BYTES}`;
       const at = add(`CASE WHEN ${isLarge} THEN NULL ELSE ${name} END`, [name, field]);
       const lengthAt = add(`CASE WHEN ${isLarge} THEN length(${name}) END`);
       large = { index, lengthAt, field, read: createLargeContentReader(database, table, rowid, field) };
-      columns.push({ field, index, codec: codecs[field.type], at });
-    } else if (field.type === "vector") {
-      columns.push({ field, index, codec: codecs.vector, at: add(joined ? "e.embedding" : "NULL") });
+      columns.push({ ...column, at });
+    } else if (isEmbedding) {
+      columns.push({ ...column, at: add(joined ? "e.embedding" : "NULL") });
     } else {
       const at = add(name, [name, field]);
       const exact = exactColumnOf(field);
-      const hasExact = field.type === "timestamp" && present.has(exact);
+      const hasExact = codec.sqlite === "time" && present.has(exact);
+      const again = rowid === undefined && hasText;
       columns.push({
-        field,
-        index,
-        codec: codecs[field.type],
+        ...column,
         at,
+        ...(again ? { bytesAt: add(`CAST(${name} AS BLOB)`, [name, field]) } : {}),
         ...(hasExact ? { exactAt: add(`t.${quoted(exact)}`) } : {}),
       });
     }
@@ -150,19 +162,20 @@ export function createRowReader(
   const list = (of: readonly string[]): string => of.map((expression, i) => `${expression} AS c${i}`).join(", ");
   const tooLongAt = shortExpressions.push(`CASE ${tooLong.join(" ")} END`) - 1;
   const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
-  const strictBytes = strictReader(database, table, rowid, encoding);
+  const readAgain = rowid === undefined ? undefined : bytesReader(database, table, rowid);
   const mayBeInvalid =
     encoding === "UTF-8"
       ? (text: string): boolean => text.includes("\uFFFD")
       : (text: string): boolean => Buffer.byteLength(text) > text.length;
   const { embeddings } = options;
-  const valueAt = ({ field, at }: Column, row: SqlRow): SqlValue | undefined =>
-    field.type === "vector" && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
+  const valueAt = ({ isEmbedding, at }: Column, row: SqlRow): SqlValue | undefined =>
+    isEmbedding && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
 
-  const writeValue = ({ field, codec, exactAt }: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
+  const writeValue = (column: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
+    const { field, codec, hasText, exactAt, bytesAt } = column;
     if (value === null) throw missing(field);
-    if (typeof value === "string" && HAS_TEXT.has(field.type) && mayBeInvalid(value))
-      strictBytes(row[0] as bigint, columnOf(field));
+    if (typeof value === "string" && hasText && mayBeInvalid(value))
+      requireValid(bytesAt === undefined ? readAgain?.(row[0] as bigint, columnOf(field)) : row[bytesAt], encoding);
     if (exactAt === undefined || typeof value !== "bigint") {
       codec.fromSqlite(field, value, out);
       return;
@@ -255,7 +268,7 @@ export function createRowReader(
           row[large.lengthAt] !== null &&
           (row[large.lengthAt] as bigint) <= MAX_VALUE_BYTES
         )
-          yield [field, readWhole(database, table, rowid, field, row[0] as bigint)];
+          yield [field, readWhole(database, table, rowid as string, field, row[0] as bigint)];
         else yield [field, valueAt(column, row) ?? null];
       }
     },
@@ -301,7 +314,8 @@ function digestColumns(
 }
 
 function missing(field: Field): StorageError {
-  if (field.type === "vector") return new StorageError("E_INVALID_EMBEDDING", "the record has no embedding");
+  if (codecOf(field).sqlite === "embedding")
+    return new StorageError("E_INVALID_EMBEDDING", "the record has no embedding");
   return new StorageError("E_MISSING_FIELD", `${field.name} is NULL`);
 }
 
@@ -314,20 +328,18 @@ function shortened(text: string): string {
 
 /**
  * The driver makes U+FFFD of bytes that are no UTF-8, and SQLite other characters of a surrogate that is alone in UTF-16:
- * reads such a text again as bytes, and throws E_INVALID_UTF8 when they are not valid.
+ * such a text is read again as bytes, and is E_INVALID_UTF8 when they are not valid.
  */
-function strictReader(
-  database: Database,
-  table: string,
-  rowid: string,
-  encoding: string,
-): (at: bigint, column: string) => void {
+function bytesReader(database: Database, table: string, rowid: string): (at: bigint, column: string) => SqlValue {
   return (at, column) => {
     const query = `SELECT CAST(${quoted(column)} AS BLOB) FROM ${quoted(table)} WHERE ${rowid} = ?`;
-    const [bytes] = database.prepare(query).raw().get(at) as [Buffer];
-    if (!(encoding === "UTF-8" ? isUtf8(bytes) : isUtf16(bytes, encoding)))
-      throw new StorageError("E_INVALID_UTF8", `the text is not valid ${encoding}`);
+    return database.prepare(query).pluck().get(at) as SqlValue;
   };
+}
+
+function requireValid(bytes: SqlValue | undefined, encoding: string): void {
+  if (!Buffer.isBuffer(bytes) || !(encoding === "UTF-8" ? isUtf8(bytes) : isUtf16(bytes, encoding)))
+    throw new StorageError("E_INVALID_UTF8", `the text is not valid ${encoding}`);
 }
 
 function isUtf16(bytes: Buffer, encoding: string): boolean {

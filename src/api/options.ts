@@ -1,0 +1,112 @@
+/** What exports and imports take. */
+import type { Readable, Writable } from "node:stream";
+import type { Catalog } from "../catalog/index.js";
+import type { Config } from "../config/index.js";
+import type { Progress } from "../pipeline.js";
+import type { Rejection } from "../records/run-context.js";
+import type { InvalidUuidPolicy } from "../sinks/ids.js";
+import type { Sink } from "../sinks/sink.js";
+import type { Source, StoreHeader } from "../sources/source.js";
+import type { Backend, StoreLocation } from "../stores/index.js";
+import type { TransformSpec } from "../transforms/spec.js";
+import type { Transform } from "../transforms/transform.js";
+
+/** What both directions take. */
+export interface TransferOptions {
+  /** Sections to take: paths of record kinds or what they begin with (`artifacts`, `vector_embeddings.768`). Default: all. */
+  readonly include?: readonly string[];
+  /** Sections to leave out; stronger than `include`. */
+  readonly exclude?: readonly string[];
+  /** Only these tenants' records. */
+  readonly tenants?: readonly string[];
+  /** Applied in this order (docs/transforms.md). What is wrong with one is found before any store is opened. */
+  readonly transforms?: readonly (Transform | TransformSpec)[];
+  /** How long a plugin may take for one record or batch. Seconds; default 30. */
+  readonly pluginTimeoutSeconds?: number;
+  /** How long a jq expression may take for one record. Seconds; default 30. */
+  readonly jqTimeoutSeconds?: number;
+  /**
+   * Default true: artifacts go with a session that a transform drops, and content that nothing refers to any more with its
+   * artifacts; they are counted. false leaves them, and orphans are E_ORPHAN at an import.
+   */
+  readonly cascade?: boolean;
+  /** At most so many records of each section, before the transforms; artifacts keep their session and content. From 1 on. */
+  readonly limit?: number;
+  /** Aborting undoes everything: E_INTERRUPTED, or `signal.reason` where that is a StorageError. */
+  readonly signal?: AbortSignal;
+  /** Called once, when the source is open. `estimate`: records per path, where the source can tell cheaply. */
+  readonly onStart?: (header: StoreHeader, estimate: ReadonlyMap<string, number> | undefined) => void;
+  /** Called after each batch. */
+  readonly onProgress?: (progress: Progress) => void;
+  /** Called for each record that cannot go on, and the run goes on without it. Without it the first one ends the run. */
+  readonly onReject?: (rejection: Rejection) => void | Promise<void>;
+  readonly onWarning?: (message: string) => void;
+  /**
+   * What the source holds and the run leaves out without being asked to (tables, columns and rows that llmspell does not
+   * have) is E_LEFT_OUT, and nothing is written. Default false: each is a warning, and in the result's `leftOut`.
+   */
+  readonly strict?: boolean;
+  /**
+   * What becomes of ids that are no UUIDs: they stay (default, not for a PostgreSQL target), an error (its default), or a
+   * UUIDv5 of the text, the same everywhere.
+   */
+  readonly invalidUuid?: InvalidUuidPolicy;
+  /** A file's name. Where ids become UUIDs they are added to it; elsewhere it brings back the ids that UUIDs stand for. */
+  readonly idMap?: string;
+  /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
+  readonly connectionTimeoutSeconds?: number;
+  /** How long a lock that another session or process holds is waited for: E_LOCKED. Seconds; default: PostgreSQL's own setting, SQLite 5. */
+  readonly lockTimeoutSeconds?: number;
+  /** The record kinds. Default: llmspell's. */
+  readonly catalog?: Catalog;
+  /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
+  readonly config?: Config;
+  /** The backends that STOREs are looked for among. Default: the package's own (`backends`). */
+  readonly backends?: readonly Backend[];
+}
+
+export interface ExportOptions extends TransferOptions {
+  /** A STORE (docs/command-line.md), its location, or a source of your own. */
+  readonly from: string | StoreLocation | Source;
+  /** The document: a file's name (any, if given as a location), a stream, or a sink of your own. */
+  readonly to: string | StoreLocation | Writable | Sink;
+  /** Default "auto": by the file's name. */
+  readonly compress?: "auto" | "gzip" | "zstd" | "none";
+  /** Replace an existing file that is no export document. */
+  readonly force?: boolean;
+  /** Let a document without records replace one that has some. Default false: E_NO_RECORDS. */
+  readonly allowEmpty?: boolean;
+  /** Embeddings in the document: base64 (default), or arrays of numbers, which give the same float32 back. */
+  readonly vectors?: "base64" | "json";
+  /** How PostgreSQL is read; default "auto": COPY where it can be had. */
+  readonly sourceMode?: "auto" | "copy" | "cursor";
+  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
+  readonly sourceCheck?: "count" | "none";
+}
+
+export interface ImportOptions extends TransferOptions {
+  /** A document: a STORE, its location, or a stream; or another database, which is then copied directly; or a source. */
+  readonly from: string | StoreLocation | Readable | Source;
+  /** A STORE, its location, or a sink of your own. An SQLite file is created and migrated first when need be. */
+  readonly to: string | StoreLocation | Sink;
+  /** A record that is in the target already: replaced in place (default), left as it is, or E_CONFLICT. */
+  readonly onConflict?: "update" | "skip" | "error";
+  /** An artifact without its session or content: E_ORPHAN (default), or left out and counted. */
+  readonly onOrphan?: "error" | "drop";
+  /** The shape of new SQLite embedding tables. Default "blob", or as configured. */
+  readonly vectorsAs?: "blob" | "vec0";
+  /** PostgreSQL: drop secondary indexes and build them from all rows: by the number of rows (default), whenever possible, or not. */
+  readonly deferIndexes?: "auto" | "always" | "never";
+  /** `llmspell` or `llmspell:TENANT`: what llmspell spells otherwise in the target's backend (docs/llmspell.md). Default: nothing. */
+  readonly translate?: string;
+  /** Do everything but the commit. */
+  readonly dryRun?: boolean;
+  /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
+  readonly verifyManifest?: boolean;
+  /** The unit of a document's times where it does not say: microseconds or seconds (docs/document-format.md). */
+  readonly times?: "us" | "s";
+  /** How PostgreSQL is read; default "auto": COPY where it can be had. */
+  readonly sourceMode?: "auto" | "copy" | "cursor";
+  /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
+  readonly sourceCheck?: "count" | "none";
+}

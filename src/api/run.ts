@@ -1,0 +1,140 @@
+/** One run from a source to a sink: what is selected, and what became of each kind's records. */
+import { type Catalog, isOfSection } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
+import { runPipeline } from "../pipeline.js";
+import type { Selection } from "../records/run-context.js";
+import { createIdSink } from "../sinks/ids.js";
+import type { Sink } from "../sinks/sink.js";
+import type { Source } from "../sources/source.js";
+import { openIdMap } from "../stores/index.js";
+import type { Transform } from "../transforms/transform.js";
+import type { TransferOptions } from "./options.js";
+import type { KindResult, TransferResult, TransferTotals } from "./results.js";
+
+/** The paths that `include` and `exclude` leave. E_USAGE for a section that no record kind has. */
+export function selectPaths(
+  catalog: Catalog,
+  include: readonly string[] = [],
+  exclude: readonly string[] = [],
+): ReadonlySet<string> {
+  const paths = catalog.kinds.map(({ path }) => path);
+  for (const section of [...include, ...exclude]) {
+    if (!catalog.kinds.some((kind) => isOfSection(kind, section))) {
+      throw new StorageError("E_USAGE", `unknown section: ${section}`, {
+        hint: `The sections are ${paths.join(", ")}.`,
+      });
+    }
+  }
+  return new Set(
+    catalog.kinds
+      .filter(
+        (kind) =>
+          (include.length === 0 || include.some((section) => isOfSection(kind, section))) &&
+          !exclude.some((section) => isOfSection(kind, section)),
+      )
+      .map(({ path }) => path),
+  );
+}
+
+export async function transfer(
+  source: Source,
+  sink: Sink,
+  options: Omit<TransferOptions, "transforms"> & { readonly transforms: readonly Transform[] },
+  dryRun: boolean,
+): Promise<TransferResult> {
+  const catalog = options.catalog ?? standardCatalog;
+  const { tenants, onStart, limit } = options;
+  if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0)) {
+    throw new StorageError("E_USAGE", "the limit is no positive integer");
+  }
+  if (tenants?.length === 0 || tenants?.includes("") === true) {
+    throw new StorageError("E_USAGE", "the tenant is empty", {
+      hint: "Without --tenant (tenants) all tenants' records are taken.",
+    });
+  }
+  const paths = selectPaths(catalog, options.include, options.exclude);
+  const selection: Selection = tenants === undefined ? { paths } : { paths, tenants };
+  const started = performance.now();
+  const policy = options.invalidUuid ?? "keep";
+  const idSink = createIdSink(sink, {
+    policy,
+    count: () => source.countInvalidUuids?.(selection),
+    idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
+    dryRun,
+  });
+  const { header, report, met, read, rejected, cascaded, leftOut } = await runPipeline({
+    ...options,
+    catalog,
+    source: onStart === undefined ? source : announced(source, selection, limit, onStart),
+    sink: idSink,
+    selection,
+    ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
+  });
+  for (const section of options.include ?? []) {
+    const kinds = catalog.kinds.filter((kind) => isOfSection(kind, section));
+    if (kinds.some(({ path }) => (met.get(path) ?? 0) + (rejected.get(path) ?? 0) > 0)) continue;
+    options.onWarning?.(`no record of the section ${section} was found`);
+  }
+  const kinds: KindResult[] = [];
+  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
+  for (const { path, label } of catalog.kinds) {
+    const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
+    const counts = {
+      read: read.get(path) ?? 0,
+      inserted,
+      updated,
+      skipped,
+      dropped,
+      rejected: rejected.get(path) ?? 0,
+      cascaded: cascaded.get(path) ?? 0,
+    };
+    if (Object.values(counts).every((count) => count === 0)) continue;
+    kinds.push({ path, label, ...counts });
+    for (const name of Object.keys(totals) as (keyof TransferTotals)[]) totals[name] += counts[name];
+  }
+  return {
+    source: source.name,
+    target: sink.name,
+    header,
+    kinds,
+    totals,
+    ...(report.bytes === undefined ? {} : { bytes: report.bytes }),
+    notes: report.notes,
+    leftOut,
+    dryRun,
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+/** Transforms that give records of other sections than they got need a last stage that puts sections in order. */
+async function inCatalogOrder(transforms: readonly Transform[], catalog: Catalog): Promise<readonly Transform[]> {
+  if (transforms.every(({ emits }) => emits === undefined)) return transforms;
+  const { createSectionOrder } = await import("../transforms/section-order.js");
+  return [...transforms, createSectionOrder(transforms, catalog)];
+}
+
+/** The source, telling `onStart` when it is open. */
+function announced(
+  source: Source,
+  selection: Selection,
+  limit: number | undefined,
+  onStart: NonNullable<TransferOptions["onStart"]>,
+): Source {
+  return {
+    name: source.name,
+    rereadable: source.rereadable ?? true,
+    async open(context, selected) {
+      const header = await source.open(context, selected);
+      const estimate = await source.estimate(selection);
+      onStart(
+        header,
+        estimate && new Map([...estimate].map(([path, count]) => [path, Math.min(count, limit ?? count)])),
+      );
+      return header;
+    },
+    estimate: (wanted) => source.estimate(wanted),
+    read: (wanted, context) => source.read(wanted, context),
+    close: () => source.close(),
+  };
+}

@@ -1,0 +1,165 @@
+/**
+ * What a backend is: one object that names its parts. All backends stand in one list (backends.ts); whoever needs a part
+ * asks there, and nothing else looks at a backend's name. docs/adding-a-backend.md adds one.
+ *
+ * Objects are light: drivers, sources and sinks are loaded by the function that needs them, so that a document is read
+ * without any driver. What a driver throws is a StorageError when it leaves the backend's own folder.
+ */
+import type { Catalog } from "../catalog/index.js";
+import type { Config } from "../config/index.js";
+import type { SchemaComparison } from "../llmspell/schema/comparison.js";
+import type { MigrationReport, MigrationState } from "../llmspell/schema/migration.js";
+import type { InvalidUuidPolicy } from "../sinks/ids.js";
+import type { Sink } from "../sinks/sink.js";
+import type { BackendName, Source } from "../sources/source.js";
+
+/** Where a store is: plain data. A backend says what else there is in it. */
+export interface AnyLocation {
+  /** Names the backend. */
+  readonly type: string;
+}
+
+export interface Backend<Location extends AnyLocation = AnyLocation> {
+  /** The `type` of its stores' locations. */
+  readonly type: Location["type"];
+  /** What people call it, e.g. "postgres". Two backends that are one to people (a server, an embedded one) share it. */
+  readonly word: string;
+  /** How its stores are named. */
+  readonly locations: Locations<Location>;
+  /** What the configuration says of its stores; undefined: nothing. */
+  readonly configured?: Configured<Location>;
+  /**
+   * The order in which its source gives the records of one kind. "key": ascending by the key's fields, text by its UTF-8 bytes,
+   * an id by its text (or what `invalidUuid` makes of it), numbers and times by value; a comparison can walk two such stores
+   * side by side. "none": as they come.
+   */
+  readonly order: "key" | "none";
+  /** What is a database's: a schema, a key for each record, rows that outlast a run. Undefined: a document, which is written whole. */
+  readonly database?: DatabaseParts<Location>;
+  /** One source for one run. Throws nothing of the store itself: that is for `open`. */
+  createSource(location: Location, options: SourceOptions): Promise<Source>;
+  /** One sink for one run. */
+  createSink(location: Location, options: SinkOptions): Promise<Sink>;
+  /** What a store is beside its records, found without reading them. */
+  readFacts(location: Location, options: InspectionOptions): Promise<StoreFacts>;
+}
+
+/** How stores are named, on the command line and in messages. */
+export interface Locations<Location extends AnyLocation> {
+  /** The forms of STORE texts, as a message lists them, e.g. `pglite:DIR`; none where no text means such a store. */
+  readonly forms: readonly string[];
+  /** The same, shorter, for --help. Default: `forms`. */
+  readonly shortForms?: readonly string[];
+  /**
+   * The store that a STORE text means; undefined for a text of another backend. E_USAGE for one that is meant for this
+   * backend and not valid: its message shows nothing that may be a password.
+   */
+  parse(text: string): Location | undefined;
+  /** For messages; never holds a password. */
+  nameOf(location: Location): string;
+  /** The store's file or folder on this machine; undefined where there is none (a server, standard input). */
+  fileOf?(location: Location): string | undefined;
+  /** Whether two stores without a file are the same one. Default: never. */
+  isSame?(one: Location, other: Location): boolean;
+}
+
+/** Options that the configuration gives where the caller does not, by their names. */
+export type FromConfig<Options> = { readonly [Name in keyof Options]?: (config: Config) => Options[Name] };
+
+/** What the configuration (src/config) says of a backend's stores. It is read only where a run depends on it. */
+export interface Configured<Location extends AnyLocation> {
+  /** The backend that `--backend`, `[storage] backend` and the bare words mean, for which `locate` finds the store. Undefined: none does. */
+  readonly name?: BackendName;
+  /** The configured store, and what says where it is. E_CONFIG where there is none. */
+  locate?(config: Config): { readonly location: Location; readonly because: string | undefined };
+  readonly source?: FromConfig<SourceOptions>;
+  readonly sink?: FromConfig<SinkOptions>;
+}
+
+/** What commands that act on a database as a whole ask of it. */
+export interface DatabaseParts<Location extends AnyLocation> {
+  /** For messages, e.g. "PostgreSQL". */
+  readonly title: string;
+  /** As which of llmspell's two backends it spells llmspell's values: what `--translate` goes by. */
+  readonly spelling: BackendName;
+  /** What ids it keeps: any text, or UUIDs only (E_USAGE for `invalidUuid: "keep"`). */
+  readonly ids: "any" | "uuid";
+  /** Options of `migrate` that are for this backend alone; with any other they are E_USAGE. */
+  readonly migrateOptions?: readonly OwnMigrateOption[];
+  /** Makes or completes the schema, and the database itself where that is a file or a folder. All or nothing. */
+  migrate(location: Location, options: MigrateOptions): Promise<MigrationReport>;
+  /** What `database health` and `migrations list` say; changes nothing. E_STORE_NOT_FOUND, E_CONNECT, … */
+  inspect(location: Location, options: InspectionOptions): Promise<Inspection>;
+}
+
+/** What a session with a store takes. */
+export interface SessionOptions {
+  /** Aborting it undoes what is under way. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long to wait for a server. Seconds; default 30. */
+  readonly connectionTimeoutSeconds?: number | undefined;
+  /** How long a lock of others is waited for. Seconds; default: as the backend does. */
+  readonly lockTimeoutSeconds?: number | undefined;
+}
+
+export interface InspectionOptions extends SessionOptions {
+  /** Whose tables to look for. */
+  readonly catalog: Catalog;
+}
+
+export interface MigrateOptions extends SessionOptions {
+  /** Gives vectors rowids that leave llmspell's next ones room. */
+  readonly repairRowids?: boolean | undefined;
+}
+
+export type OwnMigrateOption = Exclude<keyof MigrateOptions, keyof SessionOptions>;
+
+/** What sources take; each backend looks at what concerns it. */
+export interface SourceOptions extends SessionOptions {
+  readonly catalog: Catalog;
+  readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
+  readonly sourceCheck?: "count" | "none" | undefined;
+  /** What ids become behind the source: they sort as that. */
+  readonly invalidUuid?: InvalidUuidPolicy | undefined;
+  readonly verifyManifest?: boolean | undefined;
+  readonly times?: "us" | "s" | undefined;
+}
+
+/** What sinks take; each backend looks at what concerns it. */
+export interface SinkOptions extends SessionOptions {
+  readonly catalog?: Catalog | undefined;
+  readonly onConflict?: "update" | "skip" | "error" | undefined;
+  readonly onOrphan?: "error" | "drop" | undefined;
+  readonly vectorsAs?: "blob" | "vec0" | undefined;
+  readonly deferIndexes?: "auto" | "always" | "never" | undefined;
+  readonly dryRun?: boolean | undefined;
+  /** Row-level security lets a role without BYPASSRLS write one tenant's records, when it says which. */
+  readonly tenant?: string | undefined;
+  readonly compress?: "auto" | "gzip" | "zstd" | "none" | undefined;
+  readonly force?: boolean | undefined;
+  readonly allowEmpty?: boolean | undefined;
+  readonly vectors?: "base64" | "json" | undefined;
+  /** What a document names as its producer. */
+  readonly producer: string;
+}
+
+/** What a store is outside of its records; what the kind of store does not have is left out. */
+export interface StoreFacts {
+  readonly sqliteVersion?: string;
+  readonly serverVersion?: string;
+  readonly pgvectorVersion?: string;
+  /** Of the file or the database. */
+  readonly bytes?: number;
+  /** SQLite: the shape of each table of embeddings. */
+  readonly embeddings?: Readonly<Record<string, string>>;
+}
+
+/** A database, looked at without changing it. */
+export interface Inspection {
+  /** Lines for people. */
+  readonly facts: readonly string[];
+  /** The same for `--json`. */
+  readonly json: object;
+  readonly migrations: readonly MigrationState[];
+  readonly comparison: SchemaComparison;
+}

@@ -1,0 +1,154 @@
+/** PostgreSQL on a server; and what it shares with the embedded one (pglite.ts). */
+import type { PostgresConnection, PostgresConnector, PostgresTarget } from "../backends/postgres/session/connection.js";
+import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
+import { type ErrorCode, StorageError } from "../errors.js";
+import { redact } from "../redaction.js";
+import type { AnyLocation, Backend, DatabaseParts, SessionOptions } from "./backend.js";
+import { postgresFacts } from "./postgres-facts.js";
+
+export interface PostgresLocation {
+  readonly type: "postgres";
+  /** Holds the password. */
+  readonly url: string;
+}
+
+function locationOf(url: string, origin: string, code: ErrorCode & ("E_USAGE" | "E_CONFIG")): PostgresLocation {
+  if (parseConnectionUrl(url) !== undefined) return { type: "postgres", url };
+  throw new StorageError(code, `${origin} is no PostgreSQL URL`, {
+    hint: "It has the form postgresql://user@host:5432/database, with :password behind the user; percent-encode its special characters (@ is %40, / is %2F, # is %23).",
+  });
+}
+
+export const postgres: Backend<PostgresLocation> = {
+  type: "postgres",
+  locations: {
+    forms: ["a postgresql:// URL"],
+    shortForms: ["postgresql:// URL"],
+    parse: (text) => (/^postgres(ql)?:/i.test(text) ? locationOf(text, "the store", "E_USAGE") : undefined),
+    nameOf: ({ url }) => redact(url),
+    // Two URLs that spell one server differently are not recognised.
+    isSame: (one, other) => one.url === other.url,
+  },
+  configured: {
+    name: "postgresql",
+    locate({ postgresql: { url, because } }) {
+      if (url === undefined) {
+        throw new StorageError("E_CONFIG", "no PostgreSQL connection is configured", {
+          hint: "Set DATABASE_URL, or [storage.postgresql] in config.toml, or give --database postgresql://…",
+        });
+      }
+      const location = locationOf(url, "the configured connection (DATABASE_URL)", "E_CONFIG");
+      return { location, because };
+    },
+    source: { connectionTimeoutSeconds: (config) => config.postgresql.connectionTimeoutSeconds },
+    sink: { connectionTimeoutSeconds: (config) => config.postgresql.connectionTimeoutSeconds },
+  },
+  ...postgresParts(
+    ({ url }) => ({ url }),
+    ({ url }) => redact(url),
+  ),
+};
+
+/** What every PostgreSQL has, wherever it runs. */
+export function postgresParts<Location extends AnyLocation>(
+  targetOf: (location: Location) => PostgresTarget,
+  nameOf: (location: Location) => string,
+): Pick<Backend<Location>, "word" | "order" | "createSource" | "createSink" | "readFacts"> & {
+  readonly database: DatabaseParts<Location>;
+} {
+  /** Opens sessions; `create` makes the folder of an embedded database that is not there. */
+  const connector = async (
+    location: Location,
+    { connectionTimeoutSeconds, lockTimeoutSeconds, signal, create }: SessionOptions & { readonly create?: boolean },
+  ): Promise<PostgresConnector> => {
+    const { connectPostgres } = await import("../backends/postgres/session/connection.js");
+    return (onWait) =>
+      connectPostgres(targetOf(location), {
+        ...(connectionTimeoutSeconds === undefined ? {} : { connectionTimeoutSeconds }),
+        ...(lockTimeoutSeconds === undefined ? {} : { lockTimeoutSeconds }),
+        ...(onWait === undefined ? {} : { onWait }),
+        ...(signal === undefined ? {} : { signal }),
+        ...(create === undefined ? {} : { create }),
+      });
+  };
+  const connected = async <T>(
+    location: Location,
+    options: SessionOptions & { readonly create?: boolean },
+    work: (connection: PostgresConnection) => Promise<T>,
+  ): Promise<T> => {
+    const connection = await (await connector(location, options))();
+    try {
+      return await work(connection);
+    } finally {
+      await connection.close();
+    }
+  };
+  return {
+    word: "postgres",
+    order: "key",
+    database: {
+      title: "PostgreSQL",
+      spelling: "postgresql",
+      ids: "uuid",
+      async migrate(location, { signal, connectionTimeoutSeconds }) {
+        const { migratePostgres } = await import("../llmspell/schema/migrator.js");
+        return connected(location, { signal, connectionTimeoutSeconds, create: true }, (connection) =>
+          migratePostgres(connection),
+        );
+      },
+      async inspect(location, options) {
+        const [{ inspectPostgres }, { readImportRights }, { readPostgresSchema }] = await Promise.all([
+          import("../backends/postgres/database/inspect.js"),
+          import("../llmspell/postgres/import-rights.js"),
+          import("../llmspell/schema/migrator.js"),
+        ]);
+        return connected(location, options, async (connection) => {
+          const state = await inspectPostgres(connection);
+          const rights = state.schema ? await readImportRights(connection) : undefined;
+          const json = { ...state, extensions: Object.fromEntries(state.extensions), import: rights };
+          const facts = postgresFacts(state, rights, options.catalog);
+          return { facts, json, ...(await readPostgresSchema(connection)) };
+        });
+      },
+    },
+    async createSource(location, options) {
+      const { catalog, sourceMode, sourceCheck } = options;
+      const [{ createPostgresSource }, { llmspellPostgres }] = await Promise.all([
+        import("../sources/postgres.js"),
+        import("../llmspell/postgres/application.js"),
+      ]);
+      return createPostgresSource({
+        connect: await connector(location, options),
+        name: nameOf(location),
+        application: llmspellPostgres,
+        catalog,
+        ...(sourceMode === undefined ? {} : { mode: sourceMode }),
+        ...(sourceCheck === undefined ? {} : { check: sourceCheck }),
+      });
+    },
+    async createSink(location, options) {
+      const { catalog, onConflict, onOrphan, dryRun, tenant, deferIndexes } = options;
+      const [{ createPostgresSink }, { llmspellPostgres }] = await Promise.all([
+        import("../sinks/postgres.js"),
+        import("../llmspell/postgres/application.js"),
+      ]);
+      return createPostgresSink({
+        connect: await connector(location, options),
+        name: nameOf(location),
+        application: llmspellPostgres,
+        ...(catalog === undefined ? {} : { catalog }),
+        ...(onConflict === undefined ? {} : { onConflict }),
+        ...(onOrphan === undefined ? {} : { onOrphan }),
+        ...(dryRun === undefined ? {} : { dryRun }),
+        ...(tenant === undefined ? {} : { tenant }),
+        ...(deferIndexes === undefined ? {} : { deferIndexes }),
+      });
+    },
+    async readFacts(location, options) {
+      const { inspectPostgres } = await import("../backends/postgres/database/inspect.js");
+      const { serverVersion, extensions, databaseBytes: bytes } = await connected(location, options, inspectPostgres);
+      const pgvectorVersion = extensions.get("vector")?.installed;
+      return { serverVersion, ...(pgvectorVersion === undefined ? {} : { pgvectorVersion }), bytes };
+    },
+  };
+}
