@@ -6,10 +6,10 @@ import type { Activity, Rejection, RunContext, Selection } from "./records/run-c
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { type Cascade, planCascade } from "./transforms/cascade.js";
+import { warnOfMissingTenants } from "./transforms/effect.js";
 import { Limit, type Read } from "./transforms/limit.js";
 import { RejectedKeys } from "./transforms/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js";
-import { warnOfMissingTenants } from "./transforms/tenants-seen.js";
 import type { Transform } from "./transforms/transform.js";
 
 export interface Progress extends Activity {

@@ -2,7 +2,15 @@
 import type { Readable } from "node:stream";
 import { StorageError } from "../errors.js";
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
-import { accessWarnings, createSource, documentLocation, type StoreLocation, sameStore } from "../stores/index.js";
+import {
+  accessWarnings,
+  createSource,
+  databaseOf,
+  documentLocation,
+  type StoreLocation,
+  sameStore,
+  streamLocation,
+} from "../stores/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ExportOptions, TransferOptions } from "./options.js";
 import type { TransferResult } from "./results.js";
@@ -42,8 +50,8 @@ export async function rewriteDocument(options: RewriteOptions): Promise<Transfer
 
 function documentOf(from: RewriteOptions["from"]): StoreLocation {
   if (typeof from === "string") return documentLocation(from);
-  const location = "type" in from ? (from as StoreLocation) : ({ type: "stream", stream: from } as const);
-  if (location.type === "document" || location.type === "stream") return location;
+  const location = "type" in from ? (from as StoreLocation) : streamLocation(from);
+  if (databaseOf(location) === undefined) return location;
   throw new StorageError("E_USAGE", "only documents are rewritten", {
     hint: "`llmspell storage export` (exportStore) reads a database.",
   });

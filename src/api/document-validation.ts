@@ -1,12 +1,18 @@
 /** What is wrong with an export document, for a program: all that an import would refuse, without a database. */
 import type { Readable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
+import {
+  type BACKEND_NAMES,
+  BACKEND_NAMES_HINT,
+  type ConfiguredName,
+  parseBackendName,
+} from "../config/backend-names.js";
 import { StorageError } from "../errors.js";
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
-import { createDocumentSource } from "../llmspell/defaults.js";
+import { createDocumentSource, type DocumentSourceOptions } from "../llmspell/defaults.js";
 import type { Progress } from "../pipeline.js";
 import type { StoreHeader } from "../sources/source.js";
-import { documentLocation, type StoreLocation, storeName } from "../stores/index.js";
+import { databaseOf, documentLocation, type StoreLocation, storeName, streamLocation } from "../stores/index.js";
 import type { Finding, FindingGroup } from "../verify/validation/findings.js";
 import { validate } from "../verify/validation/validate.js";
 import { refuseUnknownOptions } from "./option-names.js";
@@ -15,7 +21,7 @@ export type { Finding, FindingGroup } from "../verify/validation/findings.js";
 
 export interface ValidateOptions {
   /** Also what this backend cannot hold. Default: only what every backend refuses. */
-  readonly for?: "postgres" | "postgresql" | "sqlite";
+  readonly for?: ConfiguredName | (typeof BACKEND_NAMES)[number];
   /** Default true: what does not agree with the manifest is found. */
   readonly verifyManifest?: boolean;
   /** The unit of a document's times where it does not say: microseconds or seconds (docs/document-format.md). */
@@ -36,7 +42,7 @@ export interface ValidateOptions {
 export interface DocumentValidation {
   /** For messages. */
   readonly document: string;
-  readonly for: "postgresql" | "sqlite" | undefined;
+  readonly for: ConfiguredName | undefined;
   /** Undefined where the document does not come to its data. */
   readonly header: StoreHeader | undefined;
   /** All that were read, bad ones too. */
@@ -75,12 +81,7 @@ export async function validateDocument(
     const result = await validate(
       (onManifestError) =>
         createDocumentSource({
-          input:
-            location.type === "stream"
-              ? { stream: location.stream as Readable }
-              : location.path === "-"
-                ? { stream: process.stdin }
-                : { path: location.path },
+          input: inputOf(location),
           name,
           catalog,
           lines: true,
@@ -123,24 +124,24 @@ export async function validateDocument(
   }
 }
 
-function backendOf(name: ValidateOptions["for"]): "postgresql" | "sqlite" | undefined {
-  switch (name) {
-    case undefined:
-    case "sqlite":
-      return name;
-    case "postgres":
-    case "postgresql":
-      return "postgresql";
-    default:
-      throw new StorageError("E_USAGE", `there is no backend ${JSON.stringify(name)}`, {
-        hint: "The backends are sqlite and postgres (or postgresql).",
-      });
-  }
+/** A location of a document. */
+type DocumentStore = Extract<StoreLocation, { readonly type: "document" | "stream" }>;
+
+function inputOf(location: DocumentStore): DocumentSourceOptions["input"] {
+  if ("stream" in location) return { stream: location.stream as Readable };
+  return location.path === "-" ? { stream: process.stdin } : { path: location.path };
 }
 
-function locationOf(document: StoreLocation | Readable): StoreLocation & { readonly type: "document" | "stream" } {
-  const location = "type" in document ? (document as StoreLocation) : ({ type: "stream", stream: document } as const);
-  if (location.type === "document" || location.type === "stream") return location;
+function backendOf(name: string | undefined): ConfiguredName | undefined {
+  if (name === undefined) return undefined;
+  const backend = parseBackendName(name);
+  if (backend !== undefined) return backend;
+  throw new StorageError("E_USAGE", `there is no backend ${JSON.stringify(name)}`, { hint: BACKEND_NAMES_HINT });
+}
+
+function locationOf(document: StoreLocation | Readable): DocumentStore {
+  const location = "type" in document ? (document as StoreLocation) : streamLocation(document);
+  if (databaseOf(location) === undefined) return location as DocumentStore;
   throw new StorageError("E_USAGE", "only documents are validated", {
     hint: "`llmspell storage info` (storeInfo) reads a database and says what an export of it would meet.",
   });

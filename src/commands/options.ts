@@ -34,12 +34,14 @@ const FORMS = backends
   .flatMap(({ locations }) => locations.shortForms ?? locations.forms);
 const STORE_HELP = `${FORMS.slice(0, -1).join(", ")} or ${FORMS.at(-1)}`;
 
+function backendName(value: string): string {
+  if (parseBackendName(value) !== undefined) return value;
+  throw new InvalidArgumentError(BACKEND_NAMES_HINT);
+}
+
 /** Which database a command acts on. */
 export const storeOptions = (): Option[] => [
-  new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser((value: string) => {
-    if (parseBackendName(value) !== undefined) return value;
-    throw new InvalidArgumentError(BACKEND_NAMES_HINT);
-  }),
+  new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser(backendName),
   new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
 ];
 
@@ -153,7 +155,7 @@ export const readingOptions = (): Option[] => [
 ];
 
 export const validateOptions = (): Option[] => [
-  choice("--for <BACKEND>", "also what this backend cannot hold", "postgres", "postgresql", "sqlite"),
+  new Option("--for <BACKEND>", "also what sqlite or postgres cannot hold").argParser(backendName),
   new Option("--findings <FILE>", "write each finding with its line, as NDJSON"),
   ...readingOptions(),
 ];

@@ -3,6 +3,7 @@ import {
   type DocumentValidation,
   type Finding,
   type FindingGroup,
+  type ValidateOptions,
   validateDocument,
 } from "../api/document-validation.js";
 import { EXIT, StorageError } from "../errors.js";
@@ -14,7 +15,7 @@ import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { type CommonFlags, outputFor } from "./transfer.js";
 
 export interface ValidateFlags extends CommonFlags {
-  readonly for?: "postgres" | "postgresql" | "sqlite";
+  readonly for?: NonNullable<ValidateOptions["for"]>;
   readonly findings?: string;
   readonly times?: "us" | "s";
   readonly verifyManifest?: boolean;

@@ -65,8 +65,10 @@ export class Findings {
       .sort((one, other) => one.time - other.time)[0];
     const document = this.earliest.get("document");
     if (document === undefined) return records?.finding;
-    const isBehind = records === undefined || records.finder === "ids" || document.time < records.time;
-    return (isBehind ? document : records).finding;
+    if (records === undefined || document.time < records.time) return document.finding;
+    // What the reader refuses behind a bad id ends the run with that.
+    const isReadOn = records.finder === "ids" && !this.earliest.has("reader");
+    return (isReadOn ? document : records).finding;
   }
 
   /** In the order of their lines; those of no line last. */
