@@ -1,6 +1,14 @@
 /** The public API of llmspell-storage. */
 
 export { type MigrateDatabaseOptions, migrateDatabase } from "./api/databases.js";
+export { type RewriteOptions, rewriteDocument } from "./api/document-rewriting.js";
+export {
+  type DocumentValidation,
+  type Finding as DocumentFinding,
+  type FindingGroup,
+  type ValidateOptions,
+  validateDocument,
+} from "./api/document-validation.js";
 export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
 export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";

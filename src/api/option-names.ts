@@ -2,6 +2,8 @@
 
 import { StorageError } from "../errors.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
+import type { RewriteOptions } from "./document-rewriting.js";
+import type { ValidateOptions } from "./document-validation.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { DigestStoreOptions } from "./store-digest.js";
@@ -80,6 +82,30 @@ const storeInfo: Names<StoreInfoOptions> = {
   backends: true,
 };
 
+const { connectionTimeoutSeconds: _timeout, strict: _strict, ...rewriting } = transfer;
+const rewriteDocument: Names<RewriteOptions> = {
+  from: true,
+  to: true,
+  ...rewriting,
+  compress: true,
+  force: true,
+  allowEmpty: true,
+  vectors: true,
+  verifyManifest: true,
+  times: true,
+};
+const validateDocument: Names<ValidateOptions> = {
+  for: true,
+  verifyManifest: true,
+  times: true,
+  catalog: true,
+  signal: true,
+  onStart: true,
+  onProgress: true,
+  onFinding: true,
+  onWarning: true,
+};
+
 const { invalidUuid: _invalidUuid, idMap: _idMap, digests: _digests, ...reading } = transfer;
 const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
 
@@ -109,7 +135,17 @@ const verifyStores: Names<VerifyOptions> = {
   onDifferences: true,
 };
 
-const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo, digestStore, verifyStores } as const;
+const NAMES = {
+  exportStore,
+  importStore,
+  migrateDatabase,
+  readRecords,
+  storeInfo,
+  digestStore,
+  verifyStores,
+  rewriteDocument,
+  validateDocument,
+} as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

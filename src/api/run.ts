@@ -72,6 +72,7 @@ export async function transfer(
   const {
     header: { versions, ...header },
     report,
+    met,
     read,
     valueBytes,
     rejected,
@@ -85,6 +86,11 @@ export async function transfer(
     selection,
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
+  for (const section of options.include ?? []) {
+    const kinds = catalog.kinds.filter((kind) => isOfSection(kind, section));
+    if (kinds.some(({ path }) => (met.get(path) ?? 0) + (rejected.get(path) ?? 0) > 0)) continue;
+    options.onWarning?.(`no record of the section ${section} was found`);
+  }
   const kinds: KindResult[] = [];
   const totals = {
     read: 0,

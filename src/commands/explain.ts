@@ -1,7 +1,7 @@
 /** `llmspell explain CODE`: what an error's code means, what causes it, and what to do. */
 import { ERROR_CODES, type ErrorCode, EXIT, StorageError } from "../errors.js";
-import { EXPLANATIONS } from "./explanations.js";
-import { nearest } from "./nearest.js";
+import { EXPLANATIONS } from "./shown/explanations.js";
+import { nearest } from "./syntax/nearest.js";
 import { type CommonFlags, outputFor } from "./transfer.js";
 
 /** Gives the exit status. Without a code all of them are listed. */

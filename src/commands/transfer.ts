@@ -50,10 +50,11 @@ export interface TransferFlags extends CommonFlags {
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
-  /** Each of the four holds all steps of the command line, in its order. */
+  /** Each of these holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];
   readonly mask?: readonly TransformSpec[];
+  readonly maskOptional?: readonly TransformSpec[];
   readonly plugin?: readonly TransformSpec[];
   readonly pluginTimeout?: number;
   readonly jqTimeout?: number;
@@ -103,7 +104,7 @@ export interface TransferRun {
   readonly to: string;
 }
 
-const DONE = { export: "Exported", import: "Imported", migrate: "Migrated" } as const;
+const DONE = { export: "Exported", import: "Imported", migrate: "Migrated", rewrite: "Rewritten" } as const;
 
 /** The stages of config.toml that are for the command, and then those of the command line. */
 async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {
@@ -111,7 +112,7 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
   const fromFile = configured?.on.includes(command) ? configured.steps : [];
   if (fromFile.length > 0 && !config.announcements.some((line) => line.includes(configured?.file ?? "")))
     output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
-  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [];
+  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.maskOptional ?? flags.plugin ?? [];
   return createTransforms([...fromFile, ...given], {
     catalog,
     vectors,

@@ -14,7 +14,7 @@ import { catalog } from "../llmspell/catalog/index.js";
 import { configuredBecause, filesOf, parseStore, type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms } from "../transforms/spec.js";
 import type { LoadFlags } from "./import.js";
-import { openLinesFile } from "./rejects.js";
+import { openLinesFile } from "./lines-file.js";
 import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { announcedConfig, announceResolved, outputFor, resolvedStore, type TransferFlags } from "./transfer.js";
@@ -54,7 +54,8 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
     flags.differences === undefined
       ? undefined
       : await openLinesFile(
-          { name: flags.differences, option: "--differences", noun: "differences" },
+          flags.differences,
+          { flag: "--differences", noun: "differences", begins: '{"section":' },
           {
             files: [...filesOf([stores.a, stores.b]), ...idMap],
             signal,

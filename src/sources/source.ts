@@ -12,6 +12,8 @@ export interface StoreHeader {
   readonly migrations: readonly string[];
   /** What a database is run by, e.g. `{ PostgreSQL: "15.4", pgvector: "0.8.0" }`. */
   readonly versions?: Readonly<Record<string, string>>;
+  /** Of a document: when its records were read, UTC, ISO 8601. */
+  readonly exportedAt?: string;
   /** The kinds of its records, from a source that knows them; no part of a document. */
   readonly catalog?: Catalog;
 }

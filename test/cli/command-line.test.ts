@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { commandNames, createProgram } from "../../src/commands/program.js";
+import { commandNames, createProgram } from "../../src/commands/syntax/program.js";
 import { ERROR_CODES } from "../../src/errors.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 

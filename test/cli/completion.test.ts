@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { commandNames, createProgram } from "../../src/commands/program.js";
+import { commandNames, createProgram } from "../../src/commands/syntax/program.js";
 import { ERROR_CODES } from "../../src/errors.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";

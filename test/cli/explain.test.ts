@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EXPLANATIONS } from "../../src/commands/explanations.js";
-import { createProgram } from "../../src/commands/program.js";
+import { EXPLANATIONS } from "../../src/commands/shown/explanations.js";
+import { createProgram } from "../../src/commands/syntax/program.js";
 import { ERROR_CODES, type ErrorCode } from "../../src/errors.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { commandNames, createProgram } from "../../src/commands/program.js";
+import { commandNames, createProgram } from "../../src/commands/syntax/program.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 

@@ -17,7 +17,10 @@ export function countsByLabel(kinds: readonly KindResult[]): Map<string, number>
 }
 
 /** `done`: the participle, e.g. "Imported". Rows that are zero are left out. */
-export function statisticsLines(done: "Exported" | "Imported" | "Migrated", result: TransferResult): string[] {
+export function statisticsLines(
+  done: "Exported" | "Imported" | "Migrated" | "Rewritten",
+  result: TransferResult,
+): string[] {
   const { totals, kinds, dryRun } = result;
   const rows = [...countsByLabel(kinds)].filter(([, count]) => count > 0);
   const head = dryRun

@@ -2,7 +2,7 @@
  * What `llmspell explain` and docs/errors.md say of each code, beside its meaning (src/errors.ts).
  * Over 300 lines: one entry per code.
  */
-import type { ErrorCode } from "../errors.js";
+import type { ErrorCode } from "../../errors.js";
 
 export interface Explanation {
   readonly cause: string;
@@ -356,6 +356,17 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     remedy:
       "`Caused by:` has the database's words. Change the record or the rule, or leave it out with --on-error skip --rejects FILE.",
     example: "a unique index of the target refuses the record [E_CONSTRAINT]",
+  },
+  E_NO_EFFECT: {
+    cause: "No record of the section had what a mask names: what should be hidden may stand under another name.",
+    remedy: "Look at a record's keys, and correct the path; --mask-optional is for paths that may be absent.",
+    example: "llmspell storage export --output - --limit 1 --include sessions | jq '.data.sessions[0]'",
+  },
+  E_DOCUMENT_INVALID: {
+    cause: "`storage validate` found what an import would refuse.",
+    remedy:
+      "The lines name the first finding of each kind; --findings FILE has all of them, with their lines in the document.",
+    example: "llmspell storage validate backup.json --for postgres --findings findings.ndjson",
   },
   E_REJECTED: {
     cause: "With --on-error skip: records could not go on. The others are committed.",

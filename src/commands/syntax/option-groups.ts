@@ -20,6 +20,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--map-tenant",
     "--jq",
     "--mask",
+    "--mask-optional",
     "--plugin",
     "--jq-timeout",
     "--plugin-timeout",
@@ -30,7 +31,8 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "Records that cannot go on": ["--on-error", "--rejects", "--invalid-uuid", "--id-map", "--on-orphan"],
   Reading: ["--strict", "--source-mode", "--source-check", "--times", "--no-verify-manifest", "--lock-timeout"],
   Writing: ["--on-conflict", "--dry-run", "--vectors-as", "--defer-indexes", "--repair-rowids"],
-  Output: ["--report", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
+  Comparing: ["--for", "--sample", "--search", "--seed", "--differences", "--show-values", "--findings"],
+  Output: ["--report", "--digests", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
 };
 const OTHERS = "Options";
 

@@ -1,8 +1,8 @@
 /** The options of the command line, each said once. */
 import { InvalidArgumentError, Option } from "commander";
-import { BACKEND_NAMES_HINT, parseBackendName } from "../config/index.js";
-import { backends } from "../stores/backends.js";
-import { parseMapTenant, parsePlugin, type TransformSpec } from "../transforms/spec.js";
+import { BACKEND_NAMES_HINT, parseBackendName } from "../../config/index.js";
+import { backends } from "../../stores/backends.js";
+import { parseMapTenant, parsePlugin, type TransformSpec } from "../../transforms/spec.js";
 
 function choice(flags: string, description: string, ...choices: string[]): Option {
   return new Option(flags, description).choices(choices);
@@ -34,12 +34,14 @@ const FORMS = backends
   .flatMap(({ locations }) => locations.shortForms ?? locations.forms);
 const STORE_HELP = `${FORMS.slice(0, -1).join(", ")} or ${FORMS.at(-1)}`;
 
+function backendName(value: string): string {
+  if (parseBackendName(value) !== undefined) return value;
+  throw new InvalidArgumentError(BACKEND_NAMES_HINT);
+}
+
 /** Which database a command acts on. */
 export const storeOptions = (): Option[] => [
-  new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser((value: string) => {
-    if (parseBackendName(value) !== undefined) return value;
-    throw new InvalidArgumentError(BACKEND_NAMES_HINT);
-  }),
+  new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser(backendName),
   new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
 ];
 
@@ -150,6 +152,11 @@ export const transformOptions = (): Option[] => {
     step("--map-tenant <OLD=NEW>", "give one tenant's records to another", parseMapTenant),
     step("--jq <EXPR>", "rewrite records with a jq expression", (expression) => ({ type: "jq", expression })),
     step("--mask <RULE>", "SECTION.PATH=redact|null|hash[:KEYENV]|email", (rule) => ({ type: "mask", rule })),
+    step("--mask-optional <RULE>", "the same, of a path that no record need have", (rule) => ({
+      type: "mask",
+      rule,
+      optional: true,
+    })),
     step("--plugin <MODULE>", "a module of yours; with options: MODULE:JSON", parsePlugin),
     new Option("--jq-timeout <SECONDS>", "how long an expression may take for a record (default: 30)").argParser(
       seconds,
@@ -168,9 +175,16 @@ function seconds(text: string): number {
   throw new InvalidArgumentError("It takes a number of seconds.");
 }
 
-const documentReadingOptions = (): Option[] => [
+/** Of every command that reads a document. */
+export const documentReadingOptions = (): Option[] => [
   choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
-  new Option("--no-verify-manifest", "read the document although it does not agree with its manifest"),
+  new Option("--no-verify-manifest", "also where the document does not agree with its manifest"),
+];
+
+export const validateOptions = (): Option[] => [
+  new Option("--for <BACKEND>", "also what sqlite or postgres cannot hold").argParser(backendName),
+  new Option("--findings <FILE>", "write each finding with its line, as NDJSON"),
+  ...documentReadingOptions(),
 ];
 
 /** Of every command that writes a database. */

@@ -3,10 +3,11 @@
  * Over 300 lines: one entry per command, in the order of the help.
  */
 import { Argument, Command, CommanderError, Option } from "commander";
-import { EXIT, StorageError, toStorageError } from "../errors.js";
-import { commandWords } from "../llmspell/program/handover.js";
-import { redact, redactUnknown } from "../redaction.js";
-import { VERSION } from "../version.js";
+import { EXIT, StorageError, toStorageError } from "../../errors.js";
+import { commandWords } from "../../llmspell/program/handover.js";
+import { redact, redactUnknown } from "../../redaction.js";
+import { VERSION } from "../../version.js";
+import type { CommonFlags } from "../transfer.js";
 import { nearest } from "./nearest.js";
 import { inGroups } from "./option-groups.js";
 import {
@@ -14,6 +15,7 @@ import {
   configOption,
   digestOptions,
   documentOptions,
+  documentReadingOptions,
   loadOptions,
   migrateOptions,
   required,
@@ -22,9 +24,9 @@ import {
   strictOption,
   transferOptions,
   transformOptions,
+  validateOptions,
   verifyOptions,
 } from "./options.js";
-import type { CommonFlags } from "./transfer.js";
 
 /** Both names of the program. */
 export type ProgramName = "llmspell" | "llmspell-storage";
@@ -69,7 +71,7 @@ export function reportFailure(error: StorageError, argv: readonly string[]): Pro
 async function show(error: StorageError, flags: CommonFlags & { readonly output?: string }): Promise<void> {
   // A reader that went away wants to hear nothing more.
   if (error.code === "E_CLOSED_PIPE") return;
-  const { createOutput } = await import("./shown/output.js");
+  const { createOutput } = await import("../shown/output.js");
   createOutput({ ...flags, documentOnStdout: flags.output === "-" }).error(error);
 }
 
@@ -83,6 +85,7 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 /** Commands that change nothing and write no file: what they print is all there is of them. */
 const ONLY_PRINT: readonly string[] = [
   "storage info",
+  "storage validate",
   "storage verify",
   "storage digest",
   "database health",
@@ -218,7 +221,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       "llmspell storage export --backend postgres --output staging.json --mask sessions.session_data.email=email",
     ],
     options: [...documentOptions(), ...storeOptions(), ...transferOptions(), ...transformOptions(), ...sourceOptions()],
-    run: async (flags, abort) => (await import("./export.js")).runExport(flags, abort),
+    run: async (flags, abort) => (await import("../export.js")).runExport(flags, abort),
   });
   leaf(storage, {
     name: "import",
@@ -236,7 +239,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...transformOptions(),
       ...loadOptions(),
     ],
-    run: async (flags, abort) => (await import("./import.js")).runImport(flags, abort),
+    run: async (flags, abort) => (await import("../import.js")).runImport(flags, abort),
   });
   leaf(storage, {
     name: "migrate",
@@ -253,7 +256,37 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...loadOptions(),
       ...sourceOptions(),
     ],
-    run: async (flags, abort) => (await import("./migrate.js")).runMigrate(flags, abort),
+    run: async (flags, abort) => (await import("../migrate.js")).runMigrate(flags, abort),
+  });
+  leaf(storage, {
+    name: "rewrite",
+    description: "write a document's records as another document: all transforms, another compression",
+    examples: [
+      "llmspell storage rewrite --input full.json --output new.json --jq '.data.sessions = .data.sessions[:5]'",
+      "llmspell storage rewrite --input full.json.gz --output staging.json.zst --mask sessions.session_data.email=email",
+      "gunzip -c full.json.gz | llmspell storage rewrite --input - --output - --tenant acme | gzip > acme.json.gz",
+    ],
+    options: [
+      required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
+      ...documentOptions(),
+      ...transferOptions(),
+      ...transformOptions(),
+      ...documentReadingOptions(),
+    ],
+    run: async (flags, abort) => (await import("../rewrite.js")).runRewrite(flags, abort),
+  });
+  leaf(storage, {
+    name: "validate",
+    description: "find all that an import of a document would refuse, without a database",
+    examples: [
+      "llmspell storage validate backup.json.gz",
+      "llmspell storage validate dev-data.json --for postgres --findings findings.ndjson",
+      "gunzip -c export.json.gz | llmspell storage validate - --for sqlite",
+    ],
+    words: [new Argument("<DOCUMENT>", "a file, or - for standard input; gzip and zstd are recognised")],
+    options: validateOptions(),
+    run: async (flags, abort, document) =>
+      (await import("../validate.js")).runValidate(flags, abort, document as string),
   });
   leaf(storage, {
     name: "info",
@@ -261,7 +294,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
     words: [new Argument("[STORE]", "a database or a document; default: as --backend says")],
     options: [...storeOptions(), strictOption()],
-    run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
+    run: async (flags, abort, store) => (await import("../info.js")).runInfo(flags, abort, store),
   });
   leaf(storage, {
     name: "verify",
@@ -276,7 +309,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       new Argument("<B>", "its copy; transforms and --tenant say what became of A on the way"),
     ],
     options: [...verifyOptions(), ...transformOptions()],
-    run: async (flags, abort, a, b) => (await import("./verify.js")).runVerify(flags, abort, a, b),
+    run: async (flags, abort, a, b) => (await import("../verify.js")).runVerify(flags, abort, a, b),
   });
   leaf(storage, {
     name: "digest",
@@ -287,7 +320,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     ],
     words: [new Argument("[STORE]", "a database or a document; default: as --backend says")],
     options: [...storeOptions(), ...digestOptions()],
-    run: async (flags, abort, store) => (await import("./digest.js")).runDigest(flags, abort, store),
+    run: async (flags, abort, store) => (await import("../digest.js")).runDigest(flags, abort, store),
   });
 
   const database = group(program, "database", "the schema and the health of a database");
@@ -296,21 +329,21 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     description: "create or complete the schema",
     examples: ["llmspell database migrate", "llmspell database migrate --database pglite:./embedded"],
     options: [...storeOptions(), ...migrateOptions()],
-    run: async (flags, abort) => (await import("./database.js")).runDatabaseMigrate(flags, abort),
+    run: async (flags, abort) => (await import("../database.js")).runDatabaseMigrate(flags, abort),
   });
   leaf(database, {
     name: "health",
     description: "versions, migrations, row-level security, and what the role may do",
     examples: ["llmspell database health --backend postgres", "llmspell database health --strict"],
     options: [...storeOptions(), new Option("--strict", "exit non-zero also when migrations are pending")],
-    run: async (flags, abort) => (await import("./database.js")).runDatabaseHealth(flags, abort),
+    run: async (flags, abort) => (await import("../database.js")).runDatabaseHealth(flags, abort),
   });
   leaf(group(database, "migrations", "the schema's migrations"), {
     name: "list",
     description: "which migrations are applied, and which are not",
     examples: ["llmspell database migrations list --backend postgres"],
     options: storeOptions(),
-    run: async (flags, abort) => (await import("./database.js")).runMigrationsList(flags, abort),
+    run: async (flags, abort) => (await import("../database.js")).runMigrationsList(flags, abort),
   });
 
   leaf(program, {
@@ -319,7 +352,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     examples: ["llmspell explain E_ORPHAN", "llmspell explain"],
     words: [new Argument("[CODE]", "an error's code; without one all codes are listed")],
     options: [],
-    run: async (flags, _abort, code) => (await import("./explain.js")).runExplain(flags, code),
+    run: async (flags, _abort, code) => (await import("../explain.js")).runExplain(flags, code),
   });
   leaf(program, {
     name: "completion",
@@ -332,7 +365,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     words: [new Argument("<SHELL>", "the shell").choices(["bash", "zsh", "fish"])],
     options: [],
     run: async (flags, _abort, shell) =>
-      (await import("./completion/completion.js")).runCompletion(
+      (await import("../completion/completion.js")).runCompletion(
         flags,
         shell as string,
         createProgram(dispatch, signal),
