@@ -117,7 +117,7 @@ const STATUSES = [
 
 /** From the built program. Pages of commands that are gone go, too. */
 export async function writeManPages() {
-  const { createProgram, examplesOf } = await import(new URL("../dist/commands/program.js", import.meta.url));
+  const { createProgram, examplesOf } = await import(new URL("../dist/commands/syntax/program.js", import.meta.url));
   const { VERSION: version } = await import(new URL("../dist/version.js", import.meta.url));
   const program = createProgram(async () => {}, new AbortController().signal, NAME);
   const all = [[[], program], ...below(program)];
