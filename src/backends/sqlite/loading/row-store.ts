@@ -7,7 +7,7 @@ import { StorageError } from "../../../errors.js";
 import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
 import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../table.js";
 import { storedEmbedding } from "../vectors/embedding-text.js";
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
 
 /** Rows of one multi-row INSERT, where so many have room. */

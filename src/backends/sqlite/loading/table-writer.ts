@@ -15,7 +15,7 @@ import { hasRowidField, kindCondition, mainTable, quoted, rowidOf } from "../tab
 import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
-import { type Load, requireFreeRowids } from "./load.js";
+import { type Load, requireFreeRowids } from "./load-session.js";
 import { ALL_ROWS, listedRows, type OwnRows, rowsBehind } from "./own-rows.js";
 import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
 import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
