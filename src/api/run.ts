@@ -70,7 +70,7 @@ export async function transfer(
     dryRun,
   });
   const {
-    header: { versions, ...header },
+    header: { versions, exportedAt: _time, ...header },
     report,
     met,
     read,

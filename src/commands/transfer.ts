@@ -148,6 +148,9 @@ export async function runTransfer(
   });
   const progress = await createProgressDisplay(output, flags);
   const stdout = run.documentOnStdout ? "document" : flags.quiet && !flags.json ? "nothing" : "result";
+  // Before what may wait for somebody: a FIFO's reader.
+  for (const line of run.lines) output.line(line);
+  announceResolved(run.resolved, run);
   const rejects =
     rejectsPath === undefined
       ? undefined
@@ -155,8 +158,6 @@ export async function runTransfer(
           await report?.failed(error);
           throw error;
         });
-  for (const line of run.lines) output.line(line);
-  announceResolved(run.resolved, run);
   let first: Rejection | undefined;
   let result: TransferResult;
   let notClosed: StorageError | undefined;

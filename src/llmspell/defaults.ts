@@ -76,13 +76,13 @@ export function createTransforms(
   return specs.createTransforms(steps, { ...settings, catalog: settings.catalog ?? llmspell });
 }
 
-/** A source that was given no catalog names none either: what stands behind it has its own default. */
+/** A source that was given no catalog names none either: what stands behind it has its own default. Nor does a header tell a document's time. */
 function sourceOf(options: { readonly catalog?: Catalog | undefined }, create: (catalog: Catalog) => Source): Source {
   const source = create(options.catalog ?? llmspell);
   if (options.catalog !== undefined) return source;
   const open = source.open.bind(source);
   source.open = async (context, selection) => {
-    const { catalog: _llmspell, ...header } = await open(context, selection);
+    const { catalog: _llmspell, exportedAt: _time, ...header } = await open(context, selection);
     return header;
   };
   return source;

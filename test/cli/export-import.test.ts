@@ -61,6 +61,9 @@ describe("storage export", () => {
       "Exporting data from sqlite backend to a.json...",
       "✅ Exported 180 total records:",
       ...STATISTICS,
+      expect.stringMatching(/^From: /),
+      expect.stringMatching(/^To: /),
+      expect.stringMatching(/^Time: .* records\/s/),
       "",
     ]);
     expect(stderr).toBe(`Store: sqlite:${source} (LLMSPELL_SQLITE_PATH is set)\n`);
@@ -78,6 +81,9 @@ describe("storage export", () => {
       "Exporting data from sqlite backend to standard output...",
       "✅ Exported 180 total records:",
       ...STATISTICS,
+      expect.stringMatching(/^From: /),
+      expect.stringMatching(/^To: /),
+      expect.stringMatching(/^Time: .* records\/s/),
       "",
     ]);
   });
@@ -226,6 +232,9 @@ describe("storage import", () => {
       "Reading JSON file...",
       "✅ Imported 180 total records:",
       ...STATISTICS,
+      expect.stringMatching(/^From: /),
+      expect.stringMatching(/^To: /),
+      expect.stringMatching(/^Time: .* records\/s/),
       "",
     ]);
     const back = fresh(".json");

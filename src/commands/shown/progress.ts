@@ -142,7 +142,8 @@ class Clock {
 
 function lineDisplay(output: Output): ProgressDisplay {
   const clock = new Clock();
-  let shown = performance.now();
+  const started = performance.now();
+  let shown = started;
   let told: string | undefined;
   let total: number | undefined;
   let last: Progress | undefined;
@@ -176,11 +177,12 @@ function lineDisplay(output: Output): ProgressDisplay {
       const goesOn = last !== undefined && (last.phase !== progress.phase || last.index?.name !== progress.index?.name);
       last = progress;
       const silent = performance.now() - shown;
+      const isLong = performance.now() - started >= ROWS_MILLISECONDS;
       const isNews = progress.waiting !== undefined && progress.waiting !== told;
       if (
         isNews ||
         silent >= ROWS_MILLISECONDS ||
-        (goesOn && silent >= TICK_MILLISECONDS && progress.phase === "indexes")
+        (goesOn && isLong && silent >= TICK_MILLISECONDS && progress.phase === "indexes")
       )
         show(progress);
     },

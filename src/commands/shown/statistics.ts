@@ -50,8 +50,8 @@ function runLines({ source, target, header, versions, started, ended, seconds, t
   };
   const rates = `${formatCount(perSecond(totals.read, seconds))} records/s, ${formatBytes(perSecond(totals.valueBytes, seconds))}/s`;
   return [
-    `From: ${store(source, versions.source, header.migrations)}`,
-    `To: ${store(target, versions.target, versions.targetMigrations)}`,
+    `From: ${store(source === "-" ? "standard input" : source, versions.source, header.migrations)}`,
+    `To: ${store(target === "-" ? "standard output" : target, versions.target, versions.targetMigrations)}`,
     `Time: ${started} to ${ended}, ${seconds.toFixed(1)} s, ${rates}`,
   ];
 }
