@@ -31,6 +31,8 @@ export interface Workspace extends Disposable {
   must(args: readonly string[], options?: RunOptions): Promise<Outcome>;
   /** Starts it; the caller waits or kills. */
   start(args: readonly string[], options?: RunOptions): ChildProcess;
+  /** Starts a bash script in a process group of its own, `words` its parameters; the caller waits or kills. */
+  startBash(script: string, ...words: string[]): ChildProcess;
   /** Runs a bash script with `llmspell` on its PATH, and expects status 0 of every command. */
   bash(script: string, options?: RunOptions): Promise<Outcome>;
 }
@@ -64,8 +66,9 @@ export function createWorkspace(env: Readonly<Record<string, string | undefined>
     ...env,
   };
 
-  const launch = (command: string, args: readonly string[], options: RunOptions): ChildProcess =>
+  const launch = (command: string, args: readonly string[], options: RunOptions, detached = false): ChildProcess =>
     spawn(command, args, {
+      detached,
       cwd: folder,
       env: { ...environment, ...options.env },
       stdio: [options.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
@@ -86,6 +89,7 @@ export function createWorkspace(env: Readonly<Record<string, string | undefined>
     run,
     must: (args, options) => succeed(`llmspell ${args.join(" ")}`, run(args, options)),
     start,
+    startBash: (script, ...words) => launch("bash", ["-c", script, "bash", ...words], {}, true),
     bash: (script, options = {}) =>
       succeed("the script", outcomeOf(launch("bash", ["-euo", "pipefail", "-c", script], options), options.stdin)),
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
