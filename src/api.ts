@@ -5,7 +5,7 @@ import { type Config, loadConfig } from "./config.js";
 import { StorageError } from "./errors.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import { type Progress, runPipeline } from "./pipeline.js";
-import type { Rejection, Selection } from "./records/run-context.js";
+import type { Rejection, Selection, TargetScope } from "./records/run-context.js";
 import { createIdSink, type InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
 import { createTranslatingSink, parseTranslation } from "./sinks/translate.js";
@@ -110,6 +110,16 @@ export interface ImportOptions extends TransferOptions {
   readonly translate?: string;
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
+  /**
+   * Records of the target that the source does not have any more are removed, in the same transaction: of the selected
+   * sections and tenants. Only from a database, or from a document that is whole; E_USAGE otherwise, and with `limit`, steps
+   * that drop records, or unchecked sources. Default false.
+   */
+  readonly prune?: boolean;
+  /** With `prune`: also of sections that come without any record. Default false: these stay as they are. */
+  readonly allowEmpty?: boolean;
+  /** E_NOT_EMPTY where the target has records of the selected sections (and tenants). Default false. */
+  readonly requireEmpty?: boolean;
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
   readonly verifyManifest?: boolean;
   /** The unit of a document's times where it does not say: microseconds or seconds (docs/document-format.md). */
@@ -134,6 +144,8 @@ export interface KindResult {
   /** Orphans left out. */
   readonly dropped: number;
   readonly rejected: number;
+  /** Rows of the target that the source does not have, removed; with `prune` only. */
+  readonly pruned?: number;
   /** Left out because what they belong to, or all that referred to them, was dropped by a transform. */
   readonly cascaded: number;
 }
@@ -201,7 +213,12 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
-  if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
+  if (isSink(to)) {
+    const { prune: _prune, allowEmpty: _allowEmpty, requireEmpty: _requireEmpty, ...rest } = options;
+    if (options.prune || options.requireEmpty)
+      throw new StorageError("E_USAGE", "prune and requireEmpty are options of your sink's own");
+    return transfer(source, to, { ...rest, transforms }, dryRun);
+  }
   const target = locate(to, config);
   if (target.type === "document" || target.type === "stream") {
     throw new StorageError("E_USAGE", "the target is no database", {
@@ -213,6 +230,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   for (const warning of accessWarnings(...stores)) options.onWarning?.(warning);
   const vectorsAs = options.vectorsAs ?? (target.type === "sqlite" ? config().sqlite.vectors : undefined);
   const shared = common(options, target, config);
+  const scope = targetScope(options, transforms);
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;
   const sink = await createSink(target, {
     ...shared,
@@ -222,6 +240,8 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     deferIndexes,
     dryRun,
     tenant,
+    prune: options.prune ? { ...scope, allowEmpty: options.allowEmpty ?? false } : undefined,
+    requireEmpty: options.requireEmpty ? scope : undefined,
     producer: PRODUCER,
   });
   const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
@@ -230,7 +250,45 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     translate,
   });
   const invalidUuid = invalidUuidPolicy(options, target);
-  return transfer(source, translating, { ...options, invalidUuid, transforms }, dryRun);
+  const prune = options.prune ? { keysStay: keysStay(options, transforms, invalidUuid) } : undefined;
+  return transfer(source, translating, { ...options, invalidUuid, transforms, prune }, dryRun);
+}
+
+/** What of the target the run's records may meet. E_USAGE where `prune` cannot tell it. */
+function targetScope(options: ImportOptions, transforms: readonly Transform[]): TargetScope {
+  const { prune, tenants, translate, limit, sourceCheck, verifyManifest, allowEmpty } = options;
+  const paths = selectPaths(options.catalog ?? standardCatalog, options.include, options.exclude);
+  const refuse = (what: string, hint: string): void => {
+    if (prune) throw new StorageError("E_USAGE", `prune does not go with ${what}`, { hint });
+  };
+  if (allowEmpty && !prune)
+    throw new StorageError("E_USAGE", "--allow-empty says something of a --prune only, and there is none");
+  if (limit !== undefined) refuse("a limit", "What is beyond it would be removed from the target.");
+  if (sourceCheck === "none") refuse("--source-check none", "Rows that a damaged index lacks would be removed.");
+  if (verifyManifest === false) refuse("--no-verify-manifest", "What a damaged document lacks would be removed.");
+  if (tenants === undefined) return { paths };
+  const unknown = transforms.find(
+    ({ tenantAfter, mayChange }) =>
+      tenantAfter === undefined && [...paths].some((path) => mayChange?.(path, "tenant_id") ?? true),
+  );
+  if (unknown !== undefined)
+    refuse(
+      `a tenant and ${unknown.name}`,
+      "The step may give records to other tenants: whose are to be removed cannot be told.",
+    );
+  if (translate?.includes(":"))
+    refuse("a tenant and --translate llmspell:TENANT", "Whose records are to be removed cannot be told.");
+  return { paths, tenants: tenants.map((tenant) => tenantBehind(tenant, transforms)) };
+}
+
+/** Whether a record's key in the target is the one that it has in the source, but for the spelling of UUIDs. */
+function keysStay(options: ImportOptions, transforms: readonly Transform[], invalidUuid: InvalidUuidPolicy): boolean {
+  return (
+    transforms.length === 0 &&
+    invalidUuid !== "derive" &&
+    options.idMap === undefined &&
+    options.translate === undefined
+  );
 }
 
 /** The tenant that one tenant's records have when they come to the sink. */
@@ -320,7 +378,10 @@ export function selectPaths(
 async function transfer(
   source: Source,
   sink: Sink,
-  options: Omit<TransferOptions, "transforms"> & { readonly transforms: readonly Transform[] },
+  options: Omit<TransferOptions, "transforms"> & {
+    readonly transforms: readonly Transform[];
+    readonly prune?: { readonly keysStay: boolean } | undefined;
+  },
   dryRun: boolean,
 ): Promise<TransferResult> {
   const catalog = options.catalog ?? standardCatalog;
@@ -343,17 +404,28 @@ async function transfer(
     idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
     dryRun,
   });
+  const { prune, ...rest } = options;
   const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
-    ...options,
+    ...rest,
+    ...(prune === undefined ? {} : { prune }),
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink: idSink,
     selection,
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
   const kinds: KindResult[] = [];
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
+  const totals: { -readonly [Name in keyof TransferTotals]: TransferTotals[Name] } = {
+    ...(prune === undefined ? {} : { pruned: 0 }),
+    read: 0,
+    inserted: 0,
+    updated: 0,
+    skipped: 0,
+    dropped: 0,
+    rejected: 0,
+    cascaded: 0,
+  };
   for (const { path, label } of catalog.kinds) {
-    const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
+    const { inserted = 0, updated = 0, skipped = 0, dropped = 0, pruned = 0 } = report.counts.get(path) ?? {};
     const counts = {
       read: read.get(path) ?? 0,
       inserted,
@@ -362,10 +434,12 @@ async function transfer(
       dropped,
       rejected: rejected.get(path) ?? 0,
       cascaded: cascaded.get(path) ?? 0,
+      ...(prune === undefined ? {} : { pruned }),
     };
     if (Object.values(counts).every((count) => count === 0)) continue;
     kinds.push({ path, label, ...counts });
-    for (const name of Object.keys(totals) as (keyof TransferTotals)[]) totals[name] += counts[name];
+    for (const name of Object.keys(totals) as (keyof TransferTotals)[])
+      totals[name] = (totals[name] ?? 0) + (counts[name] ?? 0);
   }
   return {
     source: source.name,
@@ -408,6 +482,7 @@ function announced(
       return header;
     },
     estimate: (wanted) => source.estimate(wanted),
+    ...(source.partial === undefined ? {} : { partial: () => source.partial?.() }),
     read: (wanted, context) => source.read(wanted, context),
     close: () => source.close(),
   };

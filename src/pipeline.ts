@@ -1,6 +1,7 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
 import { type Catalog, catalog as standardCatalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
+import type { RecordBatch } from "./records/record-batch.js";
 import type { Rejection, RunContext, Selection } from "./records/run-context.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
@@ -8,6 +9,7 @@ import { type Cascade, planCascade } from "./transforms/cascade.js";
 import { Limit, type Read } from "./transforms/limit.js";
 import { RejectedKeys } from "./transforms/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js";
+import { SparedKeys } from "./transforms/spared-keys.js";
 import { warnOfMissingTenants } from "./transforms/tenants-seen.js";
 import type { Transform } from "./transforms/transform.js";
 
@@ -38,6 +40,11 @@ export interface PipelineOptions {
   readonly onWarning?: (message: string) => void;
   /** What a source leaves out without being asked to (RunContext.leftOut) ends the run: E_LEFT_OUT. Default false: warnings. */
   readonly strict?: boolean;
+  /**
+   * The sink prunes: the source has to be whole (Source.partial), and no step may drop records, else E_USAGE. `keysStay`: a
+   * record's key in the target is the one that it has in the source.
+   */
+  readonly prune?: { readonly keysStay: boolean };
   /** Tells which kinds are parents: their rejected keys are remembered. Default: llmspell's. */
   readonly catalog?: Catalog;
 }
@@ -65,6 +72,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const rejected = new Map<string, number>();
   const rejectedKeys = new RejectedKeys(catalog.parents);
   const aheadKeys = new RejectedKeys(catalog.parents);
+  const spared = options.prune === undefined ? undefined : new SparedKeys(catalog, options.prune.keysStay);
   const warned = new Set<string>();
   const leftOut = new Set<string>();
   let untold = 0;
@@ -76,6 +84,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     await options.onReject(rejection);
     rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
     await rejectedKeys.add(kind.path, `${error.context.key}`);
+    if (rejection.spares !== true) await spared?.add(kind, `${error.context.key}`);
   };
   const context: RunContext = {
     signal,
@@ -84,6 +93,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       return lastRejection;
     },
     isRejected: (path, key) => rejectedKeys.has(path, key),
+    ...(spared === undefined ? {} : { spared }),
     warn(message) {
       if (warned.has(message)) return;
       if (warned.size === WARNINGS) {
@@ -114,6 +124,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   try {
     signal.throwIfAborted();
     const header = await source.open(context, selection);
+    if (spared !== undefined) requireWhole(source);
     await sink.open(header, behindSteps(context, given));
     let read: Read = (wanted, during) => source.read(wanted, during);
     if (options.limit !== undefined) {
@@ -127,10 +138,13 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       requireRereadable(source);
       await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);
     }
-    let batches = read(selection, context);
+    const drops = new Drops();
+    let batches: AsyncIterable<RecordBatch> = drops.before(read(selection, context));
     if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
-    if (cascade !== undefined) batches = cascade.apply(batches, context);
-    else for (const transform of transforms) batches = transform.apply(batches, context);
+    const counting = drops.counting(context);
+    if (cascade !== undefined) batches = cascade.apply(batches, counting);
+    else for (const transform of transforms) batches = transform.apply(batches, counting);
+    batches = drops.behind(batches);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
     let records = 0;
@@ -148,7 +162,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     signal.throwIfAborted();
     requireComplete();
     const cascaded = cascade?.removed ?? new Map<string, number>();
-    const report = await sink.finish();
+    if (spared !== undefined) requireWhole(source, drops.count);
+    const report = await sink.finish({ partial: partialBecause(options, catalog, drops.count, rejected.size) });
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
     return { header, report, read: written, rejected, cascaded, leftOut: [...leftOut] };
   } catch (error) {
@@ -160,7 +175,84 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     await limit?.close();
     await rejectedKeys.close();
     await aheadKeys.close();
+    await spared?.close();
   }
+}
+
+/** Whether the steps give fewer records than they get, rejected ones aside. */
+class Drops {
+  private taken = 0;
+  private given = 0;
+  private rejected = 0;
+  private told = 0;
+  private tookAll = false;
+
+  get count(): number {
+    return Math.max(this.told, this.taken - this.given - this.rejected, this.tookAll ? 0 : 1);
+  }
+
+  /** The steps' context. */
+  counting(context: RunContext): RunContext {
+    return {
+      ...context,
+      dropped: () => void this.told++,
+      reject: (rejection) => {
+        this.rejected++;
+        return context.reject(rejection);
+      },
+    };
+  }
+
+  async *before(batches: AsyncIterable<RecordBatch>): AsyncGenerator<RecordBatch> {
+    for await (const batch of batches) {
+      this.taken += batch.rows;
+      yield batch;
+    }
+    this.tookAll = true;
+  }
+
+  async *behind(batches: AsyncIterable<RecordBatch>): AsyncGenerator<RecordBatch> {
+    for await (const batch of batches) {
+      this.given += batch.rows;
+      yield batch;
+    }
+  }
+}
+
+/** Why the run's records are not all that there are. */
+function partialBecause(
+  { source, selection, limit }: PipelineOptions,
+  catalog: Catalog,
+  dropped: number,
+  rejectedKinds: number,
+): string[] {
+  const reasons: [word: string, holds: boolean][] = [
+    ["source", source.partial?.() !== undefined],
+    ["sections", catalog.kinds.some(({ path }) => !selection.paths.has(path))],
+    ["tenants", selection.tenants !== undefined],
+    ["limit", limit !== undefined],
+    ["dropped", dropped > 0],
+    ["rejected", rejectedKinds > 0],
+  ];
+  return reasons.flatMap(([word, holds]) => (holds ? [word] : []));
+}
+
+/** What the run does not bring may be missing for other reasons than that it is no more. E_USAGE. */
+function requireWhole(source: Source, dropped = 0): void {
+  const why = source.partial === undefined ? "the source does not say whether it is whole" : source.partial();
+  if (why !== undefined)
+    throw new StorageError("E_USAGE", "--prune needs a source that has all records", {
+      detail: why,
+      hint: "It takes a database, or a document that `llmspell storage export` of version 0.2 or newer wrote without a selection and that nobody changed.",
+    });
+  if (dropped > 0)
+    throw new StorageError(
+      "E_USAGE",
+      `the steps drop records, ${dropped} or more: with --prune they would be removed from the target`,
+      {
+        hint: "Go without the step that drops records, or without --prune.",
+      },
+    );
 }
 
 const WAY_ON = "--on-error skip --rejects FILE (onReject) leaves such records out, writes them to FILE, and goes on.";

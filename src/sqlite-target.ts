@@ -10,6 +10,7 @@ import { type FileHandle, link, mkdir, open, rename, rm, rmdir } from "node:fs/p
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "./backends/sqlite/open.js";
+import { catalog as defaultCatalog } from "./catalog/index.js";
 import { syncFolder, writeErrorCode } from "./document/output.js";
 import { createOwned, type OwnedFile } from "./document/owned-file.js";
 import { StorageError } from "./errors.js";
@@ -24,7 +25,7 @@ import { vectorNotes } from "./sqlite-neighbours.js";
 const BATCHES_PER_SYNC = 128;
 
 export function createSqliteTarget(options: SqliteSinkOptions): Sink {
-  const { dryRun = false } = options;
+  const { dryRun = false, catalog = defaultCatalog } = options;
   const path = linkTarget(options.path);
   let inner: Sink | undefined;
   /** Where the records go; other than `path` until the end where the file is new. */
@@ -75,6 +76,9 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     async finish() {
       if (inner === undefined) throw new Error("the sink is not open");
       const { notes, ...result } = await inner.finish();
+      wroteVectors ||= [...result.counts].some(
+        ([path, { pruned = 0 }]) => pruned > 0 && catalog.byPath.get(path)?.sqlite.layout === "vector",
+      );
       const report = { ...result, notes: wroteVectors && !dryRun ? [...notes, ...vectorNotes(path)] : notes };
       if (working === path || dryRun) return report;
       await inner.abort();

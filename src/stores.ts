@@ -8,6 +8,7 @@ import { isPostgresUrl, parseBackendName } from "./config.js";
 import { StorageError } from "./errors.js";
 import { expandPath } from "./folders.js";
 import type { IdMap } from "./records/id-map.js";
+import type { PruneScope, TargetScope } from "./records/run-context.js";
 import { redact, redactUnknown } from "./redaction.js";
 import type { InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
@@ -188,6 +189,8 @@ export interface SinkOptions {
   readonly connectionTimeoutSeconds?: number | undefined;
   readonly onConflict?: "update" | "skip" | "error" | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
+  readonly prune?: PruneScope | undefined;
+  readonly requireEmpty?: TargetScope | undefined;
   readonly vectorsAs?: "blob" | "vec0" | undefined;
   readonly deferIndexes?: "auto" | "always" | "never" | undefined;
   readonly dryRun?: boolean | undefined;
@@ -256,13 +259,15 @@ export async function createSource(location: StoreLocation, options: SourceOptio
 /** An SQLite target is created and migrated when the run begins to write. */
 export async function createSink(location: StoreLocation, options: SinkOptions): Promise<Sink> {
   const { catalog, onConflict, onOrphan, dryRun, vectorsAs, deferIndexes, compress, vectors, producer } = options;
-  const { force, allowEmpty } = options;
+  const { force, allowEmpty, prune, requireEmpty } = options;
   const shared = catalog === undefined ? {} : { catalog };
   const load = {
     ...shared,
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
     ...(dryRun === undefined ? {} : { dryRun }),
+    ...(prune === undefined ? {} : { prune }),
+    ...(requireEmpty === undefined ? {} : { requireEmpty }),
   };
   switch (location.type) {
     case "postgres":

@@ -18,6 +18,9 @@ export interface LoadFlags extends TransferFlags {
   readonly deferIndexes?: "auto" | "always" | "never";
   readonly translate?: string;
   readonly dryRun?: boolean;
+  readonly prune?: boolean;
+  readonly allowEmpty?: boolean;
+  readonly requireEmpty?: boolean;
   readonly verifyManifest?: boolean;
   readonly times?: "us" | "s";
 }
@@ -29,6 +32,7 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 /** The load options that were given. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags> {
   const { onConflict, onOrphan, vectorsAs, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
+  const { prune, allowEmpty, requireEmpty } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
@@ -36,6 +40,9 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(translate === undefined ? {} : { translate }),
     ...(dryRun === undefined ? {} : { dryRun }),
+    ...(prune === undefined ? {} : { prune }),
+    ...(allowEmpty === undefined ? {} : { allowEmpty }),
+    ...(requireEmpty === undefined ? {} : { requireEmpty }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
   };

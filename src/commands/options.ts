@@ -146,6 +146,9 @@ export const loadOptions = (): Option[] => [
   ),
   new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend"),
   new Option("--dry-run", "everything but the commit"),
+  new Option("--prune", "remove the target's records that the source does not have any more"),
+  new Option("--allow-empty", "with --prune: also where a section comes without any record"),
+  new Option("--require-empty", "refuse a target that has records of the selected sections"),
   choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
   new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
 ];

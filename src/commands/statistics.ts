@@ -25,9 +25,17 @@ export function statisticsLines(done: "Exported" | "Imported" | "Migrated", resu
   return [
     rows.length === 0 ? head : `${head}:`,
     ...rows.map(([label, count]) => `  - ${label}: ${formatCount(count)}`),
+    ...prunedLines(result),
     ...others.map((name) => `${name[0]?.toUpperCase()}${name.slice(1)}: ${formatCount(totals[name])}`),
     ...result.notes,
   ];
+}
+
+/** How many, and of which sections. */
+function prunedLines({ totals, kinds, dryRun }: TransferResult): string[] {
+  if (totals.pruned === undefined || totals.pruned === 0) return [];
+  const sections = kinds.flatMap(({ path, pruned = 0 }) => (pruned > 0 ? [`${path} ${formatCount(pruned)}`] : []));
+  return [`${dryRun ? "Would have pruned" : "Pruned"}: ${formatCount(totals.pruned)} (${sections.join(", ")})`];
 }
 
 /** The result of `--json`. */

@@ -29,6 +29,16 @@ export function printHead(header: DocumentHeader): string {
 "data":{`;
 }
 
+/** The first of our versions whose documents say that they are partial. */
+const TELLS_PARTIAL = [0, 2] as const;
+
+/** Whether a document of this producer that does not call itself partial is whole. */
+export function tellsPartial(producer: string | undefined): boolean {
+  const [, major, minor] = /^llmspell-storage\/(\d+)\.(\d+)\.\d+$/.exec(producer ?? "") ?? [];
+  if (major === undefined) return false;
+  return Number(major) > TELLS_PARTIAL[0] || (Number(major) === TELLS_PARTIAL[0] && Number(minor) >= TELLS_PARTIAL[1]);
+}
+
 /** How the records of a document are to be read. */
 export interface DocumentDialect {
   /** Written by llmspell itself. */

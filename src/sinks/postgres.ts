@@ -1,6 +1,6 @@
 /** PostgreSQL as a target: one transaction for everything, all or nothing. */
 
-import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
+import { columnNamed, readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import { Counters, type LoadedKind } from "../backends/postgres/loading/counters.js";
@@ -9,6 +9,7 @@ import { LoadSession } from "../backends/postgres/loading/load-session.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Merge } from "../backends/postgres/loading/merge.js";
 import { type Candidates, deleteRows, removeOrphans } from "../backends/postgres/loading/orphans.js";
+import { Pruning } from "../backends/postgres/loading/prune.js";
 import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
@@ -16,8 +17,9 @@ import { encodingCaveat, readServerEncoding } from "../backends/postgres/session
 import { type Catalog, catalog as llmspellCatalog, type RecordKind } from "../catalog/index.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
+import { requireEmpty } from "../records/not-empty.js";
 import type { RecordBatch } from "../records/record-batch.js";
-import type { RunContext } from "../records/run-context.js";
+import type { PruneScope, RunContext, TargetScope } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
 import type { Sink, SinkCounts, SinkReport } from "./sink.js";
 
@@ -34,6 +36,10 @@ export interface PostgresSinkOptions {
   readonly dryRun?: boolean;
   /** Goes on as this tenant where row-level security binds the role; E_ROW_SECURITY there without it. */
   readonly tenant?: string;
+  /** Rows that go because the run does not bring them. Default: none. */
+  readonly prune?: PruneScope;
+  /** E_NOT_EMPTY where there are such rows. */
+  readonly requireEmpty?: TargetScope;
   /** Which loads drop secondary indexes and build them from all rows at the end. Default "auto": by the number of rows. */
   readonly deferIndexes?: DeferPolicy;
   /** Default "copy", which falls back on "insert" where the server has no COPY FROM STDIN. */
@@ -68,6 +74,7 @@ class PostgresSink implements Sink {
   /** Kinds whose table no one else can write to until the end. */
   private readonly held = new Set<string>();
   private readonly written: WrittenTable[] = [];
+  private pruning: Pruning | undefined;
   private stopListening: () => void = () => {};
 
   constructor(private readonly options: PostgresSinkOptions) {
@@ -91,6 +98,28 @@ class PostgresSink implements Sink {
     const tables = await readTargetTables(connection, this.catalog);
     const session = await LoadSession.begin(connection, tables, this.options.tenant);
     this.opened = { connection, transaction, session, tables, context };
+    const { prune } = this.options;
+    if (prune !== undefined) this.pruning = new Pruning(connection, tables, this.catalog, prune, context);
+    if (this.options.requireEmpty !== undefined) await this.requireEmpty(this.options.requireEmpty);
+  }
+
+  /** Nobody else writes to the tables until the end. */
+  private async requireEmpty({ paths, tenants }: TargetScope): Promise<void> {
+    const { connection, session, tables } = this.requireOpen();
+    const counts = new Map<string, bigint>();
+    for (const kind of this.catalog.importOrder) {
+      const table = tables.get(kind.path);
+      if (table === undefined || !paths.has(kind.path)) continue;
+      await session.prepare(kind, this.catalog);
+      await connection.query(`LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
+      const where = tenants === undefined ? "" : `WHERE t.${columnNamed(kind, "tenant_id")} = ANY ($1)`;
+      const { rows } = await connection.query<{ count: bigint }>(
+        `SELECT count(*) AS count FROM ${table.name} t ${where}`,
+        tenants === undefined ? [] : [tenants],
+      );
+      counts.set(kind.path, rows[0]?.count ?? 0n);
+    }
+    requireEmpty(counts);
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -127,13 +156,21 @@ class PostgresSink implements Sink {
     const kinds = this.catalog.importOrder;
     for (const kind of kinds) {
       const loader = this.loaders.get(kind.path);
-      if (loader === undefined) continue;
+      if (loader === undefined) {
+        if (this.pruning?.covers(kind)) await this.findAll(this.pruning, kind);
+        continue;
+      }
       const { staging } = loader;
       loaded.set(kind.path, { table: loader.table, staging, matches: staging && `${staging}_matches` });
       const settled = staging ? this.merge(loader, staging, counters) : this.settle(loader);
       counts.set(kind.path, await settled.catch((error) => Promise.reject(located(error, { section: kind.path }))));
     }
+    const pruned = await this.pruning?.remove();
     const notes = await counters.raise(kinds);
+    await this.pruning?.lowerCounters(counters);
+    notes.push(...(this.pruning?.notes ?? []));
+    for (const [path, count] of pruned ?? [])
+      counts.set(path, { ...(counts.get(path) ?? { inserted: 0, updated: 0, skipped: 0, dropped: 0 }), pruned: count });
     for (const { largeObjects } of this.loaders.values())
       if (largeObjects.note !== undefined) notes.push(largeObjects.note);
     await session.restore();
@@ -143,6 +180,12 @@ class PostgresSink implements Sink {
       await transaction.commit();
     }
     return { counts, notes };
+  }
+
+  private async findAll(pruning: Pruning, kind: RecordKind): Promise<void> {
+    const { session, tables } = this.requireOpen();
+    await session.prepare(kind, this.catalog);
+    await pruning.findAll(tables.get(kind.path) as TargetTable);
   }
 
   private async merge(loader: TableLoader, staging: string, counters: Counters): Promise<SinkCounts> {
@@ -165,6 +208,7 @@ class PostgresSink implements Sink {
       ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
     );
     await counters.tally({ table, staging, matches: records.matches });
+    if (this.pruning?.covers(kind)) await this.pruning.findUnmatched(records);
     const rows = await merge.countWrites();
     this.written.push({ table, rows, filled: false });
     await loader.dropIndexesForMerge(rows);

@@ -10,6 +10,7 @@ import {
   dialectOf,
   mayHaveSurrogates,
   printHead,
+  tellsPartial,
 } from "../document/header.js";
 import { type ByteInput, openFileInput, openStreamInput } from "../document/input.js";
 import { ReplayInput } from "../document/replay.js";
@@ -118,6 +119,13 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       const manifest = ours && "path" in from ? await readManifest(from.path) : undefined;
       const records = manifest?.filter(([path]) => selection.paths.has(path));
       return records === undefined ? undefined : new Map(records);
+    },
+
+    partial() {
+      if (reader?.partial !== undefined) return `it was exported without all records (${reader.partial})`;
+      if (!ours) return "it is no document of llmspell-storage as it was written";
+      if (!tellsPartial(header?.producer)) return `its producer, ${header?.producer}, does not say so of its documents`;
+      return (options.verifyManifest ?? true) ? undefined : "its manifest is not checked";
     },
 
     async *read(selection, context) {

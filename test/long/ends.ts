@@ -6,8 +6,8 @@ import { createWorkspace, outcomeOf, WITH_ALLOCATOR, type Workspace } from "../h
 import { fillSqlite } from "../helpers/sample-data.js";
 import { Findings, type FuzzOptions, HANG_MILLISECONDS, Random } from "./fuzz.js";
 
-/** Those of signals are told as a shell tells them. */
-const STATUSES = new Set<number | null>([...Object.values(EXIT), 130, 141, 143]);
+/** Those of signals as a shell tells them: 129 is a hang-up before the command had begun. */
+const STATUSES = new Set<number | null>([...Object.values(EXIT), 129, 130, 141, 143]);
 /** Commands at a time: garbage is collected beside an end, as it is where there is other work. */
 const AT_A_TIME = 3;
 const NAMES = ["out.json", "out.json.gz", "out.json.zst"];
