@@ -9,10 +9,7 @@ export function unclearNote({ path }: RecordKind): string {
   return `${path}: nothing was pruned, for records were rejected whose rows in the target cannot be told`;
 }
 
-export function referredNote({ path, noun }: RecordKind, count: number): string {
-  const them =
-    count === 1
-      ? `1 ${noun} that the source does not have was`
-      : `${count} ${noun}s that the source does not have were`;
-  return `${path}: ${them} not pruned, for records that stay refer to ${count === 1 ? "it" : "them"}`;
+export function referredNote({ path }: RecordKind, count: number): string {
+  const [those, them] = count === 1 ? ["record", "it"] : ["records", "them"];
+  return `${path}: ${count} ${those} that the source does not have stayed, for others that stay refer to ${them}`;
 }

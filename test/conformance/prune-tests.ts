@@ -132,7 +132,7 @@ export function registerPruneTests(
     });
     expectSameRecords(await contentOf(store), sorted(records, kept));
     const count = ofKind(kept, "sessions").length;
-    expect(report.notes.join("\n")).toContain(`sessions: ${count} session`);
+    expect(report.notes.join("\n")).toContain(`sessions: ${count} record`);
   });
 
   it("leaves counters of parents that say how many children there are", async () => {
