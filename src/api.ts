@@ -6,6 +6,7 @@ import { StorageError } from "./errors.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import { type Progress, runPipeline } from "./pipeline.js";
 import type { Rejection, Selection, TargetScope } from "./records/run-context.js";
+import { planRetention, type Retention } from "./retention.js";
 import { createIdSink, type InvalidUuidPolicy } from "./sinks/ids.js";
 import type { Sink } from "./sinks/sink.js";
 import { createTranslatingSink, parseTranslation } from "./sinks/translate.js";
@@ -85,6 +86,11 @@ export interface ExportOptions extends TransferOptions {
   readonly force?: boolean;
   /** Let a document without records replace one that has some. Default false: E_NO_RECORDS. */
   readonly allowEmpty?: boolean;
+  /**
+   * The file's name tells the time (`backup-%Y-%m-%dT%H%M%SZ.json.gz`, UTC), and of documents of that form the newest `keep`
+   * stay; the others are removed when the new one was read back, has records, and none was rejected. From 1 on.
+   */
+  readonly keep?: number;
   /** Embeddings in the document: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
@@ -162,6 +168,8 @@ export interface TransferResult {
   readonly totals: TransferTotals;
   /** Bytes of the document written, before compression. */
   readonly bytes?: number;
+  /** Older documents that were removed (`keep`). */
+  readonly removed?: readonly string[];
   /** Lines for the user, e.g. how many reference counts were raised. */
   readonly notes: readonly string[];
   /** What the source holds and the run left out without being asked to, a line each. */
@@ -180,8 +188,14 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   const config = lazyConfig(options.config);
   const transforms = await createTransforms(options.transforms ?? [], options);
   const source = await sourceFor(from, isSink(to) ? undefined : locate(to, config), options, config);
-  if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
-  const output = locate(to, config);
+  if (isSink(to)) {
+    if (options.keep !== undefined)
+      throw new StorageError("E_USAGE", "keep is for files: the output is a sink of your own");
+    return transfer(source, to, { ...options, transforms }, false);
+  }
+  const named = locate(to, config);
+  const retention = options.keep === undefined ? undefined : planRetention(named, options.keep, new Date());
+  const output: StoreLocation = retention === undefined ? named : { type: "document", path: retention.path };
   if (!isSource(from)) {
     refuseSameStore(locate(from, config), output);
     // A document that is there is replaced by one for its owner only.
@@ -200,7 +214,27 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     vectors,
     producer: PRODUCER,
   });
-  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, output), transforms }, false);
+  const invalidUuid = invalidUuidPolicy(options, output);
+  const result = await transfer(source, sink, { ...options, invalidUuid, transforms }, false);
+  return retention === undefined ? result : withoutOlder(retention, result, options);
+}
+
+/** The result, with what was removed. */
+async function withoutOlder(
+  retention: Retention,
+  result: TransferResult,
+  { signal, onWarning }: ExportOptions,
+): Promise<TransferResult> {
+  const { path } = retention;
+  if (result.totals.rejected > 0) {
+    onWarning?.("records were rejected: no older documents were removed");
+    return { ...result, removed: [], notes: [...result.notes, `Document: ${path}`] };
+  }
+  const written = new Map(result.kinds.map((kind) => [kind.path, kind.inserted]));
+  const { removed, warnings } = await retention.apply(written, signal ?? new AbortController().signal);
+  for (const warning of warnings) onWarning?.(warning);
+  const older = removed.map((name) => `Removed: ${name}`);
+  return { ...result, removed, notes: [...result.notes, `Document: ${path}`, ...older] };
 }
 
 /**

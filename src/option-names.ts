@@ -36,6 +36,7 @@ const exportStore: Names<ExportOptions> = {
   compress: true,
   force: true,
   allowEmpty: true,
+  keep: true,
   vectors: true,
   sourceMode: true,
   sourceCheck: true,

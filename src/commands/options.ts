@@ -55,6 +55,10 @@ export const documentOptions = (): Option[] => [
   choice("--compress <FORMAT>", "default: by the file's name", "auto", "gzip", "zstd", "none"),
   new Option("--force", "replace a file that is no export document"),
   new Option("--allow-empty", "replace a document that has records by one that has none"),
+  new Option(
+    "--keep <N>",
+    "the output's name tells the time (%Y-%m-%dT%H%M%SZ, UTC): remove all but the newest N of that form",
+  ).argParser(positiveInteger),
   choice("--vectors <FORM>", "embeddings as base64 (default), or as arrays of numbers", "base64", "json"),
 ];
 

@@ -51,6 +51,7 @@ export function resultObject(result: TransferResult): object {
     ...result.totals,
     sections: Object.fromEntries(result.kinds.map(({ path, label, ...counts }) => [path, { label, ...counts }])),
     ...(result.bytes === undefined ? {} : { bytes: result.bytes }),
+    ...(result.removed === undefined ? {} : { removed: result.removed }),
     notes: result.notes,
     leftOut: result.leftOut,
     seconds: Math.round(result.seconds * 1000) / 1000,

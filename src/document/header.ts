@@ -84,6 +84,13 @@ export function mayHaveSurrogates({ producer, sourceBackend }: Partial<DocumentH
   return producer === undefined && sourceBackend !== "sqlite";
 }
 
+/** Whether the first bytes are those that this tool writes. */
+export function isOwnHead(head: string): boolean {
+  return /^\{"version":"1\.\d+",\n"exported_at":"[^"]*",\n"source_backend":"\w+",\n"producer":"llmspell-storage\//.test(
+    head,
+  );
+}
+
 /** Whether the first bytes are those of an export document: one of ours, of llmspell, or of jq without `-S`. */
 export function looksLikeDocument(head: string): boolean {
   return /^\s*\{\s*"version"\s*:\s*"1\.\d+"\s*,\s*"exported_at"\s*:/.test(head);

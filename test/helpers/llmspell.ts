@@ -32,7 +32,7 @@ export interface Workspace extends Disposable {
   /** Starts it; the caller waits or kills. */
   start(args: readonly string[], options?: RunOptions): ChildProcess;
   /** Starts a bash script in a process group of its own, `words` its parameters; the caller waits or kills. */
-  startBash(script: string, ...words: string[]): ChildProcess;
+  startBash(script: string, env?: Readonly<Record<string, string>>, ...words: string[]): ChildProcess;
   /** Runs a bash script with `llmspell` on its PATH, and expects status 0 of every command. */
   bash(script: string, options?: RunOptions): Promise<Outcome>;
 }
@@ -89,7 +89,7 @@ export function createWorkspace(env: Readonly<Record<string, string | undefined>
     run,
     must: (args, options) => succeed(`llmspell ${args.join(" ")}`, run(args, options)),
     start,
-    startBash: (script, ...words) => launch("bash", ["-c", script, "bash", ...words], {}, true),
+    startBash: (script, env = {}, ...words) => launch("bash", ["-c", script, "bash", ...words], { env }, true),
     bash: (script, options = {}) =>
       succeed("the script", outcomeOf(launch("bash", ["-euo", "pipefail", "-c", script], options), options.stdin)),
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),

@@ -50,7 +50,7 @@ async function endOnce(workspace: Workspace, seed: number, findings: Findings): 
   const [what, line] = lineOf(random);
   const folder = workspace.path(`case-${seed}`);
   mkdirSync(folder);
-  const child = workspace.startBash(line, folder);
+  const child = workspace.startBash(line, {}, folder);
   let hung = false;
   const timer = setTimeout(() => {
     hung = true;
