@@ -96,6 +96,11 @@ export function createWorkspace(env: Readonly<Record<string, string | undefined>
   };
 }
 
+/** What a command said on standard error, without the times before the lines of its log. */
+export function withoutTimes(stderr: string): string {
+  return stderr.replace(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z /gm, "");
+}
+
 /** Waits for the process, giving it all of `stdin`; without that, an input that is open stays so. */
 export async function outcomeOf(child: ChildProcess, stdin?: string | Buffer): Promise<Outcome> {
   const output = { stdout: "", stderr: "" };
