@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
-import { createWorkspace, type Outcome, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, type Outcome, type Workspace, withoutTimes } from "../helpers/llmspell.js";
 
 let workspace: Workspace;
 beforeEach(() => {
@@ -31,7 +31,7 @@ const health = (env: Record<string, string> = {}, words: string[] = []): Promise
 async function chosen(env: Record<string, string> = {}, words: string[] = []): Promise<[string, string]> {
   const { stdout, stderr } = await health(env, words);
   const [, path = stdout + stderr] = /^Database: sqlite:(.*)$/m.exec(stdout) ?? [];
-  const [, because = stderr] = /^Store: sqlite:.* \((.*)\)$/m.exec(stderr) ?? [];
+  const [, because = stderr] = /^Store: sqlite:.* \((.*)\)$/m.exec(withoutTimes(stderr)) ?? [];
   return [path, because];
 }
 
