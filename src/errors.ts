@@ -93,6 +93,7 @@ export const ERROR_CODES = {
   E_TENANT_CONFLICT: { exit: EXIT.target, meaning: "The target has the record under another tenant." },
   E_KEY_CONFLICT: { exit: EXIT.target, meaning: "Two records meet on one unique key." },
   // 5: the target as a whole
+  E_NOT_EMPTY: { exit: EXIT.target, meaning: "The target has records already (--require-empty)." },
   E_NOT_MIGRATED: {
     exit: EXIT.target,
     meaning: "The target lacks a table or column; run `llmspell database migrate`.",

@@ -11,7 +11,9 @@ import { warnOfMissingTenants } from "./transforms/effect.js";
 import { Limit, type Read } from "./transforms/limit.js";
 import { RejectedKeys } from "./transforms/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js";
+import { SparedKeys } from "./transforms/spared-keys.js";
 import type { Transform } from "./transforms/transform.js";
+import { Drops, partialBecause, requireWhole } from "./transforms/wholeness.js";
 
 export interface Progress extends Activity {
   /** The kind that is being read, or was last; empty before the first. */
@@ -43,6 +45,11 @@ export interface PipelineOptions {
   readonly onWarning?: (message: string) => void;
   /** What a source leaves out without being asked to (RunContext.leftOut) ends the run: E_LEFT_OUT. Default false: warnings. */
   readonly strict?: boolean;
+  /**
+   * The sink prunes: the source has to be whole (Source.partial), and no step may drop records, else E_USAGE. `keysStay`: a
+   * record's key in the target is the one that it has in the source.
+   */
+  readonly prune?: { readonly keysStay: boolean };
   /** Of a source that gives none with its header. E_USAGE where nobody does. */
   readonly catalog?: Catalog;
 }
@@ -80,6 +87,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const leftOut = new Set<string>();
   const notes = new Set<string>();
   const met = new Map<string, number>();
+  let spared: SparedKeys | undefined;
   let untold = 0;
   // A sink may reject a record of one batch while the source rejects one of the next: whoever is told hears one at a time.
   let lastRejection: Promise<void> = Promise.resolve();
@@ -89,6 +97,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     await options.onReject(rejection);
     rejected.set(kind.path, (rejected.get(kind.path) ?? 0) + 1);
     await rejectedKeys.add(kind.path, `${error.context.key}`);
+    if (rejection.spares !== true) await spared?.add(kind, `${error.context.key}`);
   };
   const done = { path: "", records: 0, pathRecords: 0, bytes: 0 };
   let sections: readonly string[] = [];
@@ -141,6 +150,11 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const given = await transformsFor(options.transforms ?? [], catalog);
     const orphans = { catalog, hasRejected };
     const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
+    spared = options.prune === undefined ? undefined : new SparedKeys(catalog, options.prune.keysStay);
+    if (spared !== undefined) {
+      requireWhole(source);
+      Object.assign(context, { spared });
+    }
     await sink.open({ ...header, catalog }, behindSteps(context, given));
     tellProgress({ phase: "planning" });
     let read: Read = (wanted, during) => source.read(wanted, during);
@@ -155,11 +169,14 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       requireRereadable(source);
       await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);
     }
-    let batches = read(selection, context);
+    const drops = new Drops();
+    let batches: AsyncIterable<RecordBatch> = drops.before(read(selection, context));
     if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
     batches = counted(batches, met);
-    if (cascade !== undefined) batches = cascade.apply(batches, context);
-    else for (const transform of transforms) batches = transform.apply(batches, context);
+    const counting = drops.counting(context);
+    if (cascade !== undefined) batches = cascade.apply(batches, counting);
+    else for (const transform of transforms) batches = transform.apply(batches, counting);
+    batches = drops.behind(batches);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
     const valueBytes = new ValueBytes();
@@ -178,7 +195,10 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     requireComplete();
     tellProgress({ phase: "checking" });
     const cascaded = cascade?.removed ?? new Map<string, number>();
-    const { notes: told, ...report } = await sink.finish();
+    if (spared !== undefined) requireWhole(source, drops.count);
+    const { notes: told, ...report } = await sink.finish({
+      partial: partialBecause(options, catalog, drops.count, rejected.size),
+    });
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
     return {
       header,
@@ -199,6 +219,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     await limit?.close();
     await rejectedKeys.close();
     await aheadKeys.close();
+    await spared?.close();
   }
 }
 

@@ -78,6 +78,11 @@ export interface ExportOptions extends TransferOptions {
   readonly force?: boolean;
   /** Let a document without records replace one that has some. Default false: E_NO_RECORDS. */
   readonly allowEmpty?: boolean;
+  /**
+   * The file's name tells the time (`backup-%Y-%m-%dT%H%M%SZ.json.gz`, UTC), and of documents of that form the newest `keep`
+   * stay; the others are removed when the new one was read back, has records, and none was rejected. From 1 on.
+   */
+  readonly keep?: number;
   /** Embeddings in the document: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
@@ -103,6 +108,16 @@ export interface ImportOptions extends TransferOptions {
   readonly translate?: string;
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
+  /**
+   * Records of the target that the source does not have any more are removed, in the same transaction: of the selected
+   * sections and tenants. Only from a database, or from a document that is whole; E_USAGE otherwise, and with `limit`, steps
+   * that drop records, or unchecked sources. Default false.
+   */
+  readonly prune?: boolean;
+  /** With `prune`: also of sections that come without any record. Default false: these stay as they are. */
+  readonly allowEmpty?: boolean;
+  /** E_NOT_EMPTY where the target has records of the selected sections (and tenants). Default false. */
+  readonly requireEmpty?: boolean;
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
   readonly verifyManifest?: boolean;
   /** The unit of a document's times where it does not say: microseconds or seconds (docs/document-format.md). */

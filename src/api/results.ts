@@ -18,6 +18,8 @@ export interface KindResult {
   /** Orphans left out. */
   readonly dropped: number;
   readonly rejected: number;
+  /** Rows of the target that the source does not have, removed; with `prune` only. */
+  readonly pruned?: number;
   /** Left out because what they belong to, or all that referred to them, was dropped by a transform. */
   readonly cascaded: number;
   /** Bytes of the values of those that reached the sink. */
@@ -36,6 +38,8 @@ export interface TransferResult {
   readonly totals: TransferTotals;
   /** Bytes of the document written, before compression. */
   readonly bytes?: number;
+  /** Older documents that were removed (`keep`). */
+  readonly removed?: readonly string[];
   /** Lines for the user, e.g. how many reference counts were raised. */
   readonly notes: readonly string[];
   /** What the source holds and the run left out without being asked to, a line each. */

@@ -45,6 +45,7 @@ export async function transfer(
   options: Omit<TransferOptions, "transforms"> & {
     readonly transforms: readonly Transform[];
     readonly digester: TransferDigester | undefined;
+    readonly prune?: { readonly keysStay: boolean } | undefined;
   },
   dryRun: boolean,
 ): Promise<TransferResult> {
@@ -69,6 +70,7 @@ export async function transfer(
     idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
     dryRun,
   });
+  const { prune, ...rest } = options;
   const {
     header: { versions, exportedAt: _time, ...header },
     report,
@@ -79,7 +81,8 @@ export async function transfer(
     cascaded,
     leftOut,
   } = await runPipeline({
-    ...options,
+    ...rest,
+    ...(prune === undefined ? {} : { prune }),
     catalog,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink: idSink,
@@ -92,7 +95,8 @@ export async function transfer(
     options.onWarning?.(`no record of the section ${section} was found`);
   }
   const kinds: KindResult[] = [];
-  const totals = {
+  const totals: { -readonly [Name in keyof TransferTotals]: TransferTotals[Name] } = {
+    ...(prune === undefined ? {} : { pruned: 0 }),
     read: 0,
     inserted: 0,
     updated: 0,
@@ -104,7 +108,7 @@ export async function transfer(
     valueBytes: 0,
   };
   for (const { path, label } of catalog.kinds) {
-    const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
+    const { inserted = 0, updated = 0, skipped = 0, dropped = 0, pruned = 0 } = report.counts.get(path) ?? {};
     const counts = {
       read: read.get(path) ?? 0,
       inserted,
@@ -115,10 +119,12 @@ export async function transfer(
       rejected: rejected.get(path) ?? 0,
       cascaded: cascaded.get(path) ?? 0,
       valueBytes: valueBytes.get(path) ?? 0,
+      ...(prune === undefined ? {} : { pruned }),
     };
     if (Object.values(counts).every((count) => count === 0)) continue;
     kinds.push({ path, label, ...counts });
-    for (const name of Object.keys(totals) as (keyof TransferTotals)[]) totals[name] += counts[name];
+    for (const name of Object.keys(totals) as (keyof TransferTotals)[])
+      totals[name] = (totals[name] ?? 0) + (counts[name] ?? 0);
   }
   return {
     source: source.name,
@@ -171,6 +177,7 @@ function announced(
       return header;
     },
     estimate: (wanted) => source.estimate(wanted),
+    ...(source.partial === undefined ? {} : { partial: () => source.partial?.() }),
     read: (wanted, context) => source.read(wanted, context),
     close: () => source.close(),
   };

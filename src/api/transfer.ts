@@ -28,7 +28,9 @@ import { PRODUCER } from "../version.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
 import type { TransferResult } from "./results.js";
+import { planRetention, type Retention } from "./retention.js";
 import { transfer } from "./run.js";
+import { keysStay, targetScope, tenantBehind } from "./target-scope.js";
 
 /**
  * Writes a store's records as an export document. Nothing is left under the document's name unless the whole run succeeded.
@@ -38,10 +40,16 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   refuseUnknownOptions("exportStore", options);
   const { compress, force, allowEmpty, vectors } = options;
   const transforms = await transformsOf(options);
-  const { from, to, config, list } = findStores(options);
-  const source = await sourceFor(from, isSink(to) ? undefined : to, options, { config, list });
+  const { from, to: named, config, list } = findStores(options);
+  const source = await sourceFor(from, isSink(named) ? undefined : named, options, { config, list });
   const digester = await digesterFor(options);
-  if (isSink(to)) return transfer(source, digester?.sink(to) ?? to, { ...options, transforms, digester }, false);
+  if (isSink(named)) {
+    if (options.keep !== undefined)
+      throw new StorageError("E_USAGE", "keep is for files: the output is a sink of your own");
+    return transfer(source, digester?.sink(named) ?? named, { ...options, transforms, digester }, false);
+  }
+  const retention = options.keep === undefined ? undefined : planRetention(named, options.keep, new Date());
+  const to: AnyLocation = retention === undefined ? named : retention.location;
   if (!isSource(from)) {
     refuseSameStore(from, to, list);
     // A document that is there is replaced by one for its owner only.
@@ -66,7 +74,27 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     { config, list },
   );
   const invalidUuid = invalidUuidPolicy(options, to, list);
-  return transfer(source, digester?.sink(sink) ?? sink, { ...options, invalidUuid, transforms, digester }, false);
+  const run = { ...options, invalidUuid, transforms, digester };
+  const result = await transfer(source, digester?.sink(sink) ?? sink, run, false);
+  return retention === undefined ? result : withoutOlder(retention, result, options);
+}
+
+/** The result, with what was removed. */
+async function withoutOlder(
+  retention: Retention,
+  result: TransferResult,
+  { signal, onWarning }: ExportOptions,
+): Promise<TransferResult> {
+  const { path } = retention;
+  if (result.totals.rejected > 0) {
+    onWarning?.("records were rejected: no older documents were removed");
+    return { ...result, removed: [], notes: [...result.notes, `Document: ${path}`] };
+  }
+  const written = new Map(result.kinds.map((kind) => [kind.path, kind.inserted]));
+  const { removed, warnings } = await retention.apply(written, signal ?? new AbortController().signal);
+  for (const warning of warnings) onWarning?.(warning);
+  const older = removed.map((name) => `Removed: ${name}`);
+  return { ...result, removed, notes: [...result.notes, `Document: ${path}`, ...older] };
 }
 
 /**
@@ -80,7 +108,12 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const { from, to, config, list } = findStores(options);
   const source = await sourceFor(from, isSink(to) ? undefined : to, options, { config, list });
   const digester = await digesterFor(options);
-  if (isSink(to)) return transfer(source, digester?.sink(to) ?? to, { ...options, transforms, digester }, dryRun);
+  if (isSink(to)) {
+    const { prune, requireEmpty, allowEmpty: _allowEmpty, ...rest } = options;
+    if (prune || requireEmpty)
+      throw new StorageError("E_USAGE", "prune and requireEmpty are options of your sink's own");
+    return transfer(source, digester?.sink(to) ?? to, { ...rest, transforms, digester }, dryRun);
+  }
   const database = databaseOf(to, list);
   if (database === undefined) {
     throw new StorageError("E_USAGE", "the target is no database", {
@@ -90,20 +123,29 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   if (!isSource(from)) refuseSameStore(from, to, list);
   const stores = isSource(from) ? [to] : [from, to];
   for (const warning of accessWarnings(stores, list)) options.onWarning?.(warning);
+  const scope = targetScope(options, transforms, options.catalog ?? llmspellCatalog);
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;
   const sink = await createSink(
     to,
-    { ...shared(options), onConflict, onOrphan, vectorsAs, deferIndexes, dryRun, tenant, producer: PRODUCER },
+    {
+      ...shared(options),
+      onConflict,
+      onOrphan,
+      vectorsAs,
+      deferIndexes,
+      dryRun,
+      tenant,
+      prune: options.prune ? { ...scope, allowEmpty: options.allowEmpty ?? false } : undefined,
+      requireEmpty: options.requireEmpty ? scope : undefined,
+      producer: PRODUCER,
+    },
     { config, list },
   );
   const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
   const translating = createTranslatingSink(digester?.sink(sink) ?? sink, { target: database.spelling, translate });
-  return transfer(
-    source,
-    translating,
-    { ...options, invalidUuid: invalidUuidPolicy(options, to, list), transforms, digester },
-    dryRun,
-  );
+  const invalidUuid = invalidUuidPolicy(options, to, list);
+  const prune = options.prune ? { keysStay: keysStay(options, transforms, invalidUuid) } : undefined;
+  return transfer(source, translating, { ...options, invalidUuid, transforms, digester, prune }, dryRun);
 }
 
 /** For `digests`. */
@@ -150,11 +192,6 @@ function located<Part extends Source | Sink>(
 ): string | StoreLocation | Part {
   if (typeof store === "string" || isPart(store)) return store;
   return "type" in store ? store : streamLocation(store);
-}
-
-/** The tenant that one tenant's records have when they come to the sink. */
-function tenantBehind(tenant: string, transforms: readonly Transform[]): string {
-  return transforms.reduce((name, { tenantAfter }) => tenantAfter?.(name) ?? name, tenant);
 }
 
 function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Backend[]): void {

@@ -19,6 +19,7 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly compress?: "auto" | "gzip" | "zstd" | "none";
   readonly force?: boolean;
   readonly allowEmpty?: boolean;
+  readonly keep?: number;
   readonly vectors?: "base64" | "json";
 }
 
@@ -33,7 +34,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, allowEmpty, sourceMode, sourceCheck } = flags;
+  const { compress, force, allowEmpty, keep, sourceMode, sourceCheck } = flags;
   const { vectors } = config;
   const lines = [
     `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
@@ -67,6 +68,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         ...(compress === undefined ? {} : { compress }),
         ...(force === undefined ? {} : { force }),
         ...(allowEmpty === undefined ? {} : { allowEmpty }),
+        ...(keep === undefined ? {} : { keep }),
         ...(vectors === undefined ? {} : { vectors }),
         ...(sourceMode === undefined ? {} : { sourceMode }),
         ...(sourceCheck === undefined ? {} : { sourceCheck }),

@@ -18,6 +18,9 @@ export interface LoadFlags extends TransferFlags {
   readonly deferIndexes?: "auto" | "always" | "never";
   readonly translate?: string;
   readonly dryRun?: boolean;
+  readonly prune?: boolean;
+  readonly allowEmpty?: boolean;
+  readonly requireEmpty?: boolean;
   readonly verifyManifest?: boolean;
   readonly times?: "us" | "s";
 }
@@ -29,12 +32,16 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 /** The load options that were given; `vectorsAs` is in the configuration. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags | "vectorsAs"> {
   const { onConflict, onOrphan, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
+  const { prune, allowEmpty, requireEmpty } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(translate === undefined ? {} : { translate }),
     ...(dryRun === undefined ? {} : { dryRun }),
+    ...(prune === undefined ? {} : { prune }),
+    ...(allowEmpty === undefined ? {} : { allowEmpty }),
+    ...(requireEmpty === undefined ? {} : { requireEmpty }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
   };

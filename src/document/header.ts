@@ -27,6 +27,23 @@ export function printHead(header: DocumentHeader): string {
 "data":{`;
 }
 
+/** The first of our versions whose documents say that they are partial. */
+const TELLS_PARTIAL = [0, 2] as const;
+
+/** Whether a document of this producer that does not call itself partial is whole. */
+export function tellsPartial(producer: string | undefined): boolean {
+  const [, major, minor] = /^llmspell-storage\/(\d+)\.(\d+)\.\d+$/.exec(producer ?? "") ?? [];
+  if (major === undefined) return false;
+  return Number(major) > TELLS_PARTIAL[0] || (Number(major) === TELLS_PARTIAL[0] && Number(minor) >= TELLS_PARTIAL[1]);
+}
+
+/** Whether the first bytes are those that this tool writes. */
+export function isOwnHead(head: string): boolean {
+  return /^\{"version":"1\.\d+",\n"exported_at":"[^"]*",\n"source_backend":"\w+",\n"producer":"llmspell-storage\//.test(
+    head,
+  );
+}
+
 /** Whether the first bytes are those of an export document: one of ours, of llmspell, or of jq without `-S`. */
 export function looksLikeDocument(head: string): boolean {
   return /^\s*\{\s*"version"\s*:\s*"1\.\d+"\s*,\s*"exported_at"\s*:/.test(head);

@@ -143,8 +143,8 @@ export function createTranslatingSink(inner: Sink, { target, translate }: Transl
       const edited = editor.finish();
       if (edited !== undefined) await inner.write(edited);
     },
-    async finish() {
-      const report = await inner.finish();
+    async finish(run) {
+      const report = await inner.finish(run);
       const notes = [...counts].map(([path, count]) => (spellings.get(path) as Spelling).note(count));
       return { ...report, notes: [...report.notes, ...notes] };
     },

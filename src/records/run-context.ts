@@ -10,6 +10,32 @@ export interface Rejection {
   readonly error: StorageError;
   /** The record as JSON text in the document's form, as far as it could be read; chunks, once. */
   readonly record?: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+  /** The sink keeps the rows of the target that have one of the record's keys from being pruned. */
+  readonly spares?: true;
+}
+
+/** Rows of a target: those that a run's records may meet. */
+export interface TargetScope {
+  /** Of these kinds. */
+  readonly paths: ReadonlySet<string>;
+  /** Only of these tenants, as the target names them; undefined = all. */
+  readonly tenants?: readonly string[] | undefined;
+}
+
+/** Rows of a target that go because the source does not have them any more. */
+export interface PruneScope extends TargetScope {
+  /** Also of kinds that come without records. Default: these stay as they are. */
+  readonly allowEmpty: boolean;
+}
+
+/** What a run that prunes knows of records that the source has and the target did not get. */
+export interface Spared {
+  /** Rejected records of the kind that the sink does not spare itself. */
+  hasAny(path: string): boolean;
+  /** Whose keys the kind's rows cannot be held against: none may be pruned. */
+  isUnclear(path: string): boolean;
+  /** Whether a row with the key, as `describeKey` gives it, may be one of them. */
+  has(path: string, key: string): boolean;
 }
 
 /** What a run is at. */
@@ -38,6 +64,8 @@ export interface RunContext {
   reject(rejection: Rejection): Promise<void>;
   /** Whether a record of the kind was rejected in this run, by its key as `describeKey` gives it (kept for parent kinds). */
   isRejected(path: string, key: string): boolean;
+  /** There in a run that prunes its target. */
+  readonly spared?: Spared;
   /**
    * A transform calls it for each record that it drops on purpose, as the record came in, before it asks for the next
    * batch. Not for rejected records.

@@ -144,7 +144,7 @@ export function createIdSink(inner: Sink, options: IdSinkOptions): Sink {
       else await inner.write(edited);
     },
 
-    async finish() {
+    async finish(run) {
       if (refusal !== undefined) throw withCounts(refusal);
       if (counted === undefined) tell(met);
       derived.finish();
@@ -153,7 +153,7 @@ export function createIdSink(inner: Sink, options: IdSinkOptions): Sink {
         if (several > 0)
           context.warn(`${several} UUIDs of the id map stand for more than one id: the first comes back`);
       }
-      return inner.finish();
+      return inner.finish(run);
     },
 
     async abort() {

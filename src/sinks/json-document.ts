@@ -85,13 +85,13 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       await writer.write(batch);
     },
 
-    async finish() {
+    async finish(run) {
       if (writer === undefined || output === undefined || catalog === undefined)
         throw new StorageError("E_UNEXPECTED", "the sink is not open");
       if ("path" in target && target.allowEmpty !== true && [...writer.records.values()].every((count) => count === 0))
         await refuseEmptier(target.path, options.application, catalog, signal ?? new AbortController().signal);
       activity?.({ phase: "committing" });
-      await writer.end();
+      await writer.end(run?.partial);
       await output.finish();
       const counts = new Map<string, SinkCounts>();
       for (const [path, inserted] of writer.records) counts.set(path, { inserted, updated: 0, skipped: 0, dropped: 0 });

@@ -4,7 +4,7 @@
  */
 
 import type { PostgresApplication } from "../backends/postgres/application.js";
-import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
+import { columnNamed, readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
 import { readVersions } from "../backends/postgres/database/versions.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
@@ -14,16 +14,18 @@ import { LoadSession } from "../backends/postgres/loading/load-session.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Merge } from "../backends/postgres/loading/merge.js";
 import { type Candidates, deleteRows, removeOrphans } from "../backends/postgres/loading/orphans.js";
+import { Pruning } from "../backends/postgres/loading/prune.js";
 import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
 import { watchSession } from "../backends/postgres/session/watch.js";
-import type { Catalog, RecordKind } from "../catalog/index.js";
+import { type Catalog, type RecordKind, tenantFieldOf } from "../catalog/index.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
+import { requireEmpty } from "../records/not-empty.js";
 import type { RecordBatch } from "../records/record-batch.js";
-import type { Activity, RunContext } from "../records/run-context.js";
+import type { Activity, PruneScope, RunContext, TargetScope } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
 import { type Sink, type SinkCounts, type SinkReport, sinkCatalog } from "./sink.js";
 
@@ -43,6 +45,10 @@ export interface PostgresSinkOptions {
   readonly dryRun?: boolean;
   /** Goes on as this tenant where row-level security binds the role; E_ROW_SECURITY there without it. */
   readonly tenant?: string;
+  /** Rows that go because the run does not bring them. Default: none. */
+  readonly prune?: PruneScope;
+  /** E_NOT_EMPTY where there are such rows. */
+  readonly requireEmpty?: TargetScope;
   /** Which loads drop secondary indexes and build them from all rows at the end. Default "auto": by the number of rows. */
   readonly deferIndexes?: DeferPolicy;
   /** Default "copy", which falls back on "insert" where the server has no COPY FROM STDIN. */
@@ -97,6 +103,7 @@ class PostgresSink implements Sink {
   /** Kinds whose table no one else can write to until the end. */
   private readonly held = new Set<string>();
   private readonly written: WrittenTable[] = [];
+  private pruning: Pruning | undefined;
   private stopListening: () => void = () => {};
   private stopWatching: () => Promise<void> = async () => {};
   /** What the run is at, without what is seen from outside. */
@@ -133,6 +140,30 @@ class PostgresSink implements Sink {
       tell: (sighting) => context.activity?.({ ...this.activity, ...sighting }),
     });
     this.activity = { phase: "rows" };
+    const { prune } = this.options;
+    if (prune !== undefined) this.pruning = new Pruning(connection, tables, catalog, prune, context);
+    if (this.options.requireEmpty !== undefined) await this.requireEmpty(this.options.requireEmpty);
+  }
+
+  /** Nobody else writes to the tables until the end. */
+  private async requireEmpty({ paths, tenants }: TargetScope): Promise<void> {
+    const { connection, session, tables, catalog } = this.requireOpen();
+    const counts = new Map<string, bigint>();
+    for (const kind of catalog.importOrder) {
+      const table = tables.get(kind.path);
+      if (table === undefined || !paths.has(kind.path)) continue;
+      await session.prepare(kind, catalog);
+      await connection.query(`LOCK TABLE ${table.name} IN SHARE ROW EXCLUSIVE MODE`);
+      const tenant = tenantFieldOf(kind);
+      const all = tenants === undefined || tenant === undefined;
+      const where = all ? "" : `WHERE t.${columnNamed(kind, tenant.name)} = ANY ($1)`;
+      const { rows } = await connection.query<{ count: bigint }>(
+        `SELECT count(*) AS count FROM ${table.name} t ${where}`,
+        all ? [] : [tenants],
+      );
+      counts.set(kind.path, rows[0]?.count ?? 0n);
+    }
+    requireEmpty(counts);
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -202,8 +233,15 @@ class PostgresSink implements Sink {
       for (const each of settling) await of(each, each.prepare());
       await this.settleOrphans(settling, loaders);
       for (const each of settling) counts.set(each.loader.kind.path, await of(each, each.complete()));
+      for (const kind of group)
+        if (!this.loaders.has(kind.path) && this.pruning?.covers(kind)) await this.findAll(this.pruning, kind);
     }
+    const pruned = await this.pruning?.remove();
     const notes = await counters.raise(kinds);
+    await this.pruning?.lowerCounters(counters);
+    notes.push(...(this.pruning?.notes ?? []));
+    for (const [path, count] of pruned ?? [])
+      counts.set(path, { ...(counts.get(path) ?? { inserted: 0, updated: 0, skipped: 0, dropped: 0 }), pruned: count });
     for (const { largeObjects } of this.loaders.values())
       if (largeObjects.note !== undefined) notes.push(largeObjects.note);
     await session.restore();
@@ -214,6 +252,12 @@ class PostgresSink implements Sink {
       await transaction.commit();
     }
     return { counts, unchanged, target, notes };
+  }
+
+  private async findAll(pruning: Pruning, kind: RecordKind): Promise<void> {
+    const { session, tables, catalog } = this.requireOpen();
+    await session.prepare(kind, catalog);
+    await pruning.findAll(tables.get(kind.path) as TargetTable);
   }
 
   private settling(loader: TableLoader, counters: Counters, unchanged: Map<string, number>): Settling {
@@ -265,6 +309,7 @@ class PostgresSink implements Sink {
       discard: ([ordinals = []]) => records.discard(ordinals.map(BigInt)),
       complete: async () => {
         await counters.tally({ table, staging, matches: records.matches });
+        if (this.pruning?.covers(kind)) await this.pruning.findUnmatched(records);
         const rows = await merge.countWrites();
         this.written.push({ table, rows, filled: false });
         await loader.dropIndexesForMerge(rows);

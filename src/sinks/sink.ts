@@ -12,6 +12,13 @@ export interface SinkCounts {
   readonly skipped: number;
   /** Orphans left out (`--on-orphan drop`). */
   readonly dropped: number;
+  /** Rows of the target that the source does not have any more, removed (`--prune`). */
+  readonly pruned?: number;
+}
+
+/** What a run left out, for a sink that tells it on: why, a word each ("sections", "tenants", "limit", "dropped", "rejected", "source"). */
+export interface RunFacts {
+  readonly partial: readonly string[];
 }
 
 export interface SinkReport {
@@ -49,7 +56,7 @@ export interface Sink {
   /** Takes one batch; the caller waits (back-pressure). Kinds may come in any order and interleaved, unless the sink is a document. */
   write(batch: RecordBatch): Promise<void>;
   /** Checks what needs all records (foreign keys, merges) and commits. After a throw the caller calls abort. */
-  finish(): Promise<SinkReport>;
+  finish(run?: RunFacts): Promise<SinkReport>;
   /** Undoes everything and releases all; idempotent; never throws. Also called after finish (then only releases). */
   abort(): Promise<void>;
 }

@@ -6,12 +6,15 @@ import { raiseCounters } from "../backends/sqlite/loading/counters.js";
 import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
 import { Load } from "../backends/sqlite/loading/load-session.js";
 import { beginWriting, endWriting, rollBack } from "../backends/sqlite/loading/load-transaction.js";
+import { countRows, pruneRows } from "../backends/sqlite/loading/prune.js";
 import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
 import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
 import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
+import { requireEmpty } from "../records/not-empty.js";
+import type { PruneScope, TargetScope } from "../records/run-context.js";
 import { type Sink, sinkCatalog } from "./sink.js";
 
 export interface SqliteSinkOptions {
@@ -30,6 +33,10 @@ export interface SqliteSinkOptions {
   readonly vectorsAs?: "blob" | "vec0" | undefined;
   /** How long another process's lock is waited for. Seconds, default 5. */
   readonly lockTimeoutSeconds?: number | undefined;
+  /** Rows that go because the run does not bring them. Default: none. */
+  readonly prune?: PruneScope | undefined;
+  /** E_NOT_EMPTY where there are such rows. */
+  readonly requireEmpty?: TargetScope | undefined;
   /**
    * The file is this run's own: nobody else knows it, and a run that fails throws it away. It is written without a
    * write-ahead log (once instead of twice) and is not yet on the disk when `finish` resolves: sync it. Default false.
@@ -41,7 +48,7 @@ const LOCK_TIMEOUT_SECONDS = 5;
 
 /**
  * The database must be there and migrated. open: E_STORE_NOT_FOUND, E_NOT_A_DATABASE, E_NOT_MIGRATED, E_READ_ONLY,
- * E_LOCKED. write, finish: E_DISK_FULL, E_IO; what one record causes goes to `context.reject`: E_MISSING_FIELD, E_CHECK,
+ * E_LOCKED, E_NOT_EMPTY. write, finish: E_DISK_FULL, E_IO; what one record causes goes to `context.reject`: E_MISSING_FIELD, E_CHECK,
  * E_OUT_OF_RANGE, E_TARGET_LIMIT, E_CONSTRAINT, E_CONFLICT, E_KEY_CONFLICT, E_TENANT_CONFLICT, E_ORPHAN, E_PARENT_REJECTED.
  */
 export function createSqliteSink(options: SqliteSinkOptions): Sink {
@@ -90,7 +97,9 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
           onConflict: options.onConflict ?? "update",
           onOrphan: options.onOrphan ?? "error",
           vectorsAs: options.vectorsAs ?? "blob",
+          prune: options.prune,
         });
+        if (options.requireEmpty !== undefined) requireEmpty(countRows(load, options.requireEmpty));
       }),
     write: (batch) =>
       coded(async () => {
@@ -105,7 +114,10 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
       coded(async () => {
         const current = running();
         await settleOrphans(current, writers);
-        const notes = raiseCounters(current, writers);
+        const { prune } = options;
+        const pruned = prune === undefined ? undefined : await pruneRows(current, prune, writers, writerOf);
+        const notes = [...raiseCounters(current, writers), ...(pruned?.notes ?? [])];
+        pruned?.lower();
         if (current.unreadableEmbeddings > 0) current.context.warn(unreadableEmbeddings(current.unreadableEmbeddings));
         await current.restore();
         const inserted = new Map<string, number>();

@@ -5,7 +5,7 @@ import type { Catalog } from "../catalog/index.js";
 import type { DocumentApplication, DocumentDialect } from "../document/dialect.js";
 import { isFifo, openFifoForReading } from "../document/files/fifo.js";
 import { Spool } from "../document/files/spool.js";
-import { type DocumentHeader, printHead } from "../document/header.js";
+import { type DocumentHeader, printHead, tellsPartial } from "../document/header.js";
 import { DocumentReader, type PartialHeader } from "../document/reading/document-reader.js";
 import { type ByteInput, openFileInput, openStreamInput } from "../document/reading/input.js";
 import { ReplayInput } from "../document/reading/replay.js";
@@ -126,6 +126,13 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       const manifest = ours && "path" in from ? await readManifest(from.path) : undefined;
       const records = manifest?.filter(([path]) => selection.paths.has(path));
       return records === undefined ? undefined : new Map(records);
+    },
+
+    partial() {
+      if (reader?.partial !== undefined) return `it was exported without all records (${reader.partial})`;
+      if (!ours) return "it is no document of llmspell-storage as it was written";
+      if (!tellsPartial(header?.producer)) return `its producer, ${header?.producer}, does not say so of its documents`;
+      return (options.verifyManifest ?? true) ? undefined : "its manifest is not checked";
     },
 
     async *read(selection, context) {

@@ -128,6 +128,12 @@ class PostgresSource implements Source {
     return estimates;
   }
 
+  partial(): string | undefined {
+    return this.options.check === "none"
+      ? "rows that a damaged index lacks are not missed (--source-check none)"
+      : undefined;
+  }
+
   async *read(selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
     const connection = this.connection;
     if (connection === undefined) throw new Error("the source is not open");

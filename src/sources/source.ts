@@ -46,6 +46,11 @@ export interface Source {
    * also with another selection (Selection.peek tells that this will happen).
    */
   read(selection: Selection, context: RunContext): AsyncIterable<RecordBatch>;
+  /**
+   * Why records may be missing that the store was made from (a document of one tenant), as a clause; undefined: nothing says
+   * so. Told as soon as it is known, for sure when all has been read. Without it nothing is known, and nothing is pruned.
+   */
+  partial?(): string | undefined;
   /** Releases everything; idempotent; never throws. */
   close(): Promise<void>;
 }

@@ -137,6 +137,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       }
       return counts;
     },
+    partial: () => undefined,
+
     async *read(selection, context) {
       try {
         const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));

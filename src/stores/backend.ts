@@ -9,6 +9,7 @@ import type { Catalog, RecordKind } from "../catalog/index.js";
 import type { Config } from "../config/index.js";
 import type { SchemaComparison } from "../llmspell/schema/comparison.js";
 import type { MigrationReport, MigrationState } from "../llmspell/schema/migration.js";
+import type { PruneScope, TargetScope } from "../records/run-context.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
 import type { BackendName, Source } from "../sources/source.js";
@@ -149,6 +150,8 @@ export interface SinkOptions extends SessionOptions {
   readonly catalog?: Catalog | undefined;
   readonly onConflict?: "update" | "skip" | "error" | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
+  readonly prune?: PruneScope | undefined;
+  readonly requireEmpty?: TargetScope | undefined;
   readonly vectorsAs?: "blob" | "vec0" | undefined;
   readonly deferIndexes?: "auto" | "always" | "never" | undefined;
   readonly dryRun?: boolean | undefined;

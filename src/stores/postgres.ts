@@ -141,7 +141,7 @@ export function postgresParts<Location extends AnyLocation>(
       });
     },
     async createSink(location, options) {
-      const { catalog, onConflict, onOrphan, dryRun, tenant, deferIndexes } = options;
+      const { catalog, onConflict, onOrphan, dryRun, tenant, deferIndexes, prune, requireEmpty } = options;
       const [{ createPostgresSink }, { llmspellPostgres }] = await Promise.all([
         import("../sinks/postgres.js"),
         import("../llmspell/postgres/application.js"),
@@ -155,6 +155,8 @@ export function postgresParts<Location extends AnyLocation>(
         ...(onOrphan === undefined ? {} : { onOrphan }),
         ...(dryRun === undefined ? {} : { dryRun }),
         ...(tenant === undefined ? {} : { tenant }),
+        ...(prune === undefined ? {} : { prune }),
+        ...(requireEmpty === undefined ? {} : { requireEmpty }),
         ...(deferIndexes === undefined ? {} : { deferIndexes }),
       });
     },

@@ -10,6 +10,7 @@ import { type FileHandle, link, mkdir, open, rename, rm, rmdir } from "node:fs/p
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { openSqliteForReading } from "../backends/sqlite/open.js";
+import type { Catalog } from "../catalog/index.js";
 import { syncFolder, writeErrorCode } from "../document/files/output.js";
 import { createOwned, type OwnedFile } from "../document/files/owned-file.js";
 import { StorageError } from "../errors.js";
@@ -27,6 +28,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
   const { dryRun = false } = options;
   const path = linkTarget(options.path);
   let inner: Sink | undefined;
+  let catalog: Catalog | undefined;
   /** Where the records go; other than `path` until the end where the file is new. */
   let working = path;
   /** Of a new file, beside it; of a dry run, among the temporary files. */
@@ -59,6 +61,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     name: `sqlite:${options.path}`,
     checksReferences: true,
     async open(header: StoreHeader, context: RunContext) {
+      catalog = options.catalog ?? header.catalog;
       working = await place();
       await migrateSqlite(working, {
         signal: context.signal,
@@ -80,6 +83,8 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
     async finish() {
       if (inner === undefined) throw new Error("the sink is not open");
       const { notes, ...result } = await inner.finish();
+      const isVector = (path: string): boolean => catalog?.byPath.get(path)?.sqlite.layout === "vector";
+      wroteVectors ||= [...result.counts].some(([path, { pruned = 0 }]) => pruned > 0 && isVector(path));
       const report = { ...result, notes: wroteVectors && !dryRun ? [...notes, ...vectorNotes(path)] : notes };
       if (working === path || dryRun) return report;
       await inner.abort();

@@ -67,12 +67,15 @@ export const sqlite: Backend<SqliteLocation> = {
     return createSqliteSource({ application: llmspellSqlite, catalog, path, idOrder: ID_ORDER[invalidUuid ?? "keep"] });
   },
   /** The file is created and migrated when the run begins to write. */
-  async createSink({ path }, { catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds }) {
+  async createSink({ path }, options) {
+    const { catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds, prune, requireEmpty } = options;
     const [{ createSqliteTarget }, { llmspellSqlite }] = await Promise.all([
       import("./sqlite-target.js"),
       import("../llmspell/sqlite/application.js"),
     ]);
     return createSqliteTarget({
+      prune,
+      requireEmpty,
       application: llmspellSqlite,
       path,
       catalog,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Config, loadConfig } from "../../src/config/index.js";
 import { StorageError } from "../../src/errors.js";
-import { createWorkspace, type Outcome, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, type Outcome, type Workspace, withoutTimes } from "../helpers/llmspell.js";
 
 let folder: string;
 
@@ -142,7 +142,7 @@ describe("a config.toml of the working directory", () => {
     using workspace = createWorkspace();
     writeFileSync(workspace.path("config.toml"), BRINGS);
     const { stderr, status } = await run(workspace, {}, "--quiet");
-    expect([status, stderr]).toEqual([
+    expect([status, withoutTimes(stderr)]).toEqual([
       0,
       `Settings of this folder's ${workspace.path("config.toml")}: the server db.example.com:5433; for export: jq .; mask sessions.session_data.email=redact\n`,
     ]);

@@ -18,7 +18,7 @@ import { gunzipSync, gzipSync, zstdDecompressSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
-import { createWorkspace, outcomeOf, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, outcomeOf, WITH_ALLOCATOR, type Workspace, withoutTimes } from "../helpers/llmspell.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 
@@ -66,7 +66,7 @@ describe("storage export", () => {
       expect.stringMatching(/^Time: .* records\/s/),
       "",
     ]);
-    expect(stderr).toBe(`Store: sqlite:${source} (LLMSPELL_SQLITE_PATH is set)\n`);
+    expect(withoutTimes(stderr)).toBe(`Store: sqlite:${source} (LLMSPELL_SQLITE_PATH is set)\n`);
     expect(dataOf(workspace.path("a.json"))).toEqual(dataOf(document));
   });
 
@@ -346,7 +346,7 @@ describe("storage import", () => {
       "--input",
       edited,
     ]);
-    expect(stderr).toMatch(/^Warning: .*2\^53.*\n$/);
+    expect(withoutTimes(stderr)).toMatch(/^Warning: .*2\^53.*\n$/);
     expect(stdout).not.toContain("Warning");
     const log = await workspace.must([
       ...["storage", "import", "--database", fresh(".db"), "--input", edited, "--log-format", "json"],

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { catalog, exportStore, fieldIndex, type Transform } from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, type Workspace, withoutTimes } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 
@@ -360,7 +360,7 @@ describe("[transforms] of config.toml", () => {
     const words = ["storage", "export", "--database", source, "--output"];
     const { stderr } = await own.must([...words, "one.json", "--map-tenant", "b=c"], KEY);
     const settings = `Settings of this folder's ${own.path("config.toml")}`;
-    expect(stderr).toBe(`${settings}: for export: map-tenant tenant-a=b; mask kv_store.key=hash\n`);
+    expect(withoutTimes(stderr)).toBe(`${settings}: for export: map-tenant tenant-a=b; mask kv_store.key=hash\n`);
     const text = read(own.path("one.json"));
     expect(text).toContain('"tenant_id":"c"');
     expect(text).not.toMatch(/"tenant_id":"(b|tenant-a)"/);

@@ -33,6 +33,7 @@ export async function load(
     source: createMemorySource(records, limits),
     sink: store.sink(loadOptions),
     selection: everything(),
+    ...(loadOptions.prune === undefined ? {} : { prune: { keysStay: true } }),
     ...(rejections === undefined ? {} : { onReject: (rejection: Rejection) => void rejections.push(rejection) }),
   });
 }

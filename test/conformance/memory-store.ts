@@ -90,6 +90,7 @@ export function createMemorySource(
     name: "memory",
     open: async () => header,
     estimate: async () => undefined,
+    partial: () => undefined,
     read: (selection) =>
       memoryBatches(
         [...records].filter((record) => selection.paths.has(record.kind.path)),

@@ -7,6 +7,7 @@ import type { Rejection } from "../../src/records/run-context.js";
 import type { Source } from "../../src/sources/source.js";
 import { contentOf, expectSameRecords, failureOf, load } from "./expectations.js";
 import { createMemorySource, everything, type MemoryRecord } from "./memory-store.js";
+import { registerPruneTests } from "./prune-tests.js";
 import { sampleMemoryRecords } from "./sample-memory.js";
 import type { StoreFactory, TestStore } from "./store.js";
 
@@ -115,7 +116,10 @@ export function registerSinkTests(factory: StoreFactory): void {
       expectSameRecords(await contentOf(store), others);
     });
 
-    if (factory.database) registerDatabaseSinkTests(() => store, records, others);
+    if (factory.database) {
+      registerDatabaseSinkTests(() => store, records, others);
+      registerPruneTests(() => store, records, others);
+    }
   });
 }
 

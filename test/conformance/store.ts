@@ -3,6 +3,7 @@ import { mkdtempSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BatchLimits } from "../../src/records/record-batch.js";
+import type { PruneScope, TargetScope } from "../../src/records/run-context.js";
 import type { Sink } from "../../src/sinks/sink.js";
 import type { Source } from "../../src/sources/source.js";
 
@@ -10,6 +11,8 @@ export interface LoadOptions {
   readonly onConflict?: "update" | "skip" | "error";
   readonly onOrphan?: "error" | "drop";
   readonly dryRun?: boolean;
+  readonly prune?: PruneScope;
+  readonly requireEmpty?: TargetScope;
 }
 
 /** One store of a test's own. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { createWorkspace, type Workspace, withoutTimes } from "../helpers/llmspell.js";
 
 let workspace: Workspace;
 beforeAll(() => {
@@ -52,7 +52,7 @@ describe("a store that others can get at", () => {
       chmodSync(workspace.folder, above);
       const { stderr } = await workspace.must([...words, ...more]);
       expect(statSync(database).mode & 0o777).toBe(mode);
-      return stderr;
+      return withoutTimes(stderr);
     };
     try {
       expect(await told(0o646, 0o755)).toBe(

@@ -31,6 +31,8 @@ export interface Workspace extends Disposable {
   must(args: readonly string[], options?: RunOptions): Promise<Outcome>;
   /** Starts it; the caller waits or kills. */
   start(args: readonly string[], options?: RunOptions): ChildProcess;
+  /** Starts a bash script in a process group of its own, `words` its parameters; the caller waits or kills. */
+  startBash(script: string, env?: Readonly<Record<string, string>>, ...words: string[]): ChildProcess;
   /** Runs a bash script with `llmspell` on its PATH, and expects status 0 of every command. */
   bash(script: string, options?: RunOptions): Promise<Outcome>;
 }
@@ -64,8 +66,9 @@ export function createWorkspace(env: Readonly<Record<string, string | undefined>
     ...env,
   };
 
-  const launch = (command: string, args: readonly string[], options: RunOptions): ChildProcess =>
+  const launch = (command: string, args: readonly string[], options: RunOptions, detached = false): ChildProcess =>
     spawn(command, args, {
+      detached,
       cwd: folder,
       env: { ...environment, ...options.env },
       stdio: [options.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
@@ -86,10 +89,16 @@ export function createWorkspace(env: Readonly<Record<string, string | undefined>
     run,
     must: (args, options) => succeed(`llmspell ${args.join(" ")}`, run(args, options)),
     start,
+    startBash: (script, env = {}, ...words) => launch("bash", ["-c", script, "bash", ...words], { env }, true),
     bash: (script, options = {}) =>
       succeed("the script", outcomeOf(launch("bash", ["-euo", "pipefail", "-c", script], options), options.stdin)),
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }),
   };
+}
+
+/** What a command said on standard error, without the times before the lines of its log. */
+export function withoutTimes(stderr: string): string {
+  return stderr.replace(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z /gm, "");
 }
 
 /** Waits for the process, giving it all of `stdin`; without that, an input that is open stays so. */

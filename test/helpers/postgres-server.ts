@@ -39,16 +39,22 @@ export interface TestDatabase extends AsyncDisposable {
 export async function createTestDatabase({ encoding = "UTF8" } = {}): Promise<TestDatabase> {
   const name = `test_${randomBytes(8).toString("hex")}`;
   // Other encodings do not go with the server's collation.
-  const locale = encoding === "UTF8" ? "" : "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'";
-  await asAdmin((client) =>
-    client.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' ${locale}`),
-  );
+  await asAdmin(async (client) => {
+    const locale = encoding === "UTF8" ? "" : await libcLocale(client);
+    await client.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' ${locale}`);
+  });
   const url = new URL(postgresAdminUrl());
   url.pathname = `/${name}`;
   const drop = async (): Promise<void> => {
     await asAdmin((client) => client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
   };
   return { url: url.href, name, drop, [Symbol.asyncDispose]: drop };
+}
+
+/** The words of CREATE DATABASE for the locale C; servers before 15 have one provider. */
+export async function libcLocale(client: pg.Client): Promise<string> {
+  const { rows } = await client.query("SELECT current_setting('server_version_num')::int AS version");
+  return `${rows[0].version < 150000 ? "" : "LOCALE_PROVIDER libc"} LC_COLLATE 'C' LC_CTYPE 'C'`;
 }
 
 /** One login role of a test's own. `await using` drops it at the end of the scope. */

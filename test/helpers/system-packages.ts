@@ -16,6 +16,9 @@ const PROGRAMS = {
   bzip2: "bzip2",
   zip: "zip",
   unzip: "unzip",
+  // What the examples of automation are checked with.
+  systemd: "systemd-analyze",
+  logrotate: "logrotate",
   // A file system without hard links and modes.
   "exfat-fuse": "mount.exfat-fuse",
   exfatprogs: "mkfs.exfat",

@@ -6,6 +6,7 @@ import { expect, it } from "vitest";
 import { createTestDatabase, postgresAvailable } from "../helpers/postgres-server.js";
 import { fuzzCommandLines } from "./command-lines.js";
 import { fuzzDocuments } from "./documents.js";
+import { endCommands } from "./ends.js";
 import { type Findings, type FuzzOptions, fuzzOptions } from "./fuzz.js";
 import { fuzzJqPrograms } from "./jq-programs.js";
 import { fuzzSqliteFiles } from "./sqlite-files.js";
@@ -34,4 +35,9 @@ it("jq programs", async () => {
 it("command lines", async () => {
   const options = fuzzOptions(2000);
   judge("command lines", options, await fuzzCommandLines(options));
+});
+
+it("ends", async () => {
+  const options = fuzzOptions(2000);
+  judge("ends", options, await endCommands(options));
 });

@@ -4,6 +4,7 @@ import { createTestDatabase, describePostgres } from "../helpers/postgres-server
 import { describeWithTools } from "../helpers/system-tools.js";
 import { fuzzCommandLines } from "./command-lines.js";
 import { fuzzDocuments } from "./documents.js";
+import { endCommands } from "./ends.js";
 import { fuzzJqPrograms } from "./jq-programs.js";
 import { fuzzSqliteFiles } from "./sqlite-files.js";
 
@@ -28,4 +29,8 @@ it("jq programs come to an end", async () => {
 
 it("command lines end with a documented status", async () => {
   expect((await fuzzCommandLines({ runs: 6, seed })).list).toEqual([]);
+});
+
+it("commands come to an end", async () => {
+  expect((await endCommands({ runs: 8, seed })).list).toEqual([]);
 });

@@ -357,6 +357,11 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
       "`Caused by:` has the database's words. Change the record or the rule, or leave it out with --on-error skip --rejects FILE.",
     example: "a unique index of the target refuses the record [E_CONSTRAINT]",
   },
+  E_NOT_EMPTY: {
+    cause: "--require-empty: the target has records of the selected sections already.",
+    remedy: "Name another target, or leave --require-empty out: the records are then merged.",
+    example: "llmspell storage info --database target.db",
+  },
   E_NO_EFFECT: {
     cause: "No record of the section had what a mask names: what should be hidden may stand under another name.",
     remedy: "Look at a record's keys, and correct the path; --mask-optional is for paths that may be absent.",

@@ -40,19 +40,20 @@ export function createOutput(options: OutputOptions): Output {
   const results = documentOnStdout ? process.stderr : process.stdout;
   // Which then carries nothing else, so that it can be parsed.
   const resultOnStderr = json === true && documentOnStdout === true;
-  const log = (level: string, text: string, fields: object = {}): void => {
+  const log = (level: string, text: string, fields: object = {}, isResult = false): void => {
     const message = redact(text);
-    const line =
-      logFormat === "json"
-        ? toJson({ time: new Date().toISOString(), level, message, ...fields })
-        : visibleText(message);
+    const time = new Date().toISOString();
+    const visible = visibleText(message);
+    // In a file, lines of many runs follow each other.
+    const stamped = process.stderr.isTTY || isResult ? visible : `${time} ${visible}`;
+    const line = logFormat === "json" ? toJson({ time, level, message, ...fields }) : stamped;
     // A progress bar may stand in the terminal's line.
     process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}\n` : `${line}\n`);
   };
   return {
     line(text) {
       if (quiet || json) return;
-      if (documentOnStdout) log("info", text);
+      if (documentOnStdout) log("info", text, {}, true);
       else process.stdout.write(`${visibleText(redact(text))}\n`);
     },
     result(value) {

@@ -32,11 +32,19 @@ export function statisticsLines(
   return [
     rows.length === 0 ? head : `${head}:`,
     ...rows.map(([label, count]) => `  - ${label}: ${formatCount(count)}`),
+    ...prunedLines(result),
     ...others.map((name) => `${name[0]?.toUpperCase()}${name.slice(1)}: ${formatCount(totals[name])}`),
     ...result.notes,
     ...(result.digests === undefined ? [] : ["Digests:", ...digestLines(result.digests).map((line) => `  ${line}`)]),
     ...runLines(result),
   ];
+}
+
+/** How many, and of which sections. */
+function prunedLines({ totals, kinds, dryRun }: TransferResult): string[] {
+  if (totals.pruned === undefined || totals.pruned === 0) return [];
+  const sections = kinds.flatMap(({ path, pruned = 0 }) => (pruned > 0 ? [`${path} ${formatCount(pruned)}`] : []));
+  return [`${dryRun ? "Would have pruned" : "Pruned"}: ${formatCount(totals.pruned)} (${sections.join(", ")})`];
 }
 
 /** From what to what, and how long it took. */
@@ -78,6 +86,7 @@ export function resultObject(result: TransferResult): object {
     ...result.totals,
     sections: Object.fromEntries(result.kinds.map(({ path, label, ...counts }) => [path, { label, ...counts }])),
     ...(result.bytes === undefined ? {} : { bytes: result.bytes }),
+    ...(result.removed === undefined ? {} : { removed: result.removed }),
     notes: result.notes,
     leftOut: result.leftOut,
     ...(result.digests === undefined ? {} : { digests: digestsObject(result.digests) }),

@@ -30,7 +30,16 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   ],
   "Records that cannot go on": ["--on-error", "--rejects", "--invalid-uuid", "--id-map", "--on-orphan"],
   Reading: ["--strict", "--source-mode", "--source-check", "--times", "--no-verify-manifest", "--lock-timeout"],
-  Writing: ["--on-conflict", "--dry-run", "--vectors-as", "--defer-indexes", "--repair-rowids"],
+  Writing: [
+    "--on-conflict",
+    "--dry-run",
+    "--prune",
+    "--require-empty",
+    "--keep",
+    "--vectors-as",
+    "--defer-indexes",
+    "--repair-rowids",
+  ],
   Comparing: ["--for", "--sample", "--search", "--seed", "--differences", "--show-values", "--findings"],
   Output: ["--report", "--digests", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
 };

@@ -62,6 +62,10 @@ export const documentOptions = (): Option[] => [
   choice("--compress <FORMAT>", "default: by the file's name", "auto", "gzip", "zstd", "none"),
   new Option("--force", "replace a file that is no export document"),
   new Option("--allow-empty", "replace a document that has records by one that has none"),
+  new Option(
+    "--keep <N>",
+    "the output's name tells the time (%Y-%m-%dT%H%M%SZ, UTC): remove all but the newest N of that form",
+  ).argParser(positiveInteger),
   choice("--vectors <FORM>", "embeddings as base64 (default), or as arrays of numbers", "base64", "json"),
 ];
 
@@ -206,6 +210,9 @@ export const loadOptions = (): Option[] => [
     },
   ),
   new Option("--dry-run", "everything but the commit"),
+  new Option("--prune", "remove the target's records that the source does not have any more"),
+  new Option("--allow-empty", "with --prune: also where a section comes without any record"),
+  new Option("--require-empty", "refuse a target that has records of the selected sections"),
   ...documentReadingOptions(),
 ];
 

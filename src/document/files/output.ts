@@ -119,18 +119,23 @@ export async function resolveLinks(path: string): Promise<string> {
 }
 
 async function isDocument(path: string): Promise<boolean> {
+  return looksLikeDocument((await documentHead(path)) ?? "");
+}
+
+/** The first bytes of a file, unpacked, as latin1; undefined where they cannot be read. */
+export async function documentHead(path: string): Promise<string | undefined> {
   try {
     const input = await openFileInput(path);
     try {
       const head = Buffer.alloc(4096);
       let length = 0;
       for (let count = 1; count > 0 && length < 256; length += count) count = await input.read(head, length);
-      return looksLikeDocument(head.toString("latin1", 0, length));
+      return head.toString("latin1", 0, length);
     } finally {
       await input.close();
     }
   } catch {
-    return false;
+    return undefined;
   }
 }
 

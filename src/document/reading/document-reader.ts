@@ -51,6 +51,8 @@ export class DocumentReader {
   readonly header: PartialHeader = {};
   /** `data` has come. */
   hasData = false;
+  /** Why the document is not all that its source had, in its words; undefined while (or unless) it says so. */
+  partial: string | undefined;
   /** Every key has been read, and nothing follows the document. */
   ended = false;
   private readonly window: ByteWindow;
@@ -210,6 +212,12 @@ export class DocumentReader {
       case "manifest":
         this.manifest = await walker.readValue();
         return;
+      case "partial": {
+        const partial = await walker.readValue();
+        // Whatever else another program means by it: nobody says that the document is whole.
+        this.partial = Array.isArray(partial) ? partial.map((word) => shownName(`${word}`)).join(", ") : "?";
+        return;
+      }
       case "data":
         throw new StorageError("E_DOCUMENT_DUPLICATE", '"data" stands twice in the document');
       default:

@@ -69,12 +69,14 @@ export class DocumentWriter {
     this.total += batch.rows;
   }
 
-  /** Completes the document and waits until all of it is written. */
-  async end(): Promise<void> {
+  /** Completes the document and waits until all of it is written. `partial`: why it is not all that its source has. */
+  async end(partial: readonly string[] = []): Promise<void> {
     this.closeArray();
     this.writeEmptyArrays(this.catalog.kinds.length);
     this.closeSection();
-    this.out.latin1('\n},\n"manifest":{');
+    this.out.latin1("\n},\n");
+    if (partial.length > 0) this.out.utf8(`"partial":${JSON.stringify(partial)},\n`);
+    this.out.latin1('"manifest":{');
     for (const entry of this.manifest) this.out.utf8(`\n${entry},`);
     this.out.latin1(`\n"total":${this.total}\n}\n}\n`);
     await this.flush();

@@ -105,6 +105,15 @@ export async function readPartitions(
   }));
 }
 
+/**
+ * An interval of microseconds, given as SQL text. Servers before 15 read no more than 2^31 of them, and a product is one of
+ * doubles: in two parts it is exact over all the range of times.
+ */
+export function microseconds(text: string): string {
+  const hour = 3600000000;
+  return `(interval '1 hour' * (${text}::int8 / ${hour}) + interval '1 microsecond' * (${text}::int8 % ${hour}))`;
+}
+
 /** The months of times, given as microseconds or infinities. A month whose first midnight does not exist begins later. */
 const MONTHS = `
   SELECT DISTINCT CASE WHEN early THEN 'before_0001' WHEN late THEN 'after_9999' ELSE to_char(month, 'YYYY_MM') END AS suffix,
@@ -117,7 +126,7 @@ const MONTHS = `
       SELECT time, time < timestamptz '0001-01-01 00:00:00' AS early, time >= timestamptz '10000-01-01 00:00:00' AS late
       FROM (
         SELECT CASE WHEN given LIKE '%infinity' THEN given::timestamptz
-          ELSE timestamptz '2000-01-01 00:00:00+00' + (given || ' microseconds')::interval END AS time
+          ELSE timestamptz '2000-01-01 00:00:00+00' + ${microseconds("given")} END AS time
         FROM unnest($1::text[]) AS given
       ) AS times
     ) AS bounded
@@ -273,5 +282,5 @@ function boundText(time: bigint | undefined, unbounded: string): string {
   if (time === undefined) return unbounded;
   if (time === INFINITY) return "'infinity'";
   if (time === MINUS_INFINITY) return "'-infinity'";
-  return `timestamptz '2000-01-01 00:00:00+00' + interval '${time} microseconds'`;
+  return `timestamptz '2000-01-01 00:00:00+00' + ${microseconds(`'${time}'`)}`;
 }

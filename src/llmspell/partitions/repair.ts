@@ -14,6 +14,7 @@ import {
   createPartition,
   gapsOf,
   type Month,
+  microseconds,
   monthOfRow,
   type Partition,
   type PartitionedTable,
@@ -42,8 +43,8 @@ const NEAR_MONTHS = `
     SELECT date_trunc('month', step) AS month
     FROM unnest($1::text[], $2::text[]) AS given (first, last)
     CROSS JOIN LATERAL generate_series(
-      date_trunc('month', timestamptz '2000-01-01 00:00:00+00' + (first || ' microseconds')::interval),
-      timestamptz '2000-01-01 00:00:00+00' + (last || ' microseconds')::interval, interval '1 month') AS step
+      date_trunc('month', timestamptz '2000-01-01 00:00:00+00' + ${microseconds("first")}),
+      timestamptz '2000-01-01 00:00:00+00' + ${microseconds("last")}, interval '1 month') AS step
     UNION
     SELECT date_trunc('month', step)
     FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '3 months', interval '1 month') AS step
@@ -53,8 +54,8 @@ const NEAR_MONTHS = `
 /** Whether a month of UTC is between the bounds: so an earlier release of ours made them. */
 const IS_UTC_MONTH = `
   SELECT date_trunc('month', first) = first AND first + interval '1 month' = last AS whole
-  FROM (SELECT timestamp '2000-01-01' + ($1 || ' microseconds')::interval AS first,
-               timestamp '2000-01-01' + ($2 || ' microseconds')::interval AS last) AS bounds`;
+  FROM (SELECT timestamp '2000-01-01' + ${microseconds("$1")} AS first,
+               timestamp '2000-01-01' + ${microseconds("$2")} AS last) AS bounds`;
 
 interface EventLog extends PartitionedTable {
   readonly oid: number;

@@ -89,6 +89,25 @@ export class Counters {
     return notes;
   }
 
+  /**
+   * Lowers the counters by children that were removed: of parents that the run brought, by those that `raise` has added.
+   * @param removed temporary table of their columns that refer to parents
+   */
+  async lower(kind: RecordKind, removed: string): Promise<void> {
+    for (const counted of this.countedKeys(kind)) {
+      const tally = this.tallies.find(({ key }) => key === counted.key);
+      const counter = columnNamed(counted.parent.kind, counted.key.counter);
+      const { fields } = counted.parent.kind;
+      const least = fields.find(({ name }) => name === counted.key.counter)?.min ?? 0;
+      const columns = this.childColumns(kind, counted);
+      await this.connection.query(
+        `UPDATE ${counted.parent.name} p SET ${counter} = GREATEST(p.${counter} - c.n, ${least})
+         FROM (SELECT ${columns}, count(*) AS n FROM ${removed} s GROUP BY ${columns}) c
+         WHERE ${this.sameKey(kind, counted, "c")} ${tally?.own === undefined ? `AND NOT (${this.isBrought(counted)})` : ""}`,
+      );
+    }
+  }
+
   private async raiseOne(kind: RecordKind, counted: CountedKey): Promise<number> {
     const child = this.loaded.get(kind.path);
     if (child === undefined) return this.raiseToActual(kind, counted);

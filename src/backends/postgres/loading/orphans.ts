@@ -57,7 +57,13 @@ export async function removeOrphans(candidates: Candidates, options: OrphanOptio
           if (error === undefined) dropped++;
           else {
             rejected++;
-            await options.context.reject({ kind: candidates.kind, error, record: recordChunks(batch, 0) });
+            await options.context.reject({
+              kind: candidates.kind,
+              error,
+              record: recordChunks(batch, 0),
+              // Staged ones are taken out there; a table that was empty has nothing to prune.
+              spares: true,
+            });
           }
         }
         await options.discard(

@@ -26,6 +26,8 @@ export class StagedRecords {
   readonly kind: RecordKind;
   /** Temporary table (ordinal, tab, tid, tenant, same): which row (tab.tid) of the target which record matches. */
   readonly matches: string;
+  /** Temporary table (tab, tid): rows that records which were taken out match. */
+  readonly spared: string;
 
   constructor(
     readonly connection: PostgresConnection,
@@ -38,6 +40,7 @@ export class StagedRecords {
   ) {
     this.kind = table.kind;
     this.matches = `${staging}_matches`;
+    this.spared = `${staging}_spared`;
   }
 
   /**
@@ -70,6 +73,10 @@ export class StagedRecords {
       `CREATE TEMPORARY TABLE ${matches.replace("pg_temp.", "")} ON COMMIT DROP AS ${joins.join(" UNION ")}`,
     );
     await useIndexes(connection);
+    if (this.context.spared !== undefined)
+      await connection.query(
+        `CREATE TEMPORARY TABLE ${this.spared.replace("pg_temp.", "")} ON COMMIT DROP AS SELECT tab, tid FROM ${matches} WITH NO DATA`,
+      );
     await connection.query(`CREATE INDEX ON ${matches} (ordinal)`);
     await connection.query(`ANALYZE ${matches}`);
   }
@@ -99,6 +106,7 @@ export class StagedRecords {
       kind,
       error: located(named, { section: kind.path, key: recordKey(record.batch, 0) }) as StorageError,
       record: recordChunks(record.batch, 0),
+      spares: true,
     });
   }
 
@@ -106,6 +114,10 @@ export class StagedRecords {
   async discard(ordinals: readonly bigint[]): Promise<void> {
     const { connection, staging, matches } = this;
     await this.unlinkStaged("s.ordinal = ANY ($1)", [ordinals]);
+    if (this.context.spared !== undefined)
+      await connection.query(`INSERT INTO ${this.spared} SELECT tab, tid FROM ${matches} WHERE ordinal = ANY ($1)`, [
+        ordinals,
+      ]);
     await connection.query(`DELETE FROM ${matches} WHERE ordinal = ANY ($1)`, [ordinals]);
     await connection.query(`DELETE FROM ${staging} WHERE ordinal = ANY ($1)`, [ordinals]);
   }

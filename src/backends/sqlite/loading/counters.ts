@@ -25,6 +25,30 @@ export function raiseCounters(load: Load, writers: Writers): string[] {
   return notes;
 }
 
+/**
+ * Lowers the counters of parents that the run did not bring by children that were pruned.
+ * @param removed temporary table of their columns that refer to parents
+ */
+export function lowerCounters(load: Load, kind: RecordKind, removed: string, writers: Writers): void {
+  for (const key of kind.foreignKeys) {
+    if (key.counter === undefined) continue;
+    const parent = parentOf(load, key);
+    const name = column(parent, key.counter);
+    const least = parent.fields.find((field) => field.name === key.counter)?.min ?? 0;
+    const own = key.fields.map((field) => column(kind, field));
+    const pairs = own.map((each, i) => `p.${column(parent, key.referencedFields[i] as string)} = counted.${each}`);
+    const parents = writers.get(parent.path);
+    const kept = parents === undefined ? "" : `AND NOT ${writtenRows(parents, "p")}`;
+    load.database
+      .prepare(
+        `UPDATE ${quoted(mainTable(parent))} AS p SET ${name} = max(p.${name} - counted.n, ${least})
+         FROM (SELECT ${own.join(", ")}, count(*) AS n FROM ${removed} GROUP BY ${own.join(", ")}) AS counted
+         WHERE ${pairs.join(" AND ")} ${kept}`,
+      )
+      .run();
+  }
+}
+
 function raiseCounter(load: Load, kind: RecordKind, key: ForeignKey, counter: string, writers: Writers): number {
   const parent = parentOf(load, key);
   const name = column(parent, counter);

@@ -118,7 +118,8 @@ async function settleKind(load: Load, writer: TableWriter): Promise<boolean> {
             detail: `records of ${kind.path} without their parents: ${total}`,
             hint: "--on-orphan drop leaves them out.",
           });
-      await context.reject({ kind, error, record: recordChunks(record, 0) });
+      // What it met is known as met.
+      await context.reject({ kind, error, record: recordChunks(record, 0), spares: true });
       writer.undo(rowid, "rejected");
     }
     await nextTick();

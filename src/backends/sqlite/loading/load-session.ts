@@ -2,7 +2,7 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import type { Catalog, RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import type { RunContext } from "../../../records/run-context.js";
+import type { PruneScope, RunContext } from "../../../records/run-context.js";
 import { type Database, isVec0, loadVectorExtension } from "../open.js";
 import { defineFunctions } from "../reading/ordered-rows.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "../table.js";
@@ -16,6 +16,7 @@ export interface LoadOptions {
   readonly onOrphan: "error" | "drop";
   /** The shape of embedding tables that are not there yet. */
   readonly vectorsAs: "blob" | "vec0";
+  readonly prune?: PruneScope | undefined;
 }
 
 /** The name that our indexes and temporary tables begin with. */

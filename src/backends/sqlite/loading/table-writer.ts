@@ -52,11 +52,18 @@ export class TableWriter {
   /** What its records must have the parents of when all are there. */
   readonly foreignKeys: readonly ForeignKey[];
   readonly stored: StoredRecords;
-  readonly counts = { inserted: 0, updated: 0, skipped: 0, dropped: 0 };
+  readonly counts: { inserted: number; updated: number; skipped: number; dropped: number; pruned?: number } = {
+    inserted: 0,
+    updated: 0,
+    skipped: 0,
+    dropped: 0,
+  };
   /** Of those updated: rows that had the record's values already. */
   unchanged = 0;
   /** Temporary table (r, written, key, same): rows from before the run that a record of the run met. */
   readonly met: string;
+  /** In a run that prunes: temporary table (r) of rows from before the run that have a key of a rejected record. */
+  readonly spared: string | undefined;
   /** UUID fields in which the table holds other spellings than the canonical one. */
   readonly spelled: ReadonlySet<number>;
   private readonly ownRows: OwnRows;
@@ -123,6 +130,10 @@ export class TableWriter {
     const tenant = tenantFieldOf(kind);
     this.met = `temp.${load.name("met")}`;
     database.exec(`CREATE TABLE ${this.met} (r INTEGER PRIMARY KEY, written INTEGER, key TEXT, same INTEGER)`);
+    if (load.options.prune !== undefined) {
+      this.spared = `temp.${load.name("spared")}`;
+      database.exec(`CREATE TABLE ${this.spared} (r INTEGER PRIMARY KEY)`);
+    }
     this.isMet = database.prepare(`SELECT written, key FROM ${this.met} WHERE r = ?`).raw();
     this.markMet = database.prepare(`INSERT INTO ${this.met} VALUES (?, ?, ?, ?)`);
     this.wasSame = database.prepare(`SELECT same FROM ${this.met} WHERE r = ?`).pluck();
@@ -314,6 +325,12 @@ export class TableWriter {
     return { rows, earlier };
   }
 
+  /** Removes a row of the target that the source does not have. */
+  prune(rowid: bigint): void {
+    this.store.delete(rowid);
+    this.counts.pruned = (this.counts.pruned ?? 0) + 1;
+  }
+
   /** Takes a record back: the row is gone, or what it was before the run. */
   undo(rowid: bigint, as: "dropped" | "rejected"): void {
     if (this.isNew(rowid)) {
@@ -354,12 +371,20 @@ export class TableWriter {
     return this.tenantOf.get(rowid) === batch.value(row, this.tenantField).toString("utf8");
   }
 
+  /** Rows that have one of the record's keys are not pruned: the source has it. */
+  private spare(batch: RecordBatch, row: number): void {
+    if (this.spared === undefined) return;
+    const insert = this.load.database.prepare(`INSERT OR IGNORE INTO ${this.spared} VALUES (?)`);
+    for (const set of this.sets.keys()) for (const rowid of this.lookup.find(set, batch, row)) insert.run(rowid);
+  }
+
   /** Rejects a record of the batch; a content that nobody read is discarded. */
   private async reject(batch: RecordBatch, row: number, error: unknown): Promise<void> {
     const context = { section: this.kind.path, key: recordKey(batch, row) };
     const coded = located(error, context);
     if (!(coded instanceof StorageError)) throw error;
-    await this.load.context.reject({ kind: this.kind, error: coded, record: recordChunks(batch, row) });
+    this.spare(batch, row);
+    await this.load.context.reject({ kind: this.kind, error: coded, record: recordChunks(batch, row), spares: true });
     await batch.large?.discard();
   }
 }

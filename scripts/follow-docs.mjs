@@ -1,0 +1,38 @@
+// Runs the commands of documentation pages as they are written: each ```sh block in bash, those of all pages in one folder.
+// Usage, in a machine or root that has the packed tool, node, jq, zstd and sqlite3, and nothing of the repository:
+//   DATABASE_URL=postgresql://llmspell:password@localhost:5432/llmspell_prod node follow-docs.mjs FOLDER PAGE.md...
+// Blocks for hosts and programs that such a place has not (other servers, docker, systemd, clouds, the repository) are named and skipped.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync } from "node:fs";
+
+const ELSEWHERE =
+  /\bnpm (run|test|install)|docker|aws s3|systemctl|\bscp\b|\bpsql\b|pg_dump|prod-db|staging-db|example\.com|journalctl|\/mnt\//;
+const [folder, ...pages] = process.argv.slice(2);
+if (folder === undefined || pages.length === 0) {
+  console.error("usage: follow-docs.mjs FOLDER PAGE.md...");
+  process.exit(2);
+}
+mkdirSync(folder, { recursive: true });
+const counts = { passed: 0, failed: 0, skipped: 0 };
+for (const page of pages) {
+  for (const [, block] of readFileSync(page, "utf8").matchAll(/^```sh\n(.*?)^```/gms)) {
+    const [first] = block.trim().split("\n");
+    if (ELSEWHERE.test(block)) {
+      counts.skipped++;
+      console.log(`skipped ${page}: ${first}`);
+      continue;
+    }
+    const run = spawnSync("bash", ["-eo", "pipefail", "-c", block], {
+      cwd: folder,
+      encoding: "utf8",
+      timeout: 300_000,
+    });
+    counts[run.status === 0 ? "passed" : "failed"]++;
+    console.log(`${run.status === 0 ? "ok     " : "FAILED "} ${page}: ${first}`);
+    if (run.status === 0) continue;
+    const output = `${run.stdout}${run.stderr}`.trimEnd().split("\n").slice(-8);
+    console.log(output.map((line) => `        ${line}`).join("\n"));
+  }
+}
+console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exit(counts.failed === 0 ? 0 : 1);
