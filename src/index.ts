@@ -31,7 +31,7 @@ export {
   type VerifyOptions,
   type VerifyResult,
   verifyStores,
-} from "./api/verify-stores.js";
+} from "./api/verification/verify-stores.js";
 export {
   type ConnectOptions,
   connectPostgres,

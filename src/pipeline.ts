@@ -1,4 +1,7 @@
-/** Runs source -> transforms -> sink. Knows the contracts only. */
+/**
+ * Runs source -> transforms -> sink. Knows the contracts only.
+ * Over 300 lines: one run, from its beginning to its end.
+ */
 import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
 import type { RecordBatch } from "./records/record-batch.js";
@@ -6,12 +9,12 @@ import type { Activity, Rejection, RunContext, Selection } from "./records/run-c
 import { ValueBytes } from "./records/value-bytes.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
-import { type Cascade, planCascade } from "./transforms/cascade.js";
 import { warnOfMissingTenants } from "./transforms/effect.js";
 import { Limit, type Read } from "./transforms/limit.js";
-import { RejectedKeys } from "./transforms/rejected-keys.js";
-import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js";
-import { SparedKeys } from "./transforms/spared-keys.js";
+import { type Cascade, planCascade } from "./transforms/referential/cascade.js";
+import { RejectedKeys } from "./transforms/referential/rejected-keys.js";
+import { rejectOrphans, withoutOrphans } from "./transforms/referential/rejected-parents.js";
+import { SparedKeys } from "./transforms/referential/spared-keys.js";
 import type { Transform } from "./transforms/transform.js";
 import { Drops, partialBecause, requireWhole } from "./transforms/wholeness.js";
 

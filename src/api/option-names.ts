@@ -8,7 +8,7 @@ import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { DigestStoreOptions } from "./store-digest.js";
 import type { StoreInfoOptions } from "./store-info.js";
-import type { VerifyOptions } from "./verify-stores.js";
+import type { VerifyOptions } from "./verification/verify-stores.js";
 
 /** Every option, as tsc makes sure. */
 type Names<Options> = Readonly<Record<keyof Options, true>>;

@@ -7,7 +7,7 @@ import {
   type StoreFinding,
   type VerifyResult,
   verifyStores,
-} from "../api/verify-stores.js";
+} from "../api/verification/verify-stores.js";
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { catalog } from "../llmspell/catalog/index.js";

@@ -1,7 +1,7 @@
 /** `--on-error skip` in an export: what belongs to a rejected record goes with it, counted, so that the document imports. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { defineTransform } from "../../src/index.js";
-import { RejectedKeys } from "../../src/transforms/rejected-keys.js";
+import { RejectedKeys } from "../../src/transforms/referential/rejected-keys.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import * as records from "./records.js";
 import { id, type Sections } from "./records.js";

@@ -100,7 +100,7 @@ ENTRYPOINT llmspell
       .filter((line) => line.startsWith("!"))
       .map((line) => line.slice(1));
     const { files } = JSON.parse(read("package.json")) as { files: string[] };
-    expect(sent).toEqual(expect.arrayContaining(files.filter((name) => name !== "dist")));
+    expect(sent).toEqual(expect.arrayContaining(files.filter((name) => !["dist", "man"].includes(name))));
     for (const name of sent) expect(existsSync(join(root, name))).toBe(true);
     expect(sent).not.toContain("node_modules");
   });

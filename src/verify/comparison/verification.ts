@@ -8,7 +8,7 @@ import type { RecordBatch } from "../../records/record-batch.js";
 import { writeFieldToken } from "../../records/record-json.js";
 import { recordKey } from "../../records/record-key.js";
 import type { Rejection } from "../../records/run-context.js";
-import { RejectedKeys } from "../../transforms/rejected-keys.js";
+import { RejectedKeys } from "../../transforms/referential/rejected-keys.js";
 import type { KeyOrder } from "./key-order.js";
 import { type Comparison, RecordComparison } from "./record-comparison.js";
 import type { JoinTarget, Side } from "./record-join.js";

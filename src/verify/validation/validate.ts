@@ -8,7 +8,7 @@ import type { RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { Source, StoreHeader } from "../../sources/source.js";
-import { RejectedKeys } from "../../transforms/rejected-keys.js";
+import { RejectedKeys } from "../../transforms/referential/rejected-keys.js";
 import { type Finding, type FindingGroup, Findings, isOfDocument } from "./findings.js";
 import { Keys } from "./keys.js";
 import { type Backend, createRecordChecks, type RecordChecks, type RowCheck } from "./record-check.js";

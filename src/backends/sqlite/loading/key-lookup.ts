@@ -23,7 +23,7 @@ import {
   uniqueIndexes,
   uuidOrDerivedSql,
 } from "../table.js";
-import type { SqlParam } from "./row-encoder.js";
+import type { SqlParam } from "./rows/row-encoder.js";
 
 /** UUID columns of the kind's table that hold other spellings than lower-case and hyphenated; field indexes. */
 export function spelledFields(database: Database, kind: RecordKind): ReadonlySet<number> {

@@ -18,8 +18,8 @@ import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields }
 import { type Load, requireFreeRowids } from "./load-session.js";
 import { ALL_ROWS, listedRows, type OwnRows, rowsBehind } from "./own-rows.js";
 import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
-import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
-import { referenceSpellings } from "./spellings.js";
+import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./rows/row-store.js";
+import { referenceSpellings } from "./rows/spellings.js";
 import { createStoredRecords, type StoredRecords } from "./stored-records.js";
 
 /** How a record met what is there. */

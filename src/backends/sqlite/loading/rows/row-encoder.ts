@@ -1,10 +1,10 @@
 /** Canonical records into the values of a row: seconds and exact companions, digests, one value per column. */
 import { hash } from "node:crypto";
-import { columnOf, exactColumnOf, fieldIndex, type RecordKind } from "../../../catalog/index.js";
-import { type Codec, codecOf, type SqliteParam } from "../../../codecs/index.js";
-import { readSafeInt64 } from "../../../codecs/int64.js";
-import { toUnixSeconds } from "../../../codecs/timestamp.js";
-import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../../records/record-batch.js";
+import { columnOf, exactColumnOf, fieldIndex, type RecordKind } from "../../../../catalog/index.js";
+import { type Codec, codecOf, type SqliteParam } from "../../../../codecs/index.js";
+import { readSafeInt64 } from "../../../../codecs/int64.js";
+import { toUnixSeconds } from "../../../../codecs/timestamp.js";
+import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../../../../records/record-batch.js";
 
 export type SqlParam = SqliteParam | null;
 

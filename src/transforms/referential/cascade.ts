@@ -7,14 +7,14 @@
  *
  * Over 300 lines: both passes, which must agree in what they drop.
  */
-import type { RecordKind } from "../catalog/index.js";
-import { StorageError } from "../errors.js";
-import { BatchEditor } from "../records/batch-editor.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import { recordKey } from "../records/record-key.js";
-import type { RunContext } from "../records/run-context.js";
+import type { RecordKind } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
+import { BatchEditor } from "../../records/batch-editor.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { recordKey } from "../../records/record-key.js";
+import type { RunContext } from "../../records/run-context.js";
+import type { Transform } from "../transform.js";
 import { isDoomed, keepOthers, type Link, type LinkOptions, linksOf } from "./cascade-link.js";
-import type { Transform } from "./transform.js";
 
 export interface CascadeOptions extends LinkOptions {
   readonly transforms: readonly Transform[];

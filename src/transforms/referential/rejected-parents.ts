@@ -2,14 +2,14 @@
  * What belongs to a rejected record goes with it, rejected as well. Databases check their foreign keys themselves, at the end;
  * a document does not, and would not import.
  */
-import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../catalog/index.js";
-import { StorageError } from "../errors.js";
-import { BatchEditor } from "../records/batch-editor.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import { describeKey, recordKey } from "../records/record-key.js";
-import type { RunContext } from "../records/run-context.js";
-import { rejectRow } from "./reject-row.js";
-import type { Transform } from "./transform.js";
+import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
+import { BatchEditor } from "../../records/batch-editor.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { describeKey, recordKey } from "../../records/record-key.js";
+import type { RunContext } from "../../records/run-context.js";
+import { rejectRow } from "../reject-row.js";
+import type { Transform } from "../transform.js";
 
 type Batches = AsyncIterable<RecordBatch>;
 

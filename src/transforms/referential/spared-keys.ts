@@ -1,6 +1,6 @@
 /** Keys of records that the source has and the target did not get: rows of the target that may be theirs are not pruned. */
-import type { Catalog, RecordKind } from "../catalog/index.js";
-import type { Spared } from "../records/run-context.js";
+import type { Catalog, RecordKind } from "../../catalog/index.js";
+import type { Spared } from "../../records/run-context.js";
 import { RejectedKeys } from "./rejected-keys.js";
 
 export class SparedKeys implements Spared {

@@ -1,7 +1,7 @@
 /** The keys of a run's rejected parents, looked up while they still come: in bounded memory, however many there are. */
 import { hash } from "node:crypto";
-import { KEY_DIGEST_BYTES } from "../records/key-digest.js";
-import { KeyCollector, type KeySet } from "./key-set.js";
+import { KEY_DIGEST_BYTES } from "../../records/key-digest.js";
+import { KeyCollector, type KeySet } from "../key-set.js";
 
 /** Keys that wait to be a set: some 4 MB. */
 const RECENT_KEYS = 32768;

@@ -1,13 +1,13 @@
 /** The statements that write a kind's rows: the table, and for vectors the metadata with the embedding beside it. */
 import { randomBytes } from "node:crypto";
 import type { Statement } from "better-sqlite3";
-import { columnOf, type Field, type RecordKind } from "../../../catalog/index.js";
-import { codecOf } from "../../../codecs/index.js";
-import { StorageError } from "../../../errors.js";
-import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
-import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../table.js";
-import { storedEmbedding } from "../vectors/embedding-text.js";
-import type { Load } from "./load-session.js";
+import { columnOf, type Field, type RecordKind } from "../../../../catalog/index.js";
+import { codecOf } from "../../../../codecs/index.js";
+import { StorageError } from "../../../../errors.js";
+import { type LargeValue, RecordBatch } from "../../../../records/record-batch.js";
+import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../../table.js";
+import { storedEmbedding } from "../../vectors/embedding-text.js";
+import type { Load } from "../load-session.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
 
 /** Rows of one multi-row INSERT, where so many have room. */

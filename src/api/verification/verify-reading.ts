@@ -1,18 +1,18 @@
 /** The two readings of a comparison: each store's records as an import gets them, A's behind its transforms. */
 
-import type { Config } from "../config/index.js";
-import { type StorageError, toStorageError } from "../errors.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
-import type { Progress } from "../pipeline.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import type { Rejection } from "../records/run-context.js";
-import type { Source, StoreHeader } from "../sources/source.js";
-import { type AnyLocation, type Backend, databaseOf, type StoreLocation, storeName } from "../stores/index.js";
-import type { Transform } from "../transforms/transform.js";
-import type { Side } from "../verify/comparison/record-join.js";
-import { BatchStream } from "./batch-stream.js";
-import type { ImportOptions, TransferOptions } from "./options.js";
-import { importStore } from "./transfer.js";
+import type { Config } from "../../config/index.js";
+import { type StorageError, toStorageError } from "../../errors.js";
+import { catalog as standardCatalog } from "../../llmspell/catalog/index.js";
+import type { Progress } from "../../pipeline.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import type { Rejection } from "../../records/run-context.js";
+import type { Source, StoreHeader } from "../../sources/source.js";
+import { type AnyLocation, type Backend, databaseOf, type StoreLocation, storeName } from "../../stores/index.js";
+import type { Transform } from "../../transforms/transform.js";
+import type { Side } from "../../verify/comparison/record-join.js";
+import { BatchStream } from "../batch-stream.js";
+import type { ImportOptions, TransferOptions } from "../options.js";
+import { importStore } from "../transfer.js";
 
 /** What applies to A, the original; sections and tenants are chosen in both. */
 export type VerifyOptions = Omit<

@@ -1,9 +1,9 @@
 /** Whether two stores hold the same records, and what is wrong in either: `llmspell storage verify`. */
-import { type Config, loadConfig } from "../config/index.js";
-import { StorageError, toStorageError } from "../errors.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
-import type { Rejection } from "../records/run-context.js";
-import type { Source, StoreHeader } from "../sources/source.js";
+import { type Config, loadConfig } from "../../config/index.js";
+import { StorageError, toStorageError } from "../../errors.js";
+import { catalog as standardCatalog } from "../../llmspell/catalog/index.js";
+import type { Rejection } from "../../records/run-context.js";
+import type { Source, StoreHeader } from "../../sources/source.js";
 import {
   type AnyLocation,
   type Backend,
@@ -16,20 +16,20 @@ import {
   sessionOptions,
   storeName,
   streamLocation,
-} from "../stores/index.js";
-import { createTransforms } from "../transforms/spec.js";
-import type { Transform } from "../transforms/transform.js";
-import { joinRecords, OrderError, type Side } from "../verify/comparison/record-join.js";
-import { type Finding, References } from "../verify/comparison/references.js";
+} from "../../stores/index.js";
+import { createTransforms } from "../../transforms/spec.js";
+import type { Transform } from "../../transforms/transform.js";
+import { joinRecords, OrderError, type Side } from "../../verify/comparison/record-join.js";
+import { type Finding, References } from "../../verify/comparison/references.js";
 import {
   type Difference,
   randomSeed,
   type SectionVerification,
   Verification,
-} from "../verify/comparison/verification.js";
-import { refuseUnknownOptions } from "./option-names.js";
-import type { ImportOptions } from "./options.js";
-import { selectPaths } from "./run.js";
+} from "../../verify/comparison/verification.js";
+import { refuseUnknownOptions } from "../option-names.js";
+import type { ImportOptions } from "../options.js";
+import { selectPaths } from "../run.js";
 import {
   isRereadable,
   isSource,

@@ -1,10 +1,10 @@
 /** Whether searches have the same answers in both stores, and how good the answers of their indexes are. */
-import type { RecordKind } from "../catalog/index.js";
-import { StorageError } from "../errors.js";
-import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import type { SearchAnswers } from "../stores/backend.js";
-import { databaseOf, sessionOptions } from "../stores/index.js";
+import type { RecordKind } from "../../catalog/index.js";
+import { StorageError } from "../../errors.js";
+import { catalog as standardCatalog } from "../../llmspell/catalog/index.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import type { SearchAnswers } from "../../stores/backend.js";
+import { databaseOf, sessionOptions } from "../../stores/index.js";
 import {
   embeddingField,
   hits,
@@ -12,9 +12,9 @@ import {
   NearestNeighbours,
   type Query,
   QueryChooser,
-} from "../verify/comparison/nearest.js";
-import type { Side } from "../verify/comparison/record-join.js";
-import { randomSeed } from "../verify/comparison/verification.js";
+} from "../../verify/comparison/nearest.js";
+import type { Side } from "../../verify/comparison/record-join.js";
+import { randomSeed } from "../../verify/comparison/verification.js";
 import { isRereadable, isSource, Reading, type Run, type Stores } from "./verify-reading.js";
 
 /** So many nearest neighbours are asked for. */

@@ -1,9 +1,9 @@
 /** What ties the records of two kinds together where one of them is dropped (cascade.ts). */
-import type { Catalog, ForeignKey, RecordKind } from "../catalog/index.js";
-import { createKeyDigest, type KeyDigest } from "../records/key-digest.js";
-import type { RecordBatch } from "../records/record-batch.js";
-import { KeyCollector, type KeySet } from "./key-set.js";
-import type { Transform } from "./transform.js";
+import type { Catalog, ForeignKey, RecordKind } from "../../catalog/index.js";
+import { createKeyDigest, type KeyDigest } from "../../records/key-digest.js";
+import type { RecordBatch } from "../../records/record-batch.js";
+import { KeyCollector, type KeySet } from "../key-set.js";
+import type { Transform } from "../transform.js";
 
 export interface LinkOptions {
   readonly catalog: Catalog;

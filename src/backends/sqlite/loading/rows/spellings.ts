@@ -1,11 +1,11 @@
 /** References to rows that were there before the run use the text in which their ids are stored. */
-import { columnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
-import { codecOf } from "../../../codecs/index.js";
-import { isIdText } from "../../../codecs/uuid.js";
-import { NULL_VALUE } from "../../../records/record-batch.js";
-import { mainTable, quoted, uuidOrDerivedSql } from "../table.js";
-import { idDigits, spelledFields } from "./key-lookup.js";
-import type { Load } from "./load-session.js";
+import { columnOf, type Field, fieldIndex, type RecordKind } from "../../../../catalog/index.js";
+import { codecOf } from "../../../../codecs/index.js";
+import { isIdText } from "../../../../codecs/uuid.js";
+import { NULL_VALUE } from "../../../../records/record-batch.js";
+import { mainTable, quoted, uuidOrDerivedSql } from "../../table.js";
+import { idDigits, spelledFields } from "../key-lookup.js";
+import type { Load } from "../load-session.js";
 import type { SqlParam, UuidSpelling } from "./row-encoder.js";
 
 interface Reference {
