@@ -42,6 +42,7 @@ const exportStore: Names<ExportOptions> = {
   vectors: true,
   sourceMode: true,
   sourceCheck: true,
+  asOwner: true,
 };
 const importStore: Names<ImportOptions> = {
   from: true,
@@ -57,6 +58,7 @@ const importStore: Names<ImportOptions> = {
   times: true,
   sourceMode: true,
   sourceCheck: true,
+  asOwner: true,
 };
 const migrateDatabase: Names<MigrateDatabaseOptions> = {
   signal: true,
@@ -72,13 +74,16 @@ const storeInfo: Names<StoreInfoOptions> = {
   onStart: true,
   onProgress: true,
   onWarning: true,
+  tenants: true,
+  asOwner: true,
   connectionTimeoutSeconds: true,
+  lockTimeoutSeconds: true,
   config: true,
   backends: true,
 };
 
 const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
-const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
+const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true, asOwner: true };
 
 const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo } as const;
 

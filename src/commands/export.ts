@@ -33,7 +33,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, allowEmpty, sourceMode, sourceCheck } = flags;
+  const { compress, force, allowEmpty, sourceMode, sourceCheck, asOwner } = flags;
   const { vectors } = config;
   output.line(
     `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
@@ -57,6 +57,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         ...(vectors === undefined ? {} : { vectors }),
         ...(sourceMode === undefined ? {} : { sourceMode }),
         ...(sourceCheck === undefined ? {} : { sourceCheck }),
+        ...(asOwner === undefined ? {} : { asOwner }),
       }),
   );
 }

@@ -15,7 +15,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const config = announcedConfig(flags, output);
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
-  const { sourceMode, sourceCheck } = flags;
+  const { sourceMode, sourceCheck, asOwner } = flags;
   output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
   const files = filesOf([from, to]);
   const resolved = [
@@ -31,6 +31,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
       to,
       ...(sourceMode === undefined ? {} : { sourceMode }),
       ...(sourceCheck === undefined ? {} : { sourceCheck }),
+      ...(asOwner === undefined ? {} : { asOwner }),
     }),
   );
 }

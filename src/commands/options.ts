@@ -67,6 +67,15 @@ export const documentOptions = (): Option[] => [
 export const strictOption = (): Option =>
   new Option("--strict", "tables, columns and rows that would be left out are an error, not a warning");
 
+/** Of every command that reads a database. */
+export const asOwnerOption = (): Option =>
+  new Option(
+    "--as-owner",
+    "PostgreSQL, as the owner of the tables: read all tenants, though row-level security is forced",
+  );
+
+export const tenantsOption = (): Option => new Option("--tenants", "count the records of each tenant, too");
+
 /** Of every command that moves records out of a database. */
 export const sourceOptions = (): Option[] => [
   strictOption(),
@@ -77,13 +86,21 @@ export const sourceOptions = (): Option[] => [
     "count",
     "none",
   ),
+  asOwnerOption(),
 ];
+
+export const lockTimeoutOption = (): Option =>
+  new Option(
+    "--lock-timeout <SECONDS>",
+    "how long a lock of others is waited for (default: 5 for SQLite and --as-owner; PostgreSQL's own setting)",
+  ).argParser(seconds);
 
 /** Of every command that moves records. */
 export const transferOptions = (): Option[] => [
   repeatable("--include <SECTION>", "only this section, e.g. artifacts or vector_embeddings.768"),
   repeatable("--exclude <SECTION>", "all but this section"),
   repeatable("--tenant <ID>", "only this tenant's records", notEmpty),
+  new Option("--tenants-from <FILE>", "only the tenants that the file names, one a line").argParser(notEmpty),
   new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
     positiveInteger,
   ),
@@ -102,10 +119,7 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
-  new Option(
-    "--lock-timeout <SECONDS>",
-    "how long a lock of others is waited for (default: 5 for SQLite; PostgreSQL's own setting)",
-  ).argParser(seconds),
+  lockTimeoutOption(),
 ];
 
 /**

@@ -4,15 +4,18 @@ import { EXIT, StorageError, toStorageError } from "../errors.js";
 import { redact, redactUnknown } from "../redaction.js";
 import { VERSION } from "../version.js";
 import {
+  asOwnerOption,
   commonOptions,
   configOption,
   documentOptions,
   loadOptions,
+  lockTimeoutOption,
   migrateOptions,
   required,
   sourceOptions,
   storeOptions,
   strictOption,
+  tenantsOption,
   transferOptions,
   transformOptions,
 } from "./options.js";
@@ -190,7 +193,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal): Command 
     description: "what a store holds, and what an export of it would meet: versions, counts, sizes, shapes",
     examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
     argument: ["[STORE]", "a database or a document; default: as --backend says"],
-    options: [...storeOptions(), strictOption()],
+    options: [...storeOptions(), tenantsOption(), asOwnerOption(), lockTimeoutOption(), strictOption()],
     run: async (flags, abort, store) => (await import("./info.js")).runInfo(flags, abort, store),
   });
 

@@ -15,6 +15,7 @@ import { reportError } from "./shown/error-report.js";
 import { createOutput, type Output } from "./shown/output.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { resultObject, statisticsLines } from "./shown/statistics.js";
+import { readTenantsFile, UNPROVEN } from "./tenants-file.js";
 
 /** Flags of every command. */
 export interface CommonFlags {
@@ -37,6 +38,7 @@ export interface TransferFlags extends CommonFlags {
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
   readonly tenant?: readonly string[];
+  readonly tenantsFrom?: string;
   readonly limit?: number;
   readonly cascade?: boolean;
   readonly onError?: "stop" | "skip";
@@ -46,6 +48,7 @@ export interface TransferFlags extends CommonFlags {
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
+  readonly asOwner?: boolean;
   /** Each of the four holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];
@@ -126,6 +129,7 @@ export async function runTransfer(
   const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
   if (files.some((file) => idMap.includes(file)))
     throw new StorageError("E_USAGE", "--id-map names a file that the run reads or writes besides");
+  const tenants = await selectedTenants(flags);
   // What is wrong with them is told before the rejects file is emptied.
   const transforms = await loadTransforms(run);
   const progress = await createProgressDisplay(output, flags);
@@ -136,6 +140,10 @@ export async function runTransfer(
       : await openRejectsFile(rejectsPath, { files: [...files, ...idMap], signal, stdout });
   let first: Rejection | undefined;
   const warnings: string[] = [...run.config.announcements];
+  if (flags.tenantsFrom !== undefined) {
+    warnings.push(UNPROVEN);
+    output.warn(UNPROVEN);
+  }
   let result: TransferResult;
   let notClosed: StorageError | undefined;
   try {
@@ -144,7 +152,7 @@ export async function runTransfer(
       transforms,
       ...(flags.include === undefined ? {} : { include: flags.include }),
       ...(flags.exclude === undefined ? {} : { exclude: flags.exclude }),
-      ...(flags.tenant === undefined ? {} : { tenants: flags.tenant }),
+      ...(tenants === undefined ? {} : { tenants }),
       ...(flags.limit === undefined ? {} : { limit: flags.limit }),
       ...(flags.cascade === undefined ? {} : { cascade: flags.cascade }),
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
@@ -188,6 +196,20 @@ export async function runTransfer(
   if (notClosed !== undefined) output.error(notClosed, true);
   output.error(error, true);
   return error.exitStatus;
+}
+
+/** Those of --tenant and of --tenants-from. */
+async function selectedTenants({
+  tenant,
+  tenantsFrom,
+  asOwner,
+}: TransferFlags): Promise<readonly string[] | undefined> {
+  if (tenantsFrom === undefined) return tenant;
+  if (asOwner === true)
+    throw new StorageError("E_USAGE", "--as-owner finds the tenants itself: --tenants-from is not for it", {
+      hint: "Leave one of them out; --tenant ID takes some tenants of those that the owner finds.",
+    });
+  return [...(tenant ?? []), ...(await readTenantsFile(expandPath(tenantsFrom)))];
 }
 
 function rejectedError(count: number, first: Rejection | undefined, rejectsPath: string | undefined): StorageError {

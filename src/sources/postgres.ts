@@ -2,13 +2,21 @@
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
+import {
+  countTenants,
+  hasRows,
+  requireOwner,
+  requirePrimary,
+  type TenantCounts,
+} from "../backends/postgres/reading/owner.js";
 import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
-import { requireAllRows } from "../backends/postgres/reading/row-count.js";
-import { bindToTenant } from "../backends/postgres/reading/row-security.js";
+import { requireAllRows, requireTally } from "../backends/postgres/reading/row-count.js";
+import { requireShown, requireTenants, showTenant } from "../backends/postgres/reading/row-security.js";
 import { allowsCopy, type RowMode } from "../backends/postgres/reading/row-stream.js";
 import {
   hasValues,
   isKeyedByTenant,
+  type Passes,
   type SelectOptions,
   selectTenants,
   type TenantFilter,
@@ -42,6 +50,8 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly mode?: "auto" | RowMode;
   /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
   readonly check?: "count" | "none";
+  /** The role owns the tables, and forced row-level security binds it: reads all tenants, in one pass each (reading/owner.ts). */
+  readonly asOwner?: boolean;
 }
 
 /** More tenants than this are read in one sorted statement rather than one statement each. */
@@ -64,6 +74,10 @@ class PostgresSource implements Source {
   private tables: ReadonlyMap<string, PostgresTable> = new Map();
   private selectOptions: SelectOptions = { serverEncoding: "UTF8", serverVersion: 0, distrustsTextIndexes: false };
   private mode: RowMode = "copy";
+  /** What the owner counted, by path, of kinds that row-level security hides. */
+  private counts: ReadonlyMap<string, TenantCounts> = new Map();
+  /** Tables that are never exported, bound by row-level security, in which the owner found rows. */
+  private leftBehind: ReadonlySet<string> = new Set();
   private user = "";
   private detach: () => void = () => {};
 
@@ -84,7 +98,9 @@ class PostgresSource implements Source {
     const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
     this.opened = new Set(selected);
     const names = [...selected.map(wantedTable), ...[...this.warnedOf().keys()].map((table) => this.otherTable(table))];
-    await beginSnapshot(connection, names, context);
+    const { asOwner = false } = this.options;
+    if (asOwner) await requirePrimary(connection);
+    await beginSnapshot(connection, names, context, asOwner ? "owner" : "read");
     const schemas = schemasOf(this.catalog.kinds);
     const { rows } = await connection.query<{ encoding: string; version: number; user: string; present: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
@@ -106,9 +122,39 @@ class PostgresSource implements Source {
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
+    if (asOwner) await this.countAsOwner(connection, selected);
     this.mode = await this.chooseMode(connection);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
     return { backend: "postgresql", migrations, catalog: this.catalog };
+  }
+
+  /** After it the transaction cannot write any more. */
+  private async countAsOwner(connection: PostgresConnection, selected: readonly RecordKind[]): Promise<void> {
+    const kinds = selected.filter((kind) => this.isBound(kind));
+    for (const kind of kinds) requireOwner(tableOf(kind), this.tableOf(kind), this.user, kind.path);
+    this.requireShown(kinds, true);
+    const counts = new Map<string, TenantCounts>();
+    for (const kind of kinds) counts.set(kind.path, await countTenants(connection, kind, this.selectOptions));
+    this.counts = counts;
+    const leftBehind = new Set<string>();
+    for (const name of this.warnedOf().keys()) {
+      const table = this.tables.get(sqlName(this.otherTable(name)));
+      if (table?.rowSecurity !== true || !table.owned) continue;
+      if (await hasRows(connection, this.otherTable(name))) leftBehind.add(name);
+    }
+    this.leftBehind = leftBehind;
+    await connection.query("SET TRANSACTION READ ONLY");
+  }
+
+  private requireShown(kinds: readonly RecordKind[], knowsTenants: boolean): void {
+    const opened = (kind: RecordKind): PostgresTable => this.tableOf(kind);
+    requireShown({
+      kinds,
+      tableOf: opened,
+      knowsTenants,
+      application: this.options.application,
+      user: this.user,
+    });
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
@@ -135,16 +181,10 @@ class PostgresSource implements Source {
     let kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
     const literals = tenantLiterals(connection, selection.tenants);
-    const { application } = this.options;
-    const opened = (kind: RecordKind): PostgresTable => this.tableOf(kind);
-    await bindToTenant(connection, {
-      kinds,
-      tableOf: opened,
-      tenants: selection.tenants,
-      literals,
-      application,
-      user: this.user,
-    });
+    this.requireShown(kinds, selection.tenants !== undefined || this.options.asOwner === true);
+    if (kinds.some((kind) => this.isBound(kind))) await connection.query("SET LOCAL row_security = on");
+    if (selection.tenants === undefined)
+      for (const kind of kinds) requireTenants(kind, this.counts.get(kind.path) ?? new Map());
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
       const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
@@ -152,6 +192,7 @@ class PostgresSource implements Source {
         catalog: this.catalog.kinds,
         kinds: selected,
         tenants: literals,
+        passesOf: (kind) => this.passesFor(kind, this.shownOf(connection, kind, selection.tenants)),
         others,
       }))
         context.leftOut(line);
@@ -159,28 +200,66 @@ class PostgresSource implements Source {
     // A tenant that no text of PostgreSQL can be has no records but everybody's.
     if (literals?.length === 0) kinds = kinds.filter((kind) => tenantFieldOf(kind) === undefined);
     for (const kind of kinds) {
-      const wanted = this.wantedOf(connection, kind, selection);
+      const tenants = this.shownOf(connection, kind, selection.tenants);
+      const passes = this.passesFor(kind, tenants);
+      if (passes !== undefined && tenants?.length === 1)
+        await showTenant(connection, passes.setting, tenants[0] as string);
+      // Several tenants' rows could not be fetched by their places in one statement.
+      const wanted =
+        passes !== undefined && tenants?.length !== 1 ? undefined : this.wantedOf(connection, kind, selection);
       if (wanted !== undefined && selection.limit !== undefined)
-        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, literals, context);
-      else yield* this.readKind(connection, kind, selection, literals, context);
+        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, tenants, context);
+      else yield* this.readKind(connection, kind, selection, tenants, context);
     }
+  }
+
+  /** Whether row-level security binds the role. */
+  private isBound(kind: RecordKind): boolean {
+    return this.tables.get(sqlName(tableOf(kind)))?.rowSecurity === true;
+  }
+
+  /** The tenants that are read of the kind, as literals: those selected, or what the owner found; undefined for all. */
+  private shownOf(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    selected: readonly string[] | undefined,
+  ): readonly string[] | undefined {
+    const found = this.counts.get(kind.path);
+    return tenantLiterals(connection, found === undefined ? selected : tenantsOf(found, selected));
+  }
+
+  /** How the kind is read in one statement where row-level security hides all tenants but one. */
+  private passesFor(kind: RecordKind, tenants: readonly string[] | undefined): Passes | undefined {
+    const setting = this.options.application?.tenantSetting;
+    if (setting === undefined || !this.isBound(kind) || tenants === undefined || tenants.length === 0) return undefined;
+    return { setting, tenants, distrustsTextIndexes: this.selectOptions.distrustsTextIndexes };
   }
 
   /** The kind's records, or so many of them as the selection needs. */
   private async *readKind(
     connection: PostgresConnection,
     kind: RecordKind,
-    { limit, wanted, peek }: Selection,
+    { limit, wanted, peek, tenants: selected }: Selection,
     literals: readonly string[] | undefined,
     context: RunContext,
   ): AsyncGenerator<RecordBatch> {
+    // Of none of these tenants has the owner found a row.
+    if (literals?.length === 0 && tenantFieldOf(kind) !== undefined) return;
     const needed = wanted?.has(kind.path) ? undefined : limit;
     const tally = { records: 0, sum: 0 };
     let given = 0;
-    const statement = this.statementFor(connection, kind, context);
-    for (const tenants of await this.statementsOf(connection, kind, literals)) {
+    const passes = this.passesFor(kind, literals);
+    const statements = await this.statementsOf(connection, kind, literals);
+    const select = { ...this.selectOptions, passes: statements[0]?.length === 1 ? undefined : passes };
+    const statement = this.statementFor(connection, kind, context, select);
+    for (const tenants of statements) {
       const left = needed === undefined ? {} : { limit: needed - given };
       if (left.limit === 0) break;
+      if (passes !== undefined && tenants?.length === 1) {
+        // Below the statement's savepoint the setting would not outlive an error.
+        await statement.end();
+        await showTenant(connection, passes.setting, tenants[0] as string);
+      }
       for await (const batch of statement.read({ ...(tenants && { tenants }), ...left }, tally)) {
         given += batch.rows;
         yield batch;
@@ -188,12 +267,15 @@ class PostgresSource implements Source {
     }
     await statement.end();
     // What is read ahead comes again.
-    if (peek === true || this.options.check === "none") return;
+    if (peek === true) return;
+    const counts = this.counts.get(kind.path);
+    if (counts !== undefined) return requireTally(kind, countOf(counts, selected, needed), tally);
+    if (this.options.check === "none") return;
     const filter = {
       ...(literals === undefined ? {} : { tenants: literals }),
       ...(needed === undefined ? {} : { limit: needed }),
     };
-    await requireAllRows(connection, kind, filter, this.selectOptions, tally, statement.readablePages);
+    await requireAllRows(connection, kind, filter, { ...this.selectOptions, passes }, tally, statement.readablePages);
   }
 
   /** The first records, and those that are wanted beyond them. What is missing could not be counted: indexes are not used. */
@@ -243,6 +325,7 @@ class PostgresSource implements Source {
     for (const [name, message] of this.warnedOf()) {
       const table = this.tables.get(sqlName(this.otherTable(name)));
       // Where row-level security binds the role, a look could fail and end the snapshot.
+      if (this.leftBehind.has(name)) context.warn(message);
       if (table === undefined || !table.readable || table.rowSecurity) continue;
       const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM ${sqlName(this.otherTable(name))}) AS found`);
       if (rows[0]?.["found"] === true) context.warn(message);
@@ -265,12 +348,17 @@ class PostgresSource implements Source {
     return sortByBytes(rows.map(({ tenant }) => tenant)).map((tenant) => [connection.client.escapeLiteral(tenant)]);
   }
 
-  private statementFor(connection: PostgresConnection, kind: RecordKind, context: RunContext): RecordStatement {
+  private statementFor(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    context: RunContext,
+    select = this.selectOptions,
+  ): RecordStatement {
     const { bytes, estimatedRows = 0 } = this.tableOf(kind);
     const known = estimatedRows > 0 ? bytes / estimatedRows : UNKNOWN_ROW_BYTES;
     return new RecordStatement(connection, kind, context, {
       ...this.options,
-      select: this.selectOptions,
+      select,
       mode: this.mode,
       // Rows of content may each hold a chunk.
       rowBytes: kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4,
@@ -284,6 +372,27 @@ class PostgresSource implements Source {
     await this.connection?.query("ROLLBACK").catch(() => {});
     await this.connection?.close();
   }
+}
+
+/** The tenants of those that were counted that are selected. */
+function tenantsOf(counts: TenantCounts, selected: readonly string[] | undefined): string[] {
+  const wanted = selected === undefined ? undefined : new Set(selected);
+  return [...counts.keys()].filter((tenant): tenant is string => tenant !== null && wanted?.has(tenant) !== false);
+}
+
+/** How many rows must have come: all of the tenants', or so many as are needed. */
+function countOf(
+  counts: TenantCounts,
+  selected: readonly string[] | undefined,
+  needed: number | undefined,
+): { readonly count: bigint; readonly sum?: bigint } {
+  const total = { count: 0n, sum: 0n };
+  for (const tenant of tenantsOf(counts, selected)) {
+    total.count += counts.get(tenant)?.count ?? 0n;
+    total.sum += counts.get(tenant)?.sum ?? 0n;
+  }
+  if (needed === undefined) return total;
+  return { count: total.count < BigInt(needed) ? total.count : BigInt(needed) };
 }
 
 function wantedTable(kind: RecordKind): WantedTable {

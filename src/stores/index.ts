@@ -200,6 +200,10 @@ export function createSource(
   { config, list = backends }: { readonly config?: Config | undefined; readonly list?: Backends | undefined } = {},
 ): Promise<Source> {
   const backend = backendOf(location, list);
+  if (options.asOwner === true && backend.sourceOptions?.includes("asOwner") !== true)
+    throw new StorageError("E_USAGE", `--as-owner (asOwner) is for PostgreSQL, not for ${backend.word}`, {
+      hint: "Leave it out: nothing is hidden there.",
+    });
   return backend.createSource(location, withConfigured(options, backend.configured?.source, config));
 }
 

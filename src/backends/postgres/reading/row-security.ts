@@ -1,43 +1,57 @@
-/** Row-level security: never an export that lacks rows. One tenant can be read under the application's own policies. */
+/** Row-level security: never an export that lacks rows. Tenants that are known are read under the application's own policies. */
 import type { RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
 import type { PostgresApplication } from "../application.js";
 import { tableOf as nameOf, shownName } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
+import type { TenantCounts } from "./owner.js";
 import type { PostgresTable } from "./tables.js";
 
 interface Reading {
   readonly kinds: readonly RecordKind[];
   readonly tableOf: (kind: RecordKind) => PostgresTable;
-  readonly tenants: readonly string[] | undefined;
-  /** Of the tenants those that PostgreSQL can hold, as SQL literals. */
-  readonly literals: readonly string[] | undefined;
+  /** Whether the tenants are known: selected, or listed by the owner. */
+  readonly knowsTenants: boolean;
   readonly application: PostgresApplication | undefined;
   /** The session's role. */
   readonly user: string;
 }
 
-/** Lets the session read the one tenant where policies bind its role. E_ROW_SECURITY. */
-export async function bindToTenant(connection: PostgresConnection, reading: Reading): Promise<void> {
-  const { kinds, tableOf, tenants, literals, application, user } = reading;
-  const bound = kinds.find((kind) => tableOf(kind).rowSecurity);
-  if (bound === undefined) return;
-  if (tenants?.length !== 1) throw rowSecurityError(bound, user, "row-level security would hide rows from this role");
-  const { name = "the catalog", tenantSetting } = application ?? {};
-  const foreign = kinds.find((kind) => tableOf(kind).rowSecurity && !tableOf(kind).tenantPolicies);
-  if (foreign !== undefined)
-    throw rowSecurityError(foreign, user, `the table's row-level security has other policies than ${name}'s`);
-  if (literals?.length === 0) return;
-  await connection.query("SELECT set_config('row_security', 'on', true), set_config($1, $2, true)", [
-    tenantSetting,
-    tenants[0],
-  ]);
+/** Throws where policies that bind the role would hide rows of known tenants, or the tenants are not known. E_ROW_SECURITY. */
+export function requireShown({ kinds, tableOf, knowsTenants, application, user }: Reading): void {
+  const bound = kinds.filter((kind) => tableOf(kind).rowSecurity);
+  const [first] = bound;
+  if (first === undefined) return;
+  const error = (kind: RecordKind, message: string): StorageError =>
+    rowSecurityError(kind, tableOf(kind).owned, user, message);
+  if (!knowsTenants) throw error(first, "row-level security would hide rows from this role");
+  const foreign = bound.find((kind) => !tableOf(kind).tenantPolicies);
+  const { name = "the catalog" } = application ?? {};
+  if (foreign !== undefined) throw error(foreign, `the table's row-level security has other policies than ${name}'s`);
 }
 
-function rowSecurityError(kind: RecordKind, user: string, message: string): StorageError {
+/** Throws where rows are of no tenant, so that no policy shows them. E_ROW_SECURITY. */
+export function requireTenants(kind: RecordKind, counts: TenantCounts): void {
+  const hidden = counts.get(null)?.count;
+  if (hidden === undefined) return;
+  throw new StorageError("E_ROW_SECURITY", "row-level security hides rows from this role that have no tenant", {
+    section: kind.path,
+    detail: `${hidden} of ${shownName(nameOf(kind))} have NULL for it`,
+    hint: "Give them a tenant, or export as a superuser.",
+  });
+}
+
+/** From here on the policies show this tenant's rows, in this transaction. */
+export async function showTenant(connection: PostgresConnection, setting: string, literal: string): Promise<void> {
+  await connection.query(`SELECT set_config('${setting}', ${literal}, true)`);
+}
+
+function rowSecurityError(kind: RecordKind, owned: boolean, user: string, message: string): StorageError {
+  const owner = owned ? "give --as-owner, for the role owns the table; or, as" : "As";
+  const hint = `${owner} a superuser: ALTER ROLE "${user}" BYPASSRLS; or connect as a superuser; or take tenants that you name with --tenant ID or --tenants-from FILE.`;
   return new StorageError("E_ROW_SECURITY", message, {
     section: kind.path,
     detail: `${shownName(nameOf(kind))} has row-level security, which binds the role ${user}`,
-    hint: `As a superuser: ALTER ROLE "${user}" BYPASSRLS; or connect as a superuser; or take one tenant with --tenant ID.`,
+    hint: hint.charAt(0).toUpperCase() + hint.slice(1),
   });
 }

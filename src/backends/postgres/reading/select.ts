@@ -39,6 +39,18 @@ export interface SelectOptions {
   readonly serverVersion: number;
   /** Text's indexes may miss rows (see hasNewCollation): they are not used. */
   readonly distrustsTextIndexes: boolean;
+  /** Row-level security shows one tenant's rows at a time: of these all are wanted, in one order. */
+  readonly passes?: Passes | undefined;
+}
+
+/** One pass per tenant, in one statement. */
+export interface Passes {
+  /** The setting that the policies compare the tenant with. */
+  readonly setting: string;
+  /** SQL literals, at least one. */
+  readonly tenants: readonly string[];
+  /** As in SelectOptions. */
+  readonly distrustsTextIndexes: boolean;
 }
 
 /** A kind's columns as a statement gives them. */
@@ -179,9 +191,33 @@ export function selectRecords(kind: RecordKind, filter: TenantFilter, options: S
 function rowsOf(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
   const fixed = fixedBy(kind, filter);
   const order = orderBy(kind, options, fixed);
-  if (filter.places !== undefined)
-    return `${table(kind)} WHERE ${isIn(filter.places)} ${filter.places.length > 1 ? order : ""}`;
+  const { passes } = options;
+  if (filter.places !== undefined) {
+    const where = ` WHERE ${isIn(filter.places)}`;
+    const rows = passes === undefined ? `${table(kind)}${where}` : inPasses(kind, passes, where);
+    return `${rows} ${filter.places.length > 1 ? order : ""}`;
+  }
+  if (passes !== undefined) return `${inPasses(kind, passes)} ${order}${limitOf(filter)}`;
   return `${table(kind)}${limitedTo(kind, filter, ofTenants(kind, filter, options), order)}`;
+}
+
+const limitOf = ({ limit }: TenantFilter): string => (limit === undefined ? "" : ` LIMIT ${limit}`);
+
+/**
+ * The table's rows, or the `relation`'s, tenant after tenant, each under its own setting: the join is lateral and the parts are
+ * not taken into one (OFFSET 0), so that a tenant's rows are looked for behind the setting.
+ * @param where the condition, with WHERE
+ */
+export function inPasses(
+  kind: RecordKind,
+  { setting, tenants, distrustsTextIndexes }: Passes,
+  where = "",
+  relation = `(SELECT tableoid, ctid, * FROM ${table(kind)}${where}) own`,
+): string {
+  const collation = distrustsTextIndexes ? ' COLLATE "C"' : "";
+  return `(SELECT r.* FROM (VALUES ${tenants.map((tenant) => `(${tenant})`).join(", ")}) AS t (tenant)
+    CROSS JOIN LATERAL (SELECT set_config('${setting}', t.tenant, true) AS tenant OFFSET 0) s
+    CROSS JOIN LATERAL (SELECT * FROM ${relation} WHERE ${tenantColumn(kind)}${collation} = s.tenant OFFSET 0) r) shown`;
 }
 
 function ofTenants(kind: RecordKind, { tenants }: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
@@ -218,12 +254,14 @@ export function isOn({ from, to }: PageRange): string {
 }
 
 /** Instead of the table: its rows on the pages, which alone are read where no index is used. */
-function rowsOn(ranges: readonly PageRange[], where: string): string {
+function rowsOn(kind: RecordKind, filter: TenantFilter, options: SelectOptions, ranges: readonly PageRange[]): string {
+  const where = options.passes === undefined ? ofTenants(kind, filter, options) : "";
   const parts = ranges.map(
     (range) =>
       `SELECT tableoid, ctid, * FROM ONLY ${range.table}${where === "" ? " WHERE" : `${where} AND`} ${isOn(range)}`,
   );
-  return `(${parts.join(" UNION ALL ")}) pages`;
+  const rows = `(${parts.join(" UNION ALL ")}) pages`;
+  return options.passes === undefined ? rows : inPasses(kind, options.passes, "", rows);
 }
 
 /** `selectPlaces` of the rows on the pages. */
@@ -234,8 +272,7 @@ export function selectPlacesOn(
   ranges: readonly PageRange[],
 ): string {
   const fixed = fixedBy(kind, filter);
-  const limit = filter.limit === undefined ? "" : ` LIMIT ${filter.limit}`;
-  return `SELECT tableoid, ctid FROM ${rowsOn(ranges, ofTenants(kind, filter, options))} ${orderBy(kind, options, fixed)}${limit}`;
+  return `SELECT tableoid, ctid FROM ${rowsOn(kind, filter, options, ranges)} ${orderBy(kind, options, fixed)}${limitOf(filter)}`;
 }
 
 /** One row with the number of the records that the filter selects (`count`) and the sum of their places' hashes (`sum`). */
@@ -245,12 +282,18 @@ export function countRecords(
   options: SelectOptions,
   ranges?: readonly PageRange[],
 ): string {
-  const where = ofTenants(kind, filter, options);
+  const { passes } = options;
   if (ranges !== undefined)
-    return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rowsOn(ranges, where)}`;
-  if (filter.limit !== undefined)
-    return `SELECT count(*) AS count FROM (SELECT FROM ${table(kind)}${where} LIMIT ${filter.limit}) first`;
-  return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${table(kind)}${where}`;
+    return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rowsOn(kind, filter, options, ranges)}`;
+  const rows = passes === undefined ? `${table(kind)}${ofTenants(kind, filter, options)}` : inPasses(kind, passes);
+  if (filter.limit !== undefined) return `SELECT count(*) AS count FROM (SELECT FROM ${rows}${limitOf(filter)}) first`;
+  return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rows}`;
+}
+
+/** One row per tenant of the table, NULL among them, with the number and the sum that `countRecords` gives of it. */
+export function countByTenant(kind: RecordKind, options: SelectOptions): string {
+  const tenant = `${tenantColumn(kind)} COLLATE "C"`;
+  return `SELECT (${tenant})::text AS tenant, count(*) AS count, sum(${placeHash(options)}) AS sum FROM ${table(kind)} GROUP BY ${tenant}`;
 }
 
 /** What follows the table's name. Wanted rows are fetched by their places, so that neither is the table read nor its contents sorted. */

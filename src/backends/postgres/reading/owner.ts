@@ -1,0 +1,96 @@
+/**
+ * The owner of the tables without BYPASSRLS, whom forced row-level security binds, too. He may switch that off, but for this
+ * everybody else must wait: so it is off only while a table's rows are counted by tenant, below a savepoint whose rollback
+ * brings it back and gives up the lock, while the snapshot stays. The rows are then read under the policies, tenant by tenant,
+ * and are all there when they are those that were counted.
+ */
+import type { RecordKind } from "../../../catalog/index.js";
+import { StorageError } from "../../../errors.js";
+import { tableOf as nameOf, shownName, sqlName, type TableName } from "../database/table-names.js";
+import type { PostgresConnection } from "../session/connection.js";
+import { fromPostgresError, postgresCause } from "../session/errors.js";
+import { inTransaction } from "../session/transaction.js";
+import { type RowCount, useNoIndexes } from "./row-count.js";
+import { countByTenant, type SelectOptions } from "./select.js";
+import type { PostgresTable } from "./tables.js";
+
+/** Of one table by tenant; null: rows that no policy shows. */
+export type TenantCounts = ReadonlyMap<string | null, Required<RowCount>>;
+
+/** How long a table's readers are waited for, who all wait behind this session meanwhile, unless the user says otherwise. Seconds. */
+const PATIENCE = 5;
+
+/** A standby cannot switch row-level security off. E_READ_ONLY. */
+export async function requirePrimary(connection: PostgresConnection): Promise<void> {
+  const { rows } = await inTransaction(connection, "read", () =>
+    connection.query<{ standby: boolean }>("SELECT pg_is_in_recovery() AS standby"),
+  );
+  if (rows[0]?.standby !== true) return;
+  throw new StorageError("E_READ_ONLY", "the server is a standby, where the owner cannot see past row-level security", {
+    hint: "Name the primary in the URL; or leave --as-owner out, and name the tenants with --tenants-from FILE.",
+  });
+}
+
+/** E_ROW_SECURITY unless the role owns the table. */
+export function requireOwner(name: TableName, table: PostgresTable, user: string, section?: string): void {
+  if (table.owned) return;
+  throw new StorageError("E_ROW_SECURITY", `${shownName(name)} does not belong to the role ${user}`, {
+    ...(section === undefined ? {} : { section }),
+    detail: `it belongs to ${table.owner}`,
+    hint: `Connect as ${table.owner}; or, as a superuser, GRANT "${table.owner}" TO "${user}"; or leave --as-owner out, and name the tenants with --tenant ID or --tenants-from FILE.`,
+  });
+}
+
+/** Counts the kind's rows by tenant, without indexes. The table must be the role's. E_LOCKED, E_SOURCE_DAMAGED. */
+export async function countTenants(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  options: SelectOptions,
+): Promise<TenantCounts> {
+  const { rows } = await pastRowSecurity(connection, nameOf(kind), kind.path, async () => {
+    await useNoIndexes(connection);
+    return connection.query<{ tenant: string | null; count: bigint; sum: string | bigint }>(
+      countByTenant(kind, options),
+    );
+  });
+  return new Map(rows.map(({ tenant, count, sum }) => [tenant, { count, sum: BigInt(sum) }]));
+}
+
+/** Whether a table of the role's that is no kind's has rows. E_LOCKED. */
+export async function hasRows(connection: PostgresConnection, name: TableName): Promise<boolean> {
+  const { rows } = await pastRowSecurity(connection, name, undefined, () =>
+    connection.query<{ found: boolean }>(`SELECT EXISTS (SELECT FROM ${sqlName(name)}) AS found`),
+  );
+  return rows[0]?.found === true;
+}
+
+/** Runs `work` while row-level security does not bind the owner of the table. */
+async function pastRowSecurity<Result>(
+  connection: PostgresConnection,
+  name: TableName,
+  section: string | undefined,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const table = shownName(name);
+  const seconds = connection.lockTimeoutSeconds ?? PATIENCE;
+  await connection.query(`SAVEPOINT llmspell_owner; SET LOCAL lock_timeout = '${seconds}s'`);
+  try {
+    await connection.query(`ALTER TABLE ${sqlName(name)} NO FORCE ROW LEVEL SECURITY`);
+    return await work();
+  } catch (error) {
+    const context = section === undefined ? {} : { section };
+    if (!["55P03", "40P01"].includes(postgresCause(error)?.sqlState ?? "")) throw fromPostgresError(error, context);
+    throw new StorageError(
+      "E_LOCKED",
+      `another session holds a lock on ${table}`,
+      {
+        ...context,
+        detail: `the owner's rows are counted while nobody else uses the table; its other users were waited for ${seconds} s`,
+        hint: "Run it again when they have ended (an export, pg_dump or VACUUM is such a user, too), or wait longer with --lock-timeout SECONDS.",
+      },
+      error,
+    );
+  } finally {
+    await connection.query("ROLLBACK TO SAVEPOINT llmspell_owner; RELEASE SAVEPOINT llmspell_owner").catch(() => {});
+  }
+}
