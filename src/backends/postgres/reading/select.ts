@@ -292,8 +292,8 @@ export function countRecords(
 
 /** One row per tenant of the table, NULL among them, with the number and the sum that `countRecords` gives of it. */
 export function countByTenant(kind: RecordKind, options: SelectOptions): string {
-  const tenant = `${tenantColumn(kind)} COLLATE "C"`;
-  return `SELECT (${tenant})::text AS tenant, count(*) AS count, sum(${placeHash(options)}) AS sum FROM ${table(kind)} GROUP BY ${tenant}`;
+  const tenant = `${tenantColumn(kind)}::text COLLATE "C"`;
+  return `SELECT ${tenant} AS tenant, count(*) AS count, sum(${placeHash(options)}) AS sum FROM ${table(kind)} GROUP BY 1`;
 }
 
 /** What follows the table's name. Wanted rows are fetched by their places, so that neither is the table read nor its contents sorted. */
