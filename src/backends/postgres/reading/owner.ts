@@ -8,7 +8,7 @@ import type { RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
 import { tableOf as nameOf, shownName, sqlName, type TableName } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
-import { fromPostgresError, postgresCause } from "../session/errors.js";
+import { fromPostgresError, isOfRow, postgresCause, unreadable } from "../session/errors.js";
 import { inTransaction } from "../session/transaction.js";
 import { type RowCount, useNoIndexes } from "./row-count.js";
 import { countByTenant, type SelectOptions } from "./select.js";
@@ -19,6 +19,9 @@ export type TenantCounts = ReadonlyMap<string | null, Required<RowCount>>;
 
 /** How long a table's readers are waited for, who all wait behind this session meanwhile, unless the user says otherwise. Seconds. */
 const PATIENCE = 5;
+
+const REPAIR =
+  "Repair the table or take it from a backup (pg_amcheck finds what else is damaged); a superuser's export goes on with the others, with --on-error skip.";
 
 /** A standby cannot switch row-level security off. E_READ_ONLY. */
 export async function requirePrimary(connection: PostgresConnection): Promise<void> {
@@ -79,6 +82,8 @@ async function pastRowSecurity<Result>(
     return await work();
   } catch (error) {
     const context = section === undefined ? {} : { section };
+    // What is on a page that cannot be read is not known: nor are the tenants.
+    if (isOfRow(error)) throw unreadable(error, { ...context, hint: REPAIR });
     if (!["55P03", "40P01"].includes(postgresCause(error)?.sqlState ?? "")) throw fromPostgresError(error, context);
     throw new StorageError(
       "E_LOCKED",
