@@ -131,6 +131,8 @@ describePostgres("the owner under forced row-level security", () => {
     const error = await failureOf(exported(owner.url));
     expect(error.code).toBe("E_ROW_SECURITY");
     expect(error.context.hint).toMatch(/^Give --as-owner, for the role owns the table; or, as a superuser: ALTER ROLE/);
+    const { stdout } = await workspace.run(["database", "health", "--database", owner.url]);
+    expect(stdout).toContain("  export: yes, all tenants, with --as-owner\n");
     expect((await failureOf(exported(asApplication()))).context.hint).toMatch(/^As a superuser: (?!.*--as-owner)/);
   });
 
