@@ -2,7 +2,7 @@
 
 import { tenantIndex } from "../catalog/index.js";
 import { type Config, loadConfig } from "../config/index.js";
-import type { ErrorCode } from "../errors.js";
+import { type ErrorCode, StorageError } from "../errors.js";
 import { catalog } from "../llmspell/catalog/index.js";
 import type { Progress } from "../pipeline.js";
 import type { Rejection } from "../records/run-context.js";
@@ -96,6 +96,8 @@ export interface StoreInfo {
 export async function storeInfo(store: string | StoreLocation, options: StoreInfoOptions = {}): Promise<StoreInfo> {
   refuseUnknownOptions("storeInfo", options);
   const { onFacts, tenants: countsTenants = false, backends: list = backends, ...rest } = options;
+  if (typeof countsTenants !== "boolean")
+    throw new StorageError("E_USAGE", "the option tenants of storeInfo is true or false: a store is read whole");
   const config = options.config ?? (dependsOnConfig(store, "source", options, list) ? loadConfig() : undefined);
   const location = typeof store === "string" ? parseStore(store, () => config as Config, list) : store;
   const session = sessionOptions(location, options, config, list);

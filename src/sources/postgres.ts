@@ -2,25 +2,12 @@
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
-import {
-  countTenants,
-  hasRows,
-  requireOwner,
-  requirePrimary,
-  type TenantCounts,
-} from "../backends/postgres/reading/owner.js";
-import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
+import { requirePrimary } from "../backends/postgres/reading/owner.js";
+import { RecordStatement, wantedCondition } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows, requireTally } from "../backends/postgres/reading/row-count.js";
-import { requireShown, requireTenants, showTenant } from "../backends/postgres/reading/row-security.js";
+import { RowSecurity } from "../backends/postgres/reading/row-security.js";
 import { allowsCopy, type RowMode } from "../backends/postgres/reading/row-stream.js";
-import {
-  hasValues,
-  isKeyedByTenant,
-  type Passes,
-  type SelectOptions,
-  selectTenants,
-  type TenantFilter,
-} from "../backends/postgres/reading/select.js";
+import type { SelectOptions, TenantFilter } from "../backends/postgres/reading/select.js";
 import { beginSnapshot } from "../backends/postgres/reading/snapshot.js";
 import {
   hasNewCollation,
@@ -29,7 +16,7 @@ import {
   requireReadable,
   type WantedTable,
 } from "../backends/postgres/reading/tables.js";
-import { sortByBytes, tenantLiterals } from "../backends/postgres/reading/tenants.js";
+import { tenantLiterals, tenantStatements } from "../backends/postgres/reading/tenants.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
@@ -54,10 +41,15 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly asOwner?: boolean;
 }
 
-/** More tenants than this are read in one sorted statement rather than one statement each. */
-const MOST_TENANT_STATEMENTS = 1000;
 /** What a row is taken for where the table was never analyzed. Bytes. */
 const UNKNOWN_ROW_BYTES = 16384;
+
+/** Whose rows of a kind are read. */
+interface Shown {
+  /** SQL literals; undefined for all. */
+  readonly tenants: readonly string[] | undefined;
+  readonly rowSecurity: RowSecurity;
+}
 
 /** @returns a source for one run; it opens its connection in `open` */
 export function createPostgresSource(options: PostgresSourceOptions): Source {
@@ -74,10 +66,7 @@ class PostgresSource implements Source {
   private tables: ReadonlyMap<string, PostgresTable> = new Map();
   private selectOptions: SelectOptions = { serverEncoding: "UTF8", serverVersion: 0, distrustsTextIndexes: false };
   private mode: RowMode = "copy";
-  /** What the owner counted, by path, of kinds that row-level security hides. */
-  private counts: ReadonlyMap<string, TenantCounts> = new Map();
-  /** Tables that are never exported, bound by row-level security, in which the owner found rows. */
-  private leftBehind: ReadonlySet<string> = new Set();
+  private rowSecurity: RowSecurity | undefined;
   private user = "";
   private detach: () => void = () => {};
 
@@ -122,39 +111,18 @@ class PostgresSource implements Source {
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
-    if (asOwner) await this.countAsOwner(connection, selected);
+    this.rowSecurity = new RowSecurity({
+      connection,
+      tableOf: (name) => this.tables.get(sqlName(name)),
+      application: this.options.application,
+      user: server.user,
+      select: this.selectOptions,
+    });
+    const warned = [...this.warnedOf().keys()].map((table) => this.otherTable(table));
+    if (asOwner) await this.rowSecurity.countAsOwner(selected, warned);
     this.mode = await this.chooseMode(connection);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
     return { backend: "postgresql", migrations, catalog: this.catalog };
-  }
-
-  /** After it the transaction cannot write any more. */
-  private async countAsOwner(connection: PostgresConnection, selected: readonly RecordKind[]): Promise<void> {
-    const kinds = selected.filter((kind) => this.isBound(kind));
-    for (const kind of kinds) requireOwner(tableOf(kind), this.tableOf(kind), this.user, kind.path);
-    this.requireShown(kinds, true);
-    const counts = new Map<string, TenantCounts>();
-    for (const kind of kinds) counts.set(kind.path, await countTenants(connection, kind, this.selectOptions));
-    this.counts = counts;
-    const leftBehind = new Set<string>();
-    for (const name of this.warnedOf().keys()) {
-      const table = this.tables.get(sqlName(this.otherTable(name)));
-      if (table?.rowSecurity !== true || !table.owned) continue;
-      if (await hasRows(connection, this.otherTable(name))) leftBehind.add(name);
-    }
-    this.leftBehind = leftBehind;
-    await connection.query("SET TRANSACTION READ ONLY");
-  }
-
-  private requireShown(kinds: readonly RecordKind[], knowsTenants: boolean): void {
-    const opened = (kind: RecordKind): PostgresTable => this.tableOf(kind);
-    requireShown({
-      kinds,
-      tableOf: opened,
-      knowsTenants,
-      application: this.options.application,
-      user: this.user,
-    });
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
@@ -174,17 +142,14 @@ class PostgresSource implements Source {
   }
 
   async *read(selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
-    const connection = this.connection;
-    if (connection === undefined) throw new Error("the source is not open");
+    const { connection, rowSecurity } = this;
+    if (connection === undefined || rowSecurity === undefined) throw new Error("the source is not open");
     const selected = this.selectedKinds(selection);
     if (!selected.every((kind) => this.opened.has(kind))) throw new Error("the source was opened for less");
     let kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
     const literals = tenantLiterals(connection, selection.tenants);
-    this.requireShown(kinds, selection.tenants !== undefined || this.options.asOwner === true);
-    if (kinds.some((kind) => this.isBound(kind))) await connection.query("SET LOCAL row_security = on");
-    if (selection.tenants === undefined)
-      for (const kind of kinds) requireTenants(kind, this.counts.get(kind.path) ?? new Map());
+    await rowSecurity.begin(kinds, selection.tenants);
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
       const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
@@ -192,7 +157,7 @@ class PostgresSource implements Source {
         catalog: this.catalog.kinds,
         kinds: selected,
         tenants: literals,
-        passesOf: (kind) => this.passesFor(kind, this.shownOf(connection, kind, selection.tenants)),
+        passesOf: (kind) => rowSecurity.passesOf(kind, rowSecurity.tenantsOf(kind, selection.tenants)),
         others,
       }))
         context.leftOut(line);
@@ -200,39 +165,17 @@ class PostgresSource implements Source {
     // A tenant that no text of PostgreSQL can be has no records but everybody's.
     if (literals?.length === 0) kinds = kinds.filter((kind) => tenantFieldOf(kind) === undefined);
     for (const kind of kinds) {
-      const tenants = this.shownOf(connection, kind, selection.tenants);
-      const passes = this.passesFor(kind, tenants);
-      if (passes !== undefined && tenants?.length === 1)
-        await showTenant(connection, passes.setting, tenants[0] as string);
+      const tenants = rowSecurity.tenantsOf(kind, selection.tenants);
+      const passes = rowSecurity.passesOf(kind, tenants);
+      const [tenant, ...more] = tenants ?? [];
+      if (passes !== undefined && tenant !== undefined) await rowSecurity.show(passes, tenant);
       // Several tenants' rows could not be fetched by their places in one statement.
-      const wanted =
-        passes !== undefined && tenants?.length !== 1 ? undefined : this.wantedOf(connection, kind, selection);
+      const isInPasses = passes !== undefined && more.length > 0;
+      const wanted = isInPasses ? undefined : wantedCondition(connection, kind, selection, this.selectOptions);
       if (wanted !== undefined && selection.limit !== undefined)
         yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, tenants, context);
-      else yield* this.readKind(connection, kind, selection, tenants, context);
+      else yield* this.readKind(connection, kind, selection, { tenants, rowSecurity }, context);
     }
-  }
-
-  /** Whether row-level security binds the role. */
-  private isBound(kind: RecordKind): boolean {
-    return this.tables.get(sqlName(tableOf(kind)))?.rowSecurity === true;
-  }
-
-  /** The tenants that are read of the kind, as literals: those selected, or what the owner found; undefined for all. */
-  private shownOf(
-    connection: PostgresConnection,
-    kind: RecordKind,
-    selected: readonly string[] | undefined,
-  ): readonly string[] | undefined {
-    const found = this.counts.get(kind.path);
-    return tenantLiterals(connection, found === undefined ? selected : tenantsOf(found, selected));
-  }
-
-  /** How the kind is read in one statement where row-level security hides all tenants but one. */
-  private passesFor(kind: RecordKind, tenants: readonly string[] | undefined): Passes | undefined {
-    const setting = this.options.application?.tenantSetting;
-    if (setting === undefined || !this.isBound(kind) || tenants === undefined || tenants.length === 0) return undefined;
-    return { setting, tenants, distrustsTextIndexes: this.selectOptions.distrustsTextIndexes };
   }
 
   /** The kind's records, or so many of them as the selection needs. */
@@ -240,7 +183,7 @@ class PostgresSource implements Source {
     connection: PostgresConnection,
     kind: RecordKind,
     { limit, wanted, peek, tenants: selected }: Selection,
-    literals: readonly string[] | undefined,
+    { tenants: literals, rowSecurity }: Shown,
     context: RunContext,
   ): AsyncGenerator<RecordBatch> {
     // Of none of these tenants has the owner found a row.
@@ -248,8 +191,8 @@ class PostgresSource implements Source {
     const needed = wanted?.has(kind.path) ? undefined : limit;
     const tally = { records: 0, sum: 0 };
     let given = 0;
-    const passes = this.passesFor(kind, literals);
-    const statements = await this.statementsOf(connection, kind, literals);
+    const passes = rowSecurity.passesOf(kind, literals);
+    const statements = await tenantStatements(connection, kind, literals, this.selectOptions);
     const select = { ...this.selectOptions, passes: statements[0]?.length === 1 ? undefined : passes };
     const statement = this.statementFor(connection, kind, context, select);
     for (const tenants of statements) {
@@ -258,7 +201,7 @@ class PostgresSource implements Source {
       if (passes !== undefined && tenants?.length === 1) {
         // Below the statement's savepoint the setting would not outlive an error.
         await statement.end();
-        await showTenant(connection, passes.setting, tenants[0] as string);
+        await rowSecurity.show(passes, tenants[0] as string);
       }
       for await (const batch of statement.read({ ...(tenants && { tenants }), ...left }, tally)) {
         given += batch.rows;
@@ -268,8 +211,8 @@ class PostgresSource implements Source {
     await statement.end();
     // What is read ahead comes again.
     if (peek === true) return;
-    const counts = this.counts.get(kind.path);
-    if (counts !== undefined) return requireTally(kind, countOf(counts, selected, needed), tally);
+    const counted = rowSecurity.countOf(kind, selected, needed);
+    if (counted !== undefined) return requireTally(kind, counted, tally);
     if (this.options.check === "none") return;
     const filter = {
       ...(literals === undefined ? {} : { tenants: literals }),
@@ -290,17 +233,6 @@ class PostgresSource implements Source {
     const statement = this.statementFor(connection, kind, context);
     yield* statement.readWanted({ ...filter, ...tenants }, this.options.check !== "none");
     await statement.end();
-  }
-
-  /** The condition for the records that are wanted beyond the first ones; undefined where it cannot be said. */
-  private wantedOf(connection: PostgresConnection, kind: RecordKind, { wanted }: Selection): string | undefined {
-    const { fields, keys } = wanted?.get(kind.path) ?? {};
-    const { serverEncoding, distrustsTextIndexes } = this.selectOptions;
-    // Rows of a partitioned table have no place of their own, and bytes that are no UTF-8 no literal.
-    if (fields === undefined || keys === undefined || kind.postgres.partitionedBy !== undefined) return undefined;
-    if (serverEncoding === UNKNOWN_ENCODING || distrustsTextIndexes) return undefined;
-    const literals = keys.map((values) => values.map((value) => connection.client.escapeLiteral(value)));
-    return hasValues(kind, fields, literals);
   }
 
   private selectedKinds(selection: Selection): RecordKind[] {
@@ -324,28 +256,12 @@ class PostgresSource implements Source {
   private async warnOfRowsLeftBehind(connection: PostgresConnection, context: RunContext): Promise<void> {
     for (const [name, message] of this.warnedOf()) {
       const table = this.tables.get(sqlName(this.otherTable(name)));
+      if (this.rowSecurity?.hasRows(this.otherTable(name)) === true) context.warn(message);
       // Where row-level security binds the role, a look could fail and end the snapshot.
-      if (this.leftBehind.has(name)) context.warn(message);
       if (table === undefined || !table.readable || table.rowSecurity) continue;
       const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM ${sqlName(this.otherTable(name))}) AS found`);
       if (rows[0]?.["found"] === true) context.warn(message);
     }
-  }
-
-  /** The statements that together give the kind's records in order: each one's tenants, undefined for all. */
-  private async statementsOf(
-    connection: PostgresConnection,
-    kind: RecordKind,
-    selected: readonly string[] | undefined,
-  ): Promise<readonly (readonly string[] | undefined)[]> {
-    if (!isKeyedByTenant(kind) || this.selectOptions.distrustsTextIndexes) return [selected];
-    if (selected !== undefined) return selected.map((tenant) => [tenant]);
-    // A tenant whose bytes are no UTF-8 could not be asked for.
-    if (this.selectOptions.serverEncoding === UNKNOWN_ENCODING) return [undefined];
-    const sql = selectTenants(kind, MOST_TENANT_STATEMENTS + 1);
-    const { rows } = await connection.query<{ tenant: string }>(sql);
-    if (rows.length > MOST_TENANT_STATEMENTS) return [undefined];
-    return sortByBytes(rows.map(({ tenant }) => tenant)).map((tenant) => [connection.client.escapeLiteral(tenant)]);
   }
 
   private statementFor(
@@ -372,27 +288,6 @@ class PostgresSource implements Source {
     await this.connection?.query("ROLLBACK").catch(() => {});
     await this.connection?.close();
   }
-}
-
-/** The tenants of those that were counted that are selected. */
-function tenantsOf(counts: TenantCounts, selected: readonly string[] | undefined): string[] {
-  const wanted = selected === undefined ? undefined : new Set(selected);
-  return [...counts.keys()].filter((tenant): tenant is string => tenant !== null && wanted?.has(tenant) !== false);
-}
-
-/** How many rows must have come: all of the tenants', or so many as are needed. */
-function countOf(
-  counts: TenantCounts,
-  selected: readonly string[] | undefined,
-  needed: number | undefined,
-): { readonly count: bigint; readonly sum?: bigint } {
-  const total = { count: 0n, sum: 0n };
-  for (const tenant of tenantsOf(counts, selected)) {
-    total.count += counts.get(tenant)?.count ?? 0n;
-    total.sum += counts.get(tenant)?.sum ?? 0n;
-  }
-  if (needed === undefined) return total;
-  return { count: total.count < BigInt(needed) ? total.count : BigInt(needed) };
 }
 
 function wantedTable(kind: RecordKind): WantedTable {

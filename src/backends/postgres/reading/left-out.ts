@@ -3,7 +3,7 @@ import { columnOf, type RecordKind, storedFields, tenantFieldOf } from "../../..
 import { quote, schemasOf, shownName, sqlName, type TableName, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { isOfRow, postgresCause } from "../session/errors.js";
-import { inPasses, type Passes } from "./select.js";
+import { inPasses, type Passes } from "./passes.js";
 
 interface Reading {
   /** All kinds that there are. */

@@ -4,14 +4,14 @@
  * brings it back and gives up the lock, while the snapshot stays. The rows are then read under the policies, tenant by tenant,
  * and are all there when they are those that were counted.
  */
-import type { RecordKind } from "../../../catalog/index.js";
+import { columnOf, type Field, type RecordKind, tenantFieldOf } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import { tableOf as nameOf, shownName, sqlName, type TableName } from "../database/table-names.js";
+import { tableOf as nameOf, quote, shownName, sqlName, type TableName } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { fromPostgresError, isOfRow, postgresCause, unreadable } from "../session/errors.js";
 import { inTransaction } from "../session/transaction.js";
 import { type RowCount, useNoIndexes } from "./row-count.js";
-import { countByTenant, type SelectOptions } from "./select.js";
+import { placeHash, type SelectOptions } from "./select.js";
 import type { PostgresTable } from "./tables.js";
 
 /** Of one table by tenant; null: rows that no policy shows. */
@@ -57,6 +57,12 @@ export async function countTenants(
     );
   });
   return new Map(rows.map(({ tenant, count, sum }) => [tenant, { count, sum: BigInt(sum) }]));
+}
+
+/** One row per tenant of the table, NULL among them, with the number and the sum that `countRecords` (select.ts) gives of it. */
+function countByTenant(kind: RecordKind, options: SelectOptions): string {
+  const tenant = `${quote(columnOf(tenantFieldOf(kind) as Field))}::text COLLATE "C"`;
+  return `SELECT ${tenant} AS tenant, count(*) AS count, sum(${placeHash(options)}) AS sum FROM ${sqlName(nameOf(kind))} GROUP BY 1`;
 }
 
 /** Whether a table of the role's that is no kind's has rows. E_LOCKED. */

@@ -10,6 +10,7 @@ import {
 } from "../../../catalog/index.js";
 import { codecOf } from "../../../codecs/index.js";
 import { quote, sqlName, tableOf } from "../database/table-names.js";
+import { inPasses, type Passes } from "./passes.js";
 
 /** What became of the content of a record that may have it in a large object. */
 export const CONTENT_STATUS = { inline: 0, largeObject: 1, missing: 2, forbidden: 3, unread: 4 } as const;
@@ -41,16 +42,6 @@ export interface SelectOptions {
   readonly distrustsTextIndexes: boolean;
   /** Row-level security shows one tenant's rows at a time: of these all are wanted, in one order. */
   readonly passes?: Passes | undefined;
-}
-
-/** One pass per tenant, in one statement. */
-export interface Passes {
-  /** The setting that the policies compare the tenant with. */
-  readonly setting: string;
-  /** SQL literals, at least one. */
-  readonly tenants: readonly string[];
-  /** As in SelectOptions. */
-  readonly distrustsTextIndexes: boolean;
 }
 
 /** A kind's columns as a statement gives them. */
@@ -124,17 +115,8 @@ export function followsIndex(kind: RecordKind, { tenants }: TenantFilter): boole
   return kind.key.every((name, i) => (i === 0 && fixed) || !isCollated(name));
 }
 
-/** Lists up to `limit` tenants of the table, unordered, by hopping along an index rather than reading all rows. */
-export function selectTenants(kind: RecordKind, limit: number): string {
-  const tenant = tenantColumn(kind);
-  const next = (where: string): string => `SELECT ${tenant} FROM ${table(kind)}${where} ORDER BY ${tenant} LIMIT 1`;
-  return `WITH RECURSIVE tenants (tenant) AS (
-    (${next("")}) UNION ALL SELECT (${next(` WHERE ${tenant} > tenant`)}) FROM tenants WHERE tenant IS NOT NULL
-  ) SELECT tenant::text AS tenant FROM tenants WHERE tenant IS NOT NULL LIMIT ${limit}`;
-}
-
 /** An int4; servers before 14 have no hashtid. */
-function placeHash({ serverVersion }: SelectOptions): string {
+export function placeHash({ serverVersion }: SelectOptions): string {
   const hash = serverVersion >= 140000 ? "hashtid(ctid)" : "hashtext(ctid::text)";
   return `${hash} # tableoid::int4`;
 }
@@ -202,23 +184,6 @@ function rowsOf(kind: RecordKind, filter: TenantFilter, options: SelectOptions):
 }
 
 const limitOf = ({ limit }: TenantFilter): string => (limit === undefined ? "" : ` LIMIT ${limit}`);
-
-/**
- * The table's rows, or the `relation`'s, tenant after tenant, each under its own setting: the join is lateral and the parts are
- * not taken into one (OFFSET 0), so that a tenant's rows are looked for behind the setting.
- * @param where the condition, with WHERE
- */
-export function inPasses(
-  kind: RecordKind,
-  { setting, tenants, distrustsTextIndexes }: Passes,
-  where = "",
-  relation = `(SELECT tableoid, ctid, * FROM ${table(kind)}${where}) own`,
-): string {
-  const collation = distrustsTextIndexes ? ' COLLATE "C"' : "";
-  return `(SELECT r.* FROM (VALUES ${tenants.map((tenant) => `(${tenant})`).join(", ")}) AS t (tenant)
-    CROSS JOIN LATERAL (SELECT set_config('${setting}', t.tenant, true) AS tenant OFFSET 0) s
-    CROSS JOIN LATERAL (SELECT * FROM ${relation} WHERE ${tenantColumn(kind)}${collation} = s.tenant OFFSET 0) r) shown`;
-}
 
 function ofTenants(kind: RecordKind, { tenants }: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
   const column = tenantColumn(kind);
@@ -288,12 +253,6 @@ export function countRecords(
   const rows = passes === undefined ? `${table(kind)}${ofTenants(kind, filter, options)}` : inPasses(kind, passes);
   if (filter.limit !== undefined) return `SELECT count(*) AS count FROM (SELECT FROM ${rows}${limitOf(filter)}) first`;
   return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rows}`;
-}
-
-/** One row per tenant of the table, NULL among them, with the number and the sum that `countRecords` gives of it. */
-export function countByTenant(kind: RecordKind, options: SelectOptions): string {
-  const tenant = `${tenantColumn(kind)}::text COLLATE "C"`;
-  return `SELECT ${tenant} AS tenant, count(*) AS count, sum(${placeHash(options)}) AS sum FROM ${table(kind)} GROUP BY 1`;
 }
 
 /** What follows the table's name. Wanted rows are fetched by their places, so that neither is the table read nor its contents sorted. */
