@@ -141,13 +141,15 @@ describePostgres("the owner under forced row-level security", () => {
     await workspace.must(["storage", "export", "--database", owner.url, "--as-owner", "--output", output]);
     expect(untimed(readFileSync(output, "utf8"))).toBe(whole);
     const infos = [];
-    for (const words of [[database.url], [owner.url, "--as-owner"], ["whole.json"]]) {
+    await workspace.must(["storage", "migrate", "--from", owner.url, "--as-owner", "--to", "whole.db"]);
+    for (const words of [[database.url], [owner.url, "--as-owner"], ["whole.json"], ["whole.db"]]) {
       const { stdout } = await workspace.must(["storage", "info", "--tenants", "--json", ...words]);
       const { records, sections, tenants: counted } = JSON.parse(stdout);
       infos.push({ records, sections, tenants: counted });
     }
     expect(infos[1]).toEqual(infos[0]);
     expect(infos[2]).toEqual(infos[0]);
+    expect(infos[3]?.tenants).toEqual(infos[0]?.tenants);
     const counted = infos[0]?.tenants as { tenant: string; records: number }[];
     expect(counted.reduce((sum, { records }) => sum + records, 0)).toBe(infos[0]?.records);
     expect((await workspace.must(["storage", "info", "whole.json", "--tenants"])).stdout).toContain(
