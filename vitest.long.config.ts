@@ -12,6 +12,7 @@ export default defineConfig({
       "faults/kill",
       "fidelity/one-in-a-million",
       "transforms/jq/generated",
+      "verify/json-meaning",
       "long/fuzzing",
     ].map((name) => `test/${name}.{test,long}.ts`),
     // All of the fuzzing takes hours: a share of it, the same each time; FUZZ_SEED looks elsewhere.

@@ -1,9 +1,10 @@
-// Builds dist/: tsc, and the SQL files beside the code that reads them. `--if-stale` does nothing when dist/ is up to date.
+// Builds dist/: tsc, and the SQL files beside the code that reads them; and man/, from what was built. `--if-stale` does nothing when dist/ is up to date.
 // The build happens in a folder of its own and is swapped in when complete, so that a running build never breaks a reader.
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { writeManPages } from "./man-pages.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, "dist");
@@ -11,9 +12,16 @@ const output = join(root, `dist.${process.pid}.new`);
 const previous = join(root, `dist.${process.pid}.old`);
 
 function isStale() {
-  if (!existsSync(join(dist, "cli.js"))) return true;
+  if (!existsSync(join(dist, "cli.js")) || !existsSync(join(root, "man"))) return true;
   const built = statSync(dist).mtimeMs;
-  const inputs = ["tsconfig.json", "tsconfig.build.json", "package-lock.json", "scripts/build.mjs", "src"];
+  const inputs = [
+    "tsconfig.json",
+    "tsconfig.build.json",
+    "package-lock.json",
+    "scripts/build.mjs",
+    "scripts/man-pages.mjs",
+    "src",
+  ];
   // Folders count too: removing a file changes only its folder.
   const sources = readdirSync(join(root, "src"), { recursive: true }).map((name) => join("src", name));
   return [...inputs, ...sources].some((name) => statSync(join(root, name)).mtimeMs > built);
@@ -54,5 +62,6 @@ function build() {
 }
 
 if (!process.argv.includes("--if-stale") || isStale()) {
-  process.exitCode = build() ? 0 : 1;
+  if (build()) await writeManPages();
+  else process.exitCode = 1;
 }

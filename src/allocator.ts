@@ -31,7 +31,7 @@ export function settleAllocator(argv: readonly string[]): void {
 const NAMES_DESCRIPTOR = /\/dev\/fd\/|\/proc\/[^/]+\/(task\/[^/]+\/)?fd\//;
 /** Unless all the databases that the command names are PostgreSQL's, which need no more memory without. */
 function movesThroughSqlite([group, command, ...rest]: readonly string[]): boolean {
-  if (group !== "storage" || !["export", "import", "migrate"].includes(command ?? "")) return false;
+  if (group !== "storage" || !["export", "import", "migrate", "verify"].includes(command ?? "")) return false;
   const named = rest.filter((arg) => /^(--\w+=)?postgres(ql)?(:|$)/.test(arg));
-  return named.length < (command === "migrate" ? 2 : 1);
+  return named.length < (command === "migrate" || command === "verify" ? 2 : 1);
 }

@@ -3,7 +3,7 @@
 import { setFlagsFromString } from "node:v8";
 import { settleAllocator } from "./allocator.js";
 import { EXIT, StorageError, toStorageError } from "./errors.js";
-import { commandWords, foreignCommand, handOver } from "./llmspell/program/handover.js";
+import { calledName, commandWords, foreignCommand, handOver } from "./llmspell/program/handover.js";
 import { runningPlugins } from "./transforms/plugin/process-guard.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */
@@ -23,7 +23,7 @@ async function main(): Promise<number> {
     return EXIT.usage;
   }
   const argv = process.argv.slice(2);
-  if (argv.length === 1 && argv[0] === "--version") {
+  if (argv.length === 1 && /^(-V|--version)$/.test(argv[0] as string)) {
     const { VERSION } = await import("./version.js");
     process.stdout.write(`llmspell-storage ${VERSION}\n`);
     return EXIT.done;
@@ -33,7 +33,7 @@ async function main(): Promise<number> {
     try {
       return await handOver(argv, foreign);
     } catch (error) {
-      const { reportFailure } = await import("./commands/program.js");
+      const { reportFailure } = await import("./commands/syntax/program.js");
       await reportFailure(toStorageError(error), argv);
       return toStorageError(error).exitStatus;
     }
@@ -57,7 +57,7 @@ async function main(): Promise<number> {
   for (const name of ["SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => interrupt(name, new StorageError("E_TERMINATED", "terminated")));
   }
-  const { commonFlagsOf, onlyPrints, reportFailure, runCommandLine } = await import("./commands/program.js");
+  const { commonFlagsOf, onlyPrints, reportFailure, runCommandLine } = await import("./commands/syntax/program.js");
   /** What nobody handled; it may come when the command was done. */
   let uncaught: StorageError | undefined;
   const onUncaught = (error: unknown): void => {
@@ -77,7 +77,7 @@ async function main(): Promise<number> {
     if (holdsDocument || onlyPrints(argv)) controller.abort(outputError);
   });
   process.stderr.on("error", () => {});
-  const status = await runCommandLine(argv, controller.signal);
+  const status = await runCommandLine(argv, controller.signal, calledName(process.argv[1] ?? ""));
   await Promise.all([written(process.stdout), written(process.stderr)]);
   const isDone = status === EXIT.done || status === EXIT.rejected;
   if (status === EXIT.done && uncaught !== undefined) {

@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   // 2: usage and configuration
   E_USAGE: { exit: EXIT.usage, meaning: "The command line is not understood." },
   E_CONFIG: { exit: EXIT.usage, meaning: "The configuration is not valid." },
+  E_NO_EFFECT: { exit: EXIT.usage, meaning: "No record has what a mask names: nothing would have been hidden." },
   E_JQ_SYNTAX: { exit: EXIT.usage, meaning: "A jq expression is not valid jq." },
   E_JQ_UNSUPPORTED: { exit: EXIT.usage, meaning: "A jq expression needs the whole document at once." },
   E_PLUGIN_LOAD: { exit: EXIT.usage, meaning: "A plugin cannot be loaded, or refuses its options." },
@@ -54,6 +55,7 @@ export const ERROR_CODES = {
   E_DOCUMENT_DUPLICATE: { exit: EXIT.document, meaning: "A section or a key stands twice." },
   E_DOCUMENT_LIMIT: { exit: EXIT.document, meaning: "A name, a header's value or the nesting is beyond any export's." },
   E_DOCUMENT_MANIFEST: { exit: EXIT.document, meaning: "The document's manifest does not agree with its content." },
+  E_DOCUMENT_INVALID: { exit: EXIT.document, meaning: "validate has findings: an import would refuse the document." },
   E_DOCUMENT_COMPRESSION: { exit: EXIT.document, meaning: "The compressed input is damaged." },
   // 4: a source as a whole
   E_SOURCE_DAMAGED: {
@@ -118,6 +120,8 @@ export interface ErrorContext {
   /** The record's key as text, e.g. `tenant_id=a, session_id=…`. */
   key?: string;
   field?: string;
+  /** The document's line, from 1: where the record begins, or where it could not be read on. */
+  line?: number;
   /** What to do about it, one or two sentences. */
   hint?: string;
   /** A `Caused by:` line of our own, where there is no error object. */

@@ -1,9 +1,18 @@
 /** The public API of llmspell-storage. */
 
 export { type MigrateDatabaseOptions, migrateDatabase } from "./api/databases.js";
+export { type RewriteOptions, rewriteDocument } from "./api/document-rewriting.js";
+export {
+  type DocumentValidation,
+  type Finding as DocumentFinding,
+  type FindingGroup,
+  type ValidateOptions,
+  validateDocument,
+} from "./api/document-validation.js";
 export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
 export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
+export { type DigestStoreOptions, digestStore, type StoreDigest } from "./api/store-digest.js";
 export {
   type Obstacle,
   type StoreInfo,
@@ -13,6 +22,17 @@ export {
   type TenantRecords,
 } from "./api/store-info.js";
 export { exportStore, importStore } from "./api/transfer.js";
+export {
+  type Difference,
+  type Finding,
+  type Searches,
+  type SearchResult,
+  type SectionVerification,
+  type StoreFinding,
+  type VerifyOptions,
+  type VerifyResult,
+  verifyStores,
+} from "./api/verify-stores.js";
 export {
   type ConnectOptions,
   connectPostgres,
@@ -88,3 +108,5 @@ export {
 export type { TransformSpec } from "./transforms/spec.js";
 export { createTenantFilter } from "./transforms/tenant-filter.js";
 export type { Transform } from "./transforms/transform.js";
+export type { SectionDigest } from "./verify/digest.js";
+export type { TransferDigests } from "./verify/digesting-sink.js";

@@ -1,14 +1,16 @@
 /** Runs source -> transforms -> sink. Knows the contracts only. */
 import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
+import type { RecordBatch } from "./records/record-batch.js";
 import type { Activity, Rejection, RunContext, Selection } from "./records/run-context.js";
+import { ValueBytes } from "./records/value-bytes.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { type Cascade, planCascade } from "./transforms/cascade.js";
+import { warnOfMissingTenants } from "./transforms/effect.js";
 import { Limit, type Read } from "./transforms/limit.js";
 import { RejectedKeys } from "./transforms/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/rejected-parents.js";
-import { warnOfMissingTenants } from "./transforms/tenants-seen.js";
 import type { Transform } from "./transforms/transform.js";
 
 export interface Progress extends Activity {
@@ -48,8 +50,12 @@ export interface PipelineOptions {
 export interface PipelineResult {
   readonly header: StoreHeader;
   readonly report: SinkReport;
+  /** Records that the source gave, before any transform, by path. */
+  readonly met: ReadonlyMap<string, number>;
   /** Records that reached the sink, by path. */
   readonly read: ReadonlyMap<string, number>;
+  /** Bytes of their values, by path. */
+  readonly valueBytes: ReadonlyMap<string, number>;
   /** Rejected records, by path. */
   readonly rejected: ReadonlyMap<string, number>;
   /** Records that went with others which a transform dropped, by path. */
@@ -72,6 +78,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   const aheadKeys = new RejectedKeys(parents);
   const warned = new Set<string>();
   const leftOut = new Set<string>();
+  const notes = new Set<string>();
+  const met = new Map<string, number>();
   let untold = 0;
   // A sink may reject a record of one batch while the source rejects one of the next: whoever is told hears one at a time.
   let lastRejection: Promise<void> = Promise.resolve();
@@ -110,6 +118,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       warned.add(message);
       options.onWarning?.(message);
     },
+    note: (message) => void notes.add(message),
     leftOut(message) {
       leftOut.add(message);
       context.warn(message);
@@ -148,14 +157,16 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     }
     let batches = read(selection, context);
     if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
+    batches = counted(batches, met);
     if (cascade !== undefined) batches = cascade.apply(batches, context);
     else for (const transform of transforms) batches = transform.apply(batches, context);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
+    const valueBytes = new ValueBytes();
     for await (const batch of batches) {
       signal.throwIfAborted();
       requireComplete();
-      await sink.write(batch);
+      await sink.write(valueBytes.counted(batch));
       done.path = batch.kind.path;
       done.records += batch.rows;
       done.bytes += batch.byteLength;
@@ -167,9 +178,18 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     requireComplete();
     tellProgress({ phase: "checking" });
     const cascaded = cascade?.removed ?? new Map<string, number>();
-    const report = await sink.finish();
+    const { notes: told, ...report } = await sink.finish();
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
-    return { header, report, read: written, rejected, cascaded, leftOut: [...leftOut] };
+    return {
+      header,
+      report: { ...report, notes: [...told, ...notes] },
+      met,
+      read: written,
+      valueBytes: valueBytes.byPath,
+      rejected,
+      cascaded,
+      leftOut: [...leftOut],
+    };
   } catch (error) {
     throw signal.aborted ? interruption(signal, error) : toStorageError(error);
   } finally {
@@ -179,6 +199,14 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     await limit?.close();
     await rejectedKeys.close();
     await aheadKeys.close();
+  }
+}
+
+async function* counted(batches: AsyncIterable<RecordBatch>, met: Map<string, number>): AsyncGenerator<RecordBatch> {
+  for await (const batch of batches) {
+    const { path } = batch.kind;
+    met.set(path, (met.get(path) ?? 0) + batch.rows);
+    yield batch;
   }
 }
 
@@ -229,6 +257,7 @@ function lookingAhead(context: RunContext, goesOn: boolean, keys: RejectedKeys):
     isRejected: (path, key) => keys.has(path, key),
     warn: () => {},
     leftOut: () => {},
+    ahead: true,
   };
 }
 

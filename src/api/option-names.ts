@@ -2,9 +2,13 @@
 
 import { StorageError } from "../errors.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
+import type { RewriteOptions } from "./document-rewriting.js";
+import type { ValidateOptions } from "./document-validation.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
+import type { DigestStoreOptions } from "./store-digest.js";
 import type { StoreInfoOptions } from "./store-info.js";
+import type { VerifyOptions } from "./verify-stores.js";
 
 /** Every option, as tsc makes sure. */
 type Names<Options> = Readonly<Record<keyof Options, true>>;
@@ -26,6 +30,7 @@ const transfer: Names<TransferOptions> = {
   strict: true,
   invalidUuid: true,
   idMap: true,
+  digests: true,
   connectionTimeoutSeconds: true,
   lockTimeoutSeconds: true,
   catalog: true,
@@ -82,10 +87,72 @@ const storeInfo: Names<StoreInfoOptions> = {
   backends: true,
 };
 
-const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
+const { connectionTimeoutSeconds: _timeout, strict: _strict, ...rewriting } = transfer;
+const rewriteDocument: Names<RewriteOptions> = {
+  from: true,
+  to: true,
+  ...rewriting,
+  compress: true,
+  force: true,
+  allowEmpty: true,
+  vectors: true,
+  verifyManifest: true,
+  times: true,
+};
+const validateDocument: Names<ValidateOptions> = {
+  for: true,
+  verifyManifest: true,
+  times: true,
+  catalog: true,
+  signal: true,
+  onStart: true,
+  onProgress: true,
+  onFinding: true,
+  onWarning: true,
+};
+
+const { invalidUuid: _invalidUuid, idMap: _idMap, digests: _digests, ...reading } = transfer;
 const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true, asOwner: true };
 
-const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo } as const;
+const digestStore: Names<DigestStoreOptions> = {
+  ...reading,
+  invalidUuid: true,
+  idMap: true,
+  sourceMode: true,
+  sourceCheck: true,
+  asOwner: true,
+  verifyManifest: true,
+  times: true,
+};
+
+const { limit: _limit, onReject: _onReject, digests: _digested, ...verifying } = transfer;
+const verifyStores: Names<VerifyOptions> = {
+  a: true,
+  b: true,
+  ...verifying,
+  verifyManifest: true,
+  times: true,
+  sourceMode: true,
+  sourceCheck: true,
+  asOwner: true,
+  sample: true,
+  seed: true,
+  search: true,
+  showValues: true,
+  onDifferences: true,
+};
+
+const NAMES = {
+  exportStore,
+  importStore,
+  migrateDatabase,
+  readRecords,
+  storeInfo,
+  digestStore,
+  verifyStores,
+  rewriteDocument,
+  validateDocument,
+} as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

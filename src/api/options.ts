@@ -57,6 +57,8 @@ export interface TransferOptions {
   readonly connectionTimeoutSeconds?: number;
   /** How long a lock that another session or process holds is waited for: E_LOCKED. Seconds; default: PostgreSQL's own setting, SQLite 5. */
   readonly lockTimeoutSeconds?: number;
+  /** Digests of what the records mean, as they come to the target (docs/verification.md): the result's `digests`. Default false. */
+  readonly digests?: boolean;
   /** The record kinds. Default: llmspell's. */
   readonly catalog?: Catalog;
   /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */

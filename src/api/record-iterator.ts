@@ -1,13 +1,13 @@
 /** A store's records one by one, for a program that only wants to look at them. */
 import type { RecordBatch } from "../records/record-batch.js";
-import type { Sink, SinkReport } from "../sinks/sink.js";
 import type { PluginRecord } from "../transforms/plugin/definition.js";
 import { RecordViews } from "../transforms/plugin/record-view.js";
+import { BatchStream } from "./batch-stream.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ExportOptions, TransferOptions } from "./options.js";
 import { exportStore } from "./transfer.js";
 
-export type ReadRecordsOptions = Omit<TransferOptions, "invalidUuid" | "idMap"> &
+export type ReadRecordsOptions = Omit<TransferOptions, "invalidUuid" | "idMap" | "digests"> &
   Pick<ExportOptions, "sourceMode" | "sourceCheck" | "asOwner">;
 
 export interface StoredRecord {
@@ -35,19 +35,19 @@ async function* iterate(
 ): AsyncGenerator<StoredRecord, void, undefined> {
   const leaving = new AbortController();
   const signal = AbortSignal.any([leaving.signal, ...(options.signal === undefined ? [] : [options.signal])]);
-  const handover = new Handover();
+  const stream = new BatchStream("readRecords");
   let failure: { readonly error: unknown } | undefined;
-  const run = exportStore({ ...options, from, to: handover, signal })
+  const run = exportStore({ ...options, from, to: stream, signal })
     .catch((error: unknown) => {
       failure = { error };
     })
-    .finally(() => handover.end());
+    .finally(() => stream.end());
   try {
-    for (let batch = await handover.next(); batch !== undefined; batch = await handover.next()) yield* recordsOf(batch);
+    for (let batch = await stream.next(); batch !== undefined; batch = await stream.next()) yield* recordsOf(batch);
   } finally {
     // Before the end of the run this is a `break`, whose interruption is nobody's error.
     leaving.abort();
-    handover.end();
+    stream.end();
     await run;
   }
   if (failure !== undefined) throw failure.error;
@@ -61,54 +61,4 @@ async function* recordsOf(batch: RecordBatch): AsyncGenerator<StoredRecord, void
   // Spread, because a batch's memory serves for the next one, and a record may be kept.
   for (let row = 0; row < batch.rows; row++)
     yield { section: batch.kind.path, record: { ...views.view(batch, row, content) } };
-}
-
-/** A sink whose batches somebody else takes: it takes none before the last one was looked at. */
-class Handover implements Sink {
-  readonly name = "readRecords";
-  private batch: RecordBatch | undefined;
-  private ended = false;
-  private wakeReader: () => void = () => {};
-  private wakeWriter: () => void = () => {};
-  private readonly records = new Map<string, number>();
-
-  /** Gives the last batch back, and waits for another; undefined at the end. */
-  async next(): Promise<RecordBatch | undefined> {
-    this.batch = undefined;
-    this.wakeWriter();
-    while (this.batch === undefined && !this.ended)
-      await new Promise<void>((resolve) => {
-        this.wakeReader = resolve;
-      });
-    return this.batch;
-  }
-
-  /** No batch will come, or be taken. */
-  end(): void {
-    this.ended = true;
-    this.wakeReader();
-    this.wakeWriter();
-  }
-
-  async open(): Promise<void> {}
-
-  async write(batch: RecordBatch): Promise<void> {
-    const { path } = batch.kind;
-    this.records.set(path, (this.records.get(path) ?? 0) + batch.rows);
-    if (this.ended) return;
-    await new Promise<void>((resolve) => {
-      this.wakeWriter = resolve;
-      this.batch = batch;
-      this.wakeReader();
-    });
-  }
-
-  async finish(): Promise<SinkReport> {
-    const counts = [...this.records].map(
-      ([path, inserted]) => [path, { inserted, updated: 0, skipped: 0, dropped: 0 }] as const,
-    );
-    return { counts: new Map(counts), notes: [] };
-  }
-
-  async abort(): Promise<void> {}
 }

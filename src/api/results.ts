@@ -1,5 +1,6 @@
 /** What exports and imports give. */
 import type { StoreHeader } from "../sources/source.js";
+import type { TransferDigests } from "../verify/digesting-sink.js";
 
 /** What became of one kind's records. */
 export interface KindResult {
@@ -10,6 +11,8 @@ export interface KindResult {
   readonly read: number;
   readonly inserted: number;
   readonly updated: number;
+  /** Of those updated: the target had all of their values already. */
+  readonly unchanged: number;
   /** Left as they were in the target. */
   readonly skipped: number;
   /** Orphans left out. */
@@ -17,6 +20,8 @@ export interface KindResult {
   readonly rejected: number;
   /** Left out because what they belong to, or all that referred to them, was dropped by a transform. */
   readonly cascaded: number;
+  /** Bytes of the values of those that reached the sink. */
+  readonly valueBytes: number;
 }
 
 export type TransferTotals = Omit<KindResult, "path" | "label">;
@@ -35,6 +40,23 @@ export interface TransferResult {
   readonly notes: readonly string[];
   /** What the source holds and the run left out without being asked to, a line each. */
   readonly leftOut: readonly string[];
+  /** With `digests`. */
+  readonly digests?: TransferDigests;
   readonly dryRun: boolean;
+  /** UTC, ISO 8601. */
+  readonly started: string;
+  readonly ended: string;
   readonly seconds: number;
+  readonly versions: TransferVersions;
+}
+
+/** What took part in the run. */
+export interface TransferVersions {
+  /** This tool, and the Node.js that runs it. */
+  readonly tool: Readonly<Record<string, string>>;
+  /** Of databases, e.g. `{ PostgreSQL: "15.4", pgvector: "0.8.0" }`. */
+  readonly source?: Readonly<Record<string, string>>;
+  readonly target?: Readonly<Record<string, string>>;
+  /** The target's schema; the source's is in `header`. */
+  readonly targetMigrations?: readonly string[];
 }

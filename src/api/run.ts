@@ -9,6 +9,8 @@ import type { Sink } from "../sinks/sink.js";
 import type { Source } from "../sources/source.js";
 import { openIdMap } from "../stores/index.js";
 import type { Transform } from "../transforms/transform.js";
+import type { TransferDigester } from "../verify/digesting-sink.js";
+import { VERSION } from "../version.js";
 import type { TransferOptions } from "./options.js";
 import type { KindResult, TransferResult, TransferTotals } from "./results.js";
 
@@ -40,7 +42,10 @@ export function selectPaths(
 export async function transfer(
   source: Source,
   sink: Sink,
-  options: Omit<TransferOptions, "transforms"> & { readonly transforms: readonly Transform[] },
+  options: Omit<TransferOptions, "transforms"> & {
+    readonly transforms: readonly Transform[];
+    readonly digester: TransferDigester | undefined;
+  },
   dryRun: boolean,
 ): Promise<TransferResult> {
   const catalog = options.catalog ?? standardCatalog;
@@ -56,6 +61,7 @@ export async function transfer(
   const paths = selectPaths(catalog, options.include, options.exclude);
   const selection: Selection = tenants === undefined ? { paths } : { paths, tenants };
   const started = performance.now();
+  const startedAt = new Date();
   const policy = options.invalidUuid ?? "keep";
   const idSink = createIdSink(sink, {
     policy,
@@ -63,7 +69,16 @@ export async function transfer(
     idMap: options.idMap === undefined ? undefined : await openIdMap(options.idMap, policy !== "keep"),
     dryRun,
   });
-  const { header, report, read, rejected, cascaded, leftOut } = await runPipeline({
+  const {
+    header: { versions, ...header },
+    report,
+    met,
+    read,
+    valueBytes,
+    rejected,
+    cascaded,
+    leftOut,
+  } = await runPipeline({
     ...options,
     catalog,
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
@@ -71,18 +86,35 @@ export async function transfer(
     selection,
     ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
   });
+  for (const section of options.include ?? []) {
+    const kinds = catalog.kinds.filter((kind) => isOfSection(kind, section));
+    if (kinds.some(({ path }) => (met.get(path) ?? 0) + (rejected.get(path) ?? 0) > 0)) continue;
+    options.onWarning?.(`no record of the section ${section} was found`);
+  }
   const kinds: KindResult[] = [];
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
+  const totals = {
+    read: 0,
+    inserted: 0,
+    updated: 0,
+    unchanged: 0,
+    skipped: 0,
+    dropped: 0,
+    rejected: 0,
+    cascaded: 0,
+    valueBytes: 0,
+  };
   for (const { path, label } of catalog.kinds) {
     const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
     const counts = {
       read: read.get(path) ?? 0,
       inserted,
       updated,
+      unchanged: report.unchanged?.get(path) ?? 0,
       skipped,
       dropped,
       rejected: rejected.get(path) ?? 0,
       cascaded: cascaded.get(path) ?? 0,
+      valueBytes: valueBytes.get(path) ?? 0,
     };
     if (Object.values(counts).every((count) => count === 0)) continue;
     kinds.push({ path, label, ...counts });
@@ -97,8 +129,18 @@ export async function transfer(
     ...(report.bytes === undefined ? {} : { bytes: report.bytes }),
     notes: report.notes,
     leftOut,
+    ...(options.digester === undefined ? {} : { digests: options.digester.result(report.counts) }),
     dryRun,
+    started: startedAt.toISOString(),
+    ended: new Date().toISOString(),
     seconds: (performance.now() - started) / 1000,
+    versions: {
+      tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
+      ...(versions === undefined ? {} : { source: versions }),
+      ...(report.target === undefined
+        ? {}
+        : { target: report.target.versions, targetMigrations: report.target.migrations }),
+    },
   };
 }
 

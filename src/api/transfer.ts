@@ -23,6 +23,7 @@ import {
 } from "../stores/index.js";
 import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
+import type { TransferDigester } from "../verify/digesting-sink.js";
 import { PRODUCER } from "../version.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
@@ -39,7 +40,8 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   const transforms = await transformsOf(options);
   const { from, to, config, list } = findStores(options);
   const source = await sourceFor(from, isSink(to) ? undefined : to, options, { config, list });
-  if (isSink(to)) return transfer(source, to, { ...options, transforms }, false);
+  const digester = await digesterFor(options);
+  if (isSink(to)) return transfer(source, digester?.sink(to) ?? to, { ...options, transforms, digester }, false);
   if (!isSource(from)) {
     refuseSameStore(from, to, list);
     // A document that is there is replaced by one for its owner only.
@@ -52,10 +54,19 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   }
   const sink = await createSink(
     to,
-    { ...shared(options), compress, force, allowEmpty, vectors, producer: PRODUCER },
+    {
+      ...shared(options),
+      compress,
+      force,
+      allowEmpty,
+      vectors,
+      digestOf: digester && ((path) => digester.digestOf(path)),
+      producer: PRODUCER,
+    },
     { config, list },
   );
-  return transfer(source, sink, { ...options, invalidUuid: invalidUuidPolicy(options, to, list), transforms }, false);
+  const invalidUuid = invalidUuidPolicy(options, to, list);
+  return transfer(source, digester?.sink(sink) ?? sink, { ...options, invalidUuid, transforms, digester }, false);
 }
 
 /**
@@ -68,7 +79,8 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const transforms = await transformsOf(options);
   const { from, to, config, list } = findStores(options);
   const source = await sourceFor(from, isSink(to) ? undefined : to, options, { config, list });
-  if (isSink(to)) return transfer(source, to, { ...options, transforms }, dryRun);
+  const digester = await digesterFor(options);
+  if (isSink(to)) return transfer(source, digester?.sink(to) ?? to, { ...options, transforms, digester }, dryRun);
   const database = databaseOf(to, list);
   if (database === undefined) {
     throw new StorageError("E_USAGE", "the target is no database", {
@@ -85,13 +97,23 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     { config, list },
   );
   const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
-  const translating = createTranslatingSink(sink, { target: database.spelling, translate });
+  const translating = createTranslatingSink(digester?.sink(sink) ?? sink, { target: database.spelling, translate });
   return transfer(
     source,
     translating,
-    { ...options, invalidUuid: invalidUuidPolicy(options, to, list), transforms },
+    { ...options, invalidUuid: invalidUuidPolicy(options, to, list), transforms, digester },
     dryRun,
   );
+}
+
+/** For `digests`. */
+async function digesterFor({
+  digests,
+  catalog = llmspellCatalog,
+}: TransferOptions): Promise<TransferDigester | undefined> {
+  if (digests !== true) return undefined;
+  const { TransferDigester } = await import("../verify/digesting-sink.js");
+  return new TransferDigester(catalog);
 }
 
 interface Found {

@@ -49,6 +49,26 @@ function loneSurrogate(): StorageError {
   return new StorageError("E_LONE_SURROGATE", "the json holds the escape of a lone surrogate");
 }
 
+/** SQLite's JSON functions, and so the indexes on json_extract, refuse deeper text (JSON_MAX_DEPTH in src/json.c). */
+export const JSON_MAX_DEPTH = 1000;
+
+/** Levels of arrays and objects in valid JSON text. */
+export function jsonDepth(text: Buffer): number {
+  let depth = 0;
+  let deepest = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const byte = text[i];
+    if (inString) {
+      if (byte === 0x5c) i++;
+      else if (byte === 0x22) inString = false;
+    } else if (byte === 0x22) inString = true;
+    else if (byte === 0x5b || byte === 0x7b) deepest = Math.max(deepest, ++depth);
+    else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return deepest;
+}
+
 /** The jsonb wire format's version byte. */
 const JSONB_VERSION = 1;
 

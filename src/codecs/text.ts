@@ -1,3 +1,4 @@
+import type { Field } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType, tokenType } from "./codec.js";
@@ -42,6 +43,14 @@ export function codePoints(source: Buffer, start: number, end: number): number {
   return count;
 }
 
+/** E_NUL_CHARACTER, E_TOO_LONG: what PostgreSQL cannot hold, or would cut. */
+export function refuseUnstorableText(field: Field, source: Buffer, start: number, end: number): void {
+  if (findByte(source, 0, start, end) !== -1) throw new StorageError("E_NUL_CHARACTER", "the text holds U+0000");
+  const { maxLength } = field;
+  if (maxLength !== undefined && end - start > maxLength && codePoints(source, start, end) > maxLength)
+    throw new StorageError("E_TOO_LONG", `the text is longer than ${maxLength} characters`);
+}
+
 function utf8(source: Buffer, start: number, length: number): string {
   return source.toString("utf8", start, start + length);
 }
@@ -61,12 +70,9 @@ export const textCodec: Codec = {
     out.copy(source, start, start + length);
   },
   toWire(field, source, start, length, out) {
-    const end = start + length;
-    if (findByte(source, 0, start, end) !== -1) throw new StorageError("E_NUL_CHARACTER", "the text holds U+0000");
-    if (field.maxLength !== undefined && length > field.maxLength && codePoints(source, start, end) > field.maxLength)
-      throw new StorageError("E_TOO_LONG", `the text is longer than ${field.maxLength} characters`);
+    refuseUnstorableText(field, source, start, start + length);
     out.int32(length);
-    out.copy(source, start, end);
+    out.copy(source, start, start + length);
   },
   fromSqlite(_field, value, out) {
     if (typeof value !== "string") throw fieldTypeError("TEXT", sqliteType(value));

@@ -55,7 +55,7 @@ function writeStored(field: Field, bytes: Buffer, out: ByteWriter): void {
 }
 
 /** float32 is finite unless all exponent bits are set. `start` is the first byte of little-endian data. */
-function requireFinite(source: Buffer, start: number, end: number): void {
+export function requireFinite(source: Buffer, start: number, end: number): void {
   for (let i = start + 3; i < end; i += 4)
     if (((source[i] as number) & 0x7f) === 0x7f && ((source[i - 1] as number) & 0x80) !== 0)
       throw new StorageError("E_NOT_FINITE", "the embedding holds NaN or Infinity");

@@ -8,14 +8,7 @@ import type { AnyLocation, DatabaseParts, Inspection } from "../stores/backend.j
 import { chooseStore, databaseOf, type StoreLocation, sessionOptions, storeName } from "../stores/index.js";
 import type { Output } from "./shown/output.js";
 import { schemaFault, schemaLines } from "./shown/schema-lines.js";
-import {
-  announcedConfig,
-  announceResolved,
-  type CommonFlags,
-  outputFor,
-  resolvedStore,
-  type StoreFlags,
-} from "./transfer.js";
+import { announcedConfig, type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
 export interface DatabaseFlags extends CommonFlags, StoreFlags {
   /** `health`: migrations that are pending are a fault, too. */
@@ -41,11 +34,11 @@ function choose(flags: DatabaseFlags): Chosen {
   const config = announcedConfig(flags, output);
   const { location, chosenBecause, because } = chooseStore(flags, config);
   const name = storeName(location);
-  output.line(`Database: ${name}`);
+  output.line(`Database: ${name}${because === undefined ? "" : ` (${because})`}`);
   if (chosenBecause !== undefined) {
     output.line(`Hint: chosen because ${chosenBecause}; --backend or --database names another.`);
   }
-  announceResolved(resolvedStore(location, because), { flags, output, config });
+  if (because !== undefined) for (const warning of config.warnings) output.warn(warning);
   const head = {
     database: name,
     ...(because === undefined ? {} : { because }),

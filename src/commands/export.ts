@@ -3,7 +3,7 @@ import { exportStore } from "../api/transfer.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { redactUnknown } from "../redaction.js";
-import { backendOf, chooseStore, documentLocation, filesOf } from "../stores/index.js";
+import { backendOf, chooseStore, documentLocation, filesOf, storeName } from "../stores/index.js";
 import { isStandardOutput, isStandardOutputClosed } from "./shown/standard-streams.js";
 import {
   announcedConfig,
@@ -35,16 +35,29 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const to = documentLocation(toStdout ? "-" : flags.output);
   const { compress, force, allowEmpty, sourceMode, sourceCheck, asOwner } = flags;
   const { vectors } = config;
-  output.line(
+  const lines = [
     `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
-  );
+  ];
   const files = filesOf([from, to]);
   // A progress bar would stand in the middle of the document.
   const onTerminal = toStdout && process.stdout.isTTY;
   const shown = onTerminal ? { ...flags, progress: false } : flags;
   const resolved = resolvedStore(from, because);
+  const named = { from: storeName(from), to: toStdout ? "standard output" : storeName(to) };
   return runTransfer(
-    { flags: shown, output, signal, config, resolved, command: "export", vectors, files, documentOnStdout: toStdout },
+    {
+      flags: shown,
+      output,
+      signal,
+      config,
+      resolved,
+      command: "export",
+      vectors,
+      files,
+      documentOnStdout: toStdout,
+      ...named,
+      lines,
+    },
     (options) =>
       exportStore({
         ...options,

@@ -1,7 +1,7 @@
 /** `llmspell storage import` */
 import { importStore } from "../api/transfer.js";
 import { redactUnknown } from "../redaction.js";
-import { backendOf, chooseStore, documentLocation, filesOf } from "../stores/index.js";
+import { backendOf, chooseStore, documentLocation, filesOf, storeName } from "../stores/index.js";
 import {
   announcedConfig,
   outputFor,
@@ -47,13 +47,15 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const { location: to, because } = chooseStore(flags, config);
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
-  output.line(
+  const lines = [
     `Importing data into ${backendOf(to).word} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
-  );
-  output.line(fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...");
+    fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...",
+  ];
   const files = filesOf([from, to]);
   const resolved = resolvedStore(to, because);
-  return runTransfer({ flags, output, signal, config, resolved, command: "import", files }, (options) =>
-    importStore({ ...options, ...loadOptions(flags), config, from, to }),
+  const named = { from: fromStdin ? "standard input" : storeName(from), to: storeName(to) };
+  return runTransfer(
+    { flags, output, signal, config, resolved, command: "import", files, lines, ...named },
+    (options) => importStore({ ...options, ...loadOptions(flags), config, from, to }),
   );
 }

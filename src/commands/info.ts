@@ -7,14 +7,7 @@ import { leftOutError } from "../pipeline.js";
 import { chooseStore, configuredBecause, parseStore, type StoreFacts, storeName } from "../stores/index.js";
 import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
-import {
-  announcedConfig,
-  announceResolved,
-  type CommonFlags,
-  outputFor,
-  resolvedStore,
-  type StoreFlags,
-} from "./transfer.js";
+import { announcedConfig, type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
 export interface InfoFlags extends CommonFlags, StoreFlags {
   readonly strict?: boolean;
@@ -35,8 +28,8 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
       ? chooseStore(flags, config)
       : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
   const name = storeName(location);
-  output.line(`Store: ${name === "-" ? "standard input" : name}`);
-  announceResolved(resolvedStore(location, because), { flags, output, config });
+  output.line(`Store: ${name === "-" ? "standard input" : name}${because === undefined ? "" : ` (${because})`}`);
+  if (because !== undefined) for (const warning of config.warnings) output.warn(warning);
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [];
   let facts: readonly Fact[] = [];

@@ -16,22 +16,25 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
   const { sourceMode, sourceCheck, asOwner } = flags;
-  output.line(`Migrating data from ${storeName(from)} to ${storeName(to)}...`);
+  const lines = [`Migrating data from ${storeName(from)} to ${storeName(to)}...`];
   const files = filesOf([from, to]);
+  const named = { from: storeName(from), to: storeName(to) };
   const resolved = [
     ...resolvedStore(from, configuredBecause(flags.from, config)),
     ...resolvedStore(to, configuredBecause(flags.to, config)),
   ];
-  return runTransfer({ flags, output, signal, config, resolved, command: "migrate", files }, (options) =>
-    importStore({
-      ...options,
-      ...loadOptions(flags),
-      config,
-      from,
-      to,
-      ...(sourceMode === undefined ? {} : { sourceMode }),
-      ...(sourceCheck === undefined ? {} : { sourceCheck }),
-      ...(asOwner === undefined ? {} : { asOwner }),
-    }),
+  return runTransfer(
+    { flags, output, signal, config, resolved, command: "migrate", files, lines, ...named },
+    (options) =>
+      importStore({
+        ...options,
+        ...loadOptions(flags),
+        config,
+        from,
+        to,
+        ...(sourceMode === undefined ? {} : { sourceMode }),
+        ...(sourceCheck === undefined ? {} : { sourceCheck }),
+        ...(asOwner === undefined ? {} : { asOwner }),
+      }),
   );
 }

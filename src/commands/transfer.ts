@@ -1,6 +1,7 @@
 /** What export, import and migrate share: options, progress, rejects, the exit status. */
 import type { TransferOptions } from "../api/options.js";
 import type { TransferResult } from "../api/results.js";
+import { selectPaths } from "../api/run.js";
 import { type Config, type ConfigFlags, loadConfig } from "../config/index.js";
 import type { TransferCommand } from "../config/transforms.js";
 import { EXIT, StorageError } from "../errors.js";
@@ -11,6 +12,7 @@ import { type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { openRejectsFile } from "./rejects.js";
+import { RunReport } from "./run-report.js";
 import { reportError } from "./shown/error-report.js";
 import { createOutput, type Output } from "./shown/output.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
@@ -43,16 +45,19 @@ export interface TransferFlags extends CommonFlags {
   readonly cascade?: boolean;
   readonly onError?: "stop" | "skip";
   readonly rejects?: string;
+  readonly report?: string;
   readonly invalidUuid?: "keep" | "error" | "derive";
   readonly idMap?: string;
+  readonly digests?: boolean;
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
   readonly asOwner?: boolean;
-  /** Each of the four holds all steps of the command line, in its order. */
+  /** Each of these holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];
   readonly mask?: readonly TransformSpec[];
+  readonly maskOptional?: readonly TransformSpec[];
   readonly plugin?: readonly TransformSpec[];
   readonly pluginTimeout?: number;
   readonly jqTimeout?: number;
@@ -95,9 +100,14 @@ export interface TransferRun {
   readonly documentOnStdout?: boolean;
   /** Files and folders that the rejects must not overwrite. */
   readonly files: readonly string[];
+  /** What the command says first. */
+  readonly lines: readonly string[];
+  /** Names of the stores, for a report. */
+  readonly from: string;
+  readonly to: string;
 }
 
-const DONE = { export: "Exported", import: "Imported", migrate: "Migrated" } as const;
+const DONE = { export: "Exported", import: "Imported", migrate: "Migrated", rewrite: "Rewritten" } as const;
 
 /** The stages of config.toml that are for the command, and then those of the command line. */
 async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {
@@ -105,7 +115,7 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
   const fromFile = configured?.on.includes(command) ? configured.steps : [];
   if (fromFile.length > 0 && !config.announcements.some((line) => line.includes(configured?.file ?? "")))
     output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
-  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [];
+  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.maskOptional ?? flags.plugin ?? [];
   return createTransforms([...fromFile, ...given], {
     catalog,
     vectors,
@@ -121,7 +131,6 @@ export async function runTransfer(
   transfer: (options: TransferOptions) => Promise<TransferResult>,
 ): Promise<number> {
   const { flags, output, signal, files } = run;
-  announceResolved(run.resolved, run);
   const { onError = "stop", rejects: rejectsPath } = flags;
   if (rejectsPath !== undefined && onError !== "skip") {
     throw new StorageError("E_USAGE", "--rejects needs --on-error skip");
@@ -131,15 +140,28 @@ export async function runTransfer(
     throw new StorageError("E_USAGE", "--id-map names a file that the run reads or writes besides");
   const tenants = await selectedTenants(flags);
   // What is wrong with them is told before the rejects file is emptied.
+  selectPaths(catalog, flags.include, flags.exclude);
   const transforms = await loadTransforms(run);
+  const warnings: string[] = [...run.config.announcements];
+  const rejectsFile = rejectsPath === undefined || rejectsPath === "-" ? [] : [expandPath(rejectsPath)];
+  const report = await RunReport.open(flags.report, {
+    ...run,
+    settings: settingsOf(run, transforms),
+    files: [...files, ...idMap, ...rejectsFile],
+    warnings,
+  });
   const progress = await createProgressDisplay(output, flags);
   const stdout = run.documentOnStdout ? "document" : flags.quiet && !flags.json ? "nothing" : "result";
   const rejects =
     rejectsPath === undefined
       ? undefined
-      : await openRejectsFile(rejectsPath, { files: [...files, ...idMap], signal, stdout });
+      : await openRejectsFile(rejectsPath, { files: [...files, ...idMap], signal, stdout }).catch(async (error) => {
+          await report?.failed(error);
+          throw error;
+        });
+  for (const line of run.lines) output.line(line);
+  announceResolved(run.resolved, run);
   let first: Rejection | undefined;
-  const warnings: string[] = [...run.config.announcements];
   if (flags.tenantsFrom !== undefined) {
     warnings.push(UNPROVEN);
     output.warn(UNPROVEN);
@@ -158,9 +180,16 @@ export async function runTransfer(
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
       ...(flags.strict === undefined ? {} : { strict: flags.strict }),
       ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
+      ...(flags.digests === undefined ? {} : { digests: flags.digests }),
       ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
-      onStart: (_header, estimate) => progress.start(estimate),
-      onProgress: (one) => progress.update(one),
+      onStart(_header, estimate) {
+        report?.log.opened();
+        progress.start(estimate);
+      },
+      onProgress(one) {
+        report?.log.note(one);
+        progress.update(one);
+      },
       onWarning(message) {
         warnings.push(message);
         output.warn(message);
@@ -174,6 +203,9 @@ export async function runTransfer(
             },
           }),
     });
+  } catch (failure) {
+    await report?.failed(failure);
+    throw failure;
   } finally {
     progress.stop();
     // What it throws comes after the commit, or behind an error that counts more.
@@ -192,6 +224,8 @@ export async function runTransfer(
     warnings,
     ...(error === undefined ? {} : { error: reportError(error) }),
   });
+  const notReported = await report?.done(result, error);
+  if (notReported !== undefined) output.error(notReported, true);
   if (error === undefined) return EXIT.done;
   if (notClosed !== undefined) output.error(notClosed, true);
   output.error(error, true);
@@ -210,6 +244,23 @@ async function selectedTenants({
       hint: "Leave one of them out; --tenant ID takes some tenants of those that the owner finds.",
     });
   return [...(tenant ?? []), ...(await readTenantsFile(expandPath(tenantsFrom)))];
+}
+
+/** What the run was to do, as a report shows it. */
+function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): Record<string, string | undefined> {
+  const list = (values: readonly string[] | undefined): string | undefined => values?.join(", ");
+  return {
+    Include: list(flags.include),
+    Exclude: list(flags.exclude),
+    Tenants: list(flags.tenant),
+    "Tenants from": flags.tenantsFrom,
+    Limit: flags.limit === undefined ? undefined : `${flags.limit} records of each section`,
+    Transforms: transforms.length === 0 ? undefined : transforms.map(({ name }) => name).join("; "),
+    Cascade: flags.cascade === false ? "no" : undefined,
+    "Bad records": flags.onError === "skip" ? "skipped" : undefined,
+    "Ids that are no UUIDs": flags.invalidUuid,
+    "Id map": flags.idMap,
+  };
 }
 
 function rejectedError(count: number, first: Rejection | undefined, rejectsPath: string | undefined): StorageError {

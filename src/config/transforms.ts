@@ -5,7 +5,7 @@ import { StorageError } from "../errors.js";
 import { parseMapTenant, type TransformSpec } from "../transforms/spec.js";
 
 /** The commands that move records. */
-export type TransferCommand = "export" | "import" | "migrate";
+export type TransferCommand = "export" | "import" | "migrate" | "rewrite";
 
 export interface ConfiguredTransforms {
   /** The file that they are from. */
@@ -27,13 +27,14 @@ export function transformsSchema(z: typeof zod.z) {
       z.strictObject({ map_tenant: text }),
       z.strictObject({ jq: text }),
       z.strictObject({ mask: text }),
+      z.strictObject({ mask_optional: text }),
       z.strictObject({ plugin: text, options: z.record(z.string(), z.unknown()).optional() }),
     ],
-    { error: "is none of { map_tenant }, { jq }, { mask }, { plugin, options }, with a text each" },
+    { error: "is none of { map_tenant }, { jq }, { mask }, { mask_optional }, { plugin, options }, with a text each" },
   );
   return z.strictObject({
     on: z
-      .array(z.enum(["export", "import", "migrate"]))
+      .array(z.enum(["export", "import", "migrate", "rewrite"]))
       .min(1)
       .optional(),
     steps: z.array(step).optional(),
@@ -83,6 +84,7 @@ export function readTransforms(file: string, table: TransformsTable): Configured
 
 function specOf(file: string, one: Step, at: number): TransformSpec {
   if ("jq" in one) return { type: "jq", expression: one.jq };
+  if ("mask_optional" in one) return { type: "mask", rule: one.mask_optional, optional: true };
   if ("mask" in one) return { type: "mask", rule: one.mask };
   if ("plugin" in one) {
     const { plugin: module, options } = one;

@@ -18,22 +18,28 @@ function isEntry(value: unknown): value is ArrayDigest {
   return typeof value === "object" && value !== null && "records" in value && "sha256" in value;
 }
 
-/** Compares the manifest (parsed JSON) with what was read. E_DOCUMENT_MANIFEST naming the first section that differs. */
-export function verifyManifest(manifest: unknown, found: ReadonlyMap<string, ArrayDigest>): void {
-  if (typeof manifest !== "object" || manifest === null) throw broken("the document's manifest is missing");
+/** Compares the manifest (parsed JSON) with what was read: an E_DOCUMENT_MANIFEST for each section that differs. */
+export function* manifestErrors(
+  manifest: unknown,
+  found: ReadonlyMap<string, ArrayDigest>,
+): Generator<StorageError, void, undefined> {
+  if (typeof manifest !== "object" || manifest === null) {
+    yield broken("the document's manifest is missing");
+    return;
+  }
   const entries = new Map<string, unknown>(Object.entries(manifest));
   let total = 0;
   for (const [path, { records, sha256 }] of found) {
     const entry = entries.get(path);
-    if (!isEntry(entry)) throw broken(`the manifest does not know ${path}`, path);
-    if (entry.records !== records)
-      throw broken(`${path} has ${records} records, the manifest says another number`, path);
-    if (entry.sha256 !== sha256) throw broken(`${path} is not what was written: its digest differs`, path);
+    if (!isEntry(entry)) yield broken(`the manifest does not know ${path}`, path);
+    else if (entry.records !== records)
+      yield broken(`${path} has ${records} records, the manifest says another number`, path);
+    else if (entry.sha256 !== sha256) yield broken(`${path} is not what was written: its digest differs`, path);
     total += records;
     entries.delete(path);
   }
   if (entries.get("total") !== total)
-    throw broken(`the document has ${total} records, the manifest says another number`);
+    yield broken(`the document has ${total} records, the manifest says another number`);
   entries.delete("total");
-  for (const path of entries.keys()) throw broken(`${path} is missing, but the manifest knows it`, path);
+  for (const path of entries.keys()) yield broken(`${path} is missing, but the manifest knows it`, path);
 }

@@ -42,6 +42,8 @@ export class RecordBatch {
      * NULL, is then for a new row; one that is there keeps its own. Undefined: all records hold all fields.
      */
     readonly assumed?: Uint8Array,
+    /** Of each row, the line of the document where its record begins; of a document that is read for that only. */
+    readonly lines?: readonly number[],
   ) {}
 
   get width(): number {

@@ -47,6 +47,10 @@ export interface RunContext {
   activity?(activity: Activity): void;
   /** One line for the user, on stderr; the same line is shown once. */
   warn(message: string): void;
+  /** One line for the user among those that end the run. */
+  note?(message: string): void;
+  /** A pass that only looks ahead: the records will come again, and what is to be said of them is said then. */
+  readonly ahead?: true;
   /**
    * A source tells of what the store holds and the run does not take though nobody asked to leave it out: tables, columns,
    * rows that the catalog does not know. One line that names and counts them, before the first batch where it can. It is a
@@ -70,6 +74,8 @@ export interface Selection {
   readonly wanted?: ReadonlyMap<string, WantedRecords>;
   /** A look ahead: the same source will be read again. What follows the selected kinds need not be read, nor a manifest checked. */
   readonly peek?: true;
+  /** The same source will be read again, though everything is read and checked this time. */
+  readonly again?: true;
 }
 
 /** Records by the values of some of their fields. */

@@ -11,6 +11,7 @@ import { DocumentWriter } from "../document/writing/document-writer.js";
 import { StorageError } from "../errors.js";
 import type { RunContext } from "../records/run-context.js";
 import { createDocumentSource } from "../sources/json-document.js";
+import type { StoreHeader } from "../sources/source.js";
 import { type Sink, type SinkCounts, sinkCatalog } from "./sink.js";
 
 export interface DocumentSinkOptions {
@@ -26,13 +27,15 @@ export interface DocumentSinkOptions {
   readonly compress?: "auto" | Compression;
   /** Embeddings: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
+  /** What the manifest says of the meaning of a section's records (`digest`); asked when all of them were written. */
+  readonly digestOf?: (path: string) => string | undefined;
   /** Default: the source's. */
   readonly catalog?: Catalog;
   /** Whose own exporters' documents are known where one is to be replaced. */
   readonly application?: DocumentApplication | undefined;
   /** Program and version, e.g. `llmspell-storage/0.1.0`. */
   readonly producer: string;
-  /** Default: now. */
+  /** Default: as the source says; else now. */
   readonly exportedAt?: Date;
 }
 
@@ -67,13 +70,13 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
         catalog,
         {
           version: DOCUMENT_VERSION,
-          // JavaScript's clock gives milliseconds; the document's form has microseconds.
-          exportedAt: (options.exportedAt ?? new Date()).toISOString().replace("Z", "000Z"),
+          exportedAt: exportedAt(options.exportedAt, header),
           sourceBackend: header.backend,
           producer: options.producer,
           migrations: withFirst(header.migrations),
         },
         options.vectors,
+        options.digestOf,
       );
     },
 
@@ -99,6 +102,12 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       await output?.abort();
     },
   };
+}
+
+/** The records of a document are of the time that it names. JavaScript's clock gives milliseconds, the form has microseconds. */
+function exportedAt(given: Date | undefined, header: StoreHeader): string {
+  if (given === undefined && header.exportedAt !== undefined) return header.exportedAt;
+  return (given ?? new Date()).toISOString().replace("Z", "000Z");
 }
 
 /** Whoever has no records to write replaces none: a wrong database or tenant must not cost a good backup. E_NO_RECORDS. */

@@ -5,6 +5,7 @@
 
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
+import { readVersions } from "../backends/postgres/database/versions.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import { Counters, type LoadedKind } from "../backends/postgres/loading/counters.js";
@@ -184,6 +185,11 @@ class PostgresSink implements Sink {
     this.activity = { phase: "checking" };
     await transaction.settled();
     const counts = new Map<string, SinkCounts>();
+    const unchanged = new Map<string, number>();
+    const target = {
+      versions: await readVersions(connection),
+      migrations: (await this.options.application?.readVersions?.(connection)) ?? [],
+    };
     const loaded = new Map<string, LoadedKind>();
     const counters = new Counters(connection, tables, loaded, this.onConflict);
     // Parents before children, whatever order they came in.
@@ -192,7 +198,7 @@ class PostgresSink implements Sink {
       const loaders = group.flatMap(({ path }) => this.loaders.get(path) ?? []);
       for (const { kind, table, staging } of loaders)
         loaded.set(kind.path, { table, staging, matches: staging && `${staging}_matches` });
-      const settling = loaders.map((loader) => this.settling(loader, counters));
+      const settling = loaders.map((loader) => this.settling(loader, counters, unchanged));
       for (const each of settling) await of(each, each.prepare());
       await this.settleOrphans(settling, loaders);
       for (const each of settling) counts.set(each.loader.kind.path, await of(each, each.complete()));
@@ -207,12 +213,12 @@ class PostgresSink implements Sink {
       notes.push(...(await analyzeTables(transaction, this.written)));
       await transaction.commit();
     }
-    return { counts, notes };
+    return { counts, unchanged, target, notes };
   }
 
-  private settling(loader: TableLoader, counters: Counters): Settling {
+  private settling(loader: TableLoader, counters: Counters, unchanged: Map<string, number>): Settling {
     const { staging } = loader;
-    return staging === undefined ? this.settled(loader) : this.merging(loader, staging, counters);
+    return staging === undefined ? this.settled(loader) : this.merging(loader, staging, counters, unchanged);
   }
 
   /**
@@ -234,7 +240,7 @@ class PostgresSink implements Sink {
     }
   }
 
-  private merging(loader: TableLoader, staging: string, counters: Counters): Settling {
+  private merging(loader: TableLoader, staging: string, counters: Counters, unchanged: Map<string, number>): Settling {
     const { connection, transaction, session, context } = this.requireOpen();
     const { kind, table } = loader;
     const records = new StagedRecords(connection, table, staging, context, loader.assumed);
@@ -262,7 +268,8 @@ class PostgresSink implements Sink {
         const rows = await merge.countWrites();
         this.written.push({ table, rows, filled: false });
         await loader.dropIndexesForMerge(rows);
-        const merged = await merge.apply();
+        const { unchanged: same, ...merged } = await merge.apply();
+        unchanged.set(kind.path, same);
         await this.buildIndexes(loader);
         return { ...merged, dropped: settling.dropped };
       },

@@ -2,7 +2,7 @@ import type { Catalog } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
-import type { StoreHeader } from "../sources/source.js";
+import type { StoreHeader, StoreVersions } from "../sources/source.js";
 
 /** What became of one kind's records. */
 export interface SinkCounts {
@@ -17,6 +17,10 @@ export interface SinkCounts {
 export interface SinkReport {
   /** By path; kinds without records may be missing. */
   readonly counts: ReadonlyMap<string, SinkCounts>;
+  /** Of those updated, by path: records whose values the target had already. Undefined where the sink cannot tell. */
+  readonly unchanged?: ReadonlyMap<string, number>;
+  /** Undefined where the target is no database. */
+  readonly target?: StoreVersions;
   /** Bytes written, for a document (before compression). */
   readonly bytes?: number;
   /** Lines for the user, e.g. how many reference counts were raised. */

@@ -1,19 +1,23 @@
 /** Writes an SQLite database: one transaction, all or nothing. */
 import { setImmediate as nextTick } from "node:timers/promises";
+import type { SqliteApplication } from "../backends/sqlite/application.js";
 import { fromSqliteError, unhidden } from "../backends/sqlite/errors.js";
 import { raiseCounters } from "../backends/sqlite/loading/counters.js";
 import { settleOrphans } from "../backends/sqlite/loading/foreign-keys.js";
-import { Load } from "../backends/sqlite/loading/load.js";
+import { Load } from "../backends/sqlite/loading/load-session.js";
+import { beginWriting, endWriting, rollBack } from "../backends/sqlite/loading/load-transaction.js";
 import { analyzeTables } from "../backends/sqlite/loading/statistics.js";
 import { TableWriter } from "../backends/sqlite/loading/table-writer.js";
 import { type Database, fitPageCache, openSqliteForWriting } from "../backends/sqlite/open.js";
 import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
-import { beginWriting } from "../backends/sqlite/write-lock.js";
+import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { type Sink, sinkCatalog } from "./sink.js";
 
 export interface SqliteSinkOptions {
   readonly path: string;
+  /** Whose database it is: its versions are in the report. */
+  readonly application?: SqliteApplication | undefined;
   /** Default: the source's. */
   readonly catalog?: Catalog | undefined;
   /** A record that the target has: replaced in place (default), left, or refused with E_CONFLICT. */
@@ -109,16 +113,18 @@ export function createSqliteSink(options: SqliteSinkOptions): Sink {
           inserted.set(table, (inserted.get(table) ?? 0) + counts.inserted);
         current.context.activity?.({ phase: "committing" });
         await analyzeTables(current, inserted);
-        current.database.exec(options.dryRun ? "ROLLBACK" : "COMMIT");
+        endWriting(current.database, { keep: options.dryRun !== true });
         if (options.ownFile) current.database.pragma("journal_mode = WAL");
-        return { counts: new Map([...writers].map(([path, { counts }]) => [path, counts])), notes };
+        const counts = new Map([...writers].map(([path, writer]) => [path, writer.counts]));
+        const unchanged = new Map([...writers].map(([path, writer]) => [path, writer.unchanged]));
+        const target = {
+          versions: readVersions(current.database),
+          migrations: options.application?.readVersions?.(current.database) ?? [],
+        };
+        return { counts, unchanged, target, notes };
       }),
     async abort() {
-      try {
-        if (database?.inTransaction) database.exec("ROLLBACK");
-      } catch {
-        // Closing rolls back as well.
-      }
+      if (database !== undefined) rollBack(database);
       try {
         database?.close();
       } catch {

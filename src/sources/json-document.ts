@@ -26,7 +26,13 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly verifyManifest?: boolean;
   /** The unit of the times of a document that names no producer, where it does not tell, or tells wrongly. */
   readonly times?: "us" | "s";
+  /** Batches tell the lines of their records (RecordBatch.lines). Default false. */
+  readonly lines?: boolean;
+  /** Told of all that the manifest says otherwise. Default: the first is thrown. */
+  readonly onManifestError?: (error: StorageError) => Promise<void>;
 }
+
+const ISO_TIME = /^\d{4,6}-\d\d-\d\dT[\d:.]{8,18}(Z|[+-]\d\d:\d\d)$/;
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
 export function createDocumentSource(options: DocumentSourceOptions): Source {
@@ -112,7 +118,8 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
       if (isFile) await input.stop();
       if (!ours && !dialect.legacy) warnReserialised(context);
-      return { backend: header.sourceBackend, migrations: header.migrations, catalog };
+      const { sourceBackend: backend, migrations, exportedAt } = header;
+      return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
     },
 
     async estimate(selection) {
@@ -126,7 +133,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
         throw new StorageError("E_UNEXPECTED", "the source is not open");
       if (hasRead) reader = await beginAgain(context);
       hasRead = true;
-      if (selection.peek === undefined) await input?.stop();
+      if (selection.peek === undefined && selection.again === undefined) await input?.stop();
       const { batchSize, batchBytes } = options;
       yield* reader.readRecords(
         {
@@ -139,6 +146,8 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
             ...(batchSize === undefined ? {} : { batchSize }),
             ...(batchBytes === undefined ? {} : { batchBytes }),
           },
+          lines: options.lines === true,
+          onManifestError: options.onManifestError,
           openSpool: () => {
             largeSpool ??= Spool.create().then(closing);
             return largeSpool;

@@ -1,6 +1,7 @@
 /** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
+import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { requirePrimary } from "../backends/postgres/reading/owner.js";
 import { RecordStatement, wantedCondition } from "../backends/postgres/reading/record-statement.js";
@@ -122,7 +123,7 @@ class PostgresSource implements Source {
     if (asOwner) await this.rowSecurity.countAsOwner(selected, warned);
     this.mode = await this.chooseMode(connection);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
-    return { backend: "postgresql", migrations, catalog: this.catalog };
+    return { backend: "postgresql", migrations, versions: await readVersions(connection), catalog: this.catalog };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {

@@ -10,8 +10,18 @@ export interface StoreHeader {
   readonly backend: BackendName;
   /** Versions applied, ascending, e.g. ["V1", "V3"]. */
   readonly migrations: readonly string[];
+  /** What a database is run by, e.g. `{ PostgreSQL: "15.4", pgvector: "0.8.0" }`. */
+  readonly versions?: Readonly<Record<string, string>>;
+  /** Of a document: when its records were read, UTC, ISO 8601. */
+  readonly exportedAt?: string;
   /** The kinds of its records, from a source that knows them; no part of a document. */
   readonly catalog?: Catalog;
+}
+
+/** What a target is run by, and its migrations as StoreHeader has them. */
+export interface StoreVersions {
+  readonly versions: Readonly<Record<string, string>>;
+  readonly migrations: readonly string[];
 }
 
 /** A store to read from. One use: open, read (perhaps more than once), close. */

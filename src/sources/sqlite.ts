@@ -16,6 +16,7 @@ import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
+import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { IdOrder } from "../records/derived-uuids.js";
@@ -111,7 +112,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         defineFunctions(database);
         database.exec("BEGIN");
         requireOwnTables(database, options.path, catalog.kinds, application);
-        return { backend: "sqlite", migrations: application?.readVersions?.(database) ?? [], catalog };
+        const migrations = application?.readVersions?.(database) ?? [];
+        return { backend: "sqlite", migrations, versions: readVersions(database), catalog };
       } catch (error) {
         throw fromSqliteError(error);
       }

@@ -5,13 +5,15 @@
  * Objects are light: drivers, sources and sinks are loaded by the function that needs them, so that a document is read
  * without any driver. What a driver throws is a StorageError when it leaves the backend's own folder.
  */
-import type { Catalog } from "../catalog/index.js";
+import type { Catalog, RecordKind } from "../catalog/index.js";
 import type { Config } from "../config/index.js";
 import type { SchemaComparison } from "../llmspell/schema/comparison.js";
 import type { MigrationReport, MigrationState } from "../llmspell/schema/migration.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
 import type { BackendName, Source } from "../sources/source.js";
+import type { Metric } from "../verify/comparison/nearest.js";
+import type { Finding } from "../verify/comparison/references.js";
 
 /** Where a store is: plain data. A backend says what else there is in it. */
 export interface AnyLocation {
@@ -92,6 +94,23 @@ export interface DatabaseParts<Location extends AnyLocation> {
   migrate(location: Location, options: MigrateOptions): Promise<MigrationReport>;
   /** What `database health` and `migrations list` say; changes nothing. E_STORE_NOT_FOUND, E_CONNECT, … */
   inspect(location: Location, options: InspectionOptions): Promise<Inspection>;
+  /** What is wrong in it besides its records: schema, partitions, large objects. Only reads. Undefined: nothing can be told. */
+  findings?(location: Location, options: InspectionOptions): Promise<readonly Finding[]>;
+  /** What an index of embeddings answers; undefined where the kind's have none. Only reads. */
+  search?(location: Location, kind: RecordKind, wanted: SearchOptions): Promise<SearchAnswers | undefined>;
+}
+
+export interface SearchOptions extends SessionOptions {
+  readonly vectors: readonly Float32Array[];
+  /** How many nearest neighbours of each. */
+  readonly count: number;
+}
+
+export interface SearchAnswers {
+  /** The distance that the index goes by. */
+  readonly metric: Metric;
+  /** Ids as the store has them, per vector. */
+  readonly ids: readonly (readonly string[])[];
 }
 
 /** What a session with a store takes. */
@@ -145,6 +164,8 @@ export interface SinkOptions extends SessionOptions {
   readonly force?: boolean | undefined;
   readonly allowEmpty?: boolean | undefined;
   readonly vectors?: "base64" | "json" | undefined;
+  /** What a document's manifest says of the meaning of a section's records, when all of them were written. */
+  readonly digestOf?: ((path: string) => string | undefined) | undefined;
   /** What a document names as its producer. */
   readonly producer: string;
 }

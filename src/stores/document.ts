@@ -98,7 +98,7 @@ async function createSink(
   output:
     | { readonly path: string; readonly force?: boolean; readonly allowEmpty?: boolean }
     | { readonly stream: Writable },
-  { catalog, producer, compress, vectors }: SinkOptions,
+  { catalog, producer, compress, vectors, digestOf }: SinkOptions,
 ): Promise<Sink> {
   const [{ createDocumentSink }, { llmspellDocuments }] = await Promise.all([
     import("../sinks/json-document.js"),
@@ -111,5 +111,6 @@ async function createSink(
     output,
     ...(compress === undefined ? {} : { compress }),
     ...(vectors === undefined ? {} : { vectors }),
+    ...(digestOf === undefined ? {} : { digestOf }),
   });
 }

@@ -111,6 +111,20 @@ export function postgresParts<Location extends AnyLocation>(
           return { facts, json, ...(await readPostgresSchema(connection)) };
         });
       },
+      async findings(location, options) {
+        const { postgresFindings } = await import("./postgres-findings.js");
+        return connected(location, options, (connection) => postgresFindings(connection, options.catalog));
+      },
+      async search(location, kind, { vectors, count, ...session }) {
+        const [{ nearestByIndex }, { inTransaction }] = await Promise.all([
+          import("../backends/postgres/reading/nearest-neighbours.js"),
+          import("../backends/postgres/session/transaction.js"),
+        ]);
+        return connected(location, session, async (connection) => {
+          const ids = await inTransaction(connection, "read", () => nearestByIndex(connection, kind, vectors, count));
+          return ids === undefined ? undefined : { metric: "cosine", ids };
+        });
+      },
     },
     async createSource(location, options) {
       const { catalog, sourceMode, sourceCheck, asOwner } = options;

@@ -2,6 +2,7 @@
 import { formatBytes } from "../byte-size.js";
 import { expandPath } from "../folders.js";
 import type { Backend, Inspection, InspectionOptions } from "./backend.js";
+import { schemaFindings } from "./findings.js";
 
 export interface SqliteLocation {
   readonly type: "sqlite";
@@ -41,6 +42,22 @@ export const sqlite: Backend<SqliteLocation> = {
       return migrateSqlite(path, { ...(signal === undefined ? {} : { signal }), repairRowids });
     },
     inspect,
+    async findings(location, options) {
+      const { readSqliteSchema } = await import("../llmspell/schema/migrator.js");
+      return readState(location, options, (_state, database) => schemaFindings(readSqliteSchema(database).comparison));
+    },
+    async search({ path }, kind, { vectors, count }) {
+      const [{ openSqliteForReading }, { nearestByVec0 }] = await Promise.all([
+        import("../backends/sqlite/open.js"),
+        import("../backends/sqlite/reading/nearest-neighbours.js"),
+      ]);
+      const database = openSqliteForReading(path);
+      try {
+        return nearestByVec0(database, kind, vectors, count);
+      } finally {
+        database.close();
+      }
+    },
   },
   async createSource({ path }, { catalog, invalidUuid }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
@@ -51,8 +68,20 @@ export const sqlite: Backend<SqliteLocation> = {
   },
   /** The file is created and migrated when the run begins to write. */
   async createSink({ path }, { catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds }) {
-    const { createSqliteTarget } = await import("./sqlite-target.js");
-    return createSqliteTarget({ path, catalog, onConflict, onOrphan, dryRun, vectorsAs, lockTimeoutSeconds });
+    const [{ createSqliteTarget }, { llmspellSqlite }] = await Promise.all([
+      import("./sqlite-target.js"),
+      import("../llmspell/sqlite/application.js"),
+    ]);
+    return createSqliteTarget({
+      application: llmspellSqlite,
+      path,
+      catalog,
+      onConflict,
+      onOrphan,
+      dryRun,
+      vectorsAs,
+      lockTimeoutSeconds,
+    });
   },
   async readFacts(location, options) {
     const { bytes, sqliteVersion, embeddings } = await readState(location, options, (state) => state);

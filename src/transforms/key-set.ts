@@ -27,7 +27,11 @@ export class KeyCollector {
   private readonly runs: Run[] = [];
   private spool: Spool | undefined;
 
-  constructor(private readonly keysInMemory: number = KEYS_IN_MEMORY) {}
+  /** `repeated`: gets every key that comes more than once. */
+  constructor(
+    private readonly keysInMemory: number = KEYS_IN_MEMORY,
+    private readonly repeated?: KeyCollector,
+  ) {}
 
   /** After some of these (a batch's) comes `settle`. */
   add(key: Buffer): void {
@@ -62,7 +66,8 @@ export class KeyCollector {
       for (let partition = 0; partition < PARTITIONS; partition++) {
         const count = this.runs.reduce((sum, run) => sum + countOf(run, partition), 0);
         if (count * WIDTH > partitionKeys.length) partitionKeys = Buffer.allocUnsafeSlow(count * WIDTH * 2);
-        set.append(sortKeys(this.readPartition(this.spool, partition, partitionKeys)));
+        set.append(sortKeys(this.readPartition(this.spool, partition, partitionKeys), this.repeated));
+        await this.repeated?.settle();
       }
       return set;
     } catch (error) {
@@ -82,7 +87,7 @@ export class KeyCollector {
   }
 
   private sorted(): Buffer {
-    return sortKeys(this.keys.subarray(0, this.count * WIDTH));
+    return sortKeys(this.keys.subarray(0, this.count * WIDTH), this.repeated);
   }
 
   private async spill(): Promise<void> {
@@ -160,12 +165,17 @@ export class KeySet {
   }
 
   has(key: Buffer): boolean {
+    return this.indexOf(key) !== -1;
+  }
+
+  /** The key's place among all keys, from 0; -1 where it is none of them. */
+  indexOf(key: Buffer): number {
     const at = lastUpTo(this.index, key);
-    if (at === -1) return false;
-    if (this.spool === undefined) return compareAt(this.index, at, key) === 0;
+    if (at === -1) return -1;
+    if (this.spool === undefined) return compareAt(this.index, at, key) === 0 ? at : -1;
     const page = this.readPage(this.spool, at);
     const found = lastUpTo(page, key);
-    return found !== -1 && compareAt(page, found, key) === 0;
+    return found !== -1 && compareAt(page, found, key) === 0 ? at * PAGE_KEYS + found : -1;
   }
 
   /** The keys of this set that are not in the other one. */
@@ -248,7 +258,7 @@ let sorted = Buffer.alloc(0);
 let sortedOrder = new Float64Array(0);
 
 /** Sorted and without duplicates; valid until the next call. */
-function sortKeys(keys: Buffer): Buffer {
+function sortKeys(keys: Buffer, repeated?: KeyCollector): Buffer {
   const count = keys.length / WIDTH;
   if (keys.length > sorted.length) {
     sorted = Buffer.allocUnsafeSlow(keys.length);
@@ -271,7 +281,10 @@ function sortKeys(keys: Buffer): Buffer {
       if (difference >= 0) break;
       at -= WIDTH;
     }
-    if (at > 0 && difference === 0) continue;
+    if (at > 0 && difference === 0) {
+      repeated?.add(keys.subarray(from, from + WIDTH));
+      continue;
+    }
     sorted.copyWithin(at + WIDTH, at, length);
     keys.copy(sorted, at, from, from + WIDTH);
     length += WIDTH;

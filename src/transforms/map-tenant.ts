@@ -3,6 +3,7 @@ import { type Catalog, tenantFieldOf, tenantIndex } from "../catalog/index.js";
 import { codePoints } from "../codecs/text.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
+import { Effect, noneOf } from "./effect.js";
 import type { Transform } from "./transform.js";
 
 /** Every tenant (RecordKind.tenantField) that is `from` becomes `to`, in every kind. Nothing else changes. E_USAGE for a name that cannot be one. */
@@ -18,8 +19,9 @@ export function createMapTenant(from: string, to: string, catalog: Catalog): Tra
       return tenant !== undefined && (field === undefined || field === tenant);
     },
     tenantAfter: (tenant) => (tenant === from ? to : tenant),
-    async *apply(batches) {
+    async *apply(batches, context) {
       const editor = new BatchEditor();
+      const effect = new Effect();
       for await (const batch of batches) {
         const { kind, rows, width, starts, lengths, bytes } = batch;
         const field = tenantIndex(kind);
@@ -33,12 +35,16 @@ export function createMapTenant(from: string, to: string, catalog: Catalog): Tra
         arena.copy(replacement, 0, replacement.length);
         for (let row = 0, at = field; row < rows; row++, at += width) {
           const found = starts[at] as number;
-          if (lengths[at] === old.length && old.compare(bytes, found, found + old.length) === 0)
-            editor.setSlice(row, field, start, replacement.length);
+          if (lengths[at] !== old.length || old.compare(bytes, found, found + old.length) !== 0) continue;
+          editor.setSlice(row, field, start, replacement.length);
+          effect.hits++;
         }
+        effect.records += rows;
         const edited = editor.finish();
         if (edited !== undefined) yield edited;
       }
+      if (effect.hits > 0 || context.ahead === true) return;
+      context.warn(`map-tenant ${from}=${to}: ${noneOf(effect.records)} has the tenant ${JSON.stringify(from)}`);
     },
   };
 }

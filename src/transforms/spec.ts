@@ -9,7 +9,12 @@ export type TransformSpec =
   | { readonly type: "map-tenant"; readonly from: string; readonly to: string }
   | { readonly type: "jq"; readonly expression: string }
   /** `rule`: SECTION.PATH=METHOD (docs/transforms.md). */
-  | { readonly type: "mask"; readonly rule: string }
+  | {
+      readonly type: "mask";
+      readonly rule: string;
+      /** The path may be absent from all records of the section. Default false: that is E_NO_EFFECT. */
+      readonly optional?: boolean;
+    }
   | {
       readonly type: "plugin";
       /** A path, a package's name, or what defineTransform gives. */
@@ -52,7 +57,36 @@ export async function createTransforms(
   return transforms;
 }
 
+/** Of each type of step, what it may say, and what of that is a text. */
+const STEP_OPTIONS: Readonly<Record<TransformSpec["type"], { texts: readonly string[]; others: readonly string[] }>> = {
+  "map-tenant": { texts: ["from", "to"], others: [] },
+  jq: { texts: ["expression"], others: [] },
+  mask: { texts: ["rule"], others: ["optional"] },
+  plugin: { texts: [], others: ["module", "options", "directory"] },
+};
+
+/** A program's steps are not checked by a compiler everywhere: one that is misspelt must not be left out. E_USAGE. */
+function refuseUnknownStep(spec: TransformSpec): void {
+  const known = Object.hasOwn(STEP_OPTIONS, spec.type) ? STEP_OPTIONS[spec.type] : undefined;
+  if (known === undefined)
+    throw new StorageError("E_USAGE", `there is no step of the type ${JSON.stringify(spec.type)}`, {
+      hint: `The types are ${Object.keys(STEP_OPTIONS).join(", ")}.`,
+    });
+  const names = [...known.texts, ...known.others];
+  const unknown = Object.entries(spec).filter(
+    ([name, value]) => name !== "type" && value !== undefined && !names.includes(name),
+  );
+  if (unknown.length > 0)
+    throw new StorageError("E_USAGE", `a ${spec.type} step has no ${unknown.map(([name]) => name).join(", ")}`, {
+      hint: `It has ${names.join(", ")}.`,
+    });
+  const missing = known.texts.filter((name) => typeof (spec as Record<string, unknown>)[name] !== "string");
+  if (missing.length > 0)
+    throw new StorageError("E_USAGE", `a ${spec.type} step needs a text as its ${missing.join(" and its ")}`);
+}
+
 async function createTransform(spec: TransformSpec, settings: TransformSettings): Promise<Transform> {
+  refuseUnknownStep(spec);
   const { catalog, environment = process.env, directory = workingFolder() } = settings;
   switch (spec.type) {
     case "map-tenant": {
@@ -66,7 +100,7 @@ async function createTransform(spec: TransformSpec, settings: TransformSettings)
     }
     case "mask": {
       const { createMask } = await import("./mask/index.js");
-      return createMask(spec.rule, { catalog, environment });
+      return createMask(spec.rule, { catalog, environment, optional: spec.optional === true });
     }
     case "plugin": {
       const { createPlugin } = await import("./plugin/index.js");
@@ -109,7 +143,7 @@ export function describeStep(spec: TransformSpec): string {
     case "jq":
       return `jq ${spec.expression}`;
     case "mask":
-      return `mask ${spec.rule}`;
+      return `${spec.optional ? "mask-optional" : "mask"} ${spec.rule}`;
     case "plugin":
       return `plugin ${typeof spec.module === "string" ? spec.module : spec.module.name}`;
   }

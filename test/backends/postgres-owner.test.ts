@@ -150,6 +150,13 @@ describePostgres("the owner under forced row-level security", () => {
     expect(infos[1]).toEqual(infos[0]);
     expect(infos[2]).toEqual(infos[0]);
     expect(infos[3]?.tenants).toEqual(infos[0]?.tenants);
+    const digestOf = async (...words: string[]): Promise<string> =>
+      JSON.parse((await workspace.must(["storage", "digest", "--json", ...words])).stdout).total.digest;
+    expect(await digestOf(owner.url, "--as-owner")).toMatch(/\w{16}/);
+    expect(await digestOf(owner.url, "--as-owner")).toBe(await digestOf("whole.json"));
+    const verify = ["storage", "verify", owner.url, "whole.json", "--as-owner"];
+    await workspace.must(verify);
+    expect((await workspace.run([...verify, "--search", "1"])).stderr).toContain("[E_USAGE]");
     const counted = infos[0]?.tenants as { tenant: string; records: number }[];
     expect(counted.reduce((sum, { records }) => sum + records, 0)).toBe(infos[0]?.records);
     expect((await workspace.must(["storage", "info", "whole.json", "--tenants"])).stdout).toContain(

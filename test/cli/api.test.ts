@@ -56,10 +56,12 @@ describe("exportStore and importStore", () => {
       read: 90,
       inserted: 90,
       updated: 0,
+      unchanged: 0,
       skipped: 0,
       dropped: 0,
       rejected: 0,
       cascaded: 0,
+      valueBytes: expect.any(Number),
     });
     expect(imported.totals).toEqual(exported.totals);
     expect(imported.kinds.map(({ path }) => path)).toEqual(exported.kinds.map(({ path }) => path));

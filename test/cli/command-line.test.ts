@@ -1,11 +1,11 @@
 /** What needs no database: help, versions, usage. */
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { commandNames, createProgram } from "../../src/commands/program.js";
+import { commandNames, createProgram } from "../../src/commands/syntax/program.js";
 import { ERROR_CODES } from "../../src/errors.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 
@@ -34,6 +34,63 @@ function leaves(parent: Command, words: readonly string[] = []): [string, Comman
 describe("llmspell", () => {
   it("prints its version", async () => {
     expect(await workspace.must(["--version"])).toMatchObject({ stdout: `llmspell-storage ${version}\n`, stderr: "" });
+  });
+
+  it("prints it with -V, too, under both names", async () => {
+    const named = workspace.path("bin/llmspell-storage");
+    symlinkSync(cli, named);
+    for (const words of [["-V"], ["--version"]])
+      for (const name of [cli, named]) {
+        const { stdout } = spawnSync(process.execPath, [name, ...words], { encoding: "utf8" });
+        expect(stdout).toBe(`llmspell-storage ${version}\n`);
+      }
+  });
+
+  it("calls itself what it is called", () => {
+    const named = workspace.path("bin/named/llmspell-storage");
+    mkdirSync(dirname(named));
+    symlinkSync(cli, named);
+    const run = (name: string, ...words: string[]) =>
+      spawnSync(process.execPath, [name, ...words], { encoding: "utf8" }).stdout;
+    expect(run(named, "--help")).toMatch(/^Usage: llmspell-storage \[/);
+    expect(run(cli, "--help")).toMatch(/^Usage: llmspell \[/);
+    expect(run(named, "storage", "export", "--help")).toMatch(/^Usage: llmspell-storage storage export \[/);
+    expect(run(named, "storage", "export", "--help")).toContain("\n  llmspell-storage storage export --backend sqlite");
+    expect(run(named, "--help")).not.toContain("Every other command of llmspell");
+  });
+
+  it.each(["storage export", "database migrations list", "storage", "database migrations", "explain"])(
+    "help %s is its --help",
+    async (name) => {
+      const words = name.split(" ");
+      const { stdout } = await workspace.must([...words, "--help"]);
+      expect(await workspace.must(["help", ...words])).toMatchObject({ stdout, stderr: "" });
+      const [last = "", ...before] = words.toReversed();
+      expect((await workspace.must([...before.reverse(), "help", last])).stdout).toBe(stdout);
+    },
+  );
+
+  it("help of what is no command names those that are", async () => {
+    for (const words of [
+      ["help", "storage", "exprot"],
+      ["storage", "help", "exprot"],
+    ]) {
+      const { status, stderr } = await workspace.run(words);
+      expect(status).toBe(2);
+      expect(stderr).toContain(
+        "Error: unknown command 'exprot' [E_USAGE]\nHint: Did you mean export? The commands are",
+      );
+    }
+    expect((await workspace.must(["help"])).stdout).toBe((await workspace.must(["--help"])).stdout);
+    // A store of that name.
+    expect((await workspace.run(["storage", "info", "help"])).stderr).toContain("not a store: help");
+  });
+
+  it.each(leaves(program()))("%s shows its options in groups", (_name, command) => {
+    for (const { long, helpGroupHeading } of command.options) {
+      const expected = long === "--config" ? /^Options:$/ : /^(?!Options)[A-Z].*:$/;
+      expect([long, helpGroupHeading]).toEqual([long, expect.stringMatching(expected)]);
+    }
   });
 
   it.each(leaves(program()).map(([name]) => name))("%s --help has every option and examples", async (name) => {
@@ -103,6 +160,22 @@ describe("llmspell", () => {
     expect(error.split("\n")[0]).toMatch(/ \[E_(USAGE|CONFIG)\]$/);
     expect(error).toContain(hint);
     expect(error).not.toMatch(/\n\s+at .*\.js/);
+  });
+
+  it.each([
+    [["export", "--output", "x.json", "--include", "sesions"], "unknown section"],
+    [["export", "--output", "x.json", "--jq", ".data["], "jq"],
+    [["export", "--output", "x.json", "--mask", "sessions.status=blur"], "blur"],
+    [["export", "--output", "x.json", "--plugin", "./none.mjs"], "none.mjs"],
+    [["export", "--output", "x.json", "--rejects", "r"], "--rejects needs"],
+    [["import", "--input", "x.json", "--translate", "nonsense"], "It is llmspell, or llmspell:TENANT"],
+    [["import", "--input", "x.json", "--report", "r.txt"], "--report takes a name"],
+    [["migrate", "--from", "a.db", "--to", "b.db", "--translate", "nonsense"], "It is llmspell, or llmspell:TENANT"],
+  ])("storage %j says nothing before what is wrong with its options", async (words, message) => {
+    const { status, stdout, stderr } = await workspace.run(["storage", ...words]);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^Error: /);
+    expect(stderr).toContain(message);
   });
 
   it("says which Node it needs before it loads anything", () => {

@@ -30,8 +30,9 @@ const health = (env: Record<string, string> = {}, words: string[] = []): Promise
 /** The database that a command takes, and why. */
 async function chosen(env: Record<string, string> = {}, words: string[] = []): Promise<[string, string]> {
   const { stdout, stderr } = await health(env, words);
-  const [, path = stdout + stderr] = /^Database: sqlite:(.*)$/m.exec(stdout) ?? [];
-  const [, because = stderr] = /^Store: sqlite:.* \((.*)\)$/m.exec(stderr) ?? [];
+  const [, path = stdout + stderr, because = stderr] = /^Database: sqlite:(.*?) \((.*)\)$/m.exec(stdout) ?? [];
+  // Once, and not on stderr as well.
+  expect(stderr).not.toMatch(/^(Store|Database): /m);
   return [path, because];
 }
 
@@ -133,7 +134,7 @@ describe("the configuration file", () => {
       [flag, "mine.toml", "database", "health", "--backend", "sqlite"],
       ["database", flag, "mine.toml", "health", "--backend", "SQLite"],
     ])
-      expect((await workspace.run(words)).stderr).toContain(`Store: sqlite:/data/mine.db (${because})`);
+      expect((await workspace.run(words)).stdout).toContain(`Database: sqlite:/data/mine.db (${because})`);
     const { status, stderr } = await health({}, [flag, "none.toml"]);
     expect([status, stderr]).toEqual([2, expect.stringContaining("the file that --config names does not exist")]);
   });

@@ -31,7 +31,7 @@ describe("database, on SQLite", () => {
     expect([missing.status, missing.stderr]).toEqual([3, expect.stringContaining("[E_STORE_NOT_FOUND]")]);
     const path = workspace.path(".local/share/llmspell/llmspell.db");
     const head = [
-      `Database: sqlite:${path}`,
+      `Database: sqlite:${path} (nothing else is configured)`,
       "Hint: chosen because neither DATABASE_URL nor [storage] backend is set; --backend or --database names another.",
     ];
     expect(missing.stdout.trimEnd().split("\n")).toEqual(head);

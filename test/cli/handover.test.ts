@@ -3,7 +3,7 @@ import { chmodSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createProgram } from "../../src/commands/program.js";
+import { createProgram } from "../../src/commands/syntax/program.js";
 import { OWN_COMMANDS } from "../../src/llmspell/program/handover.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 

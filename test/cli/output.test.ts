@@ -7,7 +7,8 @@ import { statisticsLines } from "../../src/commands/shown/statistics.js";
 import { StorageError } from "../../src/errors.js";
 
 function result(counts: Partial<TransferResult["totals"]>): TransferResult {
-  const totals = { read: 0, inserted: 0, updated: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0, ...counts };
+  const none = { read: 0, inserted: 0, updated: 0, unchanged: 0, skipped: 0, dropped: 0, rejected: 0, cascaded: 0 };
+  const totals = { ...none, valueBytes: 0, ...counts };
   return {
     source: "a",
     target: "b",
@@ -21,9 +22,19 @@ function result(counts: Partial<TransferResult["totals"]>): TransferResult {
     notes: ["a note"],
     leftOut: [],
     dryRun: false,
-    seconds: 1,
+    started: "2026-01-02T03:04:05.000Z",
+    ended: "2026-01-02T03:04:07.000Z",
+    seconds: 2,
+    versions: { tool: { "llmspell-storage": "0.1.0" }, source: { SQLite: "3.50.4" }, targetMigrations: ["V1", "V13"] },
   };
 }
+
+/** Of every run. */
+const END = [
+  "From: a (SQLite 3.50.4, schema V1)",
+  "To: b (schema V1 to V13)",
+  "Time: 2026-01-02T03:04:05.000Z to 2026-01-02T03:04:07.000Z, 2.0 s, 0 records/s, 0 bytes/s",
+];
 
 describe("the statistics", () => {
   it("count inserted and updated as imported, add up what shares a label, and leave out zeros", () => {
@@ -31,11 +42,15 @@ describe("the statistics", () => {
       "✅ Imported 1,234 total records:",
       "  - Vectors: 2,468",
       "a note",
+      ...END,
     ]);
   });
 
-  it("name what was skipped, dropped, cascaded and rejected", () => {
-    const lines = statisticsLines("Imported", result({ skipped: 1000, dropped: 2, rejected: 3, cascaded: 4 }));
+  it("name what was unchanged, skipped, dropped, cascaded and rejected", () => {
+    const lines = statisticsLines(
+      "Imported",
+      result({ unchanged: 0, skipped: 1000, dropped: 2, rejected: 3, cascaded: 4 }),
+    );
     expect(lines).toEqual([
       "✅ Imported 0 total records",
       "Skipped: 1,000",
@@ -43,7 +58,12 @@ describe("the statistics", () => {
       "Cascaded: 4",
       "Rejected: 3",
       "a note",
+      ...END,
     ]);
+    expect(statisticsLines("Imported", result({ updated: 5, unchanged: 4 }))).toContain("Unchanged: 4");
+    expect(statisticsLines("Imported", result({ read: 10, valueBytes: 2_000_000 })).at(-1)).toMatch(
+      / 2\.0 s, 5 records\/s, 1\.0 MB\/s$/,
+    );
   });
 });
 

@@ -1,5 +1,7 @@
 /** How a plugin's module finds the package, beside a tool that is installed elsewhere. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
@@ -54,6 +56,29 @@ describe("a plugin in a folder without node_modules", () => {
        export default defineTransform({ name: "mark", sections: ["sessions"], transform: mark });`,
     );
     expect(await statuses("./d.ts")).toEqual(["archived", "archived", "archived"]);
+  });
+
+  it.each(["g.js", "h.ts"])("may be %s, without a word of how Node takes it", async (name) => {
+    const text = `import { defineTransform } from "llmspell-storage";\nexport default defineTransform${BODY};`;
+    writeFileSync(workspace.path(name), text);
+    for (const quiet of [[], ["--quiet"]]) {
+      const words = [...EXPORT, "--output", "quiet.json", "--plugin", `./${name}`, ...quiet];
+      const { stderr } = await workspace.must(words);
+      expect(stderr).toBe("");
+    }
+  });
+
+  it("refuses options by a schema, in words", async () => {
+    const zod = pathToFileURL(createRequire(import.meta.url).resolve("zod"));
+    const schema = "z.object({ before: z.string(), most: z.number().max(3) })";
+    const text = `import zod from ${JSON.stringify(zod)};\nconst { z } = zod;\nexport default { name: "cut", options: ${schema}, transform: (one) => one };`;
+    writeFileSync(workspace.path("schema.mjs"), text);
+    const words = [...EXPORT, "--output", "g.json", "--plugin", './schema.mjs:{"most":9}'];
+    const { status, stderr } = await workspace.run(words);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(
+      /^Error: the plugin cut refuses its options \[E_PLUGIN_LOAD\]\nCaused by: before: [^\n]+; most: [^\n]+\n$/,
+    );
   });
 
   it("is told of other packages that are not there", async () => {

@@ -193,14 +193,20 @@ describe("--mask", () => {
     ["kv_store.metadata.list[]=redact", METADATA.replace('{"n":1.10},{"n":[2]}, 3', "{},{}, 0")],
     // Both spellings of the key: whoever reads the text could find either.
     ["kv_store.metadata.name=email", METADATA.replace('"N"', '"@N"').replace('"M"', '"@M"')],
-    ["kv_store.metadata.nothing.here=redact", METADATA],
-    ["kv_store.metadata.list.n=redact", METADATA],
   ])("%s changes what it names, and keeps the rest of the text", async (rule, expected) => {
     const words = ["--include", "kv_store", "--tenant", "acme"];
     // A document keeps blanks on its way through.
     const wanted = expected.replace(/@([NM])/g, (_match, name: string) => `${hmac(name).slice(0, 16)}@example.invalid`);
     expect(metadataOf(await through(handmade(), [...words, "--mask", rule]))).toBe(wanted);
   });
+
+  it.each(["kv_store.metadata.nothing.here=redact", "kv_store.metadata.list.n=redact"])(
+    "%s, a path that is not there, changes nothing",
+    async (rule) => {
+      const words = ["--include", "kv_store", "--tenant", "acme", "--mask-optional", rule];
+      expect(metadataOf(await through(handmade(), words))).toBe(METADATA);
+    },
+  );
 
   it("hashes alike wherever a value stands, so that references hold", async () => {
     const output = await exported(
@@ -320,7 +326,7 @@ describe("several of them", () => {
       )?.[0]?.["metadata"].seen;
     const map = ["--map-tenant", "acme=b"];
     const plugin = ["--plugin", "./mark.mjs"];
-    const mask = ["--mask", "kv_store.metadata.seen=redact"];
+    const mask = ["--mask-optional", "kv_store.metadata.seen=redact"];
     expect(await seen(...map, ...plugin)).toBe("b");
     expect(await seen(...plugin, ...map)).toBe("acme");
     expect(await seen(...plugin, ...mask)).toBe("[redacted]");

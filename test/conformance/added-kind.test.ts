@@ -1,5 +1,5 @@
 /** docs/adding-a-record-kind.md, carried out: one catalog entry and its SQL, and records move through every backend. */
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -156,6 +156,14 @@ it("is what docs/adding-a-record-kind.md shows", () => {
   const blocks = [...page.matchAll(/^```(?:ts|sql)\n(.*?)^```/gms)].map(([, block]) => block);
   const entry = parts("reminders.ts").replace('"../../../src/catalog/index.js"', '"../../catalog/index.js"');
   expect(blocks).toEqual([entry, parts("postgres.sql"), parts("sqlite.sql")]);
+});
+
+it("names files and folders that are there", () => {
+  const page = readFileSync(new URL("../../docs/adding-a-record-kind.md", import.meta.url), "utf8");
+  const named = [...page.matchAll(/`((?:src|test)\/[\w./-]+)`/g)].map(([, path]) => path as string);
+  expect(named.length).toBeGreaterThan(10);
+  const isThere = (path: string): boolean => existsSync(new URL(`../../${path}`, import.meta.url));
+  expect(named.filter((path) => !isThere(path))).toEqual(["src/llmspell/catalog/reminders.ts"]);
 });
 
 registerTests("a new record kind through SQLite and the document", async () => [

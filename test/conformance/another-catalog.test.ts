@@ -141,6 +141,19 @@ describe("the catalog", () => {
   });
 });
 
+it("has no catalog of its own", async () => {
+  const run = { sink: createMemorySink(), selection };
+  expect((await failureOf(runPipeline({ source: createMemorySource([]), ...run }))).code).toBe("E_USAGE");
+  await runPipeline({ source: createMemorySource(records), ...run, catalog: another });
+  expectSameRecords(run.sink.records, records);
+  const context = { signal: new AbortController().signal, isRejected: () => false, warn: () => {}, leftOut: () => {} };
+  const open = toDocument(join(folder, "none.json")).open(
+    { backend: "sqlite", migrations: [] },
+    { ...context, reject: async () => {} },
+  );
+  expect((await failureOf(open)).code).toBe("E_USAGE");
+});
+
 describe("with SQLite and documents", () => {
   it("moves all records there and back, to the byte", async () => {
     const [first, second] = [join(folder, "a.json"), join(folder, "b.json")];
@@ -172,6 +185,10 @@ describe("with SQLite and documents", () => {
     expect(codes(await read())).toEqual(["B", "a", "b", "\ufffd"]);
     expect(codes(await read({ limit: 2 }))).toEqual(["B", "a"]);
     const again = new Database(path);
+    again.exec("INSERT INTO departments VALUES (1, NULL); INSERT INTO employees VALUES (1, 1, NULL, 'b')");
+    // The first one has no room beside the one that is referred to.
+    const wanted = await read({ limit: 1, selection: { paths: new Set([...paths, "employees"]) } });
+    expect(codes(wanted.filter(({ kind }) => paths.has(kind.path)))).toEqual(["b"]);
     again.exec("UPDATE countries SET name = CAST(x'ff' AS TEXT) WHERE code = 'a'");
     again.close();
     const error = await failureOf(read());

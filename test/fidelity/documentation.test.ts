@@ -34,7 +34,10 @@ it("every proof is a test that is there, by its file and its very words", () => 
 
 it("every test file of fidelity is among the proofs", () => {
   const named = new Set(tableBelow("What proves it").map(([, file]) => file?.slice(1, -1)));
-  const cases = new Map([["test/fidelity/values.test.ts", "test/fidelity/value-cases.ts"]]);
+  const cases = new Map([
+    ["test/fidelity/values.test.ts", "test/fidelity/value-cases.ts"],
+    ["test/fidelity/refusals.test.ts", "test/fidelity/refused-records.ts"],
+  ]);
   const files = readdirSync(new URL("test/fidelity", root))
     .filter((name) => name.endsWith(".test.ts") && name !== "documentation.test.ts")
     .map((name) => `test/fidelity/${name}`);
@@ -42,9 +45,12 @@ it("every test file of fidelity is among the proofs", () => {
 });
 
 it("what cannot cross has codes that exist, and each is refused by a test", () => {
-  const tests = ["refusals", "bad-rows", "order", "large-objects", "invalid-uuids", "encodings"].map((name) =>
-    read(`test/fidelity/${name}.test.ts`),
-  );
+  const tests = [
+    read("test/fidelity/refused-records.ts"),
+    ...["refusals", "bad-rows", "order", "large-objects", "invalid-uuids", "encodings"].map((name) =>
+      read(`test/fidelity/${name}.test.ts`),
+    ),
+  ];
   const codes = tableBelow("What cannot cross").flatMap(([, code = ""]) =>
     [...code.matchAll(/`(E_\w+)`/g)].map(([, each]) => each as string),
   );

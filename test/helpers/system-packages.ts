@@ -19,6 +19,10 @@ const PROGRAMS = {
   // A file system without hard links and modes.
   "exfat-fuse": "mount.exfat-fuse",
   exfatprogs: "mkfs.exfat",
+  zsh: "zsh",
+  fish: "fish",
+  mandoc: "mandoc",
+  chromium: "chromium",
 } as const;
 
 export type SystemTool = keyof typeof PROGRAMS;

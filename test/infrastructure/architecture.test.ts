@@ -57,26 +57,6 @@ it("every file and folder of src has its row", () => {
   expect(unsaid).toEqual([]);
 });
 
-it("no folder holds more than 15 files, and a file of more than 300 lines says why in its first comment", () => {
-  const crowded: string[] = [];
-  const long: string[] = [];
-  const visit = (folder: string): void => {
-    const entries = readdirSync(folder, { withFileTypes: true });
-    const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith(".ts"));
-    if (files.length > 15) crowded.push(`${relative(root, folder)}: ${files.length}`);
-    for (const { name } of files) {
-      const text = readFileSync(join(folder, name), "utf8");
-      const comment = /^\/\*\*[\s\S]*?\*\//.exec(text)?.[0] ?? "";
-      if (text.split("\n").length > 301 && !/^ \* Over 300 lines: \w/m.test(comment))
-        long.push(`${relative(root, folder)}/${name}`);
-    }
-    for (const entry of entries) if (entry.isDirectory()) visit(join(folder, entry.name));
-  };
-  visit(join(root, "src"));
-  expect(crowded).toEqual([]);
-  expect(long).toEqual([]);
-});
-
 /** What the page says in words: who may not import all that stands below. */
 const STRICTER: Readonly<Record<string, readonly string[]>> = {
   "src/config": ["src/pipeline.ts", "src/sinks", "src/sources"],

@@ -125,7 +125,7 @@ function mutateStructure(document: Json, random: Random): string {
   return JSON.stringify(document, null, random.pick([0, 0, 2]));
 }
 
-function mutate(documents: readonly string[], random: Random): Buffer {
+export function mutate(documents: readonly string[], random: Random): Buffer {
   const document = random.pick(documents);
   let bytes: Buffer;
   switch (random.integer(4)) {
@@ -144,7 +144,7 @@ function mutate(documents: readonly string[], random: Random): Buffer {
 }
 
 /** A store that is emptied before each case. */
-interface Target {
+export interface Target {
   readonly name: string;
   readonly store: string;
   clear(): Promise<void>;
@@ -157,7 +157,7 @@ const TABLES = [...catalog.kinds]
   .reverse()
   .map(({ sqlite }) => (sqlite.layout === "table" ? sqlite.table : sqlite.embeddingTable));
 
-async function sqliteTarget(path: string): Promise<Target> {
+export async function sqliteTarget(path: string): Promise<Target> {
   await importStore({
     from: Readable.from(['{"version":"1.0","source_backend":"sqlite","migrations":["V1"],"data":{}}']),
     to: path,
@@ -186,7 +186,7 @@ async function sqliteTarget(path: string): Promise<Target> {
   };
 }
 
-async function postgresTarget(url: string): Promise<Target> {
+export async function postgresTarget(url: string): Promise<Target> {
   const client = new Client({ connectionString: url });
   await client.connect();
   const names = [...new Set(catalog.kinds.map(({ postgres }) => `llmspell.${postgres.table}`))];
@@ -276,6 +276,18 @@ async function exported(store: string): Promise<string> {
   return document;
 }
 
+/** What is mutated; `source`: a path for an SQLite file. */
+export async function seedDocuments(source: string): Promise<string[]> {
+  createLlmspellSqlite(source);
+  fillSqlite(source, { records: 2, contentSizes: [0, 10] });
+  const stream = new PassThrough();
+  const [numbers] = await Promise.all([text(stream), exportStore({ from: source, to: stream, vectors: "json" })]);
+  const plain = await exported(source);
+  const small = JSON.stringify(withoutVectors(JSON.parse(plain) as Json));
+  const legacy = readFileSync(new URL("../golden/legacy-0.14.json", import.meta.url), "utf8");
+  return [small, small, plain, numbers, legacy];
+}
+
 export async function fuzzDocuments(options: FuzzOptions, postgres: string | undefined): Promise<Findings> {
   const findings = new Findings();
   const folder = mkdtempSync(join(tmpdir(), "llmspell-fuzz-"));
@@ -285,15 +297,7 @@ export async function fuzzDocuments(options: FuzzOptions, postgres: string | und
   mkdirSync(join(folder, "store"));
   const targets: Target[] = [];
   try {
-    const source = join(folder, "source.db");
-    createLlmspellSqlite(source);
-    fillSqlite(source, { records: 2, contentSizes: [0, 10] });
-    const stream = new PassThrough();
-    const [numbers] = await Promise.all([text(stream), exportStore({ from: source, to: stream, vectors: "json" })]);
-    const plain = await exported(source);
-    const small = JSON.stringify(withoutVectors(JSON.parse(plain) as Json));
-    const legacy = readFileSync(new URL("../golden/legacy-0.14.json", import.meta.url), "utf8");
-    const documents = [small, small, plain, numbers, legacy];
+    const documents = await seedDocuments(join(folder, "source.db"));
     targets.push(await sqliteTarget(join(folder, "store/target.db")));
     if (postgres !== undefined) {
       const connection = await connectPostgres({ url: postgres });

@@ -91,7 +91,10 @@ async function* readEntries(path: string, mayLack: boolean): AsyncGenerator<Entr
     (stats) => stats.size,
     () => undefined,
   );
-  if (size === undefined && !mayLack) throw new StorageError("E_INPUT_NOT_FOUND", `the id map ${path} does not exist`);
+  if (size === undefined && !mayLack)
+    throw new StorageError("E_INPUT_NOT_FOUND", `the id map ${path} does not exist`, {
+      hint: "Here it is read, to bring ids back; --invalid-uuid derive writes one where ids become UUIDs.",
+    });
   if (mayLack && !size) return;
   let number = 0;
   let entries = 0;
@@ -102,7 +105,9 @@ async function* readEntries(path: string, mayLack: boolean): AsyncGenerator<Entr
     if (number === 1) continue;
     const value = parseLine(line);
     if (said !== undefined || value === undefined)
-      throw new StorageError("E_DOCUMENT_SHAPE", `line ${number} of the id map ${path} is none of an id map`);
+      throw new StorageError("E_DOCUMENT_SHAPE", `line ${number} of the id map ${path} is none of an id map`, {
+        hint: "Take the file as --id-map wrote it: what was changed by hand may bring back wrong ids.",
+      });
     if (typeof value === "number") said = value;
     else {
       entries++;
@@ -113,11 +118,16 @@ async function* readEntries(path: string, mayLack: boolean): AsyncGenerator<Entr
   if (said !== entries)
     throw new StorageError("E_DOCUMENT_TRUNCATED", `the id map ${path} is not complete`, {
       detail: said === undefined ? "it stops before its last line" : `it has ${entries} ids of ${said}`,
+      hint: "The file was cut short: copy it again, or make it anew with the run that wrote it.",
     });
 }
 
 function noIdMap(path: string, adds: boolean): StorageError {
-  return new StorageError(adds ? "E_OUTPUT_EXISTS" : "E_DOCUMENT_SHAPE", `${path} is no id map`);
+  return new StorageError("E_USAGE", `--id-map names a file that is no id map: ${path}`, {
+    hint: adds
+      ? "Give it the map of an earlier run, or a new name: where ids become UUIDs it is written."
+      : "Give it the map that was written where ids became UUIDs.",
+  });
 }
 
 /** An id, or the number of the last line; undefined for anything else. */

@@ -43,9 +43,20 @@ export function reportError(error: StorageError): ErrorReport {
 function causeMessages(cause: unknown): string[] {
   const messages: string[] = [];
   for (let at = cause; at instanceof Error && messages.length < 10; at = at.cause) {
-    messages.push(at.message.split("\n", 1)[0] as string);
+    messages.push(issuesOf(at) ?? (at.message.split("\n", 1)[0] as string));
   }
   return messages;
+}
+
+/** What a schema (zod, and whatever is made like it) has to say of a value; its message is JSON of many lines. */
+function issuesOf(error: Error): string | undefined {
+  const { issues } = error as { readonly issues?: unknown };
+  if (!Array.isArray(issues)) return undefined;
+  const texts = issues.map((issue: { readonly path?: unknown; readonly message?: unknown } | null) => {
+    const path = Array.isArray(issue?.path) ? issue.path.map(String).join(".") : "";
+    return `${path === "" ? "" : `${path}: `}${issue?.message}`;
+  });
+  return texts.join("; ");
 }
 
 /** The lines for a terminal. */

@@ -4,7 +4,7 @@ import { LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { copyWithoutLineBreaks } from "../../codecs/json-text.js";
 import { StorageError } from "../../errors.js";
-import type { RecordBatch } from "../../records/record-batch.js";
+import { RecordBatch } from "../../records/record-batch.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { Spool } from "../files/spool.js";
 import { LARGE_TOKEN_BYTES, SpooledBase64, SpooledBase64Memory } from "../files/spooled-base64.js";
@@ -35,6 +35,8 @@ export class ArrayReader {
   private spooledAt = 0;
   private memory: SpooledBase64Memory | undefined;
   private taken: TakenValue | undefined;
+  /** Of each record in the builder, where they are wanted. */
+  private lines: number[] | undefined;
   private rejection: { error: StorageError; start: number; end: number } | undefined;
 
   constructor(
@@ -49,6 +51,7 @@ export class ArrayReader {
     this.reader = new RecordReader(kind, options);
     this.left = options.recordLimit ?? Number.POSITIVE_INFINITY;
     this.tenants = options.tenants;
+    if (options.lines) this.lines = [];
   }
 
   /** The position is at `[`; afterwards behind `]`. */
@@ -62,7 +65,7 @@ export class ArrayReader {
           await walker.more();
           break;
         case "full": {
-          const batch = builder.take();
+          const batch = this.take();
           yield batch;
           builder.recycle(batch);
           break;
@@ -78,13 +81,22 @@ export class ArrayReader {
           break;
         case "enough":
           this.elements += await walker.skipRestOfArray();
-          if (builder.length > 0) yield builder.take();
+          if (builder.length > 0) yield this.take();
           return;
         case "end":
-          if (builder.length > 0) yield builder.take();
+          if (builder.length > 0) yield this.take();
           return;
       }
     }
+  }
+
+  private take(): RecordBatch {
+    const batch = this.reader.builder.take();
+    if (this.lines === undefined) return batch;
+    const { kind, rows, bytes, starts, lengths, large, assumed } = batch;
+    const { lines } = this;
+    this.lines = [];
+    return new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, lines);
   }
 
   /** Reads records until something must be waited for. */
@@ -130,7 +142,10 @@ export class ArrayReader {
       const kept = this.reader.read(this.window.buffer, this.scanner, this.taken);
       // A value of another tenant's record stays in the spool until the next one is spooled.
       if (this.spooled !== undefined) this.endLarge();
-      if (kept) this.left--;
+      if (kept) {
+        this.left--;
+        this.lines?.push(this.window.lineAt(start));
+      }
       return kept && this.reader.builder.full ? "full" : undefined;
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
@@ -197,6 +212,7 @@ export class ArrayReader {
     this.rejection = undefined;
     const { buffer } = this.window;
     const { start, end, error } = rejection;
+    error.context.line = this.window.locate(start).line;
     const record =
       spooled === undefined
         ? [withoutLineBreaks(buffer, start, end)]
@@ -219,6 +235,7 @@ export class ArrayReader {
       section: this.kind.path,
       key: "?",
       detail: `at line ${line} column ${column}`,
+      line,
     });
     const record = [withoutLineBreaks(window.buffer, start, end)];
     // Nobody can tell whose it is.

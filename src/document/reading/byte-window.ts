@@ -35,6 +35,11 @@ export class ByteWindow {
   /** Lines before `buffer[0]`, and the bytes of its line that were forgotten. */
   private lines = 0;
   private forgottenColumns = 0;
+  /** What `lineAt` has counted so far: an index of the window, and its line. */
+  private countedTo = 0;
+  private countedLine = 1;
+  /** The first line break from there on; before it: not known. */
+  private nextBreak = -1;
   /** Bytes cut out of the window at an index, within one line. */
   private cutAt = 0;
   private cutBytes = 0;
@@ -67,6 +72,8 @@ export class ByteWindow {
     this.filled -= to - from;
     this.limit -= to - from;
     this.digestedTo = from;
+    this.countedTo = Math.min(this.countedTo, from);
+    this.nextBreak = -1;
     if (this.cutAt !== from) this.cutBytes = 0;
     this.cutAt = from;
     this.cutBytes += to - from;
@@ -100,11 +107,35 @@ export class ByteWindow {
     return { line, column: index - lineStart + cut + 1 };
   }
 
+  /** The line of the byte at `index`, which is not before that of the last call: a call for each record costs little. */
+  lineAt(index: number): number {
+    if (this.nextBreak < this.countedTo) this.nextBreak = this.breakFrom(this.countedTo);
+    while (this.nextBreak < index) {
+      this.countedLine++;
+      this.nextBreak = this.breakFrom(this.nextBreak + 1);
+    }
+    this.countedTo = index;
+    return this.nextBreak >= this.limit ? this.unknownBreak() : this.countedLine;
+  }
+
+  /** The next line break that is there; `limit` where there is none yet. */
+  private breakFrom(index: number): number {
+    const at = this.buffer.indexOf(0x0a, index);
+    return at === -1 || at > this.limit ? this.limit : at;
+  }
+
+  /** It is to be looked for again when there is more. */
+  private unknownBreak(): number {
+    this.nextBreak = -1;
+    return this.countedLine;
+  }
+
   /** E_DOCUMENT_PARSE for a syntax error in the window. */
   parseError(error: JsonSyntaxError): StorageError {
     const { line, column } = this.locate(error.offset);
     return new StorageError("E_DOCUMENT_PARSE", "Failed to parse export JSON", {
       detail: `${error.expectation} at line ${line} column ${column}`,
+      line,
     });
   }
 
@@ -113,6 +144,7 @@ export class ByteWindow {
     const { line, column } = this.locate(this.limit);
     return new StorageError("E_DOCUMENT_TRUNCATED", "Failed to parse export JSON", {
       detail: `the document ends at line ${line} column ${column}, before its closing brace`,
+      line,
       hint: "The file was cut short; export again, or copy it again.",
     });
   }
@@ -132,10 +164,13 @@ export class ByteWindow {
       this.cutBytes = 0;
     }
     this.cutAt = Math.max(0, this.cutAt - position);
+    if (this.countedTo < position) this.lineAt(position);
     this.buffer.copyWithin(0, position, this.filled);
     this.filled -= position;
     this.limit -= position;
     this.digestedTo = Math.max(0, this.digestedTo - position);
+    this.countedTo -= position;
+    this.nextBreak = -1;
     this.position = 0;
   }
 
@@ -164,6 +199,7 @@ export class ByteWindow {
     const { line, column } = this.locate(firstInvalid(this.buffer, this.limit, end));
     throw new StorageError("E_INVALID_UTF8", "Failed to parse export JSON", {
       detail: `invalid UTF-8 at line ${line} column ${column}`,
+      line,
     });
   }
 }

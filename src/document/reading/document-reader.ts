@@ -3,13 +3,13 @@
  * Over 300 lines: the order of a document's parts is kept in one place.
  */
 import { type Catalog, locationOf, type RecordKind } from "../../catalog/index.js";
-import { StorageError } from "../../errors.js";
+import { type ErrorCode, StorageError } from "../../errors.js";
 import type { BatchLimits, RecordBatch } from "../../records/record-batch.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { DocumentDialect } from "../dialect.js";
 import { Spool } from "../files/spool.js";
 import type { DocumentHeader } from "../header.js";
-import { type ArrayDigest, verifyManifest } from "../manifest.js";
+import { type ArrayDigest, manifestErrors } from "../manifest.js";
 import { ArrayReader } from "./array-reader.js";
 import { ByteWindow } from "./byte-window.js";
 import type { ByteInput } from "./input.js";
@@ -30,9 +30,22 @@ export interface ReadOptions {
   readonly verify: boolean;
   readonly limits: BatchLimits;
   readonly openSpool: () => Promise<Spool>;
+  /** Batches tell the lines of their records (RecordBatch.lines). Default false. */
+  readonly lines?: boolean;
+  /** Told of all that the manifest says otherwise. Default: the first is thrown. */
+  readonly onManifestError?: ((error: StorageError) => Promise<void>) | undefined;
   /** Default: a warning. */
   readonly onUnknownField?: (path: string, name: string) => void;
 }
+
+const STRUCTURE: ReadonlySet<ErrorCode> = new Set([
+  "E_DOCUMENT_SHAPE",
+  "E_DOCUMENT_VERSION",
+  "E_DOCUMENT_DUPLICATE",
+  "E_DOCUMENT_LIMIT",
+  "E_DOCUMENT_TRAILING",
+  "E_DOCUMENT_COMPRESSION",
+]);
 
 export class DocumentReader {
   readonly header: PartialHeader = {};
@@ -115,17 +128,29 @@ export class DocumentReader {
       for await (const key of this.topKeys) await this.readTopKey(key, context);
       await this.end();
       this.unknown?.finish();
-      if (options.verify) verifyManifest(this.manifest, this.found);
+      if (!options.verify) return;
+      for (const error of manifestErrors(this.manifest, this.found)) {
+        if (options.onManifestError === undefined) throw error;
+        await options.onManifestError(error);
+      }
     } catch (error) {
-      throw error instanceof JsonSyntaxError ? this.window.parseError(error) : error;
+      throw this.atLine(error);
     }
+  }
+
+  /** The error with the line that it is at, where it is of the document's structure. */
+  private atLine(error: unknown): unknown {
+    if (error instanceof JsonSyntaxError) return this.window.parseError(error);
+    if (error instanceof StorageError && STRUCTURE.has(error.code) && error.context.key === undefined)
+      error.context.line ??= this.window.locate(this.window.position).line;
+    return error;
   }
 
   private async located<T>(action: () => Promise<T>): Promise<T> {
     try {
       return await action();
     } catch (error) {
-      throw error instanceof JsonSyntaxError ? this.window.parseError(error) : error;
+      throw this.atLine(error);
     }
   }
 
@@ -252,6 +277,7 @@ export class DocumentReader {
           tenants: tenants === undefined ? undefined : new Set(tenants),
           recordLimit: wanted?.has(path) ? undefined : limit,
           limits: options.limits,
+          lines: options.lines === true,
           onUnknownField: (name) => {
             if (options.onUnknownField !== undefined) options.onUnknownField(path, name);
             else this.tellUnknown(`${path}: the field ${shownName(name)} is not known and was ignored`, context);

@@ -24,6 +24,8 @@ export interface RecordReaderOptions {
   /** The records after so many (bad ones count) are skipped; undefined = none. */
   readonly recordLimit: number | undefined;
   readonly limits: BatchLimits;
+  /** Batches tell the lines of their records. */
+  readonly lines: boolean;
   /** Called for each field that the kind has not, once per name. */
   readonly onUnknownField: (name: string) => void;
 }

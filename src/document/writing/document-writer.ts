@@ -49,6 +49,7 @@ export class DocumentWriter {
     private readonly catalog: Catalog,
     header: DocumentHeader,
     private readonly vectors: "base64" | "json" = "base64",
+    private readonly digestOf: (path: string) => string | undefined = () => undefined,
   ) {
     this.out.utf8(printHead(header));
   }
@@ -151,7 +152,12 @@ export class DocumentWriter {
     this.out.latin1("\n]");
     this.digest.update(this.out.bytes.subarray(this.digestedTo, this.out.length));
     const { path } = this.catalog.kinds[this.current] as RecordKind;
-    const entry = { records: this.records.get(path) ?? 0, sha256: this.digest.digest("hex") };
+    const digest = this.digestOf(path);
+    const entry = {
+      records: this.records.get(path) ?? 0,
+      sha256: this.digest.digest("hex"),
+      ...(digest === undefined ? {} : { digest }),
+    };
     this.manifest.push(`${JSON.stringify(path)}:${JSON.stringify(entry)}`);
   }
 

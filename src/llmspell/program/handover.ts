@@ -10,7 +10,7 @@ import { inheritedDescriptors } from "../../descriptors.js";
 import { StorageError } from "../../errors.js";
 
 /** The first words of our own command lines. */
-export const OWN_COMMANDS: ReadonlySet<string> = new Set(["storage", "database", "help"]);
+export const OWN_COMMANDS: ReadonlySet<string> = new Set(["storage", "database", "explain", "completion", "help"]);
 /** Options before the command that take a value, llmspell's and ours. */
 const VALUED = /^(-c|--config|-p|--profile|--trace|--output)$/;
 /** Set for the program that takes over: who handed over, and which words. */
@@ -23,9 +23,14 @@ export function commandWords(argv: readonly string[]): readonly string[] {
   return argv.slice(at);
 }
 
+/** Which of its names the program was called by. */
+export function calledName(calledAs: string): "llmspell" | "llmspell-storage" {
+  return /^llmspell-storage(\.\w+)?$/.test(basename(calledAs)) ? "llmspell-storage" : "llmspell";
+}
+
 /** The word that makes the command line llmspell's; undefined: it is ours, or `llmspell-storage` was called by its name. */
 export function foreignCommand(argv: readonly string[], calledAs: string): string | undefined {
-  if (/^llmspell-storage(\.\w+)?$/.test(basename(calledAs))) return undefined;
+  if (calledName(calledAs) === "llmspell-storage") return undefined;
   const [word] = commandWords(argv);
   return word === undefined || OWN_COMMANDS.has(word) ? undefined : word;
 }

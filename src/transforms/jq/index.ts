@@ -55,6 +55,13 @@ async function createTransform(expression: string, options: JqOptions): Promise<
   for (const note of plan.notes) onInfo(`jq: ${note}`);
   const programs = new Map<string, JqProgram>();
   const steps = new Map<string, PlannedStep[]>();
+  /** Of all sections whose records a program gets. */
+  const fields = new Map<JqProgram, Set<string>>();
+  const fieldsOf = (program: JqProgram): Set<string> => {
+    const names = fields.get(program) ?? new Set();
+    fields.set(program, names);
+    return names;
+  };
   for (const [path, planned] of plan.steps) {
     const made = planned.map((step): PlannedStep => {
       if (step.type !== "program") return step;
@@ -63,6 +70,8 @@ async function createTransform(expression: string, options: JqOptions): Promise<
       return program;
     });
     steps.set(path, made);
+    for (const { name } of catalog.byPath.get(path)?.fields ?? [])
+      for (const step of made) if (!("type" in step)) fieldsOf(step).add(name);
     onInfo(`jq: ${path}: ${made.map(describe).join(", then ")}`);
   }
   for (const program of programs.values()) {
@@ -70,7 +79,17 @@ async function createTransform(expression: string, options: JqOptions): Promise<
     const message = await compileError(program.source, now);
     if (message !== undefined) throw notJq(expression, placeOf(message, expression), message);
   }
+  for (const [program, names] of fields) refuseUnknownFields(program, names, expression);
   return createJqStage({ expression, steps, vectors });
+}
+
+/** A path that no record can have does nothing, and is said to be wrong rather than that. E_USAGE. */
+function refuseUnknownFields(program: JqProgram, fields: ReadonlySet<string>, expression: string): void {
+  const unknown = [...program.usage.expected].filter((name) => !fields.has(name));
+  if (unknown.length === 0) return;
+  throw new StorageError("E_USAGE", `jq ${expression}: the records have no field ${unknown.join(", ")}`, {
+    hint: `Their fields are ${[...fields].join(", ")}.`,
+  });
 }
 
 function describe(step: PlannedStep): string {

@@ -4,6 +4,7 @@ import { type Catalog, fieldIndex } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { BatchEditor } from "../../records/batch-editor.js";
 import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
+import { Effect, settleMask } from "../effect.js";
 import type { Transform } from "../transform.js";
 import { JsonTargets } from "./json-targets.js";
 import { createTokenMask, createValueMask, type Method, parseMethod } from "./method.js";
@@ -13,13 +14,21 @@ export interface MaskSettings {
   readonly catalog: Catalog;
   /** Where keys are found. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** No record need have the path. */
+  readonly optional: boolean;
 }
 
-/** Masks a field's value of one row: `[start, start + length)` of the batch's bytes, which is not NULL. */
-type RowMask = (editor: BatchEditor, batch: RecordBatch, row: number, start: number, length: number) => void;
+/**
+ * Masks a field's value of one row: `[start, start + length)` of the batch's bytes, which is not NULL. Gives whether the
+ * value has the path.
+ */
+type RowMask = (editor: BatchEditor, batch: RecordBatch, row: number, start: number, length: number) => boolean;
 
-/** E_USAGE: the rule is not understood, or the method does not fit the field. E_CONFIG: no key. */
-export function createMask(rule: string, { catalog, environment }: MaskSettings): Transform {
+/**
+ * E_USAGE: the rule is not understood, or the method does not fit the field. E_CONFIG: no key. At the end of its records:
+ * E_NO_EFFECT.
+ */
+export function createMask(rule: string, { catalog, environment, optional }: MaskSettings): Transform {
   const at = rule.lastIndexOf("=");
   if (at < 1) {
     throw new StorageError("E_USAGE", `--mask ${rule}: expected SECTION.PATH=METHOD`, {
@@ -29,15 +38,18 @@ export function createMask(rule: string, { catalog, environment }: MaskSettings)
   const fields = parseMaskPath(rule.slice(0, at), catalog);
   const method = parseMethod(rule.slice(at + 1), environment);
   const masks = new Map(fields.map((field) => [field.kind.path, { field, mask: createRowMask(field, method) }]));
+  const name = `${optional ? "mask-optional" : "mask"} ${rule}`;
+  const paths = [...masks.keys()];
   return {
-    name: `mask ${rule}`,
+    name,
     mayDrop: () => false,
-    mayChange(path, name) {
+    mayChange(path, changed) {
       const kind = masks.get(path)?.field;
-      return kind !== undefined && (name === undefined || kind.field.name === name);
+      return kind !== undefined && (changed === undefined || kind.field.name === changed);
     },
-    async *apply(batches) {
+    async *apply(batches, context) {
       const editor = new BatchEditor();
+      const effect = new Effect();
       for await (const batch of batches) {
         const found = masks.get(batch.kind.path);
         if (found === undefined) {
@@ -46,15 +58,25 @@ export function createMask(rule: string, { catalog, environment }: MaskSettings)
         }
         const { index } = found.field;
         const { rows, width, starts, lengths } = batch;
+        const isField = hasAllOf(found.field);
+        effect.records += rows;
+        if (isField) effect.hits += rows;
         editor.begin(batch);
         for (let row = 0, cell = index; row < rows; row++, cell += width) {
           if (lengths[cell] === NULL_VALUE) continue;
-          found.mask(editor, batch, row, starts[cell] as number, lengths[cell] as number);
+          const hit = found.mask(editor, batch, row, starts[cell] as number, lengths[cell] as number);
+          if (hit && !isField) effect.hits++;
         }
         yield editor.finish() as RecordBatch;
       }
+      settleMask(effect, { name, paths, optional }, context);
     },
   };
+}
+
+/** What every record has, be it NULL or empty: the field as a whole, and the elements of a text array. */
+function hasAllOf({ field, within }: MaskedField): boolean {
+  return within.length === 0 || field.type === "text_array";
 }
 
 /** A digest of the text beside it would let it be guessed: where the mask changes the text, the digest is the new one's. */
@@ -67,14 +89,15 @@ function createRowMask(masked: MaskedField, method: Method): RowMask {
   return (editor, batch, row, start, length) => {
     const { arena } = editor;
     const from = arena.length;
-    mask(editor, batch, row, start, length);
+    const hit = mask(editor, batch, row, start, length);
     const before = batch.bytes.subarray(start, start + length);
     const after = arena.view().subarray(from);
-    if (after.length === 0 || after.equals(before)) return;
+    if (after.length === 0 || after.equals(before)) return hit;
     const hash = createHash("sha256").update(after).digest("hex");
     const at = arena.length;
     arena.latin1(hash);
     editor.set(row, digestIndex, at);
+    return hit;
   };
 }
 
@@ -87,6 +110,7 @@ function createFieldMask(masked: MaskedField, method: Method): RowMask {
     const from = editor.arena.length;
     if (mask(batch.bytes, start, length, editor.arena)) editor.set(row, index, from);
     else editor.setNull(row, index);
+    return true;
   };
 }
 
@@ -96,7 +120,7 @@ function createInnerMask({ index, within }: MaskedField, method: Method): RowMas
   const mask = createTokenMask(method);
   return (editor, { bytes }, row, start, length) => {
     const found = targets.find(bytes, start, start + length);
-    if (found.length === 0) return;
+    if (found.length === 0) return targets.hasEmptyArray;
     const { arena } = editor;
     const from = arena.length;
     let copied = start;
@@ -109,5 +133,6 @@ function createInnerMask({ index, within }: MaskedField, method: Method): RowMas
     }
     arena.copy(bytes, copied, start + length);
     editor.set(row, index, from);
+    return true;
   };
 }

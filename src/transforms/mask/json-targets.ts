@@ -14,6 +14,8 @@ export class JsonTargets {
   private readonly scanner = new JsonScanner();
   private readonly skipper = new ValueSkipper(this.scanner);
   private readonly keys: readonly (Buffer | undefined)[];
+  /** The last text has an array without elements where the path ends in `[]`. */
+  hasEmptyArray = false;
   private found: number[] = [];
   /** The last source, and a copy where the scanner cannot work on it (a batch of somebody's own source). */
   private source: Buffer | undefined;
@@ -26,6 +28,7 @@ export class JsonTargets {
   /** Start and end of each value in `source[start, end)` that the path names, in their order: every one of a repeated key. */
   find(source: Buffer, start: number, end: number): readonly number[] {
     this.found = [];
+    this.hasEmptyArray = false;
     if (this.source !== source) {
       this.source = source;
       this.aligned = source.byteOffset % 4 === 0 ? source : Buffer.from(Uint8Array.from(source).buffer);
@@ -51,6 +54,7 @@ export class JsonTargets {
   private elements(at: number, depth: number): number {
     const { scanner } = this;
     let i = scanner.skipSpace(at + 1);
+    if (scanner.buffer[i] === CLOSE_ARRAY && depth === this.path.length - 1) this.hasEmptyArray = true;
     while (scanner.buffer[i] !== CLOSE_ARRAY) {
       i = scanner.skipSpace(this.walk(i, depth + 1));
       if (scanner.buffer[i] === COMMA) i = scanner.skipSpace(i + 1);

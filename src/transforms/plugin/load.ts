@@ -19,6 +19,7 @@ export async function loadDefinition(
   let exported: { readonly default?: unknown };
   let what = `the plugin ${module}`;
   const guard = new ProcessGuard(module, true);
+  const loud = withoutLoaderWarnings();
   try {
     const file = resolveModule(module, directory);
     if (file !== module) what += ` (${file})`;
@@ -29,8 +30,25 @@ export async function loadDefinition(
     if (error instanceof StorageError) throw error;
     const detail = error instanceof Error ? error.message : String(error);
     throw new StorageError("E_PLUGIN_LOAD", `${what} cannot be loaded`, { detail }, error);
+  } finally {
+    loud();
   }
   return checked(exported.default, what);
+}
+
+/** What Node says of how it takes a module: that a package.json names no type, that types are stripped. It loads all the same. */
+const LOADER_WARNING = /MODULE_TYPELESS_PACKAGE_JSON|Type Stripping is an experimental feature/;
+
+/** Until the function that is given back is called. */
+function withoutLoaderWarnings(): () => void {
+  const { emitWarning } = process;
+  process.emitWarning = ((...warning: Parameters<typeof emitWarning>) => {
+    const words = [...warning.map((part) => (typeof part === "object" ? JSON.stringify(part) : part)), warning[0]];
+    if (!words.some((word) => LOADER_WARNING.test(`${word}`))) emitWarning.apply(process, warning);
+  }) as typeof emitWarning;
+  return () => {
+    process.emitWarning = emitWarning;
+  };
 }
 
 /** What the options are by the plugin's own schema. E_PLUGIN_LOAD; no value is shown. */

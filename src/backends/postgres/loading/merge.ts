@@ -13,6 +13,8 @@ import type { StagedRecords } from "./staged-records.js";
 export interface MergeCounts {
   inserted: number;
   updated: number;
+  /** Of those updated: rows that had the record's values already. */
+  unchanged: number;
   skipped: number;
 }
 
@@ -24,7 +26,7 @@ export interface MergeOptions {
 }
 
 export class Merge {
-  private readonly counts: MergeCounts = { inserted: 0, updated: 0, skipped: 0 };
+  private readonly counts: MergeCounts = { inserted: 0, updated: 0, unchanged: 0, skipped: 0 };
 
   constructor(
     private readonly records: StagedRecords,
@@ -62,6 +64,7 @@ export class Merge {
     if (!("error" in outcome)) {
       this.counts.inserted += outcome.value.inserted;
       this.counts.updated += outcome.value.updated;
+      this.counts.unchanged += outcome.value.unchanged;
       this.counts.skipped += outcome.value.skipped;
       return;
     }
@@ -89,7 +92,9 @@ export class Merge {
          AND NOT EXISTS (SELECT FROM ${matches} m WHERE m.ordinal = s.ordinal)`,
       range,
     );
-    return { inserted: rowCount ?? 0, updated: skips ? 0 : written + kept, skipped: skips ? kept : 0 };
+    const inserted = rowCount ?? 0;
+    if (skips) return { inserted, updated: 0, unchanged: 0, skipped: kept };
+    return { inserted, updated: written + kept, unchanged: kept, skipped: 0 };
   }
 
   /** The condition that the row of the match `m` stays as it is. */

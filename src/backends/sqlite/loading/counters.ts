@@ -5,7 +5,7 @@
 import type { ForeignKey, RecordKind } from "../../../catalog/index.js";
 import { mainTable, quoted } from "../table.js";
 import { column, parentOf, type Writers, writtenRows } from "./foreign-keys.js";
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 import type { TableWriter } from "./table-writer.js";
 
 /** When all is merged. Gives a line for each field that was raised. */

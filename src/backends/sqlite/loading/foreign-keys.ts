@@ -6,7 +6,7 @@ import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";
 import { mainTable, quoted, rowidOf } from "../table.js";
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 import type { TableWriter } from "./table-writer.js";
 
 export type Writers = ReadonlyMap<string, TableWriter>;

@@ -1,5 +1,5 @@
 /** Which rows of a table the run has inserted. */
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 
 export interface OwnRows {
   /** To be told of each row that is inserted into a table that had rows. */

@@ -1,11 +1,9 @@
 /** Errors of SQLite that one record causes: the others go on without it. */
 import type { RecordKind } from "../../../catalog/index.js";
+import { JSON_MAX_DEPTH, jsonDepth } from "../../../codecs/json-text.js";
 import { StorageError } from "../../../errors.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { fromSqliteError, sqliteCode } from "../errors.js";
-
-/** SQLite's JSON functions, and so the indexes on json_extract, refuse deeper text (JSON_MAX_DEPTH in src/json.c). */
-const JSON_MAX_DEPTH = 1000;
 
 function isMalformedJson(error: unknown): boolean {
   return sqliteCode(error) === "SQLITE_ERROR" && /malformed JSON/.test((error as Error).message);
@@ -46,21 +44,4 @@ export function hasDeepJson(batch: RecordBatch, row: number): boolean {
   if (!kind.fields.some(({ type }, i) => type === "json" && (lengths[base + i] as number) > 2 * JSON_MAX_DEPTH))
     return false;
   return deepField(kind, batch, row) !== undefined;
-}
-
-/** Levels of arrays and objects in valid JSON text. */
-function jsonDepth(text: Buffer): number {
-  let depth = 0;
-  let deepest = 0;
-  let inString = false;
-  for (let i = 0; i < text.length; i++) {
-    const byte = text[i];
-    if (inString) {
-      if (byte === 0x5c) i++;
-      else if (byte === 0x22) inString = false;
-    } else if (byte === 0x22) inString = true;
-    else if (byte === 0x5b || byte === 0x7b) deepest = Math.max(deepest, ++depth);
-    else if (byte === 0x5d || byte === 0x7d) depth--;
-  }
-  return deepest;
 }

@@ -7,7 +7,7 @@ import { StorageError } from "../../../errors.js";
 import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
 import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../table.js";
 import { storedEmbedding } from "../vectors/embedding-text.js";
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 import { createRowEncoder, type SqlParam, type UuidSpelling } from "./row-encoder.js";
 
 /** Rows of one multi-row INSERT, where so many have room. */
@@ -29,6 +29,8 @@ export interface RowStore {
   insert(batch: RecordBatch, row: number, large: boolean): bigint;
   /** Replaces every column but the surrogate key, and those that the record does not hold; ids may keep their spelling. */
   update(rowid: bigint, batch: RecordBatch, row: number, large: boolean): void;
+  /** Whether the row has the record's values already, so that `update` would change nothing. Not for a LargeValue. */
+  holds(rowid: bigint, batch: RecordBatch, row: number): boolean;
   delete(rowid: bigint): void;
 }
 
@@ -62,32 +64,45 @@ export function createRowStore(
   const multiple = database.prepare(
     `INSERT OR ABORT INTO ${table} (${list}) VALUES ${Array.from({ length: rowsPerInsert }, () => tuple).join(", ")}`,
   );
-  const assignments = encoder.columns.map((name) => {
+  /** What each column becomes. */
+  const expressions = encoder.columns.map((name) => {
     const column = quoted(name);
     const field = kept.get(name);
-    if (field === undefined) return `${column} = ?`;
+    if (field === undefined) return "?";
     if (field.beginsWith !== undefined) {
       const same = `llmspell_follow(${table}.${column}) = v`;
-      return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
+      return `(SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
     }
     // What comes in its usual spelling is the same UUID; any other text is the id itself.
     const same = `length(v) = 36 AND v GLOB '????????-????-????-????-????????????' AND ${uuidOrDerivedSql(`${table}.${column}`)} = replace(v, '-', '')`;
-    return `${column} = (SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
+    return `(SELECT CASE WHEN ${same} THEN ${table}.${column} ELSE v END FROM (SELECT ? AS v))`;
   });
-  /** By the columns that they set. */
-  const updates = new Map<string, Statement>();
-  const updateOf = (columns: readonly number[]): Statement => {
-    const key = columns.join();
-    let statement = updates.get(key);
-    if (statement === undefined) {
-      const set = columns.map((at) => assignments[at]).join(", ");
-      statement = database.prepare(`UPDATE OR ABORT ${table} SET ${set} WHERE ${rowidName} = ?`);
-      updates.set(key, statement);
-    }
-    return statement;
+  const nameOf = (at: number): string => quoted(encoder.columns[at] as string);
+  /** One for each set of columns. */
+  const statementsOf = (sql: (columns: readonly number[]) => string): ((columns: readonly number[]) => Statement) => {
+    const statements = new Map<string, Statement>();
+    return (columns) => {
+      const key = columns.join();
+      const statement = statements.get(key) ?? database.prepare(sql(columns));
+      statements.set(key, statement);
+      return statement;
+    };
   };
+  const updateOf = statementsOf((columns) => {
+    const set = columns.map((at) => `${nameOf(at)} = ${expressions[at]}`).join(", ");
+    return `UPDATE OR ABORT ${table} SET ${set} WHERE ${rowidName} = ?`;
+  });
+  // A column's own collation may find equal what is not the same.
+  const comparisonOf = statementsOf((columns) => {
+    const same = columns.map((at) => `${nameOf(at)} COLLATE BINARY IS ${expressions[at]}`).join(" AND ");
+    return `SELECT 1 FROM ${table} WHERE ${same} AND ${rowidName} = ?`;
+  });
   const allColumns = [...encoder.columns.keys()];
   const updateAll = updateOf(allColumns);
+  const heldColumns = (batch: RecordBatch, row: number): readonly number[] =>
+    batch.assumed === undefined
+      ? allColumns
+      : allColumns.filter((at) => !batch.isAssumed(row, encoder.fieldOf[at] as number));
   const remove = database.prepare(`DELETE FROM ${table} WHERE ${rowidName} = ?`);
   const { largeAt } = encoder;
   const content = largeAt === undefined ? undefined : createContentStore(load, kind, encoder.columns, largeAt);
@@ -134,11 +149,18 @@ export function createRowStore(
         values.push(rowid);
         updateAll.run(values);
       } else {
-        const held = allColumns.filter((at) => !batch.isAssumed(row, encoder.fieldOf[at] as number));
+        const held = heldColumns(batch, row);
         updateOf(held).run([...held.map((at) => values[at]), rowid]);
       }
       if (large) content?.replace(rowid);
       vector?.replace(rowid, batch, row);
+    },
+    holds(rowid, batch, row) {
+      const values: SqlParam[] = [];
+      encoder.encode(batch, row, values);
+      const held = heldColumns(batch, row);
+      const found = comparisonOf(held).get([...held.map((at) => values[at]), rowid]);
+      return found !== undefined && (vector?.holds(rowid, batch, row) ?? true);
     },
     delete(rowid) {
       remove.run(rowid);
@@ -196,6 +218,7 @@ function createContentStore(load: Load, kind: RecordKind, columns: readonly stri
 interface EmbeddingStore {
   insert(rowid: bigint, batch: RecordBatch, row: number): void;
   replace(rowid: bigint, batch: RecordBatch, row: number): void;
+  holds(rowid: bigint, batch: RecordBatch, row: number): boolean;
   delete(rowid: bigint): void;
 }
 
@@ -209,19 +232,25 @@ function createEmbeddingStore(load: Load, kind: RecordKind): EmbeddingStore {
   const insert = load.database.prepare(`INSERT OR ABORT INTO ${table} (rowid, embedding) VALUES (?, ?)`);
   const update = load.database.prepare(`UPDATE ${table} SET embedding = ? WHERE rowid = ?`);
   const remove = load.database.prepare(`DELETE FROM ${table} WHERE rowid = ?`);
+  const select = load.database.prepare(`SELECT embedding FROM ${table} WHERE rowid = ?`).pluck();
+  const readable = (value: Buffer): Buffer | undefined => (vec0 ? value : storedEmbedding(value));
   const stored = (batch: RecordBatch, row: number): Buffer => {
     const value = batch.value(row, field);
-    if (vec0) return value;
-    const readable = storedEmbedding(value);
-    if (readable !== undefined) return readable;
-    load.unreadableEmbeddings++;
-    return value;
+    const shown = readable(value);
+    if (shown === undefined) load.unreadableEmbeddings++;
+    return shown ?? value;
   };
   return {
     insert: (rowid, batch, row) => void insert.run(rowid, stored(batch, row)),
     replace(rowid, batch, row) {
       const value = stored(batch, row);
       if (update.run(value, rowid).changes === 0) insert.run(rowid, value);
+    },
+    holds(rowid, batch, row) {
+      const value = readable(batch.value(row, field));
+      const there = select.get(rowid);
+      // One that llmspell cannot read is written again, and told of.
+      return value !== undefined && Buffer.isBuffer(there) && there.equals(value);
     },
     delete: (rowid) => void remove.run(rowid),
   };

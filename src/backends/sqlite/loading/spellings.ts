@@ -5,7 +5,7 @@ import { isIdText } from "../../../codecs/uuid.js";
 import { NULL_VALUE } from "../../../records/record-batch.js";
 import { mainTable, quoted, uuidOrDerivedSql } from "../table.js";
 import { idDigits, spelledFields } from "./key-lookup.js";
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 import type { SqlParam, UuidSpelling } from "./row-encoder.js";
 
 interface Reference {

@@ -1,7 +1,7 @@
 /** Statistics for SQLite's query planner, of the tables that a load has filled (https://sqlite.org/lang_analyze.html). */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { quoted } from "../table.js";
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 
 /** Rows of an index that are looked at, however many it has. */
 const ANALYSIS_LIMIT = 400;

@@ -4,7 +4,7 @@ import type { RecordKind } from "../../../catalog/index.js";
 import { BatchBuilder, type RecordBatch } from "../../../records/record-batch.js";
 import { createRowReader, type RowReader } from "../reading/row-reader.js";
 import { columnsOf, hasRowidField, mainTable, quoted, rowidOf, type SqlRow } from "../table.js";
-import type { Load } from "./load.js";
+import type { Load } from "./load-session.js";
 
 export interface StoredRecords {
   /** The record's key as `describeKey` gives it. */

@@ -15,7 +15,7 @@ import { hasRowidField, kindCondition, mainTable, quoted, rowidOf } from "../tab
 import { blockOf, greatestRowid } from "../vectors/vector-rowids.js";
 import { foreignKeysOf } from "./foreign-keys.js";
 import { canonicalKey, createKeyLookup, type KeyLookup, keySets, spelledFields } from "./key-lookup.js";
-import { type Load, requireFreeRowids } from "./load.js";
+import { type Load, requireFreeRowids } from "./load-session.js";
 import { ALL_ROWS, listedRows, type OwnRows, rowsBehind } from "./own-rows.js";
 import { hasDeepJson, isRecordError, toRecordError } from "./record-errors.js";
 import { clearLarge, createRowStore, type RowStore, stageLarge, withStagedContent } from "./row-store.js";
@@ -53,7 +53,9 @@ export class TableWriter {
   readonly foreignKeys: readonly ForeignKey[];
   readonly stored: StoredRecords;
   readonly counts = { inserted: 0, updated: 0, skipped: 0, dropped: 0 };
-  /** Temporary table (r, written, key): rows from before the run that a record of the run met. */
+  /** Of those updated: rows that had the record's values already. */
+  unchanged = 0;
+  /** Temporary table (r, written, key, same): rows from before the run that a record of the run met. */
   readonly met: string;
   /** UUID fields in which the table holds other spellings than the canonical one. */
   readonly spelled: ReadonlySet<number>;
@@ -69,6 +71,7 @@ export class TableWriter {
   private readonly hasRowidField: boolean;
   private readonly isMet: Statement;
   private readonly markMet: Statement;
+  private readonly wasSame: Statement;
   private readonly markUndone: Statement;
   private readonly tenantOf: Statement;
   private readonly group: Savepoint;
@@ -119,9 +122,10 @@ export class TableWriter {
     this.tenantField = tenantIndex(kind);
     const tenant = tenantFieldOf(kind);
     this.met = `temp.${load.name("met")}`;
-    database.exec(`CREATE TABLE ${this.met} (r INTEGER PRIMARY KEY, written INTEGER, key TEXT)`);
+    database.exec(`CREATE TABLE ${this.met} (r INTEGER PRIMARY KEY, written INTEGER, key TEXT, same INTEGER)`);
     this.isMet = database.prepare(`SELECT written, key FROM ${this.met} WHERE r = ?`).raw();
-    this.markMet = database.prepare(`INSERT INTO ${this.met} VALUES (?, ?, ?)`);
+    this.markMet = database.prepare(`INSERT INTO ${this.met} VALUES (?, ?, ?, ?)`);
+    this.wasSame = database.prepare(`SELECT same FROM ${this.met} WHERE r = ?`).pluck();
     this.markUndone = database.prepare(`UPDATE ${this.met} SET written = 0 WHERE r = ?`);
     this.tenantOf = database
       .prepare(
@@ -248,10 +252,12 @@ export class TableWriter {
   private replace(batch: RecordBatch, row: number, rowid: bigint, sameKeys: boolean): void {
     const before = sameKeys ? undefined : this.stored.read(rowid);
     if (this.foreignKeys.length > 0) this.stored.keep(rowid);
-    this.store.update(rowid, batch, row, batch.large !== undefined);
+    const same = batch.large === undefined && this.store.holds(rowid, batch, row);
+    if (same) this.unchanged++;
+    else this.store.update(rowid, batch, row, batch.large !== undefined);
     const current = this.hasRowidField ? this.rowidOf(batch, row) : rowid;
     if (current !== rowid) this.stored.moved(rowid, current);
-    this.markMet.run(current, 1, null);
+    this.markMet.run(current, 1, null, same ? 1 : 0);
     if (before === undefined) return;
     for (const [set, fields] of this.sets.entries()) {
       const old = canonicalKey(before, 0, fields);
@@ -270,7 +276,7 @@ export class TableWriter {
   private skip(batch: RecordBatch, row: number, rowid: bigint): void {
     this.counts.skipped++;
     const key = recordKey(batch, row);
-    this.markMet.run(rowid, 0, key);
+    this.markMet.run(rowid, 0, key, 0);
     if (this.sets.length === 1) return;
     for (const [set, fields] of this.sets.entries()) {
       const incoming = canonicalKey(batch, row, fields);
@@ -317,6 +323,7 @@ export class TableWriter {
       this.stored.restore(rowid);
       this.markUndone.run(rowid);
       this.counts.updated--;
+      if (this.wasSame.get(rowid) === 1) this.unchanged--;
     }
     if (as === "dropped") this.counts.dropped++;
   }

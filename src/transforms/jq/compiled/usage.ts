@@ -5,6 +5,8 @@ import { TYPE_FILTERS } from "./builtins.js";
 export interface Usage {
   /** The fields that it reads or writes; undefined: it may look at any. */
   readonly fields: ReadonlySet<string> | undefined;
+  /** The fields that are read or deleted of the record itself, and never made by the program. */
+  readonly expected: ReadonlySet<string>;
   /** Every output is the record, changed or not; otherwise every output is something new. */
   readonly keepsRecord: boolean;
 }
@@ -16,6 +18,9 @@ const OTHER = 2;
 
 class Tracker {
   readonly fields = new Set<string>();
+  readonly expected = new Set<string>();
+  /** Made by the program, perhaps only for a while. */
+  readonly made = new Set<string>();
   usesAll = false;
 
   /** `input`: what `.` is. */
@@ -70,15 +75,28 @@ class Tracker {
     if ((this.outputs(ast, input) & RECORD) !== 0) this.usesAll = true;
   }
 
-  private index({ of, key }: Ast & { type: "index" }, input: number): number {
+  private index({ of, key, optional }: Ast & { type: "index" }, input: number): number {
     const from = this.outputs(of, input);
     this.consume(key, input);
     const name = constantText(key);
     if ((from & RECORD) !== 0) {
       if (name === undefined) this.usesAll = true;
       else this.fields.add(name);
+      if (name !== undefined && from === RECORD && optional !== true) this.expected.add(name);
     }
     return OTHER;
+  }
+
+  /** The fields that an assignment to `path` makes. */
+  private make(path: Ast): void {
+    if (path.type === "comma" || path.type === "pipe") {
+      this.make(path.left);
+      this.make(path.right);
+    } else if (path.type === "index") {
+      const name = constantText(path.key);
+      if (name !== undefined) this.made.add(name);
+      this.make(path.of);
+    }
   }
 
   private binary({ op, left, right }: Ast & { type: "binary" }, input: number): number {
@@ -96,6 +114,7 @@ class Tracker {
   private assign({ op, left, right }: Ast & { type: "assign" }, input: number): number {
     // What replaces the record itself is no longer the record.
     this.consume(left, input);
+    this.make(left);
     if (op === "|=") this.outputs(right, OTHER);
     else this.consume(right, input);
     return input;
@@ -130,7 +149,8 @@ export function usageOf(ast: Ast): Usage {
   const tracker = new Tracker();
   const outputs = tracker.outputs(ast, RECORD);
   const usesAll = tracker.usesAll || outputs === (RECORD | OTHER);
-  return { fields: usesAll ? undefined : tracker.fields, keepsRecord: outputs !== OTHER };
+  const expected = new Set([...tracker.expected].filter((name) => !tracker.made.has(name)));
+  return { fields: usesAll ? undefined : tracker.fields, expected, keepsRecord: outputs !== OTHER };
 }
 
 const ONE_OUTPUT = new Set(

@@ -55,7 +55,7 @@ export class JqProgram {
     readonly seconds: number,
   ) {
     this.isQuick = ast !== undefined && isQuick(ast);
-    this.usage = ast === undefined ? { fields: undefined, keepsRecord: false } : usageOf(ast);
+    this.usage = ast === undefined ? { fields: undefined, expected: new Set(), keepsRecord: false } : usageOf(ast);
     this.mayDrop = ast === undefined || !alwaysGives(ast);
     try {
       if (ast === undefined) throw new NotCompiled("syntax that is not known here");

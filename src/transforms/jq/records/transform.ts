@@ -5,6 +5,7 @@ import { BatchEditor } from "../../../records/batch-editor.js";
 import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
 import { recordKey } from "../../../records/record-key.js";
 import type { RunContext } from "../../../records/run-context.js";
+import { Effect, noneOf } from "../../effect.js";
 import { rejectRow } from "../../reject-row.js";
 import type { Transform } from "../../transform.js";
 import type { Value } from "../compiled/values.js";
@@ -29,17 +30,32 @@ export function createJqStage(plan: JqPlan): Transform {
     mayChange: (path) => plan.steps.has(path),
     async *apply(batches, context) {
       const run = new JqRun(plan, context);
+      const effect = new Effect();
+      let records = 0;
       try {
         for await (const batch of batches) {
+          records += batch.rows;
           const steps = run.stepsOf(batch.kind);
+          if (steps !== undefined) effect.records += batch.rows;
           const edited = steps === undefined ? batch : await run.process(batch, steps);
+          if (edited !== batch) effect.hits++;
           if (edited !== undefined) yield edited;
         }
+        if (context.ahead !== true) settle(plan, records, effect, context);
       } finally {
         run.close();
       }
     },
   };
+}
+
+/** `records`: all that came, of whatever section; `effect`: those of the sections that it names, and batches that it changed. */
+function settle({ expression, steps }: JqPlan, records: number, effect: Effect, context: RunContext): void {
+  const sections = [...steps].filter(([, planned]) => planned.length > 0).map(([path]) => path);
+  if (sections.length === 0) return;
+  if (effect.records === 0) context.warn(`jq ${expression}: ${noneOf(records)} is of ${sections.join(", ")}`);
+  else if (effect.hits === 0)
+    context.note?.(`jq ${expression}: ${noneOf(effect.records, sections)} was changed or left out`);
 }
 
 /** One pass. */

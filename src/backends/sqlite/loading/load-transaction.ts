@@ -1,6 +1,6 @@
-/** The write lock of an SQLite database, which one process has at a time. */
+/** The one transaction of a load: its write lock, which one process has at a time, its end, and how it is undone. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Database } from "./open.js";
+import type { Database } from "../open.js";
 
 /** How often a lock that another process holds is asked for. Milliseconds. */
 const INTERVAL = 100;
@@ -42,5 +42,19 @@ export async function beginWriting(
     }
   } finally {
     database.pragma(`busy_timeout = ${patience}`);
+  }
+}
+
+/** Keeps what was written, or with `keep: false` (a dry run) nothing of it. */
+export function endWriting(database: Database, { keep }: { readonly keep: boolean }): void {
+  database.exec(keep ? "COMMIT" : "ROLLBACK");
+}
+
+/** Undoes what a load wrote that was given up. Never throws: closing the database rolls back as well. */
+export function rollBack(database: Database): void {
+  try {
+    if (database.inTransaction) database.exec("ROLLBACK");
+  } catch {
+    // Closing does it.
   }
 }

@@ -1,8 +1,8 @@
 /** The options of the command line, each said once. */
 import { InvalidArgumentError, Option } from "commander";
-import { BACKEND_NAMES_HINT, parseBackendName } from "../config/index.js";
-import { backends } from "../stores/backends.js";
-import { parseMapTenant, parsePlugin, type TransformSpec } from "../transforms/spec.js";
+import { BACKEND_NAMES_HINT, parseBackendName } from "../../config/index.js";
+import { backends } from "../../stores/backends.js";
+import { parseMapTenant, parsePlugin, type TransformSpec } from "../../transforms/spec.js";
 
 function choice(flags: string, description: string, ...choices: string[]): Option {
   return new Option(flags, description).choices(choices);
@@ -34,12 +34,14 @@ const FORMS = backends
   .flatMap(({ locations }) => locations.shortForms ?? locations.forms);
 const STORE_HELP = `${FORMS.slice(0, -1).join(", ")} or ${FORMS.at(-1)}`;
 
+function backendName(value: string): string {
+  if (parseBackendName(value) !== undefined) return value;
+  throw new InvalidArgumentError(BACKEND_NAMES_HINT);
+}
+
 /** Which database a command acts on. */
 export const storeOptions = (): Option[] => [
-  new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser((value: string) => {
-    if (parseBackendName(value) !== undefined) return value;
-    throw new InvalidArgumentError(BACKEND_NAMES_HINT);
-  }),
+  new Option("--backend <BACKEND>", "sqlite or postgres, as configured").argParser(backendName),
   new Option("--database <STORE>", `another database than the configured one: ${STORE_HELP}`),
 ];
 
@@ -76,9 +78,8 @@ export const asOwnerOption = (): Option =>
 
 export const tenantsOption = (): Option => new Option("--tenants", "count the records of each tenant, too");
 
-/** Of every command that moves records out of a database. */
-export const sourceOptions = (): Option[] => [
-  strictOption(),
+/** Of every command that reads the records of databases. */
+const readingOptions = (): Option[] => [
   choice("--source-mode <MODE>", "how PostgreSQL is read: COPY where it can be had (auto)", "auto", "copy", "cursor"),
   choice(
     "--source-check <HOW>",
@@ -89,25 +90,17 @@ export const sourceOptions = (): Option[] => [
   asOwnerOption(),
 ];
 
-export const lockTimeoutOption = (): Option =>
-  new Option(
-    "--lock-timeout <SECONDS>",
-    "how long a lock of others is waited for (default: 5 for SQLite and --as-owner; PostgreSQL's own setting)",
-  ).argParser(seconds);
+/** Of every command that moves records out of a database. */
+export const sourceOptions = (): Option[] => [strictOption(), ...readingOptions()];
 
-/** Of every command that moves records. */
-export const transferOptions = (): Option[] => [
+/** Which records. */
+const selectionOptions = (): Option[] => [
   repeatable("--include <SECTION>", "only this section, e.g. artifacts or vector_embeddings.768"),
   repeatable("--exclude <SECTION>", "all but this section"),
   repeatable("--tenant <ID>", "only this tenant's records", notEmpty),
-  new Option("--tenants-from <FILE>", "only the tenants that the file names, one a line").argParser(notEmpty),
-  new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
-    positiveInteger,
-  ),
-  new Option("--cascade", "what belongs to records that a transform drops goes with them (default)"),
-  new Option("--no-cascade", "leave it as it is: orphans are an error at the import"),
-  choice("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on", "stop", "skip"),
-  new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
+];
+
+const idOptions = (): Option[] => [
   choice(
     "--invalid-uuid <WHAT>",
     "ids that are no UUIDs: keep (default, not into PostgreSQL), error (default there), or derive a UUIDv5",
@@ -119,8 +112,41 @@ export const transferOptions = (): Option[] => [
     "--id-map <FILE>",
     "ids and the UUIDs that stand for them: written where ids become UUIDs, read elsewhere",
   ),
+];
+
+export const lockTimeoutOption = (): Option =>
+  new Option(
+    "--lock-timeout <SECONDS>",
+    "how long a lock of others is waited for (default: 5 for SQLite and --as-owner; PostgreSQL's own setting)",
+  ).argParser(seconds);
+
+const cascadeOptions = (): Option[] => [
+  new Option("--cascade", "what belongs to records that a transform drops goes with them (default)"),
+  new Option("--no-cascade", "leave it as it is: orphans are an error at the import"),
+];
+
+/** Of every command that moves records. */
+export const transferOptions = (): Option[] => [
+  ...selectionOptions(),
+  new Option("--tenants-from <FILE>", "only the tenants that the file names, one a line").argParser(notEmpty),
+  new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
+    positiveInteger,
+  ),
+  ...cascadeOptions(),
+  choice("--on-error <WHAT>", "at a bad record: stop (default), or skip it and go on", "stop", "skip"),
+  new Option("--rejects <FILE>", "with --on-error skip: write each rejected record with its reason, as NDJSON"),
+  ...idOptions(),
+  reportOption(),
+  new Option("--digests", "say what the records mean as they come to the target, as `storage digest` does"),
   lockTimeoutOption(),
 ];
+
+/** Of every command that moves or compares records. */
+export const reportOption = (): Option =>
+  new Option(
+    "--report <FILE>",
+    "write what came of it as a page (.html) or for programs (.json), also where it failed",
+  );
 
 /**
  * Of every command that moves records. Each of them has the one list of all steps for its value: they run in the order in
@@ -137,6 +163,11 @@ export const transformOptions = (): Option[] => {
     step("--map-tenant <OLD=NEW>", "give one tenant's records to another", parseMapTenant),
     step("--jq <EXPR>", "rewrite records with a jq expression", (expression) => ({ type: "jq", expression })),
     step("--mask <RULE>", "SECTION.PATH=redact|null|hash[:KEYENV]|email", (rule) => ({ type: "mask", rule })),
+    step("--mask-optional <RULE>", "the same, of a path that no record need have", (rule) => ({
+      type: "mask",
+      rule,
+      optional: true,
+    })),
     step("--plugin <MODULE>", "a module of yours; with options: MODULE:JSON", parsePlugin),
     new Option("--jq-timeout <SECONDS>", "how long an expression may take for a record (default: 30)").argParser(
       seconds,
@@ -155,6 +186,18 @@ function seconds(text: string): number {
   throw new InvalidArgumentError("It takes a number of seconds.");
 }
 
+/** Of every command that reads a document. */
+export const documentReadingOptions = (): Option[] => [
+  choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
+  new Option("--no-verify-manifest", "also where the document does not agree with its manifest"),
+];
+
+export const validateOptions = (): Option[] => [
+  new Option("--for <BACKEND>", "also what sqlite or postgres cannot hold").argParser(backendName),
+  new Option("--findings <FILE>", "write each finding with its line, as NDJSON"),
+  ...documentReadingOptions(),
+];
+
 /** Of every command that writes a database. */
 export const loadOptions = (): Option[] => [
   choice("--on-conflict <WHAT>", "a record that is there already: update (default)", "update", "skip", "error"),
@@ -167,10 +210,43 @@ export const loadOptions = (): Option[] => [
     "always",
     "never",
   ),
-  new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend"),
+  new Option("--translate <WHAT>", "llmspell[:TENANT]: what it spells otherwise in the target's backend").argParser(
+    (text: string) => {
+      if (/^llmspell(:.+)?$/s.test(text)) return text;
+      throw new InvalidArgumentError("It is llmspell, or llmspell:TENANT for its graph (docs/llmspell.md).");
+    },
+  ),
   new Option("--dry-run", "everything but the commit"),
-  choice("--times <UNIT>", "of a document that does not tell: microseconds or seconds", "us", "s"),
-  new Option("--no-verify-manifest", "import although the document does not agree with its manifest"),
+  ...documentReadingOptions(),
+];
+
+/** What A is compared as, and how; transforms besides. */
+export const verifyOptions = (): Option[] => [
+  new Option("--strict", "identical, not only equal by meaning; and every finding counts"),
+  new Option("--differences <FILE>", "write each difference with section, key and fields, as NDJSON"),
+  new Option("--show-values", "the values that differ, too"),
+  new Option("--sample <N>", "compare N records of each section, chosen by the seed").argParser(positiveInteger),
+  new Option("--search <N>", "search for N embeddings of each dimension: the nearest ones must be the same").argParser(
+    positiveInteger,
+  ),
+  new Option("--seed <TEXT>", "of the sample and the searches (default: a new one, which is printed)"),
+  ...selectionOptions(),
+  ...cascadeOptions(),
+  ...idOptions(),
+  ...documentReadingOptions(),
+  ...readingOptions(),
+  lockTimeoutOption(),
+];
+
+const named = (options: readonly Option[], ...names: readonly string[]): Option[] =>
+  options.filter((option) => names.includes(option.attributeName()));
+
+/** Of a command that reads any store to say what is in it. */
+export const digestOptions = (): Option[] => [
+  ...named(transferOptions(), "include", "exclude", "tenant", "cascade", "invalidUuid", "idMap"),
+  ...transformOptions(),
+  ...sourceOptions(),
+  ...named(loadOptions(), "times", "verifyManifest"),
 ];
 
 /** Of every command, also before its name. */

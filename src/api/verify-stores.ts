@@ -1,0 +1,254 @@
+/** Whether two stores hold the same records, and what is wrong in either: `llmspell storage verify`. */
+import { type Config, loadConfig } from "../config/index.js";
+import { StorageError, toStorageError } from "../errors.js";
+import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
+import type { Rejection } from "../records/run-context.js";
+import type { Source, StoreHeader } from "../sources/source.js";
+import {
+  type AnyLocation,
+  type Backend,
+  backendOf,
+  backends,
+  databaseOf,
+  dependsOnConfig,
+  hasOwner,
+  parseStore,
+  sameStore,
+  sessionOptions,
+  storeName,
+  streamLocation,
+} from "../stores/index.js";
+import { createTransforms } from "../transforms/spec.js";
+import type { Transform } from "../transforms/transform.js";
+import { joinRecords, OrderError, type Side } from "../verify/comparison/record-join.js";
+import { type Finding, References } from "../verify/comparison/references.js";
+import {
+  type Difference,
+  randomSeed,
+  type SectionVerification,
+  Verification,
+} from "../verify/comparison/verification.js";
+import { refuseUnknownOptions } from "./option-names.js";
+import type { ImportOptions } from "./options.js";
+import { selectPaths } from "./run.js";
+import {
+  isRereadable,
+  isSource,
+  Reading,
+  type Run,
+  type Stores,
+  TwoSided,
+  type VerifyOptions,
+} from "./verify-reading.js";
+import { compareSearches, requireSearchable, type Searches, type SearchResult } from "./verify-search.js";
+
+/** Findings of a store that the comparison of records does not show. */
+export interface StoreFinding extends Finding {
+  readonly store: "a" | "b";
+  /** Whether it makes the stores unequal: B has it and A has less of it, or `strict`. */
+  readonly counts: boolean;
+}
+
+export interface VerifyResult {
+  /** Names for messages; never with a password. */
+  readonly a: string;
+  readonly b: string;
+  readonly headers: Readonly<Record<Side, StoreHeader>>;
+  /** Every record is there on both sides and identical (canonical bytes). */
+  readonly identical: boolean;
+  /** What was asked for holds: equal by meaning (`strict`: identical), all readable, and no finding that counts. */
+  readonly equal: boolean;
+  /** In the catalog's order, those that have records in either store. */
+  readonly sections: readonly SectionVerification[];
+  readonly findings: readonly StoreFinding[];
+  /** What the stores hold outside of records that are read: nothing is said of it. */
+  readonly leftOut: Readonly<Record<Side, readonly string[]>>;
+  readonly sample?: { readonly size: number; readonly seed: string };
+  readonly searches?: Searches;
+  readonly seconds: number;
+}
+
+/**
+ * Compares two stores, record by record in constant memory, and changes nothing. That they differ is a result, not an error.
+ * Throws StorageError (docs/errors.md).
+ */
+export async function verifyStores(options: VerifyOptions): Promise<VerifyResult> {
+  refuseUnknownOptions("verifyStores", options);
+  const started = performance.now();
+  const list = options.backends ?? backends;
+  const given = { a: located(options.a), b: located(options.b) };
+  const depends = [given.a, given.b].some(
+    (store) => !isSource(store) && dependsOnConfig(store, "source", options, list),
+  );
+  const config = options.config ?? (depends ? loadConfig() : undefined);
+  const parse = (text: string): AnyLocation => parseStore(text, () => config as Config, list);
+  const stores: Stores = {
+    a: typeof given.a === "string" ? parse(given.a) : given.a,
+    b: typeof given.b === "string" ? parse(given.b) : given.b,
+  };
+  refuseSame(stores, list);
+  requireSearchable(stores, options.search);
+  if (options.asOwner === true && options.search !== undefined)
+    throw new StorageError(
+      "E_USAGE",
+      "searches are not for --as-owner (asOwner): indexes answer the policies' one tenant",
+      {
+        hint: "Leave --search out, or compare as a superuser.",
+      },
+    );
+  if (options.asOwner === true && ![stores.a, stores.b].some((store) => !isSource(store) && hasOwner(store, list)))
+    throw new StorageError("E_USAGE", "--as-owner (asOwner) is for PostgreSQL, and neither store is such a database");
+  const size = sampleSize(options);
+  const sample = size === undefined ? undefined : { size, seed: options.seed ?? randomSeed() };
+  const transforms = await createTransforms(options.transforms ?? [], {
+    ...options,
+    catalog: options.catalog ?? standardCatalog,
+  });
+  const run: Run = { options: { ...options, transforms }, stores, sample, config, list };
+  try {
+    return await verifyOnce(run, transforms.length === 0, started);
+  } catch (error) {
+    if (!(error instanceof OrderError)) throw error;
+    // A store that is not in its own order: nothing of it is relied on.
+    return verifyOnce(run, false, started);
+  }
+}
+
+async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promise<VerifyResult> {
+  const { options, sample } = run;
+  const { catalog = standardCatalog, strict = false, transforms } = options;
+  const leaving = new AbortController();
+  const signal = AbortSignal.any([leaving.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+  const verification = new Verification({
+    catalog,
+    showValues: options.showValues ?? false,
+    tellsMeaning: strict,
+    keepsAll: options.onDifferences !== undefined,
+  });
+  const paths = new Set([...selectPaths(catalog, options.include, options.exclude), ...emitted(transforms)]);
+  if (paths.size === 0) throw new StorageError("E_USAGE", "no section is left to compare");
+  const references = { a: new References(catalog, paths), b: new References(catalog, paths) };
+  const progress = new TwoSided(options);
+  const reject = (side: Side, rejection: Rejection): Promise<void> => verification.reject(side, rejection);
+  const readings = {
+    a: new Reading("a", run, { signal, reject, progress, paths }),
+    b: new Reading("b", run, { signal, reject, progress, paths }),
+  };
+  try {
+    await joinRecords(
+      {
+        catalog,
+        signal,
+        batches: { a: readings.a.batches(), b: readings.b.batches() },
+        ordered: { a: isOrdered(run, "a") && keepsKeys, b: isOrdered(run, "b") },
+        sample,
+        onBatch: (side, batch) => references[side].see(batch),
+      },
+      verification,
+    );
+    const recordFindings = { a: await references.a.findings(), b: await references.b.findings() };
+    const findings = {
+      a: [...recordFindings.a, ...(await ownFindings(run, "a"))],
+      b: [...recordFindings.b, ...(await ownFindings(run, "b"))],
+    };
+    const sections = verification.sections();
+    const searches =
+      options.search === undefined ? undefined : await compareSearches(run, options.search, paths, signal);
+    const judged = judge(findings, strict);
+    const identical = sections.every((section) => isSame(section) && section.byMeaning === 0);
+    const isEqual = strict ? identical : sections.every(isSame);
+    const result: VerifyResult = {
+      a: readings.a.name,
+      b: readings.b.name,
+      headers: { a: readings.a.header as StoreHeader, b: readings.b.header as StoreHeader },
+      identical,
+      equal:
+        isEqual &&
+        judged.every(({ counts }) => !counts) &&
+        (searches?.results ?? []).every(({ queries, same }) => queries === same),
+      sections,
+      findings: judged,
+      leftOut: { a: readings.a.leftOut, b: readings.b.leftOut },
+      ...(sample === undefined ? {} : { sample }),
+      ...(searches === undefined ? {} : { searches }),
+      seconds: (performance.now() - started) / 1000,
+    };
+    if (options.onDifferences !== undefined)
+      for await (const chunk of verification.differences()) await options.onDifferences(chunk);
+    return result;
+  } catch (error) {
+    if (error instanceof OrderError) throw error;
+    if (options.signal?.aborted) throw interruption(options.signal);
+    // What ended a run says more than that its reader was left.
+    throw readings.a.failure ?? readings.b.failure ?? toStorageError(error);
+  } finally {
+    leaving.abort();
+    await Promise.allSettled([readings.a.end(), readings.b.end()]);
+    await verification.close();
+    await references.a.close();
+    await references.b.close();
+  }
+}
+
+function emitted(transforms: readonly Transform[]): string[] {
+  return transforms.flatMap(({ emits }) => [...(emits?.to ?? [])]);
+}
+
+/** Whether a store gives its records in the order of their keys, and could be read again if it did not. */
+function isOrdered({ stores, list }: Run, side: Side): boolean {
+  const store = stores[side];
+  return !isSource(store) && backendOf(store, list).order === "key" && isRereadable(stores.a) && isRereadable(stores.b);
+}
+
+function isSame(section: SectionVerification): boolean {
+  const { onlyInA, onlyInB, different, unreadableInA, unreadableInB } = section;
+  return onlyInA + onlyInB + different + unreadableInA + unreadableInB === 0;
+}
+
+/** What B has and A has not, or has less of, counts; everything does where strictness is asked for. */
+function judge(findings: Readonly<Record<Side, readonly Finding[]>>, strict: boolean): StoreFinding[] {
+  const inA = new Map(findings.a.map(({ check, object, count }) => [`${check} ${object}`, count]));
+  return [
+    ...findings.a.map((finding) => ({ ...finding, store: "a" as const, counts: strict })),
+    ...findings.b.map((finding) => ({
+      ...finding,
+      store: "b" as const,
+      counts: strict || finding.count > (inA.get(`${finding.check} ${finding.object}`) ?? 0),
+    })),
+  ];
+}
+
+async function ownFindings({ options, stores, config, list }: Run, side: Side): Promise<readonly Finding[]> {
+  const store = stores[side];
+  const database = isSource(store) ? undefined : databaseOf(store, list);
+  if (isSource(store) || database?.findings === undefined) return [];
+  const { catalog = standardCatalog } = options;
+  return database.findings(store, { ...sessionOptions(store, options, config, list), catalog });
+}
+
+function located(store: ImportOptions["from"]): string | AnyLocation | Source {
+  if (typeof store === "string" || isSource(store)) return store;
+  return "type" in store ? store : streamLocation(store);
+}
+
+function refuseSame({ a, b }: Stores, list: readonly Backend[]): void {
+  if (isSource(a) || isSource(b)) return;
+  const isStdin = (store: AnyLocation): boolean => store.type === "document" && storeName(store, list) === "-";
+  if (isStdin(a) && isStdin(b)) throw new StorageError("E_USAGE", "both stores are standard input");
+  if (sameStore(a, b, list))
+    throw new StorageError("E_USAGE", "A and B are the same store", {
+      hint: "Name the original and its copy.",
+    });
+}
+
+function interruption({ reason }: AbortSignal): StorageError {
+  if (reason instanceof StorageError) return reason;
+  return new StorageError("E_INTERRUPTED", "the run was interrupted", {}, reason);
+}
+
+function sampleSize({ sample }: VerifyOptions): number | undefined {
+  if (sample === undefined || (Number.isSafeInteger(sample) && sample > 0)) return sample;
+  throw new StorageError("E_USAGE", "the sample is no positive integer");
+}
+
+export type { Difference, Finding, Searches, SearchResult, SectionVerification, VerifyOptions };

@@ -1,0 +1,73 @@
+/** `llmspell storage digest`: what a store's records mean, in a line per section that can be compared. */
+
+import { digestStore } from "../api/store-digest.js";
+import { EXIT, StorageError } from "../errors.js";
+import { chooseStore, configuredBecause, parseStore } from "../stores/index.js";
+import { digestLines, digestsObject } from "./shown/digest-lines.js";
+import { createProgressDisplay } from "./shown/progress.js";
+import {
+  announcedConfig,
+  announceResolved,
+  outputFor,
+  resolvedStore,
+  type StoreFlags,
+  type TransferFlags,
+} from "./transfer.js";
+
+export interface DigestFlags extends TransferFlags, StoreFlags {
+  readonly verifyManifest?: boolean;
+  readonly times?: "us" | "s";
+}
+
+/** Gives the exit status. */
+export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?: string): Promise<number> {
+  const output = outputFor(flags);
+  const config = announcedConfig(flags, output);
+  if (store !== undefined && (flags.backend !== undefined || flags.database !== undefined)) {
+    throw new StorageError("E_USAGE", "name the store once: STORE, --backend or --database");
+  }
+  const { location, because } =
+    store === undefined
+      ? chooseStore(flags, config)
+      : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
+  announceResolved(resolvedStore(location, because), { flags, output, config });
+  const progress = await createProgressDisplay(output, flags);
+  const warnings: string[] = [];
+  const { include, exclude, tenant, cascade, invalidUuid, idMap, strict } = flags;
+  const { sourceMode, sourceCheck, asOwner, verifyManifest, times } = flags;
+  const { sections, total, ...found } = await digestStore(location, {
+    config,
+    signal,
+    transforms: flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [],
+    ...(flags.jqTimeout === undefined ? {} : { jqTimeoutSeconds: flags.jqTimeout }),
+    ...(flags.pluginTimeout === undefined ? {} : { pluginTimeoutSeconds: flags.pluginTimeout }),
+    ...(include === undefined ? {} : { include }),
+    ...(exclude === undefined ? {} : { exclude }),
+    ...(tenant === undefined ? {} : { tenants: tenant }),
+    ...(cascade === undefined ? {} : { cascade }),
+    ...(invalidUuid === undefined ? {} : { invalidUuid }),
+    ...(idMap === undefined ? {} : { idMap }),
+    ...(strict === undefined ? {} : { strict }),
+    ...(sourceMode === undefined ? {} : { sourceMode }),
+    ...(sourceCheck === undefined ? {} : { sourceCheck }),
+    ...(asOwner === undefined ? {} : { asOwner }),
+    ...(verifyManifest === undefined ? {} : { verifyManifest }),
+    ...(times === undefined ? {} : { times }),
+    onStart: (_header, estimate) => progress.start(estimate),
+    onProgress: (one) => progress.update(one),
+    onWarning(message) {
+      warnings.push(message);
+      output.warn(message);
+    },
+  }).finally(() => progress.stop());
+  for (const line of digestLines({ sections, total })) output.line(line);
+  output.result({
+    store: found.store,
+    sourceBackend: found.backend,
+    ...digestsObject({ sections, total }),
+    warnings,
+    leftOut: found.leftOut,
+    seconds: Math.round(found.seconds * 1000) / 1000,
+  });
+  return EXIT.done;
+}

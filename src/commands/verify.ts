@@ -1,0 +1,255 @@
+/** `llmspell storage verify`: whether two stores hold the same. */
+
+import {
+  type Difference,
+  type SearchResult,
+  type SectionVerification,
+  type StoreFinding,
+  type VerifyResult,
+  verifyStores,
+} from "../api/verify-stores.js";
+import { EXIT, StorageError } from "../errors.js";
+import { expandPath } from "../folders.js";
+import { catalog } from "../llmspell/catalog/index.js";
+import { configuredBecause, filesOf, parseStore, type StoreLocation, storeName } from "../stores/index.js";
+import { createTransforms } from "../transforms/spec.js";
+import type { LoadFlags } from "./import.js";
+import { openLinesFile } from "./lines-file.js";
+import { reportError } from "./shown/error-report.js";
+import { createProgressDisplay, formatCount } from "./shown/progress.js";
+import { announcedConfig, announceResolved, outputFor, resolvedStore, type TransferFlags } from "./transfer.js";
+
+export interface VerifyFlags
+  extends Omit<TransferFlags, "limit" | "onError" | "rejects">,
+    Pick<LoadFlags, "times" | "verifyManifest"> {
+  readonly sample?: number;
+  readonly seed?: string;
+  readonly search?: number;
+  readonly showValues?: boolean;
+  readonly differences?: string;
+}
+
+/** Gives the exit status. */
+export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: string, b: string): Promise<number> {
+  const output = outputFor(flags);
+  const config = announcedConfig(flags, output);
+  const stores = { a: parseStore(a, () => config), b: parseStore(b, () => config) };
+  const resolved = [
+    ...resolvedStore(stores.a, configuredBecause(a, config)),
+    ...resolvedStore(stores.b, configuredBecause(b, config)),
+  ];
+  if (flags.seed !== undefined && flags.sample === undefined && flags.search === undefined)
+    throw new StorageError("E_USAGE", "--seed needs --sample N or --search N");
+  output.line(`A: ${nameOf(stores.a)}`);
+  output.line(`B: ${nameOf(stores.b)}`);
+  announceResolved(resolved, { flags, output, config });
+  const transforms = await createTransforms(flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [], {
+    catalog,
+    pluginTimeoutSeconds: config.pluginTimeoutSeconds,
+    jqTimeoutSeconds: config.jqTimeoutSeconds,
+    onInfo: flags.verbose ? (message) => output.info(message) : undefined,
+  });
+  const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
+  const differences =
+    flags.differences === undefined
+      ? undefined
+      : await openLinesFile(
+          flags.differences,
+          { flag: "--differences", noun: "differences", begins: '{"section":' },
+          {
+            files: [...filesOf([stores.a, stores.b]), ...idMap],
+            signal,
+            stdout: flags.quiet && !flags.json ? "nothing" : "result",
+          },
+        );
+  const progress = await createProgressDisplay(output, flags);
+  const warnings: string[] = [...config.announcements];
+  const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
+  const { verifyManifest, times, sourceMode, sourceCheck, asOwner } = flags;
+  let result: VerifyResult;
+  try {
+    result = await verifyStores({
+      ...stores,
+      signal,
+      config,
+      transforms,
+      ...(include === undefined ? {} : { include }),
+      ...(exclude === undefined ? {} : { exclude }),
+      ...(tenant === undefined ? {} : { tenants: tenant }),
+      ...(cascade === undefined ? {} : { cascade }),
+      ...(invalidUuid === undefined ? {} : { invalidUuid }),
+      ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
+      ...(strict === undefined ? {} : { strict }),
+      ...(sample === undefined ? {} : { sample }),
+      ...(seed === undefined ? {} : { seed }),
+      ...(search === undefined ? {} : { search }),
+      ...(showValues === undefined ? {} : { showValues }),
+      ...(verifyManifest === undefined ? {} : { verifyManifest }),
+      ...(times === undefined ? {} : { times }),
+      ...(sourceMode === undefined ? {} : { sourceMode }),
+      ...(sourceCheck === undefined ? {} : { sourceCheck }),
+      ...(asOwner === undefined ? {} : { asOwner }),
+      ...(differences === undefined ? {} : { onDifferences: (chunk) => differences.write(chunk) }),
+      onStart: (estimate) => progress.start(estimate),
+      onProgress: (one) => progress.update(one),
+      onWarning(message) {
+        warnings.push(message);
+        output.warn(message);
+      },
+    });
+  } finally {
+    progress.stop();
+    await differences?.close();
+  }
+  for (const line of resultLines(result, flags)) output.line(line);
+  const error = result.equal ? undefined : differenceError(result, flags);
+  output.result({
+    ...resultObject(result),
+    ...(resolved.length === 0 ? {} : { stores: resolved }),
+    warnings,
+    ...(error === undefined ? {} : { error: reportError(error) }),
+  });
+  if (error === undefined) return EXIT.done;
+  output.error(error, true);
+  return error.exitStatus;
+}
+
+/** So many differences of a section are shown. */
+const SHOWN = 3;
+
+function nameOf(store: StoreLocation): string {
+  return store.type === "document" && store.path === "-" ? "standard input" : storeName(store);
+}
+
+function resultLines(result: VerifyResult, flags: VerifyFlags): string[] {
+  const { sections, findings, sample } = result;
+  const records = sections.reduce((sum, { identical, byMeaning }) => sum + identical + byMeaning, 0);
+  const byMeaning = sections.some((section) => section.byMeaning > 0);
+  const told = sections.flatMap(({ first }) => first.slice(0, SHOWN));
+  const all = sections.reduce((sum, section) => sum + differencesOf(section, flags.strict === true), 0);
+  const rest = all - told.length;
+  return [
+    ...(sample === undefined
+      ? []
+      : [`Sample: ${formatCount(sample.size)} records of each section, --seed ${sample.seed}`]),
+    ...sections.map(sectionLine),
+    ...sections.flatMap(({ path, notHeld }) =>
+      notHeld.length === 0 ? [] : [`  ${path}: one side lacks ${notHeld.join(", ")}: not compared`],
+    ),
+    ...(told.length === 0 ? [] : ["Differences:", ...told.flatMap(differenceLines)]),
+    ...(rest > 0
+      ? [`  and ${formatCount(rest)} more${flags.differences === undefined ? " (--differences FILE)" : ""}`]
+      : []),
+    ...searchLines(result),
+    ...(findings.length === 0 ? [] : ["Findings:", ...findings.map(findingLine)]),
+    ...(result.equal
+      ? [
+          sections.length === 0
+            ? "✅ Equal: neither has records"
+            : `✅ ${byMeaning ? "Equal by meaning" : "Identical"}: ${formatCount(records)} records`,
+        ]
+      : []),
+  ];
+}
+
+function differencesOf(section: SectionVerification, strict: boolean): number {
+  const { onlyInA, onlyInB, different, unreadableInA, unreadableInB, byMeaning } = section;
+  return onlyInA + onlyInB + different + unreadableInA + unreadableInB + (strict ? byMeaning : 0);
+}
+
+/** `sessions: 40 equal (3 identical, 37 by meaning), 1 only in A` */
+function sectionLine(section: SectionVerification): string {
+  const { path, identical, byMeaning, onlyInA, onlyInB, different, unreadableInA, unreadableInB } = section;
+  const counts = [
+    [onlyInA, "only in A"],
+    [onlyInB, "only in B"],
+    [different, "different"],
+    [unreadableInA, "unreadable in A"],
+    [unreadableInB, "unreadable in B"],
+  ] as const;
+  const same =
+    byMeaning === 0
+      ? `${formatCount(identical)} identical`
+      : `${formatCount(identical + byMeaning)} equal (${formatCount(byMeaning)} by meaning)`;
+  const others = counts.filter(([count]) => count > 0).map(([count, what]) => `${formatCount(count)} ${what}`);
+  return `  ${path}: ${[same, ...others].join(", ")}`;
+}
+
+const WORDS = {
+  onlyInA: "only in A",
+  onlyInB: "only in B",
+  different: "different",
+  meaning: "equal by meaning only",
+  unreadableInA: "unreadable in A",
+  unreadableInB: "unreadable in B",
+} as const;
+
+function differenceLines({ section, key, difference, fields, values, code, field }: Difference): string[] {
+  const where = fields?.join(", ") ?? [code, field].filter((part) => part !== undefined).join(", ");
+  return [
+    `  ${section}, ${key}: ${WORDS[difference]}${where === "" ? "" : ` (${where})`}`,
+    ...Object.entries(values ?? {}).flatMap(([name, { a, b }]) => [
+      `    A ${name}: ${a ?? "NULL"}`,
+      `    B ${name}: ${b ?? "NULL"}`,
+    ]),
+  ];
+}
+
+/** `vectors of 768: 10 searches, the same 10 nearest in both; an index finds 98.0 % in B` */
+function searchLines({ searches }: VerifyResult): string[] {
+  if (searches === undefined) return [];
+  const { neighbours, seed, results } = searches;
+  const recalls = (recall: SearchResult["recall"]): string =>
+    (["a", "b"] as const)
+      .flatMap((side) =>
+        recall[side] === undefined ? [] : [`${(recall[side] * 100).toFixed(1)} % in ${side.toUpperCase()}`],
+      )
+      .join(", ");
+  return [
+    `Searches, the ${neighbours} nearest by exact distance, --seed ${seed}:`,
+    ...results.map(({ path, queries, same, recall }) => {
+      const indexes = recalls(recall);
+      return `  ${path}: ${same} of ${queries} the same${indexes === "" ? "" : `; of these an index finds ${indexes}`}`;
+    }),
+  ];
+}
+
+function findingLine({ store, message, counts }: StoreFinding): string {
+  return `  ${store.toUpperCase()}: ${message}${counts ? "" : store === "a" ? "" : " (A has that, too)"}`;
+}
+
+/** E_DIFFERENT, with the first difference that there is. */
+function differenceError({ sections, findings, searches }: VerifyResult, flags: VerifyFlags): StorageError {
+  const [first] = sections.flatMap((section) => section.first);
+  const count = sections.reduce((sum, section) => sum + differencesOf(section, flags.strict === true), 0);
+  const counting = findings.filter(({ counts }) => counts);
+  const field = first?.fields?.[0] ?? first?.field;
+  const searched = (searches?.results ?? []).reduce((sum, { queries, same }) => sum + queries - same, 0);
+  const parts = [
+    ...(count === 0 ? [] : [`${formatCount(count)} record${count === 1 ? "" : "s"}`]),
+    ...(counting.length === 0 ? [] : [`${counting.length} finding${counting.length === 1 ? "" : "s"}`]),
+    ...(searched === 0 ? [] : [`${searched} search${searched === 1 ? "" : "es"}`]),
+  ];
+  const what = flags.strict === true ? "the stores are not identical" : "the stores differ";
+  return new StorageError("E_DIFFERENT", `${what}: ${parts.join(", ")}`, {
+    ...(first === undefined ? {} : { section: first.section, key: first.key }),
+    ...(field === undefined ? {} : { field }),
+    ...(first === undefined
+      ? { detail: counting.map(({ store, message }) => `${store.toUpperCase()}: ${message}`).join("; ") }
+      : { detail: `it is ${WORDS[first.difference]}${first.code === undefined ? "" : ` [${first.code}]`}` }),
+    hint:
+      flags.differences === undefined
+        ? "With --differences FILE every one of them is written, as NDJSON; with --show-values with its values."
+        : `They are in ${flags.differences}, one per line.`,
+  });
+}
+
+function resultObject({ a, b, headers, sections, seconds, ...rest }: VerifyResult): object {
+  return {
+    a: { name: a, sourceBackend: headers.a.backend, migrations: headers.a.migrations },
+    b: { name: b, sourceBackend: headers.b.backend, migrations: headers.b.migrations },
+    ...rest,
+    sections: Object.fromEntries(sections.map(({ path, ...section }) => [path, section])),
+    seconds: Math.round(seconds * 1000) / 1000,
+  };
+}

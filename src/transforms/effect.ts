@@ -1,0 +1,59 @@
+/** Steps and tenants that met no record may be misspelt: what they met is counted, and said (docs/transforms.md). */
+import { tenantIndex } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import type { RecordBatch } from "../records/record-batch.js";
+import type { RunContext } from "../records/run-context.js";
+
+/** What a pass of a step met: the records that it looked at, and those in which it found what it names. */
+export class Effect {
+  records = 0;
+  hits = 0;
+}
+
+/** `none of the 1,234 records of sessions` or `no record of sessions`. */
+export function noneOf(records: number, sections: readonly string[] = []): string {
+  const of = sections.length === 0 ? "" : ` of ${sections.join(", ")}`;
+  if (records === 0) return `no record${of}`;
+  return `none of the ${records.toLocaleString("en-US")} record${records === 1 ? "" : "s"}${of}`;
+}
+
+/**
+ * A mask at the end of its records. Nothing may be kept of a run that left unmasked what it was told to hide: E_NO_EFFECT,
+ * unless the path is `optional`; without any records of the sections a note.
+ */
+export function settleMask(
+  { records, hits }: Effect,
+  mask: { readonly name: string; readonly paths: readonly string[]; readonly optional: boolean },
+  context: RunContext,
+): void {
+  if (hits > 0 || context.ahead === true) return;
+  const whose = `${mask.name}: ${noneOf(records, mask.paths)}`;
+  if (records === 0) context.note?.(`${whose} was there to be masked`);
+  else if (mask.optional) context.note?.(`${whose} has the path`);
+  else
+    throw new StorageError("E_NO_EFFECT", `${whose} has the path`, {
+      ...(mask.paths.length === 1 ? { section: mask.paths[0] as string } : {}),
+      hint: "Is it misspelt? --mask-optional (optional: true) takes a path that no record need have.",
+    });
+}
+
+/** Passes all batches on; at their end warns of each tenant of which none had a record. */
+export async function* warnOfMissingTenants(
+  batches: AsyncIterable<RecordBatch>,
+  tenants: readonly string[],
+  context: RunContext,
+): AsyncGenerator<RecordBatch> {
+  const missing = new Map(tenants.map((tenant) => [Buffer.from(tenant, "utf8").toString("latin1"), tenant]));
+  for await (const batch of batches) {
+    if (missing.size > 0) removeSeen(missing, batch);
+    yield batch;
+  }
+  for (const tenant of missing.values()) context.warn(`no record of the tenant ${JSON.stringify(tenant)} was found`);
+}
+
+/** `missing`: by their UTF-8 bytes, of which there may be many. */
+function removeSeen(missing: Map<string, string>, batch: RecordBatch): void {
+  const field = tenantIndex(batch.kind);
+  for (let row = 0; field >= 0 && row < batch.rows && missing.size > 0; row++)
+    missing.delete(batch.value(row, field).toString("latin1"));
+}
