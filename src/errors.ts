@@ -35,7 +35,10 @@ export const ERROR_CODES = {
   E_CONNECTION_LOST: { exit: EXIT.connection, meaning: "The connection broke during the run." },
   E_AUTHENTICATION: { exit: EXIT.connection, meaning: "The server refused the user or the password." },
   E_PERMISSION: { exit: EXIT.connection, meaning: "The role or user lacks a right that the run needs." },
-  E_ROW_SECURITY: { exit: EXIT.connection, meaning: "Row-level security would hide rows from this role." },
+  E_ROW_SECURITY: {
+    exit: EXIT.connection,
+    meaning: "Row-level security would hide rows from this role. The owner of the tables has --as-owner.",
+  },
   E_READ_ONLY: { exit: EXIT.connection, meaning: "The target cannot be written." },
   E_LOCKED: { exit: EXIT.connection, meaning: "Another process or transaction holds the database, or rows of it." },
   E_NOT_A_DATABASE: { exit: EXIT.connection, meaning: "The file is no SQLite database, or is damaged." },

@@ -19,6 +19,7 @@ export {
   type StoreInfoOptions,
   type StoreSection,
   storeInfo,
+  type TenantRecords,
 } from "./api/store-info.js";
 export { exportStore, importStore } from "./api/transfer.js";
 export {

@@ -48,6 +48,7 @@ const exportStore: Names<ExportOptions> = {
   vectors: true,
   sourceMode: true,
   sourceCheck: true,
+  asOwner: true,
 };
 const importStore: Names<ImportOptions> = {
   from: true,
@@ -66,6 +67,7 @@ const importStore: Names<ImportOptions> = {
   times: true,
   sourceMode: true,
   sourceCheck: true,
+  asOwner: true,
 };
 const migrateDatabase: Names<MigrateDatabaseOptions> = {
   signal: true,
@@ -81,7 +83,10 @@ const storeInfo: Names<StoreInfoOptions> = {
   onStart: true,
   onProgress: true,
   onWarning: true,
+  tenants: true,
+  asOwner: true,
   connectionTimeoutSeconds: true,
+  lockTimeoutSeconds: true,
   config: true,
   backends: true,
 };
@@ -111,7 +116,7 @@ const validateDocument: Names<ValidateOptions> = {
 };
 
 const { invalidUuid: _invalidUuid, idMap: _idMap, digests: _digests, ...reading } = transfer;
-const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
+const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true, asOwner: true };
 
 const digestStore: Names<DigestStoreOptions> = {
   ...reading,
@@ -119,6 +124,7 @@ const digestStore: Names<DigestStoreOptions> = {
   idMap: true,
   sourceMode: true,
   sourceCheck: true,
+  asOwner: true,
   verifyManifest: true,
   times: true,
 };
@@ -132,6 +138,7 @@ const verifyStores: Names<VerifyOptions> = {
   times: true,
   sourceMode: true,
   sourceCheck: true,
+  asOwner: true,
   sample: true,
   seed: true,
   search: true,

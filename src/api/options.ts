@@ -17,7 +17,7 @@ export interface TransferOptions {
   readonly include?: readonly string[];
   /** Sections to leave out; stronger than `include`. */
   readonly exclude?: readonly string[];
-  /** Only these tenants' records. */
+  /** Only these tenants' records. Where row-level security binds the role they are read one after the other. */
   readonly tenants?: readonly string[];
   /** Applied in this order (docs/transforms.md). What is wrong with one is found before any store is opened. */
   readonly transforms?: readonly (Transform | TransformSpec)[];
@@ -89,6 +89,11 @@ export interface ExportOptions extends TransferOptions {
   readonly sourceMode?: "auto" | "copy" | "cursor";
   /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
   readonly sourceCheck?: "count" | "none";
+  /**
+   * PostgreSQL: the role owns the tables, whose row-level security is forced on it: all tenants are read, one after the other.
+   * E_ROW_SECURITY where it owns one of them not, E_LOCKED where others use one, E_READ_ONLY on a standby.
+   */
+  readonly asOwner?: boolean;
 }
 
 export interface ImportOptions extends TransferOptions {
@@ -126,4 +131,9 @@ export interface ImportOptions extends TransferOptions {
   readonly sourceMode?: "auto" | "copy" | "cursor";
   /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */
   readonly sourceCheck?: "count" | "none";
+  /**
+   * PostgreSQL: the role owns the tables, whose row-level security is forced on it: all tenants are read, one after the other.
+   * E_ROW_SECURITY where it owns one of them not, E_LOCKED where others use one, E_READ_ONLY on a standby.
+   */
+  readonly asOwner?: boolean;
 }

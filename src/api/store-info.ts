@@ -1,6 +1,8 @@
 /** What a store holds, found by reading it as an export would. */
+
+import { tenantIndex } from "../catalog/index.js";
 import { type Config, loadConfig } from "../config/index.js";
-import type { ErrorCode } from "../errors.js";
+import { type ErrorCode, StorageError } from "../errors.js";
 import { catalog } from "../llmspell/catalog/index.js";
 import type { Progress } from "../pipeline.js";
 import type { Rejection } from "../records/run-context.js";
@@ -30,8 +32,14 @@ export interface StoreInfoOptions {
   /** Called after each batch. */
   readonly onProgress?: (progress: Progress) => void;
   readonly onWarning?: (message: string) => void;
+  /** Counts the records of each tenant, too. Default false. */
+  readonly tenants?: boolean;
+  /** PostgreSQL: the role owns the tables (ExportOptions.asOwner). */
+  readonly asOwner?: boolean;
   /** PostgreSQL: how long to wait for the server. Seconds; default 30, or as configured. */
   readonly connectionTimeoutSeconds?: number;
+  /** How long a lock that another session or process holds is waited for: E_LOCKED. Seconds. */
+  readonly lockTimeoutSeconds?: number;
   /** What the stores `sqlite` and `postgres` mean. Default: the environment and config.toml. */
   readonly config?: Config;
   /** The backends that STOREs are looked for among. Default: the package's own (`backends`). */
@@ -59,6 +67,11 @@ export interface StoreSection {
   readonly rejected: number;
 }
 
+export interface TenantRecords {
+  readonly tenant: string;
+  readonly records: number;
+}
+
 export interface StoreInfo {
   /** Never with a password. */
   readonly store: string;
@@ -68,6 +81,8 @@ export interface StoreInfo {
   readonly records: number;
   /** In the catalog's order, those that have records. */
   readonly sections: readonly StoreSection[];
+  /** With the option `tenants`: in the order of their UTF-8 bytes, those that have records. */
+  readonly tenants?: readonly TenantRecords[];
   readonly rejected: number;
   readonly obstacles: readonly Obstacle[];
   /** What the store holds and an export would leave out, a line each. */
@@ -80,13 +95,15 @@ export interface StoreInfo {
  */
 export async function storeInfo(store: string | StoreLocation, options: StoreInfoOptions = {}): Promise<StoreInfo> {
   refuseUnknownOptions("storeInfo", options);
-  const { onFacts, backends: list = backends, ...rest } = options;
+  const { onFacts, tenants: countsTenants = false, backends: list = backends, ...rest } = options;
+  if (typeof countsTenants !== "boolean")
+    throw new StorageError("E_USAGE", "the option tenants of storeInfo is true or false: a store is read whole");
   const config = options.config ?? (dependsOnConfig(store, "source", options, list) ? loadConfig() : undefined);
   const location = typeof store === "string" ? parseStore(store, () => config as Config, list) : store;
   const session = sessionOptions(location, options, config, list);
   const facts = await backendOf(location, list).readFacts(location, { ...session, catalog });
   onFacts?.(facts);
-  const { sink, bytes, header } = countingSink();
+  const { sink, bytes, tenants, header } = countingSink(countsTenants);
   const obstacles = new Map<string, Obstacle>();
   const { kinds, totals, leftOut } = await exportStore({
     ...rest,
@@ -111,6 +128,7 @@ export async function storeInfo(store: string | StoreLocation, options: StoreInf
     migrations,
     records: totals.read,
     sections: kinds.map(section),
+    ...(countsTenants ? { tenants: tenants() } : {}),
     rejected: totals.rejected,
     obstacles: [...obstacles.values()],
     leftOut,
@@ -125,10 +143,16 @@ function addObstacle(obstacles: Map<string, Obstacle>, { kind, error }: Rejectio
 }
 
 /** Takes everything and keeps nothing. */
-function countingSink(): { sink: Sink; bytes: ReadonlyMap<string, number>; header: () => StoreHeader | undefined } {
+function countingSink(countsTenants: boolean): {
+  sink: Sink;
+  bytes: ReadonlyMap<string, number>;
+  tenants: () => TenantRecords[];
+  header: () => StoreHeader | undefined;
+} {
   let header: StoreHeader | undefined;
   const counts = new Map<string, SinkCounts>();
   const bytes = new Map<string, number>();
+  const tenants = new Map<string, number>();
   const sink: Sink = {
     name: "info",
     async open(given) {
@@ -139,6 +163,11 @@ function countingSink(): { sink: Sink; bytes: ReadonlyMap<string, number>; heade
       let size = batch.byteLength;
       for await (const chunk of batch.large?.chunks() ?? []) size += chunk.length;
       bytes.set(path, (bytes.get(path) ?? 0) + size);
+      const field = countsTenants ? tenantIndex(batch.kind) : -1;
+      for (let row = 0; field >= 0 && row < batch.rows; row++) {
+        const tenant = batch.value(row, field).toString("utf8");
+        tenants.set(tenant, (tenants.get(tenant) ?? 0) + 1);
+      }
       counts.set(path, {
         inserted: (counts.get(path)?.inserted ?? 0) + batch.rows,
         updated: 0,
@@ -151,5 +180,9 @@ function countingSink(): { sink: Sink; bytes: ReadonlyMap<string, number>; heade
     },
     async abort() {},
   };
-  return { sink, bytes, header: () => header };
+  const sorted = (): TenantRecords[] =>
+    [...tenants]
+      .map(([tenant, records]) => ({ tenant, records }))
+      .sort((a, b) => Buffer.compare(Buffer.from(a.tenant, "utf8"), Buffer.from(b.tenant, "utf8")));
+  return { sink, bytes, tenants: sorted, header: () => header };
 }

@@ -218,15 +218,15 @@ function invalidUuidPolicy(
 async function sourceFor(
   from: Source | AnyLocation,
   target: AnyLocation | undefined,
-  options: TransferOptions & Pick<ImportOptions, "sourceMode" | "sourceCheck" | "verifyManifest" | "times">,
+  options: TransferOptions & Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "verifyManifest" | "times">,
   { config, list }: Pick<Found, "config" | "list">,
 ): Promise<Source> {
   if (isSource(from)) return from;
-  const { sourceMode, sourceCheck, verifyManifest, times } = options;
+  const { sourceMode, sourceCheck, asOwner, verifyManifest, times } = options;
   const invalidUuid = invalidUuidPolicy(options, target, list);
   return createSource(
     from,
-    { ...shared(options), invalidUuid, sourceMode, sourceCheck, verifyManifest, times },
+    { ...shared(options), invalidUuid, sourceMode, sourceCheck, asOwner, verifyManifest, times },
     { config, list },
   );
 }

@@ -34,7 +34,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [];
   const { include, exclude, tenant, cascade, invalidUuid, idMap, strict } = flags;
-  const { sourceMode, sourceCheck, verifyManifest, times } = flags;
+  const { sourceMode, sourceCheck, asOwner, verifyManifest, times } = flags;
   const { sections, total, ...found } = await digestStore(location, {
     config,
     signal,
@@ -50,6 +50,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
     ...(strict === undefined ? {} : { strict }),
     ...(sourceMode === undefined ? {} : { sourceMode }),
     ...(sourceCheck === undefined ? {} : { sourceCheck }),
+    ...(asOwner === undefined ? {} : { asOwner }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
     onStart: (_header, estimate) => progress.start(estimate),

@@ -34,7 +34,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, allowEmpty, keep, sourceMode, sourceCheck } = flags;
+  const { compress, force, allowEmpty, keep, sourceMode, sourceCheck, asOwner } = flags;
   const { vectors } = config;
   const lines = [
     `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
@@ -72,6 +72,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         ...(vectors === undefined ? {} : { vectors }),
         ...(sourceMode === undefined ? {} : { sourceMode }),
         ...(sourceCheck === undefined ? {} : { sourceCheck }),
+        ...(asOwner === undefined ? {} : { asOwner }),
       }),
   );
 }

@@ -1,6 +1,6 @@
 /** `llmspell storage info`: reads a store as an export would, and says what it found. */
 
-import { type Obstacle, type StoreSection, storeInfo } from "../api/store-info.js";
+import { type Obstacle, type StoreSection, storeInfo, type TenantRecords } from "../api/store-info.js";
 import { formatBytes } from "../byte-size.js";
 import { EXIT, StorageError } from "../errors.js";
 import { leftOutError } from "../pipeline.js";
@@ -9,7 +9,12 @@ import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { announcedConfig, type CommonFlags, outputFor, type StoreFlags } from "./transfer.js";
 
-export type InfoFlags = CommonFlags & StoreFlags & { readonly strict?: boolean };
+export interface InfoFlags extends CommonFlags, StoreFlags {
+  readonly strict?: boolean;
+  readonly tenants?: boolean;
+  readonly asOwner?: boolean;
+  readonly lockTimeout?: number;
+}
 
 /** Gives the exit status. */
 export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: string): Promise<number> {
@@ -31,6 +36,9 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
   const info = await storeInfo(location, {
     config,
     signal,
+    ...(flags.tenants === undefined ? {} : { tenants: flags.tenants }),
+    ...(flags.asOwner === undefined ? {} : { asOwner: flags.asOwner }),
+    ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
     onFacts(found) {
       facts = shownFacts(found);
       for (const { label, text } of facts) output.line(`${label}: ${text}`);
@@ -43,11 +51,12 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     },
   }).finally(() => progress.stop());
 
-  const { backend, migrations, records, sections, rejected, obstacles, leftOut } = info;
+  const { backend, migrations, records, sections, tenants, rejected, obstacles, leftOut } = info;
   output.line(`Source backend: ${backend}`);
   output.line(`Migrations: ${migrations.join(", ")}`);
   output.line(`Records: ${formatCount(records)}`);
   for (const line of sectionLines(sections)) output.line(line);
+  for (const line of tenantLines(tenants)) output.line(line);
   for (const line of obstacleLines(obstacles, leftOut.length === 0)) output.line(line);
   for (const line of leftOutLines(leftOut)) output.line(line);
   const refused = flags.strict === true && leftOut.length > 0 ? leftOutError(leftOut) : undefined;
@@ -58,6 +67,7 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
     migrations,
     records,
     sections: Object.fromEntries(sections.map(({ path, ...section }) => [path, section])),
+    ...(tenants === undefined ? {} : { tenants }),
     rejected,
     obstacles,
     warnings,
@@ -104,6 +114,17 @@ function sectionLines(sections: readonly StoreSection[]): string[] {
   return rows.map(
     ([path, count, size]) => `  ${path.padEnd(width(0))}  ${count.padStart(width(1))}  ${size.padStart(width(2))}`,
   );
+}
+
+/** Names are of any length, so that the counts come first. */
+function tenantLines(tenants: readonly TenantRecords[] | undefined): string[] {
+  if (tenants === undefined) return [];
+  const counts = tenants.map(({ records }) => formatCount(records));
+  const width = Math.max(0, ...counts.map(({ length }) => length));
+  return [
+    `Tenants: ${formatCount(tenants.length)}`,
+    ...tenants.map(({ tenant }, i) => `  ${counts[i]?.padStart(width)}  ${tenant}`),
+  ];
 }
 
 function leftOutLines(leftOut: readonly string[]): string[] {

@@ -15,7 +15,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const config = announcedConfig(flags, output);
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
-  const { sourceMode, sourceCheck } = flags;
+  const { sourceMode, sourceCheck, asOwner } = flags;
   const lines = [`Migrating data from ${storeName(from)} to ${storeName(to)}...`];
   const files = filesOf([from, to]);
   const named = { from: storeName(from), to: storeName(to) };
@@ -34,6 +34,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
         to,
         ...(sourceMode === undefined ? {} : { sourceMode }),
         ...(sourceCheck === undefined ? {} : { sourceCheck }),
+        ...(asOwner === undefined ? {} : { asOwner }),
       }),
   );
 }

@@ -17,6 +17,7 @@ import { reportError } from "./shown/error-report.js";
 import { createOutput, type Output } from "./shown/output.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { resultObject, statisticsLines } from "./shown/statistics.js";
+import { readTenantsFile, UNPROVEN } from "./tenants-file.js";
 
 /** Flags of every command. */
 export interface CommonFlags {
@@ -39,6 +40,7 @@ export interface TransferFlags extends CommonFlags {
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
   readonly tenant?: readonly string[];
+  readonly tenantsFrom?: string;
   readonly limit?: number;
   readonly cascade?: boolean;
   readonly onError?: "stop" | "skip";
@@ -50,6 +52,7 @@ export interface TransferFlags extends CommonFlags {
   readonly strict?: boolean;
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
+  readonly asOwner?: boolean;
   /** Each of these holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];
@@ -135,6 +138,7 @@ export async function runTransfer(
   const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
   if (files.some((file) => idMap.includes(file)))
     throw new StorageError("E_USAGE", "--id-map names a file that the run reads or writes besides");
+  const tenants = await selectedTenants(flags);
   // What is wrong with them is told before the rejects file is emptied.
   selectPaths(catalog, flags.include, flags.exclude);
   const transforms = await loadTransforms(run);
@@ -159,6 +163,10 @@ export async function runTransfer(
           throw error;
         });
   let first: Rejection | undefined;
+  if (flags.tenantsFrom !== undefined) {
+    warnings.push(UNPROVEN);
+    output.warn(UNPROVEN);
+  }
   let result: TransferResult;
   let notClosed: StorageError | undefined;
   try {
@@ -167,7 +175,7 @@ export async function runTransfer(
       transforms,
       ...(flags.include === undefined ? {} : { include: flags.include }),
       ...(flags.exclude === undefined ? {} : { exclude: flags.exclude }),
-      ...(flags.tenant === undefined ? {} : { tenants: flags.tenant }),
+      ...(tenants === undefined ? {} : { tenants }),
       ...(flags.limit === undefined ? {} : { limit: flags.limit }),
       ...(flags.cascade === undefined ? {} : { cascade: flags.cascade }),
       ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
@@ -225,6 +233,20 @@ export async function runTransfer(
   return error.exitStatus;
 }
 
+/** Those of --tenant and of --tenants-from. */
+async function selectedTenants({
+  tenant,
+  tenantsFrom,
+  asOwner,
+}: TransferFlags): Promise<readonly string[] | undefined> {
+  if (tenantsFrom === undefined) return tenant;
+  if (asOwner === true)
+    throw new StorageError("E_USAGE", "--as-owner finds the tenants itself: --tenants-from is not for it", {
+      hint: "Leave one of them out; --tenant ID takes some tenants of those that the owner finds.",
+    });
+  return [...(tenant ?? []), ...(await readTenantsFile(expandPath(tenantsFrom)))];
+}
+
 /** What the run was to do, as a report shows it. */
 function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): Record<string, string | undefined> {
   const list = (values: readonly string[] | undefined): string | undefined => values?.join(", ");
@@ -232,6 +254,7 @@ function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): R
     Include: list(flags.include),
     Exclude: list(flags.exclude),
     Tenants: list(flags.tenant),
+    "Tenants from": flags.tenantsFrom,
     Limit: flags.limit === undefined ? undefined : `${flags.limit} records of each section`,
     Transforms: transforms.length === 0 ? undefined : transforms.map(({ name }) => name).join("; "),
     Cascade: flags.cascade === false ? "no" : undefined,

@@ -65,7 +65,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [...config.announcements];
   const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
-  const { verifyManifest, times, sourceMode, sourceCheck } = flags;
+  const { verifyManifest, times, sourceMode, sourceCheck, asOwner } = flags;
   let result: VerifyResult;
   try {
     result = await verifyStores({
@@ -88,6 +88,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       ...(times === undefined ? {} : { times }),
       ...(sourceMode === undefined ? {} : { sourceMode }),
       ...(sourceCheck === undefined ? {} : { sourceCheck }),
+      ...(asOwner === undefined ? {} : { asOwner }),
       ...(differences === undefined ? {} : { onDifferences: (chunk) => differences.write(chunk) }),
       onStart: (estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),

@@ -3,17 +3,12 @@ import type { PostgresApplication } from "../backends/postgres/application.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
-import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
-import { requireAllRows } from "../backends/postgres/reading/row-count.js";
-import { bindToTenant } from "../backends/postgres/reading/row-security.js";
+import { requirePrimary } from "../backends/postgres/reading/owner.js";
+import { RecordStatement, wantedCondition } from "../backends/postgres/reading/record-statement.js";
+import { requireAllRows, requireTally } from "../backends/postgres/reading/row-count.js";
+import { RowSecurity } from "../backends/postgres/reading/row-security.js";
 import { allowsCopy, type RowMode } from "../backends/postgres/reading/row-stream.js";
-import {
-  hasValues,
-  isKeyedByTenant,
-  type SelectOptions,
-  selectTenants,
-  type TenantFilter,
-} from "../backends/postgres/reading/select.js";
+import type { SelectOptions, TenantFilter } from "../backends/postgres/reading/select.js";
 import { beginSnapshot } from "../backends/postgres/reading/snapshot.js";
 import {
   hasNewCollation,
@@ -22,7 +17,7 @@ import {
   requireReadable,
   type WantedTable,
 } from "../backends/postgres/reading/tables.js";
-import { sortByBytes, tenantLiterals } from "../backends/postgres/reading/tenants.js";
+import { tenantLiterals, tenantStatements } from "../backends/postgres/reading/tenants.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
@@ -43,12 +38,19 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly mode?: "auto" | RowMode;
   /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
   readonly check?: "count" | "none";
+  /** The role owns the tables, and forced row-level security binds it: reads all tenants, in one pass each (reading/owner.ts). */
+  readonly asOwner?: boolean;
 }
 
-/** More tenants than this are read in one sorted statement rather than one statement each. */
-const MOST_TENANT_STATEMENTS = 1000;
 /** What a row is taken for where the table was never analyzed. Bytes. */
 const UNKNOWN_ROW_BYTES = 16384;
+
+/** Whose rows of a kind are read. */
+interface Shown {
+  /** SQL literals; undefined for all. */
+  readonly tenants: readonly string[] | undefined;
+  readonly rowSecurity: RowSecurity;
+}
 
 /** @returns a source for one run; it opens its connection in `open` */
 export function createPostgresSource(options: PostgresSourceOptions): Source {
@@ -65,6 +67,7 @@ class PostgresSource implements Source {
   private tables: ReadonlyMap<string, PostgresTable> = new Map();
   private selectOptions: SelectOptions = { serverEncoding: "UTF8", serverVersion: 0, distrustsTextIndexes: false };
   private mode: RowMode = "copy";
+  private rowSecurity: RowSecurity | undefined;
   private user = "";
   private detach: () => void = () => {};
 
@@ -85,7 +88,9 @@ class PostgresSource implements Source {
     const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
     this.opened = new Set(selected);
     const names = [...selected.map(wantedTable), ...[...this.warnedOf().keys()].map((table) => this.otherTable(table))];
-    await beginSnapshot(connection, names, context);
+    const { asOwner = false } = this.options;
+    if (asOwner) await requirePrimary(connection);
+    await beginSnapshot(connection, names, context, asOwner ? "owner" : "read");
     const schemas = schemasOf(this.catalog.kinds);
     const { rows } = await connection.query<{ encoding: string; version: number; user: string; present: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
@@ -107,6 +112,15 @@ class PostgresSource implements Source {
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
+    this.rowSecurity = new RowSecurity({
+      connection,
+      tableOf: (name) => this.tables.get(sqlName(name)),
+      application: this.options.application,
+      user: server.user,
+      select: this.selectOptions,
+    });
+    const warned = [...this.warnedOf().keys()].map((table) => this.otherTable(table));
+    if (asOwner) await this.rowSecurity.countAsOwner(selected, warned);
     this.mode = await this.chooseMode(connection);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
     return { backend: "postgresql", migrations, versions: await readVersions(connection), catalog: this.catalog };
@@ -135,23 +149,14 @@ class PostgresSource implements Source {
   }
 
   async *read(selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
-    const connection = this.connection;
-    if (connection === undefined) throw new Error("the source is not open");
+    const { connection, rowSecurity } = this;
+    if (connection === undefined || rowSecurity === undefined) throw new Error("the source is not open");
     const selected = this.selectedKinds(selection);
     if (!selected.every((kind) => this.opened.has(kind))) throw new Error("the source was opened for less");
     let kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
     const literals = tenantLiterals(connection, selection.tenants);
-    const { application } = this.options;
-    const opened = (kind: RecordKind): PostgresTable => this.tableOf(kind);
-    await bindToTenant(connection, {
-      kinds,
-      tableOf: opened,
-      tenants: selection.tenants,
-      literals,
-      application,
-      user: this.user,
-    });
+    await rowSecurity.begin(kinds, selection.tenants);
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
       const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
@@ -159,6 +164,7 @@ class PostgresSource implements Source {
         catalog: this.catalog.kinds,
         kinds: selected,
         tenants: literals,
+        passesOf: (kind) => rowSecurity.passesOf(kind, rowSecurity.tenantsOf(kind, selection.tenants)),
         others,
       }))
         context.leftOut(line);
@@ -166,10 +172,16 @@ class PostgresSource implements Source {
     // A tenant that no text of PostgreSQL can be has no records but everybody's.
     if (literals?.length === 0) kinds = kinds.filter((kind) => tenantFieldOf(kind) === undefined);
     for (const kind of kinds) {
-      const wanted = this.wantedOf(connection, kind, selection);
+      const tenants = rowSecurity.tenantsOf(kind, selection.tenants);
+      const passes = rowSecurity.passesOf(kind, tenants);
+      const [tenant, ...more] = tenants ?? [];
+      if (passes !== undefined && tenant !== undefined) await rowSecurity.show(passes, tenant);
+      // Several tenants' rows could not be fetched by their places in one statement.
+      const isInPasses = passes !== undefined && more.length > 0;
+      const wanted = isInPasses ? undefined : wantedCondition(connection, kind, selection, this.selectOptions);
       if (wanted !== undefined && selection.limit !== undefined)
-        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, literals, context);
-      else yield* this.readKind(connection, kind, selection, literals, context);
+        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, tenants, context);
+      else yield* this.readKind(connection, kind, selection, { tenants, rowSecurity }, context);
     }
   }
 
@@ -177,17 +189,27 @@ class PostgresSource implements Source {
   private async *readKind(
     connection: PostgresConnection,
     kind: RecordKind,
-    { limit, wanted, peek }: Selection,
-    literals: readonly string[] | undefined,
+    { limit, wanted, peek, tenants: selected }: Selection,
+    { tenants: literals, rowSecurity }: Shown,
     context: RunContext,
   ): AsyncGenerator<RecordBatch> {
+    // Of none of these tenants has the owner found a row.
+    if (literals?.length === 0 && tenantFieldOf(kind) !== undefined) return;
     const needed = wanted?.has(kind.path) ? undefined : limit;
     const tally = { records: 0, sum: 0 };
     let given = 0;
-    const statement = this.statementFor(connection, kind, context);
-    for (const tenants of await this.statementsOf(connection, kind, literals)) {
+    const passes = rowSecurity.passesOf(kind, literals);
+    const statements = await tenantStatements(connection, kind, literals, this.selectOptions);
+    const select = { ...this.selectOptions, passes: statements[0]?.length === 1 ? undefined : passes };
+    const statement = this.statementFor(connection, kind, context, select);
+    for (const tenants of statements) {
       const left = needed === undefined ? {} : { limit: needed - given };
       if (left.limit === 0) break;
+      if (passes !== undefined && tenants?.length === 1) {
+        // Below the statement's savepoint the setting would not outlive an error.
+        await statement.end();
+        await rowSecurity.show(passes, tenants[0] as string);
+      }
       for await (const batch of statement.read({ ...(tenants && { tenants }), ...left }, tally)) {
         given += batch.rows;
         yield batch;
@@ -195,12 +217,15 @@ class PostgresSource implements Source {
     }
     await statement.end();
     // What is read ahead comes again.
-    if (peek === true || this.options.check === "none") return;
+    if (peek === true) return;
+    const counted = rowSecurity.countOf(kind, selected, needed);
+    if (counted !== undefined) return requireTally(kind, counted, tally);
+    if (this.options.check === "none") return;
     const filter = {
       ...(literals === undefined ? {} : { tenants: literals }),
       ...(needed === undefined ? {} : { limit: needed }),
     };
-    await requireAllRows(connection, kind, filter, this.selectOptions, tally, statement.readablePages);
+    await requireAllRows(connection, kind, filter, { ...this.selectOptions, passes }, tally, statement.readablePages);
   }
 
   /** The first records, and those that are wanted beyond them. What is missing could not be counted: indexes are not used. */
@@ -215,17 +240,6 @@ class PostgresSource implements Source {
     const statement = this.statementFor(connection, kind, context);
     yield* statement.readWanted({ ...filter, ...tenants }, this.options.check !== "none");
     await statement.end();
-  }
-
-  /** The condition for the records that are wanted beyond the first ones; undefined where it cannot be said. */
-  private wantedOf(connection: PostgresConnection, kind: RecordKind, { wanted }: Selection): string | undefined {
-    const { fields, keys } = wanted?.get(kind.path) ?? {};
-    const { serverEncoding, distrustsTextIndexes } = this.selectOptions;
-    // Rows of a partitioned table have no place of their own, and bytes that are no UTF-8 no literal.
-    if (fields === undefined || keys === undefined || kind.postgres.partitionedBy !== undefined) return undefined;
-    if (serverEncoding === UNKNOWN_ENCODING || distrustsTextIndexes) return undefined;
-    const literals = keys.map((values) => values.map((value) => connection.client.escapeLiteral(value)));
-    return hasValues(kind, fields, literals);
   }
 
   private selectedKinds(selection: Selection): RecordKind[] {
@@ -249,6 +263,7 @@ class PostgresSource implements Source {
   private async warnOfRowsLeftBehind(connection: PostgresConnection, context: RunContext): Promise<void> {
     for (const [name, message] of this.warnedOf()) {
       const table = this.tables.get(sqlName(this.otherTable(name)));
+      if (this.rowSecurity?.hasRows(this.otherTable(name)) === true) context.warn(message);
       // Where row-level security binds the role, a look could fail and end the snapshot.
       if (table === undefined || !table.readable || table.rowSecurity) continue;
       const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM ${sqlName(this.otherTable(name))}) AS found`);
@@ -256,28 +271,17 @@ class PostgresSource implements Source {
     }
   }
 
-  /** The statements that together give the kind's records in order: each one's tenants, undefined for all. */
-  private async statementsOf(
+  private statementFor(
     connection: PostgresConnection,
     kind: RecordKind,
-    selected: readonly string[] | undefined,
-  ): Promise<readonly (readonly string[] | undefined)[]> {
-    if (!isKeyedByTenant(kind) || this.selectOptions.distrustsTextIndexes) return [selected];
-    if (selected !== undefined) return selected.map((tenant) => [tenant]);
-    // A tenant whose bytes are no UTF-8 could not be asked for.
-    if (this.selectOptions.serverEncoding === UNKNOWN_ENCODING) return [undefined];
-    const sql = selectTenants(kind, MOST_TENANT_STATEMENTS + 1);
-    const { rows } = await connection.query<{ tenant: string }>(sql);
-    if (rows.length > MOST_TENANT_STATEMENTS) return [undefined];
-    return sortByBytes(rows.map(({ tenant }) => tenant)).map((tenant) => [connection.client.escapeLiteral(tenant)]);
-  }
-
-  private statementFor(connection: PostgresConnection, kind: RecordKind, context: RunContext): RecordStatement {
+    context: RunContext,
+    select = this.selectOptions,
+  ): RecordStatement {
     const { bytes, estimatedRows = 0 } = this.tableOf(kind);
     const known = estimatedRows > 0 ? bytes / estimatedRows : UNKNOWN_ROW_BYTES;
     return new RecordStatement(connection, kind, context, {
       ...this.options,
-      select: this.selectOptions,
+      select,
       mode: this.mode,
       // Rows of content may each hold a chunk.
       rowBytes: kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4,

@@ -37,6 +37,8 @@ export interface Backend<Location extends AnyLocation = AnyLocation> {
    * side by side. "none": as they come.
    */
   readonly order: "key" | "none";
+  /** Options of `createSource` that are for this backend alone; with any other they are E_USAGE. */
+  readonly sourceOptions?: readonly OwnSourceOption[];
   /** What is a database's: a schema, a key for each record, rows that outlast a run. Undefined: a document, which is written whole. */
   readonly database?: DatabaseParts<Location>;
   /** One source for one run. Throws nothing of the store itself: that is for `open`. */
@@ -134,11 +136,15 @@ export interface MigrateOptions extends SessionOptions {
 
 export type OwnMigrateOption = Exclude<keyof MigrateOptions, keyof SessionOptions>;
 
+export type OwnSourceOption = "asOwner";
+
 /** What sources take; each backend looks at what concerns it. */
 export interface SourceOptions extends SessionOptions {
   readonly catalog: Catalog;
   readonly sourceMode?: "auto" | "copy" | "cursor" | undefined;
   readonly sourceCheck?: "count" | "none" | undefined;
+  /** The role owns the tables: it reads past row-level security that is forced on it. */
+  readonly asOwner?: boolean | undefined;
   /** What ids become behind the source: they sort as that. */
   readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;

@@ -193,6 +193,11 @@ export function databaseOf(location: AnyLocation, list: Backends = backends): Da
   return backendOf(location, list).database;
 }
 
+/** Whether it is a store that `asOwner` is for. */
+export function hasOwner(location: AnyLocation, list: Backends = backends): boolean {
+  return backendOf(location, list).sourceOptions?.includes("asOwner") === true;
+}
+
 /** `config`: for what the options leave open. */
 export function createSource(
   location: AnyLocation,
@@ -200,6 +205,10 @@ export function createSource(
   { config, list = backends }: { readonly config?: Config | undefined; readonly list?: Backends | undefined } = {},
 ): Promise<Source> {
   const backend = backendOf(location, list);
+  if (options.asOwner === true && !hasOwner(location, list))
+    throw new StorageError("E_USAGE", `--as-owner (asOwner) is for PostgreSQL, not for ${backend.word}`, {
+      hint: "Leave it out: nothing is hidden there.",
+    });
   return backend.createSource(location, withConfigured(options, backend.configured?.source, config));
 }
 

@@ -38,11 +38,12 @@ function roleFacts({ tables, role }: PostgresState, rights: ImportRights | undef
   // Others, llmspell's keys among them, are never exported.
   const exported = new Set(catalog.kinds.map(({ postgres }) => postgres.table));
   const ours = tables.filter(({ name }) => exported.has(name));
-  const bound = ours.filter((table) => table.rowSecurity && (table.forced || !table.owned)).length;
+  const bound = ours.filter((table) => table.rowSecurity && (table.forced || !table.owned));
   const unreadable = ours.filter(({ readable }) => !readable).map(({ name }) => name);
   if (unreadable.length > 0) facts.push(`  export: no; SELECT is missing on ${unreadable.join(", ")}`);
-  else if (seesAll || bound === 0) facts.push("  export: yes, all tenants");
-  else facts.push(`  export: one tenant at a time, with --tenant; for all: ALTER ROLE ${role.name} BYPASSRLS`);
+  else if (seesAll || bound.length === 0) facts.push("  export: yes, all tenants");
+  else if (bound.every(({ owned }) => owned)) facts.push("  export: yes, all tenants, with --as-owner");
+  else facts.push(`  export: the tenants named with --tenant; for all: ALTER ROLE ${role.name} BYPASSRLS`);
   return [...facts, ...importFacts(rights, role.name)];
 }
 

@@ -53,7 +53,7 @@ export const postgres: Backend<PostgresLocation> = {
 export function postgresParts<Location extends AnyLocation>(
   targetOf: (location: Location) => PostgresTarget,
   nameOf: (location: Location) => string,
-): Pick<Backend<Location>, "word" | "order" | "createSource" | "createSink" | "readFacts"> & {
+): Pick<Backend<Location>, "word" | "order" | "sourceOptions" | "createSource" | "createSink" | "readFacts"> & {
   readonly database: DatabaseParts<Location>;
 } {
   /** Opens sessions; `create` makes the folder of an embedded database that is not there. */
@@ -86,6 +86,7 @@ export function postgresParts<Location extends AnyLocation>(
   return {
     word: "postgres",
     order: "key",
+    sourceOptions: ["asOwner"],
     database: {
       title: "PostgreSQL",
       spelling: "postgresql",
@@ -126,7 +127,7 @@ export function postgresParts<Location extends AnyLocation>(
       },
     },
     async createSource(location, options) {
-      const { catalog, sourceMode, sourceCheck } = options;
+      const { catalog, sourceMode, sourceCheck, asOwner } = options;
       const [{ createPostgresSource }, { llmspellPostgres }] = await Promise.all([
         import("../sources/postgres.js"),
         import("../llmspell/postgres/application.js"),
@@ -138,6 +139,7 @@ export function postgresParts<Location extends AnyLocation>(
         catalog,
         ...(sourceMode === undefined ? {} : { mode: sourceMode }),
         ...(sourceCheck === undefined ? {} : { check: sourceCheck }),
+        ...(asOwner === undefined ? {} : { asOwner }),
       });
     },
     async createSink(location, options) {

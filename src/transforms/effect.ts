@@ -43,18 +43,17 @@ export async function* warnOfMissingTenants(
   tenants: readonly string[],
   context: RunContext,
 ): AsyncGenerator<RecordBatch> {
-  const missing = new Map(tenants.map((tenant) => [tenant, Buffer.from(tenant, "utf8")]));
+  const missing = new Map(tenants.map((tenant) => [Buffer.from(tenant, "utf8").toString("latin1"), tenant]));
   for await (const batch of batches) {
     if (missing.size > 0) removeSeen(missing, batch);
     yield batch;
   }
-  for (const tenant of missing.keys()) context.warn(`no record of the tenant ${JSON.stringify(tenant)} was found`);
+  for (const tenant of missing.values()) context.warn(`no record of the tenant ${JSON.stringify(tenant)} was found`);
 }
 
-function removeSeen(missing: Map<string, Buffer>, batch: RecordBatch): void {
+/** `missing`: by their UTF-8 bytes, of which there may be many. */
+function removeSeen(missing: Map<string, string>, batch: RecordBatch): void {
   const field = tenantIndex(batch.kind);
-  for (let row = 0; field >= 0 && row < batch.rows && missing.size > 0; row++) {
-    const value = batch.value(row, field);
-    for (const [tenant, bytes] of missing) if (bytes.equals(value)) missing.delete(tenant);
-  }
+  for (let row = 0; field >= 0 && row < batch.rows && missing.size > 0; row++)
+    missing.delete(batch.value(row, field).toString("latin1"));
 }

@@ -37,9 +37,9 @@ const session = (n: number, tenant = "t"): string =>
   `INSERT INTO llmspell.sessions (tenant_id, session_id, session_data, created_at, last_accessed_at, updated_at)
    VALUES ('${tenant}', '${uuid(n)}', '{"n": ${n}}', 'epoch', 'epoch', 'epoch')`;
 
-const kv = (n: number, bytes: number, metadata = "NULL"): string =>
+const kv = (n: number, bytes: number, metadata = "NULL", tenant = "t"): string =>
   `INSERT INTO llmspell.kv_store (kv_id, tenant_id, key, value, metadata, created_at, updated_at)
-   SELECT '${uuid(n)}', 't', 'k${n}', string_agg(sha256(i::text::bytea), ''), ${metadata}, 'epoch', 'epoch'
+   SELECT '${uuid(n)}', '${tenant}', 'k${n}', string_agg(sha256(i::text::bytea), ''), ${metadata}, 'epoch', 'epoch'
    FROM generate_series(1, ${bytes / 32}) i`;
 
 /** Whether the table's indexes learn of new rows, and VACUUM goes through them. */
@@ -85,6 +85,12 @@ const cutValue = (table: string, n: number, piece = 1): readonly string[] => {
   // A piece that is only deleted can still be read.
   return [kind("r"), cut, kind("t"), `VACUUM llmspell.${table}`];
 };
+
+/** Gives a role the schema and its tables. */
+const owning = (role: string): string => `DO $$ DECLARE name regclass; BEGIN
+  ALTER SCHEMA llmspell OWNER TO ${role};
+  FOR name IN SELECT oid FROM pg_class WHERE relnamespace = 'llmspell'::regnamespace AND relkind IN ('r', 'p')
+  LOOP EXECUTE format('ALTER TABLE %s OWNER TO ${role}', name); END LOOP; END $$`;
 
 describePostgres("a damaged PostgreSQL database", () => {
   it.each([
@@ -267,6 +273,12 @@ describePostgres("a damaged PostgreSQL database", () => {
           ]);
           expect((await failureOf(url, { ...options, stopAtFirst: true })).code).toBe("E_SOURCE_DAMAGED");
         }
+        await using owner = await createTestRole(other);
+        await run(url, owning(owner.name));
+        const asOwner = { asOwner: true, paths: new Set(["kv_store"]) };
+        const error = await failureOf(owner.url.replace(other.name, name), asOwner);
+        expect(error).toMatchObject({ code: "E_SOURCE_DAMAGED", context: { section: "kv_store" } });
+        await run(url, `DROP OWNED BY ${owner.name} CASCADE`);
       } finally {
         await admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
       }
@@ -300,6 +312,36 @@ describePostgres("a damaged PostgreSQL database", () => {
         key: expect.stringContaining(uuid(4)),
         field: "value",
       });
+    }
+  });
+
+  it("names it also where the owner reads tenant by tenant, along the key's index or in one order", async () => {
+    await using other = await fresh();
+    const workflow = (n: number, bytes: number, tenant: string): string =>
+      `INSERT INTO llmspell.workflow_states (tenant_id, workflow_id, state_data, current_step, status)
+       SELECT '${tenant}', 'w${n}', jsonb_build_object('x', string_agg(md5(i::text), '')), 0, 'pending'
+       FROM generate_series(1, ${bytes / 32}) i`;
+    const numbers = [1, 2, 3, 4, 5, 6, 7, 8];
+    const of = (n: number): [number, string] => [n % 2 === 0 ? 8000 : 32, n % 3 === 0 ? "t" : "u"];
+    await using owner = await createTestRole(other, { attributes: "NOSUPERUSER NOBYPASSRLS" });
+    await run(
+      other.url,
+      ...numbers.map((n) => kv(n, of(n)[0], "NULL", of(n)[1])),
+      ...numbers.map((n) => workflow(n, ...of(n))),
+      ...cutValue("kv_store", 2),
+      ...cutValue("workflow_states", 1),
+      owning(owner.name),
+    );
+    const paths = new Set(["kv_store", "workflow_states"]);
+    for (const mode of modes) {
+      const whole = await readPostgres(other, { mode, paths });
+      expect(whole.records).toHaveLength(2 * numbers.length - 2);
+      const own = await readPostgres({ url: owner.url }, { mode, paths, asOwner: true });
+      expect(own.records).toEqual(whole.records);
+      expect(own.rejected).toEqual(whole.rejected);
+      const named = await readPostgres({ url: owner.url }, { mode, paths, tenants: ["t", "u"] });
+      expect(named.records).toEqual(whole.records);
+      expect(named.rejected).toEqual(whole.rejected);
     }
   });
 });

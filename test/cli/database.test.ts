@@ -333,7 +333,7 @@ describePostgres("database, on PostgreSQL", () => {
     );
     const { stdout } = await workspace.must(["database", "health", "--database", role.url]);
     expect(stdout).toContain(`Role: ${role.name} (no superuser, no BYPASSRLS)\n`);
-    expect(stdout).toContain("  export: one tenant at a time, with --tenant; for all: ALTER ROLE");
+    expect(stdout).toContain("  export: the tenants named with --tenant; for all: ALTER ROLE");
     expect(stdout).toContain("  import: no; it needs, from a superuser:\n    GRANT INSERT, UPDATE ON ");
     expect(stdout).not.toMatch(/api_keys|test_data/);
 

@@ -61,6 +61,14 @@ describePostgres("migrateDatabase", () => {
 });
 
 describe("storeInfo", () => {
+  it("counts each tenant's records when asked to", async () => {
+    const { tenants = [], records } = await storeInfo(source, { tenants: true });
+    expect(tenants.map(({ tenant }) => tenant)).toEqual([...new Set(tenants.map(({ tenant }) => tenant))].sort());
+    expect(tenants.reduce((sum, each) => sum + each.records, 0)).toBe(records);
+    expect((await storeInfo(source)).tenants).toBeUndefined();
+    expect(await refusal(storeInfo(source, { tenants: ["acme"] } as never))).toMatchObject({ code: "E_USAGE" });
+  });
+
   it("says what `llmspell storage info --json` says, and prints nothing", async () => {
     const write = vi.spyOn(process.stdout, "write");
     const info = await storeInfo(source);
@@ -165,7 +173,7 @@ describe("an option that there is not", () => {
     ],
     ["importStore", () => importStore({ from: source, to: join(folder, "b.db"), dryrun: true } as never), "dryRun"],
     ["migrateDatabase", () => migrateDatabase(join(folder, "c.db"), { timeout: 1 } as never), "signal"],
-    ["storeInfo", () => storeInfo(source, { tenants: ["acme"] } as never), "onProgress"],
+    ["storeInfo", () => storeInfo(source, { include: ["sessions"] } as never), "onProgress"],
   ])("is refused by name, and nothing is written: %s", async (name, run, known) => {
     const { code, message, hint } = await refusal(run());
     expect([code, message]).toEqual(["E_USAGE", expect.stringMatching(new RegExp(`^${name} has no option \\w+$`))]);

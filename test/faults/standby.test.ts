@@ -48,6 +48,14 @@ describePostgres("a hot standby", () => {
     }
   });
 
+  it("does not let the owner past row-level security, and says where he is let", async () => {
+    const failed = exportStore({ from: standby.url, to: collectDocument().stream, asOwner: true });
+    await expect(failed).rejects.toMatchObject({
+      code: "E_READ_ONLY",
+      context: { hint: expect.stringContaining("Name the primary") },
+    });
+  });
+
   it("ends an export that keeps it from following its primary, and says what can be done", async () => {
     const client = new pg.Client({ connectionString: primary.url });
     await client.connect();

@@ -7,7 +7,14 @@ import type { Progress } from "../../pipeline.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import type { Rejection } from "../../records/run-context.js";
 import type { Source, StoreHeader } from "../../sources/source.js";
-import { type AnyLocation, type Backend, databaseOf, type StoreLocation, storeName } from "../../stores/index.js";
+import {
+  type AnyLocation,
+  type Backend,
+  databaseOf,
+  hasOwner,
+  type StoreLocation,
+  storeName,
+} from "../../stores/index.js";
 import type { Transform } from "../../transforms/transform.js";
 import type { Side } from "../../verify/comparison/record-join.js";
 import { BatchStream } from "../batch-stream.js";
@@ -19,7 +26,7 @@ export type VerifyOptions = Omit<
   TransferOptions,
   "limit" | "onReject" | "onStart" | "onProgress" | "strict" | "digests"
 > &
-  Pick<ImportOptions, "verifyManifest" | "times" | "sourceMode" | "sourceCheck"> & {
+  Pick<ImportOptions, "verifyManifest" | "times" | "sourceMode" | "sourceCheck" | "asOwner"> & {
     /** The original: a STORE (docs/command-line.md), its location, a stream of a document, or a source. */
     readonly a: ImportOptions["from"];
     /** The copy. */
@@ -108,7 +115,8 @@ export class Reading {
     const { side, context } = this;
     const { options, stores, config, list } = this.verify;
     const { signal, reject, progress } = context;
-    const { catalog, tenants, verifyManifest, times, sourceMode, sourceCheck, connectionTimeoutSeconds } = options;
+    const { catalog, tenants, verifyManifest, times, sourceMode, sourceCheck, asOwner, connectionTimeoutSeconds } =
+      options;
     const shared: ImportOptions = {
       from: stores[side] as StoreLocation | Source,
       to: this.stream,
@@ -125,6 +133,8 @@ export class Reading {
       ...(verifyManifest === undefined ? {} : { verifyManifest }),
       ...(sourceMode === undefined ? {} : { sourceMode }),
       ...(sourceCheck === undefined ? {} : { sourceCheck }),
+      // Of two stores one may be of another kind.
+      ...(asOwner === undefined || isSource(stores[side]) || !hasOwner(stores[side], list) ? {} : { asOwner }),
     };
     if (side === "b") {
       const mapped = tenants === undefined ? undefined : tenantsBehind(tenants, options.transforms);

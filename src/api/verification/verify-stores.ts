@@ -11,6 +11,7 @@ import {
   backends,
   databaseOf,
   dependsOnConfig,
+  hasOwner,
   parseStore,
   sameStore,
   sessionOptions,
@@ -87,6 +88,16 @@ export async function verifyStores(options: VerifyOptions): Promise<VerifyResult
   };
   refuseSame(stores, list);
   requireSearchable(stores, options.search);
+  if (options.asOwner === true && options.search !== undefined)
+    throw new StorageError(
+      "E_USAGE",
+      "searches are not for --as-owner (asOwner): indexes answer the policies' one tenant",
+      {
+        hint: "Leave --search out, or compare as a superuser.",
+      },
+    );
+  if (options.asOwner === true && ![stores.a, stores.b].some((store) => !isSource(store) && hasOwner(store, list)))
+    throw new StorageError("E_USAGE", "--as-owner (asOwner) is for PostgreSQL, and neither store is such a database");
   const size = sampleSize(options);
   const sample = size === undefined ? undefined : { size, seed: options.seed ?? randomSeed() };
   const transforms = await createTransforms(options.transforms ?? [], {

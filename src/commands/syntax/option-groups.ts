@@ -15,7 +15,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--allow-empty",
     "--vectors",
   ],
-  Selection: ["--include", "--exclude", "--tenant", "--limit"],
+  Selection: ["--include", "--exclude", "--tenant", "--tenants-from", "--limit", "--tenants"],
   Transforms: [
     "--map-tenant",
     "--jq",
@@ -29,7 +29,15 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--translate",
   ],
   "Records that cannot go on": ["--on-error", "--rejects", "--invalid-uuid", "--id-map", "--on-orphan"],
-  Reading: ["--strict", "--source-mode", "--source-check", "--times", "--no-verify-manifest", "--lock-timeout"],
+  Reading: [
+    "--strict",
+    "--source-mode",
+    "--source-check",
+    "--as-owner",
+    "--times",
+    "--no-verify-manifest",
+    "--lock-timeout",
+  ],
   Writing: [
     "--on-conflict",
     "--dry-run",

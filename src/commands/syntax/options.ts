@@ -73,6 +73,15 @@ export const documentOptions = (): Option[] => [
 export const strictOption = (): Option =>
   new Option("--strict", "tables, columns and rows that would be left out are an error, not a warning");
 
+/** Of every command that reads a database. */
+export const asOwnerOption = (): Option =>
+  new Option(
+    "--as-owner",
+    "PostgreSQL, as the owner of the tables: read all tenants, though row-level security is forced",
+  );
+
+export const tenantsOption = (): Option => new Option("--tenants", "count the records of each tenant, too");
+
 /** Of every command that reads the records of databases. */
 const readingOptions = (): Option[] => [
   choice("--source-mode <MODE>", "how PostgreSQL is read: COPY where it can be had (auto)", "auto", "copy", "cursor"),
@@ -82,6 +91,7 @@ const readingOptions = (): Option[] => [
     "count",
     "none",
   ),
+  asOwnerOption(),
 ];
 
 /** Of every command that moves records out of a database. */
@@ -108,10 +118,10 @@ const idOptions = (): Option[] => [
   ),
 ];
 
-const lockTimeoutOption = (): Option =>
+export const lockTimeoutOption = (): Option =>
   new Option(
     "--lock-timeout <SECONDS>",
-    "how long a lock of others is waited for (default: 5 for SQLite; PostgreSQL's own setting)",
+    "how long a lock of others is waited for (default: 5 for SQLite and --as-owner; PostgreSQL's own setting)",
   ).argParser(seconds);
 
 const cascadeOptions = (): Option[] => [
@@ -122,6 +132,7 @@ const cascadeOptions = (): Option[] => [
 /** Of every command that moves records. */
 export const transferOptions = (): Option[] => [
   ...selectionOptions(),
+  new Option("--tenants-from <FILE>", "only the tenants that the file names, one a line").argParser(notEmpty),
   new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
     positiveInteger,
   ),

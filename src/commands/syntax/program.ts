@@ -11,17 +11,20 @@ import type { CommonFlags } from "../transfer.js";
 import { nearest } from "./nearest.js";
 import { inGroups } from "./option-groups.js";
 import {
+  asOwnerOption,
   commonOptions,
   configOption,
   digestOptions,
   documentOptions,
   documentReadingOptions,
   loadOptions,
+  lockTimeoutOption,
   migrateOptions,
   required,
   sourceOptions,
   storeOptions,
   strictOption,
+  tenantsOption,
   transferOptions,
   transformOptions,
   validateOptions,
@@ -293,7 +296,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     description: "what a store holds, and what an export of it would meet: versions, counts, sizes, shapes",
     examples: ["llmspell storage info --backend postgres", "llmspell storage info backup.json.gz"],
     words: [new Argument("[STORE]", "a database or a document; default: as --backend says")],
-    options: [...storeOptions(), strictOption()],
+    options: [...storeOptions(), tenantsOption(), asOwnerOption(), lockTimeoutOption(), strictOption()],
     run: async (flags, abort, store) => (await import("../info.js")).runInfo(flags, abort, store),
   });
   leaf(storage, {

@@ -3,6 +3,7 @@ import { columnOf, type RecordKind, storedFields, tenantFieldOf } from "../../..
 import { quote, schemasOf, shownName, sqlName, type TableName, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { isOfRow, postgresCause } from "../session/errors.js";
+import { inPasses, type Passes } from "./passes.js";
 
 interface Reading {
   /** All kinds that there are. */
@@ -11,6 +12,8 @@ interface Reading {
   readonly kinds: readonly RecordKind[];
   /** SQL literals. */
   readonly tenants?: readonly string[] | undefined;
+  /** Of a kind whose rows row-level security shows tenant by tenant. */
+  readonly passesOf: (kind: RecordKind) => Passes | undefined;
   /** Tables that are no kind's, and of which something else is said, or nothing. */
   readonly others: readonly TableName[];
 }
@@ -47,7 +50,7 @@ export async function leftOut(connection: PostgresConnection, reading: Reading):
   const lines: string[] = [];
   for (const kind of kinds) {
     const table = tables.find((each) => sqlName(each) === sqlName(tableOf(kind)));
-    if (table !== undefined) lines.push(...(await unknownColumns(connection, kind, table, tenants)));
+    if (table !== undefined) lines.push(...(await unknownColumns(connection, kind, table, reading)));
   }
   // Of tenants only, or of some sections, other tables are no part.
   if (tenants !== undefined || kinds.length < catalog.length) return lines;
@@ -60,20 +63,19 @@ async function unknownColumns(
   connection: PostgresConnection,
   kind: RecordKind,
   table: TableColumns,
-  tenants: readonly string[] | undefined,
+  { tenants, passesOf }: Reading,
 ): Promise<string[]> {
   const known = new Set(storedFields(kind, "postgresql").map(columnOf));
   if (kind.postgres.largeObject !== undefined) known.add(kind.postgres.largeObject.oidColumn);
   const unknown = table.columns.filter((column) => !known.has(column));
-  if (unknown.length === 0) return [];
   const tenant = tenantFieldOf(kind);
+  if (unknown.length === 0 || (tenants?.length === 0 && tenant !== undefined)) return [];
   const isAll = tenants === undefined || tenant === undefined;
   const where = isAll ? "" : ` WHERE ${quote(columnOf(tenant))} IN (${tenants.join(", ")})`;
+  const passes = passesOf(kind);
+  const rows = passes === undefined ? `${sqlName(table)}${where}` : inPasses(kind, passes);
   const counts = unknown.map((column) => `count(${quote(column)})`).join(", ");
-  const values = await attempt<string[]>(
-    connection,
-    `SELECT ARRAY[${counts}]::text[] AS value FROM ${sqlName(table)}${where}`,
-  );
+  const values = await attempt<string[]>(connection, `SELECT ARRAY[${counts}]::text[] AS value FROM ${rows}`);
   return unknown.flatMap((column, i) => {
     const count = values?.[i];
     if (count === "0") return [];

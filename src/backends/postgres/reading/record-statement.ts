@@ -5,8 +5,9 @@
 import type { RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
 import type { BatchLimits, RecordBatch } from "../../../records/record-batch.js";
-import type { RunContext } from "../../../records/run-context.js";
+import type { RunContext, Selection } from "../../../records/run-context.js";
 import type { PostgresConnection } from "../session/connection.js";
+import { UNKNOWN_ENCODING } from "../session/encodings.js";
 import { isOfRow, unreadable } from "../session/errors.js";
 import { findDamagedPages, type Pages } from "./damaged-pages.js";
 import { RecordReader, type RowTally } from "./record-reader.js";
@@ -17,6 +18,7 @@ import {
   CONTENT_STATUS,
   columnsOf,
   followsIndex,
+  hasValues,
   type PageRange,
   type Place,
   type Select,
@@ -257,4 +259,19 @@ function withoutColumns(select: Select, fields: number, columns: ReadonlyMap<num
     return expression;
   });
   return { expressions, from: isUnread ? `${select.from} WHERE n = 0` : select.from };
+}
+
+/** The condition for the records that are wanted beyond the first ones; undefined where it cannot be said. */
+export function wantedCondition(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  { wanted }: Selection,
+  { serverEncoding, distrustsTextIndexes }: SelectOptions,
+): string | undefined {
+  const { fields, keys } = wanted?.get(kind.path) ?? {};
+  // Rows of a partitioned table have no place of their own, and bytes that are no UTF-8 no literal.
+  if (fields === undefined || keys === undefined || kind.postgres.partitionedBy !== undefined) return undefined;
+  if (serverEncoding === UNKNOWN_ENCODING || distrustsTextIndexes) return undefined;
+  const literals = keys.map((values) => values.map((value) => connection.client.escapeLiteral(value)));
+  return hasValues(kind, fields, literals);
 }

@@ -38,12 +38,22 @@ export async function requireAllRows(
 ): Promise<void> {
   await useNoIndexes(connection, pages !== undefined);
   const { rows } = await connection
-    .query<{ count: bigint; sum?: bigint }>(countRecords(kind, filter, options, pages))
+    .query<RowCount & Record<string, unknown>>(countRecords(kind, filter, options, pages))
     .catch((error: unknown) => {
       throw fromPostgresError(error, { section: kind.path });
     });
   await useIndexes(connection);
-  const { count, sum } = rows[0] as { count: bigint; sum?: bigint };
+  requireTally(kind, rows[0] as RowCount, tally);
+}
+
+/** Rows that were counted, and the sum of their places' hashes; without one they are the fewest that must have come. */
+export interface RowCount {
+  readonly count: bigint;
+  readonly sum?: bigint;
+}
+
+/** @throws {StorageError} E_SOURCE_DAMAGED */
+export function requireTally(kind: RecordKind, { count, sum }: RowCount, tally: RowTally): void {
   // A limit is of good records: bad ones may have come beyond it.
   const isComplete =
     sum === undefined

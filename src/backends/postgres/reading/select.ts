@@ -10,6 +10,7 @@ import {
 } from "../../../catalog/index.js";
 import { codecOf } from "../../../codecs/index.js";
 import { quote, sqlName, tableOf } from "../database/table-names.js";
+import { inPasses, type Passes } from "./passes.js";
 
 /** What became of the content of a record that may have it in a large object. */
 export const CONTENT_STATUS = { inline: 0, largeObject: 1, missing: 2, forbidden: 3, unread: 4 } as const;
@@ -39,6 +40,8 @@ export interface SelectOptions {
   readonly serverVersion: number;
   /** Text's indexes may miss rows (see hasNewCollation): they are not used. */
   readonly distrustsTextIndexes: boolean;
+  /** Row-level security shows one tenant's rows at a time: of these all are wanted, in one order. */
+  readonly passes?: Passes | undefined;
 }
 
 /** A kind's columns as a statement gives them. */
@@ -112,17 +115,8 @@ export function followsIndex(kind: RecordKind, { tenants }: TenantFilter): boole
   return kind.key.every((name, i) => (i === 0 && fixed) || !isCollated(name));
 }
 
-/** Lists up to `limit` tenants of the table, unordered, by hopping along an index rather than reading all rows. */
-export function selectTenants(kind: RecordKind, limit: number): string {
-  const tenant = tenantColumn(kind);
-  const next = (where: string): string => `SELECT ${tenant} FROM ${table(kind)}${where} ORDER BY ${tenant} LIMIT 1`;
-  return `WITH RECURSIVE tenants (tenant) AS (
-    (${next("")}) UNION ALL SELECT (${next(` WHERE ${tenant} > tenant`)}) FROM tenants WHERE tenant IS NOT NULL
-  ) SELECT tenant::text AS tenant FROM tenants WHERE tenant IS NOT NULL LIMIT ${limit}`;
-}
-
 /** An int4; servers before 14 have no hashtid. */
-function placeHash({ serverVersion }: SelectOptions): string {
+export function placeHash({ serverVersion }: SelectOptions): string {
   const hash = serverVersion >= 140000 ? "hashtid(ctid)" : "hashtext(ctid::text)";
   return `${hash} # tableoid::int4`;
 }
@@ -179,10 +173,17 @@ export function selectRecords(kind: RecordKind, filter: TenantFilter, options: S
 function rowsOf(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
   const fixed = fixedBy(kind, filter);
   const order = orderBy(kind, options, fixed);
-  if (filter.places !== undefined)
-    return `${table(kind)} WHERE ${isIn(filter.places)} ${filter.places.length > 1 ? order : ""}`;
+  const { passes } = options;
+  if (filter.places !== undefined) {
+    const where = ` WHERE ${isIn(filter.places)}`;
+    const rows = passes === undefined ? `${table(kind)}${where}` : inPasses(kind, passes, where);
+    return `${rows} ${filter.places.length > 1 ? order : ""}`;
+  }
+  if (passes !== undefined) return `${inPasses(kind, passes)} ${order}${limitOf(filter)}`;
   return `${table(kind)}${limitedTo(kind, filter, ofTenants(kind, filter, options), order)}`;
 }
+
+const limitOf = ({ limit }: TenantFilter): string => (limit === undefined ? "" : ` LIMIT ${limit}`);
 
 function ofTenants(kind: RecordKind, { tenants }: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
   const column = tenantColumn(kind);
@@ -218,12 +219,14 @@ export function isOn({ from, to }: PageRange): string {
 }
 
 /** Instead of the table: its rows on the pages, which alone are read where no index is used. */
-function rowsOn(ranges: readonly PageRange[], where: string): string {
+function rowsOn(kind: RecordKind, filter: TenantFilter, options: SelectOptions, ranges: readonly PageRange[]): string {
+  const where = options.passes === undefined ? ofTenants(kind, filter, options) : "";
   const parts = ranges.map(
     (range) =>
       `SELECT tableoid, ctid, * FROM ONLY ${range.table}${where === "" ? " WHERE" : `${where} AND`} ${isOn(range)}`,
   );
-  return `(${parts.join(" UNION ALL ")}) pages`;
+  const rows = `(${parts.join(" UNION ALL ")}) pages`;
+  return options.passes === undefined ? rows : inPasses(kind, options.passes, "", rows);
 }
 
 /** `selectPlaces` of the rows on the pages. */
@@ -234,8 +237,7 @@ export function selectPlacesOn(
   ranges: readonly PageRange[],
 ): string {
   const fixed = fixedBy(kind, filter);
-  const limit = filter.limit === undefined ? "" : ` LIMIT ${filter.limit}`;
-  return `SELECT tableoid, ctid FROM ${rowsOn(ranges, ofTenants(kind, filter, options))} ${orderBy(kind, options, fixed)}${limit}`;
+  return `SELECT tableoid, ctid FROM ${rowsOn(kind, filter, options, ranges)} ${orderBy(kind, options, fixed)}${limitOf(filter)}`;
 }
 
 /** One row with the number of the records that the filter selects (`count`) and the sum of their places' hashes (`sum`). */
@@ -245,12 +247,12 @@ export function countRecords(
   options: SelectOptions,
   ranges?: readonly PageRange[],
 ): string {
-  const where = ofTenants(kind, filter, options);
+  const { passes } = options;
   if (ranges !== undefined)
-    return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rowsOn(ranges, where)}`;
-  if (filter.limit !== undefined)
-    return `SELECT count(*) AS count FROM (SELECT FROM ${table(kind)}${where} LIMIT ${filter.limit}) first`;
-  return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${table(kind)}${where}`;
+    return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rowsOn(kind, filter, options, ranges)}`;
+  const rows = passes === undefined ? `${table(kind)}${ofTenants(kind, filter, options)}` : inPasses(kind, passes);
+  if (filter.limit !== undefined) return `SELECT count(*) AS count FROM (SELECT FROM ${rows}${limitOf(filter)}) first`;
+  return `SELECT count(*) AS count, coalesce(sum(${placeHash(options)}), 0) AS sum FROM ${rows}`;
 }
 
 /** What follows the table's name. Wanted rows are fetched by their places, so that neither is the table read nor its contents sorted. */

@@ -33,12 +33,13 @@ export async function beginSnapshot(
   connection: PostgresConnection,
   names: readonly TableName[],
   context: RunContext,
+  mode: "read" | "owner" = "read",
 ): Promise<void> {
   let patient = false;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const tables = await inTransaction(connection, "read", () => readableTables(connection, names));
     try {
-      await beginTransaction(connection, "read", () => lock(connection, tables, patient, context));
+      await beginTransaction(connection, mode, () => lock(connection, tables, patient, context));
       await connection.query(SETTINGS);
       const locked = new Set(tables.map(sqlName));
       if ((await readableTables(connection, names)).every((table) => locked.has(sqlName(table)))) return;

@@ -10,6 +10,9 @@ export interface PostgresTable {
   readonly columns: ReadonlyMap<string, string>;
   /** Whether the role may SELECT from it. */
   readonly readable: boolean;
+  /** The role that owns it, and whether this role is that one or a member of it. */
+  readonly owner: string;
+  readonly owned: boolean;
   /** Whether row-level security binds this role. */
   readonly rowSecurity: boolean;
   /** Whether the policies for reading are exactly "the tenant is the one of the application's setting". */
@@ -23,6 +26,7 @@ export interface PostgresTable {
 /** Of tables that the role may not read neither policies nor sizes: where another session has locked one, they would be waited for. */
 const TABLES = `
 SELECT n.nspname::text AS schema, c.relname::text AS table, may.read AS readable,
+       pg_get_userbyid(c.relowner)::text AS owner, pg_has_role(c.relowner, 'USAGE') AS owned,
        row_security_active(c.oid) AS "rowSecurity",
        CASE WHEN may.read THEN (SELECT coalesce(bool_and(p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) ~ named.policy), false)
         FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')
@@ -73,6 +77,8 @@ export async function readTables(
   const { rows } = await connection.query<{
     schema: string;
     table: string;
+    owner: string;
+    owned: boolean;
     readable: boolean;
     rowSecurity: boolean;
     tenantPolicies: boolean;
@@ -86,6 +92,8 @@ export async function readTables(
       sqlName(row),
       {
         columns: new Map((row.columns ?? []).map((column, i) => [column, row.types?.[i] ?? ""])),
+        owner: row.owner,
+        owned: row.owned,
         readable: row.readable,
         rowSecurity: row.rowSecurity,
         tenantPolicies: row.tenantPolicies,

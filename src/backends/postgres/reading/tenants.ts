@@ -1,5 +1,12 @@
 /** Tenants as statements name them. */
+import { columnOf, type Field, type RecordKind, tenantFieldOf } from "../../../catalog/index.js";
+import { quote, sqlName, tableOf } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
+import { UNKNOWN_ENCODING } from "../session/encodings.js";
+import { isKeyedByTenant, type SelectOptions } from "./select.js";
+
+/** More tenants than this are read in one sorted statement rather than one statement each. */
+const MOST_TENANT_STATEMENTS = 1000;
 
 export function sortByBytes(texts: readonly string[]): string[] {
   return [...texts].sort((a, b) => Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8")));
@@ -13,4 +20,31 @@ export function tenantLiterals(
   if (tenants === undefined) return undefined;
   const possible = [...new Set(tenants)].filter((tenant) => tenant.isWellFormed() && !tenant.includes("\0"));
   return sortByBytes(possible).map((tenant) => connection.client.escapeLiteral(tenant));
+}
+
+/** The statements that together give the kind's records in order: each one's tenants, undefined for all. */
+export async function tenantStatements(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  selected: readonly string[] | undefined,
+  { serverEncoding, distrustsTextIndexes }: SelectOptions,
+): Promise<readonly (readonly string[] | undefined)[]> {
+  if (!isKeyedByTenant(kind) || distrustsTextIndexes) return [selected];
+  if (selected !== undefined) return selected.map((tenant) => [tenant]);
+  // A tenant whose bytes are no UTF-8 could not be asked for.
+  if (serverEncoding === UNKNOWN_ENCODING) return [undefined];
+  const sql = selectTenants(kind, MOST_TENANT_STATEMENTS + 1);
+  const { rows } = await connection.query<{ tenant: string }>(sql);
+  if (rows.length > MOST_TENANT_STATEMENTS) return [undefined];
+  return sortByBytes(rows.map(({ tenant }) => tenant)).map((tenant) => [connection.client.escapeLiteral(tenant)]);
+}
+
+/** Lists up to `limit` tenants of the table, unordered, by hopping along an index rather than reading all rows. */
+function selectTenants(kind: RecordKind, limit: number): string {
+  const tenant = quote(columnOf(tenantFieldOf(kind) as Field));
+  const next = (where: string): string =>
+    `SELECT ${tenant} FROM ${sqlName(tableOf(kind))}${where} ORDER BY ${tenant} LIMIT 1`;
+  return `WITH RECURSIVE tenants (tenant) AS (
+    (${next("")}) UNION ALL SELECT (${next(` WHERE ${tenant} > tenant`)}) FROM tenants WHERE tenant IS NOT NULL
+  ) SELECT tenant::text AS tenant FROM tenants WHERE tenant IS NOT NULL LIMIT ${limit}`;
 }

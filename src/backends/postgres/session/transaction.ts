@@ -5,11 +5,12 @@
 import { StorageError } from "../../../errors.js";
 import type { PostgresConnection } from "./connection.js";
 
-/** "read": one snapshot of everything, READ ONLY. "write": READ COMMITTED. */
-export type TransactionMode = "read" | "write";
+/** "read": one snapshot of everything, READ ONLY. "owner": the same until it is told, not READ ONLY. "write": READ COMMITTED. */
+export type TransactionMode = "read" | "owner" | "write";
 
 const BEGIN: Readonly<Record<TransactionMode, string>> = {
   read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+  owner: "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE",
   write: "BEGIN ISOLATION LEVEL READ COMMITTED",
 };
 
@@ -54,7 +55,7 @@ const WATCH_CLIENT = "SAVEPOINT watch; SET LOCAL client_connection_check_interva
 
 /**
  * Begins a transaction that has the settings of ours.
- * @param beforeSnapshot of mode "read": runs before the first query, whose snapshot is that of all others
+ * @param beforeSnapshot of modes "read" and "owner": runs before the first query, whose snapshot is that of all others
  * @throws {StorageError} E_READ_ONLY where mode "write" may not write
  */
 export async function beginTransaction(
