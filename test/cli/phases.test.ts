@@ -186,6 +186,14 @@ describePostgres("with PostgreSQL", () => {
       const refused = await workspace.run([...words, "1"]);
       expect(refused.stderr).toContain("[E_LOCKED]");
       expect(refused.status).not.toBe(0);
+      for (const reading of [
+        ["verify", database.url, "a.json"],
+        ["verify", "a.json", database.url, "--tenant", "acme"],
+        ["digest", database.url],
+      ]) {
+        const unread = await workspace.run(["storage", ...reading, "--lock-timeout", "1"]);
+        expect([unread.status, unread.stderr]).toEqual([3, expect.stringContaining("[E_LOCKED]")]);
+      }
       const child = workspace.start([...words, "300"]);
       const outcome = outcomeOf(child);
       let heard = "";

@@ -61,6 +61,15 @@ describe("the command", () => {
     expect((await workspace.run(["storage", "verify", "original.json", "copy.db", "--quiet"])).stdout).toBe("");
   });
 
+  it("says nothing of sections that nobody asked for and neither store has", async () => {
+    const some = new Map([...sections].filter(([section]) => section === "sessions"));
+    const [a, b] = [document("few.json", some), document("few-too.json", some)];
+    const { status, stderr } = await workspace.run(["storage", "verify", a, b]);
+    expect([status, stderr.match(/no record of the section/g)]).toEqual([0, null]);
+    const asked = await workspace.run(["storage", "verify", a, b, "--include", "sessions", "--include", "event_log"]);
+    expect(asked.stderr).toContain("A: no record of the section event_log was found");
+  });
+
   it("names what differs without its values, and ends with 7", async () => {
     copyWith(
       "other.db",
@@ -175,6 +184,16 @@ describe("transforms of A", () => {
     const whole = await workspace.run(["storage", "verify", "copy.db", "changed.db", ...mask, ...map]);
     expect(whole.status).toBe(7);
     expect(whole.stdout).toContain("  kv_store: 0 identical, 4 only in A\n");
+  });
+
+  it("count where --mask-optional is the only one", async () => {
+    const mask = ["--include", "sessions", "--mask-optional", "sessions.session_data.email=redact"];
+    await workspace.must(["storage", "export", "--database", "copy.db", "--output", "hidden.json", ...mask]);
+    const hidden = await workspace.run(["storage", "verify", "copy.db", "hidden.json", ...mask]);
+    expect(hidden.stdout).toContain("  sessions: 4 identical\n");
+    const bare = await workspace.run(["storage", "verify", "copy.db", "original.json", ...mask]);
+    expect(bare.status).toBe(7);
+    expect(bare.stdout).toContain("  sessions: 3 identical, 1 different\n");
   });
 
   it("may give keys in another order", async () => {
@@ -323,6 +342,9 @@ describe("what records say of each other", () => {
       ["b", false],
     ]);
     expect((await verified({ a: orphaned, b: path("orphaned-too.db"), strict: true })).result.equal).toBe(false);
+    const strict = await workspace.run(["storage", "verify", "orphaned.db", "orphaned-too.db", "--strict"]);
+    expect(strict.stderr).toContain("the stores hold the same records, but have 4 findings [E_DIFFERENT]");
+    expect(strict.stderr).not.toContain("--differences");
     // Without the kinds that it takes nothing is said.
     expect((await verified({ a: copy, b: orphaned, include: ["artifacts.artifacts"] })).result).toMatchObject({
       equal: true,
