@@ -118,7 +118,10 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
   if (paths.size === 0) throw new StorageError("E_USAGE", "no section is left to compare");
   const references = { a: new References(catalog, paths), b: new References(catalog, paths) };
   const progress = new TwoSided(options);
-  const reject = (side: Side, rejection: Rejection): Promise<void> => verification.reject(side, rejection);
+  const reject = (side: Side, rejection: Rejection): Promise<void> => {
+    references[side].miss(rejection.kind);
+    return verification.reject(side, rejection);
+  };
   const readings = {
     a: new Reading("a", run, { signal, reject, progress, paths }),
     b: new Reading("b", run, { signal, reject, progress, paths }),

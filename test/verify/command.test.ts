@@ -305,6 +305,13 @@ describe("records that cannot be read", () => {
 });
 
 describe("what records say of each other", () => {
+  it.each([["sessions"], ["artifacts"]])("is not said where %s cannot be read", async (table) => {
+    const unread = copyWith(`unread-${table}.db`, `UPDATE ${table} SET updated_at = 'late'`);
+    const { result } = await verified({ a: copy, b: unread });
+    expect(result.sections.map(({ unreadableInB }) => unreadableInB).filter((count) => count > 0)).toEqual([4]);
+    expect(result).toMatchObject({ equal: false, findings: [] });
+  });
+
   it("orphans and counters count where A does not have them, or with strict", async () => {
     const session = recordOf("sessions", 3);
     const orphaned = copyWith(
