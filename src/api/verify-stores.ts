@@ -172,7 +172,7 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
     if (error instanceof OrderError) throw error;
     if (options.signal?.aborted) throw interruption(options.signal);
     // What ended a run says more than that its reader was left.
-    throw readings.a.failure ?? readings.b.failure ?? toStorageError(error);
+    throw failureOf(readings) ?? toStorageError(error);
   } finally {
     leaving.abort();
     await Promise.allSettled([readings.a.end(), readings.b.end()]);
@@ -180,6 +180,14 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
     await references.a.close();
     await references.b.close();
   }
+}
+
+/** With the letter of its store, as warnings have it. */
+function failureOf(readings: Readonly<Record<Side, Reading>>): StorageError | undefined {
+  const side = readings.a.failure === undefined ? "b" : "a";
+  const { failure } = readings[side];
+  if (failure !== undefined) failure.message = `${side.toUpperCase()}: ${failure.message}`;
+  return failure;
 }
 
 function emitted(transforms: readonly Transform[]): string[] {

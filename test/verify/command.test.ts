@@ -418,7 +418,14 @@ describe("verifyStores", () => {
     const run = verifyStores({ a: original, b: copy, signal: controller.signal, onProgress: () => controller.abort() });
     expect((await refusal(run)).code).toBe("E_INTERRUPTED");
     writeFileSync(path("cut.json"), readFileSync(original).subarray(0, -100_000));
-    expect((await refusal(verifyStores({ a: copy, b: path("cut.json") }))).code).toBe("E_DOCUMENT_TRUNCATED");
+    for (const [a, b, side] of [
+      [original, path("cut.json"), "B"],
+      [path("cut.json"), original, "A"],
+      [copy, path("cut.json"), "B"],
+    ] as const) {
+      const { code, message } = await refusal(verifyStores({ a, b }));
+      expect([code, message]).toEqual(["E_DOCUMENT_TRUNCATED", `${side}: Failed to parse export JSON`]);
+    }
     expect((await refusal(verifyStores({ a: path("none.db"), b: path("cut.json") }))).code).toBe("E_STORE_NOT_FOUND");
   });
 });
