@@ -1,5 +1,6 @@
-/** The write lock of an SQLite database, which one process has at a time. */
+/** Locks of an SQLite database that another process may have. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { StorageError } from "../../errors.js";
 import type { Database } from "./open.js";
 
 /** How often a lock that another process holds is asked for. Milliseconds. */
@@ -42,5 +43,27 @@ export async function beginWriting(
     }
   } finally {
     database.pragma(`busy_timeout = ${patience}`);
+  }
+}
+
+/**
+ * Opens a database that another process may have for itself. Signals and timers come in while it waits.
+ * @param open is called with a busy timeout of 0 until it throws no E_LOCKED
+ * @throws its E_LOCKED when the time is over; the signal's reason
+ */
+export async function openUnlocked<Opened>(
+  open: (timeout: number) => Opened,
+  { seconds, signal, onWait }: LockOptions,
+): Promise<Opened> {
+  const deadline = performance.now() + seconds * 1000;
+  for (let told = false; ; told = true) {
+    signal?.throwIfAborted();
+    try {
+      return open(0);
+    } catch (error) {
+      if (!(error instanceof StorageError && error.code === "E_LOCKED") || performance.now() >= deadline) throw error;
+    }
+    if (!told) onWait?.("a lock on the database, which another process writes");
+    await sleep(INTERVAL, undefined, signal === undefined ? {} : { signal });
   }
 }
