@@ -8,6 +8,7 @@ import { createProgressDisplay } from "./shown/progress.js";
 import {
   announcedConfig,
   announceResolved,
+  givenSteps,
   outputFor,
   resolvedStore,
   type StoreFlags,
@@ -18,6 +19,10 @@ export interface DigestFlags extends TransferFlags, StoreFlags {
   readonly verifyManifest?: boolean;
   readonly times?: "us" | "s";
 }
+
+/** A digest without the record would be that of another store. */
+const WAY_ON =
+  "`llmspell storage info` lists such records; an export with --on-error skip --rejects FILE leaves them out.";
 
 /** Gives the exit status. */
 export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?: string): Promise<number> {
@@ -38,7 +43,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
   const { sections, total, ...found } = await digestStore(location, {
     config,
     signal,
-    transforms: flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [],
+    transforms: givenSteps(flags),
     ...(flags.jqTimeout === undefined ? {} : { jqTimeoutSeconds: flags.jqTimeout }),
     ...(flags.pluginTimeout === undefined ? {} : { pluginTimeoutSeconds: flags.pluginTimeout }),
     ...(include === undefined ? {} : { include }),
@@ -53,6 +58,11 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
     ...(asOwner === undefined ? {} : { asOwner }),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
+    ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
+    onReject({ error }) {
+      error.context.hint ??= WAY_ON;
+      throw error;
+    },
     onStart: (_header, estimate) => progress.start(estimate),
     onProgress: (one) => progress.update(one),
     onWarning(message) {

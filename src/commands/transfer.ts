@@ -109,14 +109,18 @@ export interface TransferRun {
 
 const DONE = { export: "Exported", import: "Imported", migrate: "Migrated", rewrite: "Rewritten" } as const;
 
+/** The steps of the command line, in its order: whichever of their options is there holds all of them. */
+export function givenSteps(flags: TransferFlags): readonly TransformSpec[] {
+  return flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.maskOptional ?? flags.plugin ?? [];
+}
+
 /** The stages of config.toml that are for the command, and then those of the command line. */
 async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {
   const configured = config.transforms;
   const fromFile = configured?.on.includes(command) ? configured.steps : [];
   if (fromFile.length > 0 && !config.announcements.some((line) => line.includes(configured?.file ?? "")))
     output.info(`Transforms from ${configured?.file}: ${fromFile.map(describeStep).join("; ")}`);
-  const given = flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.maskOptional ?? flags.plugin ?? [];
-  return createTransforms([...fromFile, ...given], {
+  return createTransforms([...fromFile, ...givenSteps(flags)], {
     catalog,
     vectors,
     pluginTimeoutSeconds: config.pluginTimeoutSeconds,

@@ -17,7 +17,14 @@ import type { LoadFlags } from "./import.js";
 import { openLinesFile } from "./lines-file.js";
 import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
-import { announcedConfig, announceResolved, outputFor, resolvedStore, type TransferFlags } from "./transfer.js";
+import {
+  announcedConfig,
+  announceResolved,
+  givenSteps,
+  outputFor,
+  resolvedStore,
+  type TransferFlags,
+} from "./transfer.js";
 
 export interface VerifyFlags
   extends Omit<TransferFlags, "limit" | "onError" | "rejects">,
@@ -43,7 +50,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
   output.line(`A: ${nameOf(stores.a)}`);
   output.line(`B: ${nameOf(stores.b)}`);
   announceResolved(resolved, { flags, output, config });
-  const transforms = await createTransforms(flags.mapTenant ?? flags.jq ?? flags.mask ?? flags.plugin ?? [], {
+  const transforms = await createTransforms(givenSteps(flags), {
     catalog,
     pluginTimeoutSeconds: config.pluginTimeoutSeconds,
     jqTimeoutSeconds: config.jqTimeoutSeconds,
@@ -89,6 +96,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       ...(sourceMode === undefined ? {} : { sourceMode }),
       ...(sourceCheck === undefined ? {} : { sourceCheck }),
       ...(asOwner === undefined ? {} : { asOwner }),
+      ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
       ...(differences === undefined ? {} : { onDifferences: (chunk) => differences.write(chunk) }),
       onStart: (estimate) => progress.start(estimate),
       onProgress: (one) => progress.update(one),
@@ -230,17 +238,26 @@ function differenceError({ sections, findings, searches }: VerifyResult, flags: 
     ...(counting.length === 0 ? [] : [`${counting.length} finding${counting.length === 1 ? "" : "s"}`]),
     ...(searched === 0 ? [] : [`${searched} search${searched === 1 ? "" : "es"}`]),
   ];
-  const what = flags.strict === true ? "the stores are not identical" : "the stores differ";
-  return new StorageError("E_DIFFERENT", `${what}: ${parts.join(", ")}`, {
+  const what =
+    count + searched === 0
+      ? "the stores hold the same records, but have"
+      : flags.strict === true
+        ? "the stores are not identical:"
+        : "the stores differ:";
+  return new StorageError("E_DIFFERENT", `${what} ${parts.join(", ")}`, {
     ...(first === undefined ? {} : { section: first.section, key: first.key }),
     ...(field === undefined ? {} : { field }),
     ...(first === undefined
       ? { detail: counting.map(({ store, message }) => `${store.toUpperCase()}: ${message}`).join("; ") }
       : { detail: `it is ${WORDS[first.difference]}${first.code === undefined ? "" : ` [${first.code}]`}` }),
-    hint:
-      flags.differences === undefined
-        ? "With --differences FILE every one of them is written, as NDJSON; with --show-values with its values."
-        : `They are in ${flags.differences}, one per line.`,
+    ...(count === 0
+      ? {}
+      : {
+          hint:
+            flags.differences === undefined
+              ? "With --differences FILE every one of them is written, as NDJSON; with --show-values with its values."
+              : `They are in ${flags.differences}, one per line.`,
+        }),
   });
 }
 

@@ -3,6 +3,7 @@ import { setImmediate as nextTick } from "node:timers/promises";
 import type { SqliteApplication } from "../backends/sqlite/application.js";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { requireOwnTables } from "../backends/sqlite/inspect.js";
+import { openUnlocked } from "../backends/sqlite/locks.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
 import {
@@ -24,6 +25,8 @@ import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/rec
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source } from "./source.js";
 
+const LOCK_TIMEOUT_SECONDS = 5;
+
 export interface SqliteSourceOptions extends BatchLimits {
   readonly path: string;
   readonly catalog: Catalog;
@@ -31,6 +34,8 @@ export interface SqliteSourceOptions extends BatchLimits {
   readonly application?: SqliteApplication | undefined;
   /** What ids are sorted as: their texts (default), or the UUIDs that a later stage makes of them. Ids stay as they are. */
   readonly idOrder?: IdOrder | undefined;
+  /** How long a database that another process has for itself is waited for. Seconds; default 5. */
+  readonly lockTimeoutSeconds?: number | undefined;
 }
 
 /**
@@ -106,12 +111,25 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
 
   return {
     name: `sqlite:${options.path}`,
-    async open() {
+    async open({ signal, activity }) {
+      const open = (timeout: number): Database => {
+        const opening = openSqliteForReading(options.path, timeout);
+        try {
+          defineFunctions(opening);
+          opening.exec("BEGIN");
+          requireOwnTables(opening, options.path, catalog.kinds, application);
+          return opening;
+        } catch (error) {
+          opening.close();
+          throw fromSqliteError(error);
+        }
+      };
       try {
-        database = openSqliteForReading(options.path);
-        defineFunctions(database);
-        database.exec("BEGIN");
-        requireOwnTables(database, options.path, catalog.kinds, application);
+        database = await openUnlocked(open, {
+          seconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
+          signal,
+          onWait: (waiting) => activity?.({ phase: "connecting", waiting }),
+        });
         const migrations = application?.readVersions?.(database) ?? [];
         return { backend: "sqlite", migrations, versions: readVersions(database), catalog };
       } catch (error) {

@@ -59,12 +59,18 @@ export const sqlite: Backend<SqliteLocation> = {
       }
     },
   },
-  async createSource({ path }, { catalog, invalidUuid }) {
+  async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
       import("../sources/sqlite.js"),
       import("../llmspell/sqlite/application.js"),
     ]);
-    return createSqliteSource({ application: llmspellSqlite, catalog, path, idOrder: ID_ORDER[invalidUuid ?? "keep"] });
+    return createSqliteSource({
+      application: llmspellSqlite,
+      catalog,
+      path,
+      idOrder: ID_ORDER[invalidUuid ?? "keep"],
+      lockTimeoutSeconds,
+    });
   },
   /** The file is created and migrated when the run begins to write. */
   async createSink({ path }, options) {

@@ -1,5 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { Readable } from "node:stream";
+import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { digestStore, importStore } from "../../src/index.js";
 import { session } from "../fidelity/records.js";
@@ -76,6 +77,8 @@ describe("storage digest", () => {
     expect(masked[0]).not.toEqual(lines.find(([path]) => path === "hook_history"));
     await workspace.must(["storage", "export", "--database", "source.db", "--output", "masked.json", ...masking]);
     expect(await digest("masked.json")).toEqual(masked);
+    const optional = ["--include", "hook_history", "--mask-optional", "hook_history.triggering_component=redact"];
+    expect(await digest("source.db", ...optional)).toEqual(masked);
     const { status, stderr } = await workspace.run(["storage", "digest", "source.db", "--tenant", "nobody"]);
     expect(status).toBe(0);
     expect(stderr).toContain("nobody");
@@ -95,6 +98,13 @@ describe("storage digest", () => {
     writeFileSync(workspace.path("cut.json"), readFileSync(workspace.path("plain.json")).subarray(0, -1000));
     const cut = await workspace.run(["storage", "digest", "cut.json"]);
     expect([cut.status, cut.stdout]).toEqual([4, ""]);
+    copyFileSync(workspace.path("source.db"), workspace.path("bad.db"));
+    const database = new Database(workspace.path("bad.db"));
+    database.exec("UPDATE hook_history SET duration_ms = 'long'");
+    database.close();
+    const bad = await workspace.run(["storage", "digest", "bad.db"]);
+    expect([bad.status, bad.stdout]).toEqual([4, ""]);
+    expect(bad.stderr).toContain("Hint: `llmspell storage info` lists such records");
   });
 });
 
@@ -143,7 +153,7 @@ describe("--digests", () => {
     const { stdout } = await workspace.must([
       ...["storage", "export", "--database", "source.db", "--output", "told.json", "--digests"],
     ]);
-    const told = stdout.slice(stdout.indexOf("Digests:\n") + 9).trimEnd();
+    const told = stdout.slice(stdout.indexOf("Digests:\n") + 9, stdout.indexOf("From: ")).trimEnd();
     expect(told.split("\n").map((line) => LINE.exec(line.trim())?.slice(1))).toEqual(expected);
     const { manifest } = JSON.parse(readFileSync(workspace.path("told.json"), "utf8"));
     for (const [path, , of] of expected.slice(0, -1)) expect(manifest[path as string].digest).toBe(of);

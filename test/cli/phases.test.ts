@@ -85,6 +85,37 @@ it("waits for an SQLite database that another process writes, and says so", asyn
   expect((await outcome).status).toBe(0);
 });
 
+it("a database that another process has for itself is waited for as long as --lock-timeout says", async () => {
+  createLlmspellSqlite(workspace.path("alone.db"));
+  const database = new Database(workspace.path("alone.db"));
+  database.pragma("journal_mode = DELETE");
+  database.exec("BEGIN EXCLUSIVE");
+  for (const words of [
+    ["digest", "alone.db"],
+    ["verify", "alone.db", "a.json"],
+    ["export", "--database", "alone.db", "--output", "alone.json"],
+  ]) {
+    const refused = await workspace.run(["storage", ...words, "--lock-timeout", "0.5"]);
+    expect([refused.status, refused.stderr]).toEqual([3, expect.stringContaining("[E_LOCKED]")]);
+    const child = workspace.start(["storage", ...words, "--lock-timeout", "600"]);
+    const outcome = outcomeOf(child);
+    let heard = "";
+    child.stderr?.on("data", (text: Buffer) => {
+      heard += text;
+      if (heard.includes("waiting for a lock on the database")) child.kill("SIGINT");
+    });
+    expect((await outcome).status).toBe(130);
+  }
+  const child = workspace.start(["storage", "digest", "alone.db", "--lock-timeout", "600"]);
+  const outcome = outcomeOf(child);
+  await new Promise<void>((resolve) =>
+    child.stderr?.on("data", (text: Buffer) => `${text}`.includes("waiting for") && resolve()),
+  );
+  database.exec("COMMIT");
+  database.close();
+  expect((await outcome).status).toBe(0);
+});
+
 it("an interrupt ends the wait for a lock", async () => {
   createLlmspellSqlite(workspace.path("held.db"));
   const database = new Database(workspace.path("held.db"));
@@ -186,6 +217,14 @@ describePostgres("with PostgreSQL", () => {
       const refused = await workspace.run([...words, "1"]);
       expect(refused.stderr).toContain("[E_LOCKED]");
       expect(refused.status).not.toBe(0);
+      for (const reading of [
+        ["verify", database.url, "a.json"],
+        ["verify", "a.json", database.url, "--tenant", "acme"],
+        ["digest", database.url],
+      ]) {
+        const unread = await workspace.run(["storage", ...reading, "--lock-timeout", "1"]);
+        expect([unread.status, unread.stderr]).toEqual([3, expect.stringContaining("[E_LOCKED]")]);
+      }
       const child = workspace.start([...words, "300"]);
       const outcome = outcomeOf(child);
       let heard = "";

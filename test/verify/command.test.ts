@@ -61,6 +61,15 @@ describe("the command", () => {
     expect((await workspace.run(["storage", "verify", "original.json", "copy.db", "--quiet"])).stdout).toBe("");
   });
 
+  it("says nothing of sections that nobody asked for and neither store has", async () => {
+    const some = new Map([...sections].filter(([section]) => section === "sessions"));
+    const [a, b] = [document("few.json", some), document("few-too.json", some)];
+    const { status, stderr } = await workspace.run(["storage", "verify", a, b]);
+    expect([status, stderr.match(/no record of the section/g)]).toEqual([0, null]);
+    const asked = await workspace.run(["storage", "verify", a, b, "--include", "sessions", "--include", "event_log"]);
+    expect(asked.stderr).toContain("A: no record of the section event_log was found");
+  });
+
   it("names what differs without its values, and ends with 7", async () => {
     copyWith(
       "other.db",
@@ -177,6 +186,16 @@ describe("transforms of A", () => {
     expect(whole.stdout).toContain("  kv_store: 0 identical, 4 only in A\n");
   });
 
+  it("count where --mask-optional is the only one", async () => {
+    const mask = ["--include", "sessions", "--mask-optional", "sessions.session_data.email=redact"];
+    await workspace.must(["storage", "export", "--database", "copy.db", "--output", "hidden.json", ...mask]);
+    const hidden = await workspace.run(["storage", "verify", "copy.db", "hidden.json", ...mask]);
+    expect(hidden.stdout).toContain("  sessions: 4 identical\n");
+    const bare = await workspace.run(["storage", "verify", "copy.db", "original.json", ...mask]);
+    expect(bare.status).toBe(7);
+    expect(bare.stdout).toContain("  sessions: 3 identical, 1 different\n");
+  });
+
   it("may give keys in another order", async () => {
     // The tenants' records change places.
     const records = new Map(
@@ -286,6 +305,13 @@ describe("records that cannot be read", () => {
 });
 
 describe("what records say of each other", () => {
+  it.each([["sessions"], ["artifacts"]])("is not said where %s cannot be read", async (table) => {
+    const unread = copyWith(`unread-${table}.db`, `UPDATE ${table} SET updated_at = 'late'`);
+    const { result } = await verified({ a: copy, b: unread });
+    expect(result.sections.map(({ unreadableInB }) => unreadableInB).filter((count) => count > 0)).toEqual([4]);
+    expect(result).toMatchObject({ equal: false, findings: [] });
+  });
+
   it("orphans and counters count where A does not have them, or with strict", async () => {
     const session = recordOf("sessions", 3);
     const orphaned = copyWith(
@@ -323,6 +349,9 @@ describe("what records say of each other", () => {
       ["b", false],
     ]);
     expect((await verified({ a: orphaned, b: path("orphaned-too.db"), strict: true })).result.equal).toBe(false);
+    const strict = await workspace.run(["storage", "verify", "orphaned.db", "orphaned-too.db", "--strict"]);
+    expect(strict.stderr).toContain("the stores hold the same records, but have 4 findings [E_DIFFERENT]");
+    expect(strict.stderr).not.toContain("--differences");
     // Without the kinds that it takes nothing is said.
     expect((await verified({ a: copy, b: orphaned, include: ["artifacts.artifacts"] })).result).toMatchObject({
       equal: true,
@@ -389,7 +418,14 @@ describe("verifyStores", () => {
     const run = verifyStores({ a: original, b: copy, signal: controller.signal, onProgress: () => controller.abort() });
     expect((await refusal(run)).code).toBe("E_INTERRUPTED");
     writeFileSync(path("cut.json"), readFileSync(original).subarray(0, -100_000));
-    expect((await refusal(verifyStores({ a: copy, b: path("cut.json") }))).code).toBe("E_DOCUMENT_TRUNCATED");
+    for (const [a, b, side] of [
+      [original, path("cut.json"), "B"],
+      [path("cut.json"), original, "A"],
+      [copy, path("cut.json"), "B"],
+    ] as const) {
+      const { code, message } = await refusal(verifyStores({ a, b }));
+      expect([code, message]).toEqual(["E_DOCUMENT_TRUNCATED", `${side}: Failed to parse export JSON`]);
+    }
     expect((await refusal(verifyStores({ a: path("none.db"), b: path("cut.json") }))).code).toBe("E_STORE_NOT_FOUND");
   });
 });

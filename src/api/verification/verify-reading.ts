@@ -138,7 +138,11 @@ export class Reading {
     };
     if (side === "b") {
       const mapped = tenants === undefined ? undefined : tenantsBehind(tenants, options.transforms);
-      return { ...shared, include: [...context.paths], ...(mapped === undefined ? {} : { tenants: mapped }) };
+      // Not `include`, for of what is asked for and not there A tells.
+      const exclude = (catalog ?? standardCatalog).kinds
+        .map(({ path }) => path)
+        .filter((path) => !context.paths.has(path));
+      return { ...shared, exclude, ...(mapped === undefined ? {} : { tenants: mapped }) };
     }
     const { include, exclude, transforms, pluginTimeoutSeconds, jqTimeoutSeconds, cascade, idMap } = options;
     const invalidUuid = options.invalidUuid ?? asImported(this.verify);

@@ -129,7 +129,10 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
   if (paths.size === 0) throw new StorageError("E_USAGE", "no section is left to compare");
   const references = { a: new References(catalog, paths), b: new References(catalog, paths) };
   const progress = new TwoSided(options);
-  const reject = (side: Side, rejection: Rejection): Promise<void> => verification.reject(side, rejection);
+  const reject = (side: Side, rejection: Rejection): Promise<void> => {
+    references[side].miss(rejection.kind);
+    return verification.reject(side, rejection);
+  };
   const readings = {
     a: new Reading("a", run, { signal, reject, progress, paths }),
     b: new Reading("b", run, { signal, reject, progress, paths }),
@@ -180,7 +183,7 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
     if (error instanceof OrderError) throw error;
     if (options.signal?.aborted) throw interruption(options.signal);
     // What ended a run says more than that its reader was left.
-    throw readings.a.failure ?? readings.b.failure ?? toStorageError(error);
+    throw failureOf(readings) ?? toStorageError(error);
   } finally {
     leaving.abort();
     await Promise.allSettled([readings.a.end(), readings.b.end()]);
@@ -188,6 +191,14 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
     await references.a.close();
     await references.b.close();
   }
+}
+
+/** With the letter of its store, as warnings have it. */
+function failureOf(readings: Readonly<Record<Side, Reading>>): StorageError | undefined {
+  const side = readings.a.failure === undefined ? "b" : "a";
+  const { failure } = readings[side];
+  if (failure !== undefined) failure.message = `${side.toUpperCase()}: ${failure.message}`;
+  return failure;
 }
 
 function emitted(transforms: readonly Transform[]): string[] {

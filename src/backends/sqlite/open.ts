@@ -71,7 +71,7 @@ function isWal(path: string): boolean {
  * the file, so it is opened read-only. On a read-only medium a WAL database without them can only be read as immutable;
  * beside a -wal that would silently miss its rows.
  */
-function openReader(path: string): Database.Database {
+function openReader(path: string, timeout: number): Database.Database {
   const wal = existsSync(`${path}-wal`);
   const shm = existsSync(`${path}-shm`);
   const folderWritable = may(dirname(path), constants.W_OK);
@@ -83,21 +83,21 @@ function openReader(path: string): Database.Database {
         hint: "Copy the database with its -wal to a folder that can be written, and read it there.",
       },
     );
-  if (wal || shm) return new Database(path, { readonly: true, timeout: BUSY_TIMEOUT });
+  if (wal || shm) return new Database(path, { readonly: true, timeout });
   if (!folderWritable && isWal(path)) return openImmutable(path);
   const writable = folderWritable && may(path, constants.W_OK);
-  return new Database(path, { readonly: !writable, fileMustExist: true, timeout: BUSY_TIMEOUT });
+  return new Database(path, { readonly: !writable, fileMustExist: true, timeout });
 }
 
 /**
  * Opens a database to read it: the file stays byte-identical, and no -wal or -shm is left where none was. sqlite-vec is
- * loaded where a vec0 table is. E_STORE_NOT_FOUND, E_PERMISSION, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_LOCKED.
+ * loaded where a vec0 table is. `timeout`: how long another process's lock is waited for, in milliseconds. E_STORE_NOT_FOUND, E_PERMISSION, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_LOCKED.
  */
-export function openSqliteForReading(path: string): Database.Database {
+export function openSqliteForReading(path: string, timeout = BUSY_TIMEOUT): Database.Database {
   const real = locate(path);
   let database: Database.Database | undefined;
   try {
-    database = openReader(real);
+    database = openReader(real, timeout);
     database.pragma("query_only = 1");
     configure(database);
     loadVectorExtension(database);

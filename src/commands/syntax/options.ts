@@ -254,6 +254,7 @@ export const digestOptions = (): Option[] => [
   ...transformOptions(),
   ...sourceOptions(),
   ...named(loadOptions(), "times", "verifyManifest"),
+  lockTimeoutOption(),
 ];
 
 /** Of every command, also before its name. */

@@ -37,6 +37,8 @@ interface Reference {
 export class References {
   private readonly references: readonly Reference[];
   private readonly entry = new ByteWriter(512);
+  /** Paths of kinds of which records could not be read. */
+  private readonly incomplete = new Set<string>();
 
   /** `paths`: the kinds that are read; of a key whose kinds are not both there nothing can be said. */
   constructor(catalog: Catalog, paths: ReadonlySet<string>) {
@@ -68,9 +70,14 @@ export class References {
     }
   }
 
+  /** A record of the kind cannot be read: who lacks one of that kind, or how many there are, cannot be told. */
+  miss({ path }: RecordKind): void {
+    this.incomplete.add(path);
+  }
+
   async findings(): Promise<Finding[]> {
     const findings: Finding[] = [];
-    for (const reference of this.references) findings.push(...(await findingsOf(reference)));
+    for (const reference of this.references) findings.push(...(await findingsOf(reference, this.incomplete)));
     return findings;
   }
 
@@ -107,7 +114,7 @@ export class References {
   }
 }
 
-async function findingsOf(reference: Reference): Promise<Finding[]> {
+async function findingsOf(reference: Reference, incomplete: ReadonlySet<string>): Promise<Finding[]> {
   const { child, parent, key, counter, entries } = reference;
   const orphans = { count: 0, first: "" };
   const miscounted = { count: 0, first: "" };
@@ -139,14 +146,14 @@ async function findingsOf(reference: Reference): Promise<Finding[]> {
   finish();
   const findings: Finding[] = [];
   const object = `${child.path} -> ${parent.path}`;
-  if (orphans.count > 0)
+  if (orphans.count > 0 && !incomplete.has(parent.path))
     findings.push({
       check: "orphans",
       object,
       count: orphans.count,
       message: `${counted(orphans.count, child)} without ${parent.noun}, first: ${orphans.first}`,
     });
-  if (miscounted.count > 0)
+  if (miscounted.count > 0 && !incomplete.has(child.path))
     findings.push({
       check: "counters",
       object: `${parent.path}.${key.counter}`,

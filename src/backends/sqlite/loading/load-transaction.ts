@@ -1,17 +1,7 @@
 /** The one transaction of a load: its write lock, which one process has at a time, its end, and how it is undone. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { LOCK_INTERVAL, type LockOptions } from "../locks.js";
 import type { Database } from "../open.js";
-
-/** How often a lock that another process holds is asked for. Milliseconds. */
-const INTERVAL = 100;
-
-export interface LockOptions {
-  /** How long another process is waited for. Seconds. */
-  readonly seconds: number;
-  readonly signal?: AbortSignal | undefined;
-  /** Told once, when another process has it. */
-  readonly onWait?: ((what: string) => void) | undefined;
-}
 
 /**
  * Begins a transaction that may write. Signals and timers come in while it waits, as they do not in SQLite's own busy handler.
@@ -38,7 +28,7 @@ export async function beginWriting(
         if (!`${code}`.startsWith("SQLITE_BUSY") || performance.now() >= deadline) throw error;
       }
       if (!told) onWait?.("a lock on the database, which another process writes");
-      await sleep(INTERVAL, undefined, signal === undefined ? {} : { signal });
+      await sleep(LOCK_INTERVAL, undefined, signal === undefined ? {} : { signal });
     }
   } finally {
     database.pragma(`busy_timeout = ${patience}`);
