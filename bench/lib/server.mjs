@@ -1,7 +1,7 @@
 // The throwaway PostgreSQL server of the tests, with settings for bulk work; the same for us and for every peer.
 import { delimiter, join } from "node:path";
 import pg from "pg";
-import "../../test/helpers/typescript-hooks.mjs";
+import "../../scripts/from-source.mjs";
 import { must } from "./measure.mjs";
 
 const { startPostgresCluster } = await import("../../test/helpers/postgres-cluster.ts");

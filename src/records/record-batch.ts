@@ -68,8 +68,10 @@ export class RecordBatch {
 
   /** Bytes of all inline values. */
   get byteLength(): number {
+    const { lengths } = this;
+    const values = this.rows * this.width;
     let total = 0;
-    for (const length of this.lengths.subarray(0, this.rows * this.width)) if (length > 0) total += length;
+    for (let i = 0; i < values; i++) total += Math.max(0, lengths[i] as number);
     return total;
   }
 }

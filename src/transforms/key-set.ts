@@ -4,6 +4,7 @@
  */
 import { Spool } from "../document/files/spool.js";
 import { KEY_DIGEST_BYTES as WIDTH } from "../records/key-digest.js";
+import { Ascent, compareAt, copyKey, lastUpTo, sortKeys } from "../records/sorted-keys.js";
 
 /** So many keys are held while they are collected: 2 MiB. */
 const KEYS_IN_MEMORY = 131072;
@@ -41,7 +42,7 @@ export class KeyCollector {
       this.keys.copy(grown);
       this.keys = grown;
     }
-    key.copy(this.keys, at, 0, WIDTH);
+    copyKey(key, 0, this.keys, at);
     this.count++;
   }
 
@@ -178,18 +179,20 @@ export class KeySet {
     return found !== -1 && compareAt(page, found, key) === 0 ? at * PAGE_KEYS + found : -1;
   }
 
-  /** The keys of this set that are not in the other one. */
+  /** The keys of this set that are not in the other one: both are sorted. */
   async without(other: KeySet): Promise<KeySet> {
     const rest = new KeySet();
     try {
       if (this.spool !== undefined) await rest.moveToFile();
+      const others = new Ascent(other.pages());
       let kept = Buffer.alloc(0);
       for (const page of this.pages()) {
         let length = 0;
         if (page.length > kept.length) kept = Buffer.allocUnsafeSlow(page.length);
         for (let at = 0; at < page.length; at += WIDTH) {
-          const key = page.subarray(at, at + WIDTH);
-          if (!other.has(key)) length += key.copy(kept, length);
+          if (others.reaches(page, at)) continue;
+          copyKey(page, at, kept, length);
+          length += WIDTH;
         }
         rest.append(kept.subarray(0, length));
       }
@@ -232,62 +235,4 @@ export class KeySet {
     this.pageNumber = number;
     return page;
   }
-}
-
-function compareAt(keys: Buffer, at: number, key: Buffer): number {
-  return keys.compare(key, 0, WIDTH, at * WIDTH, (at + 1) * WIDTH);
-}
-
-/** The index of the last key that is not greater; -1 where there is none. */
-function lastUpTo(keys: Buffer, key: Buffer): number {
-  // Almost always enough, and far faster than comparing buffers.
-  const prefix = key.readUIntBE(0, 6);
-  let low = 0;
-  let high = keys.length / WIDTH;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const other = keys.readUIntBE(middle * WIDTH, 6);
-    if (other < prefix || (other === prefix && compareAt(keys, middle, key) <= 0)) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
-}
-
-/** Memory for sorting: it would be garbage after each run. */
-let sorted = Buffer.alloc(0);
-let sortedOrder = new Float64Array(0);
-
-/** Sorted and without duplicates; valid until the next call. */
-function sortKeys(keys: Buffer, repeated?: KeyCollector): Buffer {
-  const count = keys.length / WIDTH;
-  if (keys.length > sorted.length) {
-    sorted = Buffer.allocUnsafeSlow(keys.length);
-    sortedOrder = new Float64Array(count);
-  }
-  const order = sortedOrder.subarray(0, count);
-  // A native sort of numbers: the leading bits of each key, and behind them its index.
-  const indexSpan = 2 ** Math.max(5, Math.ceil(Math.log2(Math.max(2, count))));
-  for (let i = 0; i < count; i++)
-    order[i] = Math.floor(keys.readUIntBE(i * WIDTH, 6) / (indexSpan / 32)) * indexSpan + i;
-  order.sort();
-  let length = 0;
-  for (const entry of order) {
-    const from = (entry % indexSpan) * WIDTH;
-    // Keys whose leading bits are the same stand in any order yet.
-    let at = length;
-    let difference = 1;
-    while (at > 0) {
-      difference = keys.compare(sorted, at - WIDTH, at, from, from + WIDTH);
-      if (difference >= 0) break;
-      at -= WIDTH;
-    }
-    if (at > 0 && difference === 0) {
-      repeated?.add(keys.subarray(from, from + WIDTH));
-      continue;
-    }
-    sorted.copyWithin(at + WIDTH, at, length);
-    keys.copy(sorted, at, from, from + WIDTH);
-    length += WIDTH;
-  }
-  return sorted.subarray(0, length);
 }

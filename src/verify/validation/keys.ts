@@ -36,15 +36,22 @@ interface Reference {
   readonly digest: KeyDigest;
   readonly wanted: KeyCollector;
   /** The keys that the parents have. */
-  readonly from: { readonly digest: KeyDigest; readonly keys: KeyCollector };
+  readonly from: ParentKeys;
   missing: KeySet | undefined;
+}
+
+/** Of the records of a kind: what references to it look for, however many there are. */
+interface ParentKeys {
+  readonly fields: readonly string[];
+  readonly digest: KeyDigest;
+  readonly keys: KeyCollector;
+  found: KeySet | undefined;
 }
 
 export class Keys {
   private readonly unique = new Map<RecordKind, readonly UniqueKey[]>();
   private readonly references = new Map<RecordKind, readonly Reference[]>();
-  /** What is collected of the kind's records for the references of others. */
-  private readonly targets = new Map<RecordKind, { digest: KeyDigest; keys: KeyCollector }[]>();
+  private readonly targets = new Map<RecordKind, ParentKeys[]>();
 
   constructor(private readonly catalog: Catalog) {
     for (const kind of catalog.kinds) {
@@ -62,10 +69,20 @@ export class Keys {
   private createReference(kind: RecordKind, key: ForeignKey): Reference | undefined {
     const parent = this.catalog.byPath.get(key.references);
     if (parent === undefined) return undefined;
-    const from = { digest: createKeyDigest(parent, key.referencedFields), keys: new KeyCollector(KEYS_IN_MEMORY) };
-    this.targets.set(parent, [...(this.targets.get(parent) ?? []), from]);
     const digest = createKeyDigest(kind, key.fields);
+    const from = this.parentKeys(parent, key.referencedFields);
     return { key, parent, digest, wanted: new KeyCollector(KEYS_IN_MEMORY), from, missing: undefined };
+  }
+
+  private parentKeys(parent: RecordKind, fields: readonly string[]): ParentKeys {
+    const targets = this.targets.get(parent) ?? [];
+    let target = targets.find((other) => other.fields.join() === fields.join());
+    if (target === undefined) {
+      const keys = new KeyCollector(KEYS_IN_MEMORY);
+      target = { fields, digest: createKeyDigest(parent, fields), keys, found: undefined };
+      this.targets.set(parent, [...targets, target]);
+    }
+    return target;
   }
 
   /** First pass: a record that nothing else is wrong with. After a batch comes `settle`. */
@@ -123,11 +140,13 @@ export class Keys {
     }
     for (const [kind, references] of whole ? this.references : []) {
       for (const one of references) {
-        const [wanted, there] = [await one.wanted.finish(), await one.from.keys.finish()];
-        one.missing = await wanted.without(there).finally(() => Promise.all([wanted.close(), there.close()]));
+        one.from.found ??= await one.from.keys.finish();
+        const wanted = await one.wanted.finish();
+        one.missing = await wanted.without(one.from.found).finally(() => wanted.close());
         if (one.missing.size > 0) again.add(kind.path);
       }
     }
+    for (const targets of this.targets.values()) for (const { found } of targets) await found?.close();
     return again;
   }
 
@@ -183,7 +202,7 @@ export class Keys {
         await Promise.all([keys.close(), repeated.close(), twice?.close()]);
     for (const references of this.references.values())
       for (const { wanted, from, missing } of references)
-        await Promise.all([wanted.close(), from.keys.close(), missing?.close()]);
+        await Promise.all([wanted.close(), from.keys.close(), from.found?.close(), missing?.close()]);
   }
 }
 
