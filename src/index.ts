@@ -2,6 +2,13 @@
 
 export { type MigrateDatabaseOptions, migrateDatabase } from "./api/databases.js";
 export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
+export {
+  type PlannedSection,
+  type PlannedSpace,
+  type PlanOptions,
+  planTransfer,
+  type TransferPlan,
+} from "./api/plan.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
 export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
 export {

@@ -3,6 +3,7 @@
 import { StorageError } from "../errors.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
+import type { PlanOptions } from "./plan.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
 
@@ -58,6 +59,15 @@ const importStore: Names<ImportOptions> = {
   sourceMode: true,
   sourceCheck: true,
 };
+const { dryRun: _dryRun, ...planned } = importStore;
+const planTransfer: Names<PlanOptions> = {
+  ...planned,
+  compress: true,
+  force: true,
+  allowEmpty: true,
+  vectors: true,
+  exact: true,
+};
 const migrateDatabase: Names<MigrateDatabaseOptions> = {
   signal: true,
   onWarning: true,
@@ -80,7 +90,7 @@ const storeInfo: Names<StoreInfoOptions> = {
 const { invalidUuid: _invalidUuid, idMap: _idMap, ...reading } = transfer;
 const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true };
 
-const NAMES = { exportStore, importStore, migrateDatabase, readRecords, storeInfo } as const;
+const NAMES = { exportStore, importStore, migrateDatabase, planTransfer, readRecords, storeInfo } as const;
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {

@@ -94,7 +94,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   );
 }
 
-interface Found {
+export interface Found {
   readonly from: Source | AnyLocation;
   readonly to: Sink | AnyLocation;
   readonly config: Config | undefined;
@@ -105,7 +105,7 @@ interface Found {
  * The stores of a run. The configuration is read first and once, where a store depends on it: a run that does not need it
  * works whatever is in the folder's files.
  */
-function findStores(options: ExportOptions | ImportOptions): Found {
+export function findStores(options: ExportOptions | ImportOptions): Found {
   const list = options.backends ?? backends;
   const from = located(options.from);
   const to = located(options.to);
@@ -131,11 +131,11 @@ function located<Part extends Source | Sink>(
 }
 
 /** The tenant that one tenant's records have when they come to the sink. */
-function tenantBehind(tenant: string, transforms: readonly Transform[]): string {
+export function tenantBehind(tenant: string, transforms: readonly Transform[]): string {
   return transforms.reduce((name, { tenantAfter }) => tenantAfter?.(name) ?? name, tenant);
 }
 
-function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Backend[]): void {
+export function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Backend[]): void {
   if (sameStore(from, to, list))
     throw new StorageError("E_USAGE", "source and target are the same store", {
       hint: "A copy goes to another file, database or server.",
@@ -143,7 +143,7 @@ function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Back
 }
 
 /** E_USAGE where a target that holds UUIDs only (PostgreSQL) is to keep other ids. */
-function invalidUuidPolicy(
+export function invalidUuidPolicy(
   { invalidUuid }: TransferOptions,
   target: AnyLocation | undefined,
   list: readonly Backend[],
@@ -156,7 +156,7 @@ function invalidUuidPolicy(
   });
 }
 
-async function sourceFor(
+export async function sourceFor(
   from: Source | AnyLocation,
   target: AnyLocation | undefined,
   options: TransferOptions & Pick<ImportOptions, "sourceMode" | "sourceCheck" | "verifyManifest" | "times">,
@@ -172,12 +172,17 @@ async function sourceFor(
   );
 }
 
-function transformsOf(options: TransferOptions): Promise<readonly Transform[]> {
+export function transformsOf(options: TransferOptions): Promise<readonly Transform[]> {
   return createTransforms(options.transforms ?? [], { ...options, catalog: options.catalog ?? llmspellCatalog });
 }
 
 /** What sources and sinks take alike. */
-function shared({ catalog = llmspellCatalog, signal, connectionTimeoutSeconds, lockTimeoutSeconds }: TransferOptions) {
+export function shared({
+  catalog = llmspellCatalog,
+  signal,
+  connectionTimeoutSeconds,
+  lockTimeoutSeconds,
+}: TransferOptions) {
   return { catalog, signal, connectionTimeoutSeconds, lockTimeoutSeconds };
 }
 
@@ -185,10 +190,10 @@ function isPart<Part extends Source | Sink>(value: object | Part): value is Part
   return isSource(value) || isSink(value);
 }
 
-function isSource(value: object | string): value is Source {
+export function isSource(value: object | string): value is Source {
   return typeof value === "object" && "open" in value && "estimate" in value;
 }
 
-function isSink(value: object | string): value is Sink {
+export function isSink(value: object | string): value is Sink {
   return typeof value === "object" && "finish" in value && "abort" in value;
 }

@@ -29,7 +29,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   ],
   "Records that cannot go on": ["--on-error", "--rejects", "--invalid-uuid", "--id-map", "--on-orphan"],
   Reading: ["--strict", "--source-mode", "--source-check", "--times", "--no-verify-manifest", "--lock-timeout"],
-  Writing: ["--on-conflict", "--dry-run", "--vectors-as", "--defer-indexes", "--repair-rowids"],
+  Writing: ["--on-conflict", "--dry-run", "--plan", "--exact", "--vectors-as", "--defer-indexes", "--repair-rowids"],
   Output: ["--report", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
 };
 const OTHERS = "Options";

@@ -13,8 +13,10 @@ import {
   commonOptions,
   configOption,
   documentOptions,
+  exactOption,
   loadOptions,
   migrateOptions,
+  planOptions,
   required,
   sourceOptions,
   storeOptions,
@@ -81,6 +83,7 @@ function failureOf(error: unknown, signal: AbortSignal, program: Command): Stora
 /** Commands that change nothing and write no file: what they print is all there is of them. */
 const ONLY_PRINT: readonly string[] = [
   "storage info",
+  "storage plan",
   "database health",
   "database migrations",
   "explain",
@@ -213,7 +216,14 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       "llmspell storage export --backend postgres --tenant acme --include sessions --output acme.json.zst",
       "llmspell storage export --backend postgres --output staging.json --mask sessions.session_data.email=email",
     ],
-    options: [...documentOptions(), ...storeOptions(), ...transferOptions(), ...transformOptions(), ...sourceOptions()],
+    options: [
+      ...documentOptions(),
+      ...storeOptions(),
+      ...transferOptions(),
+      ...transformOptions(),
+      ...sourceOptions(),
+      ...planOptions(),
+    ],
     run: async (flags, abort) => (await import("./export.js")).runExport(flags, abort),
   });
   leaf(storage, {
@@ -231,6 +241,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...transferOptions(),
       ...transformOptions(),
       ...loadOptions(),
+      ...planOptions(),
     ],
     run: async (flags, abort) => (await import("./import.js")).runImport(flags, abort),
   });
@@ -248,8 +259,31 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...transformOptions(),
       ...loadOptions(),
       ...sourceOptions(),
+      ...planOptions(),
     ],
     run: async (flags, abort) => (await import("./migrate.js")).runMigrate(flags, abort),
+  });
+  leaf(storage, {
+    name: "plan",
+    description: "what an export, an import or a migration would do; writes nothing",
+    examples: [
+      "llmspell storage plan --from ~/.local/share/llmspell/llmspell.db --to postgres",
+      "llmspell storage plan --input dev-data.json --backend postgres --exact",
+      "llmspell storage plan --backend postgres --output dev-data.json --json",
+    ],
+    options: [
+      new Option("--from <STORE>", "the store to read"),
+      new Option("--to <STORE>", "the store to write"),
+      new Option("--input <FILE>", "the document to read, instead of --from"),
+      ...documentOptions().map((option) => (option.long === "--output" ? option.makeOptionMandatory(false) : option)),
+      exactOption(),
+      ...storeOptions(),
+      ...transferOptions().filter(({ long }) => long !== "--report" && long !== "--rejects"),
+      ...transformOptions(),
+      ...loadOptions().filter(({ long }) => long !== "--dry-run"),
+      ...sourceOptions(),
+    ],
+    run: async (flags, abort) => (await import("./plan.js")).runPlan(flags, abort),
   });
   leaf(storage, {
     name: "info",

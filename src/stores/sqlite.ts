@@ -41,6 +41,10 @@ export const sqlite: Backend<SqliteLocation> = {
       return migrateSqlite(path, { ...(signal === undefined ? {} : { signal }), repairRowids });
     },
     inspect,
+    async planLoad({ path }, options) {
+      const { planSqliteLoad } = await import("./sqlite-plan.js");
+      return planSqliteLoad(path, options);
+    },
   },
   async createSource({ path }, { catalog, invalidUuid }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([

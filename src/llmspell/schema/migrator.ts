@@ -14,6 +14,8 @@ export {
   type MigrateSqliteOptions,
   makeSqliteFolder,
   migrateSqlite,
+  newSqliteMigrations,
+  planSqliteMigration,
   readSqliteSchema,
   requireSqliteName,
   type SqliteSchemaState,

@@ -86,6 +86,19 @@ export function isSqlitePending(database: Database): boolean {
   return plan(database, loadMigrations("sqlite")).pending.length > 0;
 }
 
+/** Throws what `migrateSqlite` (with `refuseForeign`) would refuse; else gives what it would apply. Reads only. */
+export function planSqliteMigration(database: Database): readonly string[] {
+  const { pending, comparison } = plan(database, loadMigrations("sqlite"));
+  refuseBroken(comparison);
+  if (pending.length > 0) refuseForeign(database);
+  return pending.map(({ version, name }) => `${migrationId(version)} ${name}`);
+}
+
+/** What `migrateSqlite` applies to a new file. */
+export function newSqliteMigrations(): readonly string[] {
+  return loadMigrations("sqlite").map(({ version, name }) => `${migrationId(version)} ${name}`);
+}
+
 /**
  * Applies what is missing: llmspell's V1 to V13, in which it continues a database that llmspell migrated itself, and ours.
  * Makes the file and its folder where they are missing. All or nothing; writes nothing when nothing is missing; never
