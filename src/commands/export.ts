@@ -24,7 +24,6 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
 
 /** Gives the exit status. */
 export async function runExport(flags: ExportFlags, signal: AbortSignal): Promise<number> {
-  if (flags.plan) return (await import("./plan.js")).runPlan(flags, signal, "export");
   // By any of its names: nothing but the document may go there.
   const toStdout = flags.output === "-" || isStandardOutput(expandPath(flags.output));
   if (toStdout && isStandardOutputClosed()) {

@@ -42,7 +42,6 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
 
 /** Gives the exit status. */
 export async function runImport(flags: ImportFlags, signal: AbortSignal): Promise<number> {
-  if (flags.plan) return (await import("./plan.js")).runPlan(flags, signal, "import");
   const output = outputFor(flags);
   const config = announcedConfig(flags, output);
   const { location: to, because } = chooseStore(flags, config);

@@ -11,7 +11,6 @@ export interface MigrateFlags extends LoadFlags {
 
 /** Gives the exit status. */
 export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Promise<number> {
-  if (flags.plan) return (await import("./plan.js")).runPlan(flags, signal, "migrate");
   const output = outputFor(flags);
   const config = announcedConfig(flags, output);
   const from = parseStore(flags.from, () => config);

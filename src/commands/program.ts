@@ -175,6 +175,8 @@ interface Leaf {
   readonly run: (flags: any, signal: AbortSignal, ...words: string[]) => Promise<number>;
 }
 
+const plan: typeof import("./plan.js").runPlan = async (...run) => (await import("./plan.js")).runPlan(...run);
+
 const examples = new WeakMap<Command, readonly string[]>();
 
 /** The command's examples; none for a group of commands. */
@@ -224,7 +226,8 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...sourceOptions(),
       ...planOptions(),
     ],
-    run: async (flags, abort) => (await import("./export.js")).runExport(flags, abort),
+    run: async (flags, abort) =>
+      flags.plan ? plan(flags, abort, "export") : (await import("./export.js")).runExport(flags, abort),
   });
   leaf(storage, {
     name: "import",
@@ -243,7 +246,8 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...loadOptions(),
       ...planOptions(),
     ],
-    run: async (flags, abort) => (await import("./import.js")).runImport(flags, abort),
+    run: async (flags, abort) =>
+      flags.plan ? plan(flags, abort, "import") : (await import("./import.js")).runImport(flags, abort),
   });
   leaf(storage, {
     name: "migrate",
@@ -261,7 +265,8 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...sourceOptions(),
       ...planOptions(),
     ],
-    run: async (flags, abort) => (await import("./migrate.js")).runMigrate(flags, abort),
+    run: async (flags, abort) =>
+      flags.plan ? plan(flags, abort, "migrate") : (await import("./migrate.js")).runMigrate(flags, abort),
   });
   leaf(storage, {
     name: "plan",
@@ -283,7 +288,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...loadOptions().filter(({ long }) => long !== "--dry-run"),
       ...sourceOptions(),
     ],
-    run: async (flags, abort) => (await import("./plan.js")).runPlan(flags, abort),
+    run: (flags, abort) => plan(flags, abort),
   });
   leaf(storage, {
     name: "info",

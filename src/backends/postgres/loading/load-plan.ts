@@ -51,6 +51,7 @@ export async function planPostgresLoad(
   } catch (error) {
     if (!(error instanceof StorageError)) throw error;
     refusals.push(error);
+    await connection.query("ROLLBACK TO SAVEPOINT attempt");
   }
   return new PostgresPlanner(connection, tables, session, refusals, options);
 }
@@ -88,9 +89,9 @@ class PostgresPlanner implements LoadPlanner {
     if (table === undefined) return { empty: undefined, count: undefined, estimated: false };
     const { name, oid } = table;
     const { rows: sizes } = await this.connection.query<{ bytes: bigint; estimate: number }>(
-      `SELECT coalesce(sum(pg_relation_size(t.relid)), 0)::int8 AS bytes,
-         coalesce(sum(greatest(c.reltuples, 0)) FILTER (WHERE t.isleaf), 0)::float8 AS estimate
-       FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid`,
+      `SELECT coalesce(sum(pg_relation_size(c.oid)), 0)::int8 AS bytes,
+         coalesce(sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relkind = 'r'), 0)::float8 AS estimate
+       FROM pg_class c WHERE c.oid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid))`,
       [oid],
     );
     const { bytes, estimate } = sizes[0] ?? { bytes: 0n, estimate: 0 };
