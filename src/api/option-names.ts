@@ -3,7 +3,7 @@
 import { StorageError } from "../errors.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
-import type { PlanOptions } from "./plan.js";
+import type { PlanOptions } from "./planning/results.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { StoreInfoOptions } from "./store-info.js";
 

@@ -98,7 +98,7 @@ export function postgresParts<Location extends AnyLocation>(
       },
       async planLoad(location, options) {
         const [{ planPostgresLoad }, { llmspellPostgres }, { readPostgresNotes }] = await Promise.all([
-          import("../backends/postgres/loading/load-plan.js"),
+          import("../backends/postgres/planning/load-plan.js"),
           import("../llmspell/postgres/application.js"),
           import("./postgres-notes.js"),
         ]);

@@ -5,19 +5,19 @@ import type { LoadPlanner, LoadPlanOptions, LoadWay, RowsThere } from "../../../
 import type { PostgresApplication } from "../application.js";
 import { quote, shownName, tableOf } from "../database/table-names.js";
 import { readTargetTables, type TargetTable } from "../database/target-table.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { beginTransaction } from "../session/transaction.js";
 import {
   classesForEmptyTable,
   classesForMerge,
   classesForRows,
   findDroppable,
   hasTooManyPartitions,
-} from "./index-choice.js";
-import { isForced, LoadSession } from "./load-session.js";
-import { LoadTransaction } from "./load-transaction.js";
+} from "../loading/index-choice.js";
+import { isForced, LoadSession } from "../loading/load-session.js";
+import { LoadTransaction } from "../loading/load-transaction.js";
+import { mayGoDirectly } from "../loading/table-loader.js";
+import type { PostgresConnection } from "../session/connection.js";
+import { beginTransaction } from "../session/transaction.js";
 import { RecordMeetings } from "./record-meetings.js";
-import { mayGoDirectly } from "./table-loader.js";
 
 export interface PostgresPlanOptions extends LoadPlanOptions {
   readonly application: PostgresApplication | undefined;

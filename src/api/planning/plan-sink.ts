@@ -1,16 +1,16 @@
 /** A sink that writes nothing: it finds what the load would make of each record. */
 import { hash } from "node:crypto";
-import { fieldIndex, type RecordKind, uniqueKeysOf } from "../catalog/index.js";
-import { located } from "../codecs/index.js";
-import { StorageError } from "../errors.js";
-import { createConstraintCheck } from "../records/constraints.js";
-import { createKeyDigest, type KeyDigest } from "../records/key-digest.js";
-import type { LoadPlanner, Meeting } from "../records/load-plan.js";
-import { NULL_VALUE, type RecordBatch } from "../records/record-batch.js";
-import { describeKey, keylessConflict, recordKey } from "../records/record-key.js";
-import type { RunContext } from "../records/run-context.js";
-import type { Sink } from "../sinks/sink.js";
-import type { openKeyLedger } from "../stores/index.js";
+import { fieldIndex, type RecordKind, uniqueKeysOf } from "../../catalog/index.js";
+import { located } from "../../codecs/index.js";
+import { StorageError } from "../../errors.js";
+import { createConstraintCheck } from "../../records/constraints.js";
+import { createKeyDigest, type KeyDigest } from "../../records/key-digest.js";
+import type { LoadPlanner, Meeting } from "../../records/load-plan.js";
+import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
+import { describeKey, keylessConflict, recordKey } from "../../records/record-key.js";
+import type { RunContext } from "../../records/run-context.js";
+import type { Sink } from "../../sinks/sink.js";
+import type { openKeyLedger } from "../../stores/index.js";
 
 type KeyLedger = Awaited<ReturnType<typeof openKeyLedger>>;
 

@@ -6,14 +6,14 @@ import type { RecordBatch } from "../../../records/record-batch.js";
 import { keylessConflict } from "../../../records/record-key.js";
 import { quote } from "../database/table-names.js";
 import { ASSUMED, columnNamed, loadColumns, type TargetTable } from "../database/target-table.js";
+import { CopyEncoder, needsLargeObject } from "../loading/copy-encoder.js";
+import { isForced } from "../loading/load-session.js";
+import type { LoadTransaction } from "../loading/load-transaction.js";
+import { withNamedField } from "../loading/refused-field.js";
+import { heldValue, matchingRows } from "../loading/staged-records.js";
+import { recordFromWire } from "../loading/stored-records.js";
+import { MAX_PARAMETERS } from "../loading/table-loader.js";
 import type { PostgresConnection } from "../session/connection.js";
-import { CopyEncoder, needsLargeObject } from "./copy-encoder.js";
-import { isForced } from "./load-session.js";
-import type { LoadTransaction } from "./load-transaction.js";
-import { withNamedField } from "./refused-field.js";
-import { heldValue, matchingRows } from "./staged-records.js";
-import { recordFromWire } from "./stored-records.js";
-import { MAX_PARAMETERS } from "./table-loader.js";
 
 export interface MeetingOptions {
   readonly transaction: LoadTransaction;
