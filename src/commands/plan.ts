@@ -128,7 +128,7 @@ function planLines(plan: TransferPlan): string[] {
     `Space wanted for temporary files: ${spaceText(plan.temporarySpace)}`,
     seconds === undefined
       ? "Time: unknown"
-      : `Time: ${seconds.least.toFixed(1)} to ${seconds.most.toFixed(1)} s, at the rates of bench/RESULTS.md, without indexes that are built at the end`,
+      : `Time: ${seconds.least.toFixed(1)} to ${seconds.most.toFixed(1)} s, at the rates of docs/performance.md, without indexes that are built at the end`,
     ...plan.grants.map((grant) => `Right that is missing: ${grant};`),
     ...plan.notes.map((note) => `Note: ${note}`),
     ...plan.leftOut.map((line) => `Left out: ${line}`),

@@ -46,7 +46,7 @@ describePostgres("storage plan of a load into PostgreSQL", () => {
     workspace = createWorkspace();
     source = workspace.path("source.db");
     createLlmspellSqlite(source);
-    fillSqlite(source, { records: 20, counts: { kv_store: 2500, event_log: 30 }, contentSizes: [0, 5, 1048577] });
+    fillSqlite(source, { records: 8, counts: { kv_store: 2100 }, contentSizes: [0, 5, 1048577] });
   });
   afterAll(() => workspace[Symbol.dispose]());
   beforeEach(async () => {
@@ -177,7 +177,7 @@ describePostgres("storage plan of a load into PostgreSQL", () => {
     const { plan, built } = await planAndRun(database.url);
     expect(plan.sections.find(({ path }) => path === "kv_store")).toMatchObject({
       into: "direct",
-      new: 2500,
+      new: 2100,
       there: 0,
     });
     expect(built.length).toBeGreaterThan(0);
@@ -197,10 +197,10 @@ describePostgres("storage plan of a load into PostgreSQL", () => {
     expect(plan.sections.find(({ path }) => path === "kv_store")).toMatchObject({
       into: "merge",
       new: 0,
-      same: 2493,
+      same: 2093,
       changed: 7,
       onlyThere: 1,
-      there: 2501,
+      there: 2101,
     });
     expect(plan.sections.find(({ path }) => path === "hook_history")?.new).toBe(3);
     await planAndRun(database.url, { onConflict: "error" });
