@@ -38,10 +38,14 @@ export interface PlanFlags
 
 /** Gives the exit status: that of the run, as far as it can be told. */
 export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: TransferCommand): Promise<number> {
+  refuse(flags, ["report", "rejects", "dryRun"], "a plan writes nothing, and commits nothing");
   const output = outputFor(flags);
   const config = announcedConfig(flags, output);
   const from = endOf(flags, config, "source");
   const to = endOf(flags, config, "target");
+  if (databaseOf(to.location) === undefined)
+    refuse(flags, ["onConflict", "onOrphan", "vectorsAs", "deferIndexes", "translate"], "the target is a document");
+  else refuse(flags, ["compress", "force", "allowEmpty", "vectors"], "the target is no document");
   const command = planned ?? (databaseOf(to.location) === undefined ? "export" : from.document ? "import" : "migrate");
   const transforms = await loadTransforms({ flags, output, config, command, vectors: config.vectors });
   const resolved = [...resolvedStore(from.location, from.because), ...resolvedStore(to.location, to.because)];
@@ -80,6 +84,14 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
   if (refused === undefined) return EXIT.done;
   output.error(refused, true);
   return refused.exitStatus;
+}
+
+/** E_USAGE for options that would have no effect. */
+function refuse(flags: PlanFlags, names: readonly (keyof PlanFlags)[], because: string): void {
+  const given = names.filter((name) => flags[name] !== undefined);
+  if (given.length === 0) return;
+  const options = given.map((name) => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
+  throw new StorageError("E_USAGE", `${options.join(", ")} would have no effect: ${because}`);
 }
 
 interface End {

@@ -177,6 +177,12 @@ interface Leaf {
 
 const plan: typeof import("./plan.js").runPlan = async (...run) => (await import("./plan.js")).runPlan(...run);
 
+/** E_USAGE for --exact of a run that is no plan. */
+function isPlan(flags: { readonly plan?: boolean; readonly exact?: boolean }): boolean {
+  if (flags.exact && !flags.plan) throw new StorageError("E_USAGE", "--exact needs --plan");
+  return flags.plan === true;
+}
+
 const examples = new WeakMap<Command, readonly string[]>();
 
 /** The command's examples; none for a group of commands. */
@@ -227,7 +233,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...planOptions(),
     ],
     run: async (flags, abort) =>
-      flags.plan ? plan(flags, abort, "export") : (await import("./export.js")).runExport(flags, abort),
+      isPlan(flags) ? plan(flags, abort, "export") : (await import("./export.js")).runExport(flags, abort),
   });
   leaf(storage, {
     name: "import",
@@ -247,7 +253,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...planOptions(),
     ],
     run: async (flags, abort) =>
-      flags.plan ? plan(flags, abort, "import") : (await import("./import.js")).runImport(flags, abort),
+      isPlan(flags) ? plan(flags, abort, "import") : (await import("./import.js")).runImport(flags, abort),
   });
   leaf(storage, {
     name: "migrate",
@@ -266,7 +272,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...planOptions(),
     ],
     run: async (flags, abort) =>
-      flags.plan ? plan(flags, abort, "migrate") : (await import("./migrate.js")).runMigrate(flags, abort),
+      isPlan(flags) ? plan(flags, abort, "migrate") : (await import("./migrate.js")).runMigrate(flags, abort),
   });
   leaf(storage, {
     name: "plan",

@@ -9,7 +9,7 @@ import { estimateRows } from "../backends/sqlite/reading/ordered-rows.js";
 import { columnsOf, kindCondition, mainTable, quoted } from "../backends/sqlite/table.js";
 import type { RecordKind } from "../catalog/index.js";
 import { StorageError, toStorageError } from "../errors.js";
-import { newSqliteMigrations, planSqliteMigration, requireSqliteName } from "../llmspell/schema/migrator.js";
+import { openNewSqliteSchema, planSqliteMigration, requireSqliteName } from "../llmspell/schema/migrator.js";
 import type { LoadPlanner, LoadPlanOptions } from "../records/load-plan.js";
 import { freeBytesAt } from "./free-space.js";
 import { linkTarget, refuseLeftovers } from "./sqlite-target.js";
@@ -36,7 +36,8 @@ export async function planSqliteLoad(given: string, _options: LoadPlanOptions): 
   } else {
     attempt(() => requireSqliteName(path));
     attempt(() => refuseLeftovers(path));
-    migrations = newSqliteMigrations();
+    // Its tables, indexes and triggers are those of the file that is to be made.
+    ({ database, applied: migrations } = await openNewSqliteSchema());
   }
   const whereOf = (kind: RecordKind): string => {
     const condition = kindCondition(kind);
@@ -47,21 +48,23 @@ export async function planSqliteLoad(given: string, _options: LoadPlanOptions): 
   const planner: LoadPlanner = {
     refusals,
     grants: [],
-    notes: isThere ? [] : [`${given} is not there: it is made, and complete or not at all`],
+    notes: [
+      ...(isThere ? [] : [`${given} is not there: it is made, and complete or not at all`]),
+      ...(isThere && migrations.length > 0
+        ? ["indexes and triggers of migrations that come first are not listed"]
+        : []),
+    ],
     migrations,
     freeBytes: freeBytesAt(path),
     async rowsOf(kind) {
-      if (database === undefined)
-        return isThere
-          ? { empty: undefined, count: undefined, estimated: false }
-          : { empty: true, count: 0, estimated: false };
+      if (database === undefined) return { empty: undefined, count: undefined, estimated: false };
       if (!has(kind)) return { empty: true, count: 0, estimated: false };
       const one = database.prepare(`SELECT 1 FROM ${quoted(mainTable(kind))} ${whereOf(kind)} LIMIT 1`).get();
       if (one === undefined) return { empty: true, count: 0, estimated: false };
       return { empty: false, count: estimateRows(database, kind), estimated: true };
     },
     async countOf(kind) {
-      if (database === undefined) return isThere ? undefined : 0;
+      if (database === undefined) return undefined;
       if (!has(kind)) return 0;
       return database
         .prepare(`SELECT count(*) FROM ${quoted(mainTable(kind))} ${whereOf(kind)}`)

@@ -90,8 +90,21 @@ async function planAndLoad(
 describe("storage plan of a load into SQLite", () => {
   it("a new file, which is not made; then the same again, and what is changed, gone or only there", async () => {
     const to = workspace.path("new.db");
-    const { plan } = await planAndLoad(to);
+    const quick = await planTransfer({ from: source, to });
+    expect([quick.exact, quick.refused, quick.reading]).toEqual([false, undefined, undefined]);
+    const { plan, built } = await planAndLoad(to);
+    // The sample was all of it.
+    for (const { path, records, estimated, new: added } of quick.sections)
+      expect([path, records, estimated, added]).toEqual([
+        path,
+        plan.sections.find((section) => section.path === path)?.records,
+        false,
+        records,
+      ]);
+    expect(quick.sections.length).toBe(plan.sections.length);
+    expect(built.length).toBeGreaterThan(0);
     expect(plan.migrations[0]).toMatch(/^V1 /);
+    expect([...new Set(plan.sections.flatMap(({ rebuilds }) => rebuilds))].sort()).toEqual(built.toSorted());
     expect(plan.sections.every(({ into }) => into === "direct")).toBe(true);
     const again = await planAndLoad(to);
     expect(again.plan.migrations).toEqual([]);
@@ -112,7 +125,19 @@ describe("storage plan of a load into SQLite", () => {
   it("llmspell's own file, whose migrations come first, and its indexes", async () => {
     const to = workspace.path("old.db");
     createLlmspellSqlite(to);
+    const quick = await planTransfer({ from: source, to });
+    expect([quick.exact, quick.refused, quick.reading]).toEqual([false, undefined, undefined]);
     const { plan, built } = await planAndLoad(to);
+    // The sample was all of it.
+    for (const { path, records, estimated, new: added } of quick.sections)
+      expect([path, records, estimated, added]).toEqual([
+        path,
+        plan.sections.find((section) => section.path === path)?.records,
+        false,
+        records,
+      ]);
+    expect(quick.sections.length).toBe(plan.sections.length);
+    expect(built.length).toBeGreaterThan(0);
     expect(plan.migrations.length).toBeGreaterThan(0);
     expect(plan.migrations.every((name) => name.startsWith("S"))).toBe(true);
     expect(plan.sections.flatMap(({ rebuilds }) => rebuilds)).toEqual(expect.arrayContaining(built.slice(0, 1)));
@@ -199,6 +224,16 @@ describe("storage plan of an export", () => {
     expect([flagged.status, flagged.stderr]).toEqual([0, ""]);
     expect(flagged.stdout).toContain("It would go.");
     expect(existsSync(workspace.path("new.json"))).toBe(false);
+    const refused: [string[], string][] = [
+      [["export", ...store, "--output", "new.json", "--exact"], "--exact needs --plan"],
+      [["export", ...store, "--output", "new.json", "--plan", "--report", "r.html"], "--report would have no effect"],
+      [["plan", ...store, "--output", "new.json", "--on-conflict", "skip"], "--on-conflict would have no effect"],
+      [["plan", "--from", source, "--to", "new.db", "--compress", "gzip"], "--compress would have no effect"],
+    ];
+    for (const [words, message] of refused) {
+      const { status, stderr } = await workspace.run(["storage", ...words]);
+      expect([status, stderr]).toEqual([2, expect.stringContaining(message)]);
+    }
     const neither = await workspace.run(["storage", "plan"]);
     expect([neither.status, neither.stderr]).toEqual([2, expect.stringContaining("a plan needs two stores")]);
   });

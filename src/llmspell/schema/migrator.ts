@@ -14,7 +14,7 @@ export {
   type MigrateSqliteOptions,
   makeSqliteFolder,
   migrateSqlite,
-  newSqliteMigrations,
+  openNewSqliteSchema,
   planSqliteMigration,
   readSqliteSchema,
   requireSqliteName,

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { fromSqliteError } from "../../../backends/sqlite/errors.js";
 import { ownerOf } from "../../../backends/sqlite/inspect.js";
-import { type Database, isVec0, openSqliteForWriting } from "../../../backends/sqlite/open.js";
+import { type Database, isVec0, openScratch, openSqliteForWriting } from "../../../backends/sqlite/open.js";
 import { refuseDamagedVec0 } from "../../../backends/sqlite/vectors/vec0-check.js";
 import { beginWriting } from "../../../backends/sqlite/write-lock.js";
 import { StorageError } from "../../../errors.js";
@@ -94,9 +94,11 @@ export function planSqliteMigration(database: Database): readonly string[] {
   return pending.map(({ version, name }) => `${migrationId(version)} ${name}`);
 }
 
-/** What `migrateSqlite` applies to a new file. */
-export function newSqliteMigrations(): readonly string[] {
-  return loadMigrations("sqlite").map(({ version, name }) => `${migrationId(version)} ${name}`);
+/** A database in memory that is what `migrateSqlite` makes of a new file, and what it applied. The caller closes it. */
+export async function openNewSqliteSchema(): Promise<{ database: Database; applied: readonly string[] }> {
+  const database = openScratch();
+  const { applied } = await migrate(database, {});
+  return { database, applied: applied.map(({ id, name }) => `${id} ${name}`) };
 }
 
 /**
