@@ -25,6 +25,8 @@ export interface MeetingOptions {
   readonly empty: boolean | undefined;
 }
 
+const NO_MATCHES = "SELECT 0::int8 AS ordinal, NULL::text AS tenant, false AS same WHERE false";
+
 interface FoundRow {
   ordinal: bigint;
   rows: bigint;
@@ -55,14 +57,15 @@ export class RecordMeetings {
   async meet(batch: RecordBatch): Promise<Meeting[]> {
     const { encoder } = this;
     const meetings: (Meeting | undefined)[] = Array.from({ length: batch.rows });
-    const sent: number[] = [];
+    /** Which tuple of the encoder each row is. */
+    const places = new Map<number, number>();
     encoder.reset();
     for (let row = 0; row < batch.rows; row++) {
       const bits = this.assumedBits(batch, row);
       const large = needsLargeObject(this.kind, batch, row) ? { largeObject: 0 } : {};
       try {
         encoder.push(batch, row, { ordinal: BigInt(row), assumed: bits, ...large });
-        sent.push(row);
+        places.set(row, places.size);
       } catch (error) {
         if (!(error instanceof StorageError)) throw error;
         meetings[row] = { outcome: error, parents: [] };
@@ -70,9 +73,9 @@ export class RecordMeetings {
     }
     const width = this.columns.length + 2;
     const most = Math.max(1, Math.floor(MAX_PARAMETERS / width));
-    for (const group of this.groups(batch, sent)) {
+    for (const group of this.groups(batch, [...places.keys()])) {
       for (let from = 0; from < group.length; from += most) {
-        const found = await this.ask(group.slice(from, from + most), sent);
+        const found = await this.ask(group.slice(from, from + most), places);
         for (const [row, meeting] of found) meetings[row] = meeting;
       }
     }
@@ -91,38 +94,43 @@ export class RecordMeetings {
   }
 
   /** The rows' meetings; where the server refuses a value, halves of them, down to the record at fault. */
-  private async ask(rows: readonly number[], sent: readonly number[]): Promise<Map<number, Meeting>> {
+  private async ask(rows: readonly number[], places: ReadonlyMap<number, number>): Promise<Map<number, Meeting>> {
     if (rows.length === 0) return new Map();
     const isHidden = ({ code }: StorageError): boolean => code === "E_PERMISSION";
-    const outcome = await this.options.transaction.attempt(() => this.query(rows, sent), isHidden);
+    const outcome = await this.options.transaction.attempt(() => this.query(rows, places), isHidden);
     if (!("error" in outcome)) return outcome.value;
     // The load stops at the kind's first record, whatever it is: LoadWay.refusal.
     if (isHidden(outcome.error)) return new Map(rows.map((row) => [row, { outcome: "new", parents: this.allThere() }]));
     if (rows.length === 1) {
-      const values = this.encoder.values(sent.indexOf(rows[0] as number)).slice(1, -1);
+      const values = this.encoder.values(places.get(rows[0] as number) as number).slice(1, -1);
       const record = recordFromWire(this.connection, this.kind, values);
       const error = await withNamedField(this.connection, record, 0, outcome.error);
       return new Map([[rows[0] as number, { outcome: error, parents: [] }]]);
     }
     const middle = rows.length >> 1;
-    return new Map([...(await this.ask(rows.slice(0, middle), sent)), ...(await this.ask(rows.slice(middle), sent))]);
+    return new Map([
+      ...(await this.ask(rows.slice(0, middle), places)),
+      ...(await this.ask(rows.slice(middle), places)),
+    ]);
   }
 
   private allThere(): boolean[] {
     return this.kind.foreignKeys.map(() => true);
   }
 
-  private async query(rows: readonly number[], sent: readonly number[]): Promise<Map<number, Meeting>> {
+  private async query(rows: readonly number[], places: ReadonlyMap<number, number>): Promise<Map<number, Meeting>> {
     const { kind, table, connection, columns, options } = this;
     const types = await this.readTypes();
-    if (isForced(table)) await this.becomeTenant(rows[0] as number, sent);
-    const values = rows.flatMap((row) => this.encoder.values(sent.indexOf(row)));
+    if (isForced(table)) await this.becomeTenant(rows[0] as number, places);
+    const values = rows.flatMap((row) => this.encoder.values(places.get(row) as number));
     let parameter = 0;
     const tuples = rows.map(() => `(${types.map((type) => `$${++parameter}::${type}`).join(", ")})`);
     const bits = new Map(
       storedFields(kind, "postgresql").map((field, at) => [quote(columnOf(field)), 1n << BigInt(at)]),
     );
-    const matches = matchingRows(table, "s", (column) => heldValue(column, bits.get(column)));
+    const matches = options.empty
+      ? NO_MATCHES
+      : matchingRows(table, "s", (column) => heldValue(column, bits.get(column)));
     const tenant = tenantFieldOf(kind);
     const foreign = tenant === undefined ? "false" : `bool_or(s.${quote(columnOf(tenant))} IS DISTINCT FROM m.tenant)`;
     const { rows: found } = await connection.query<FoundRow & Record<string, unknown>>(
@@ -151,12 +159,12 @@ export class RecordMeetings {
     return `ARRAY[${checks.join(", ")}]::bool[]`;
   }
 
-  private async becomeTenant(row: number, sent: readonly number[]): Promise<void> {
+  private async becomeTenant(row: number, places: ReadonlyMap<number, number>): Promise<void> {
     const { tenantSetting } = this.options;
     const tenant = tenantFieldOf(this.kind);
     if (tenantSetting === undefined || tenant === undefined) return;
     const at = storedFields(this.kind, "postgresql").indexOf(tenant);
-    const value = this.encoder.values(sent.indexOf(row))[at + 1];
+    const value = this.encoder.values(places.get(row) as number)[at + 1];
     await this.connection.query("SET LOCAL row_security = on");
     await this.connection.query("SELECT set_config($1, $2, true)", [tenantSetting, value?.toString("utf8") ?? ""]);
   }
@@ -172,13 +180,11 @@ export class RecordMeetings {
   private async readTypes(): Promise<readonly string[]> {
     if (this.types !== undefined) return this.types;
     const { rows } = await this.connection.query<{ name: string; type: string }>(
-      `SELECT quote_ident(attname) AS name, attname AS raw, format_type(atttypid, NULL) AS type FROM pg_attribute
+      `SELECT attname::text AS name, format_type(atttypid, NULL) AS type FROM pg_attribute
        WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`,
       [this.table.oid],
     );
-    const types = new Map(
-      (rows as unknown as { raw: string; type: string }[]).map(({ raw, type }) => [quote(raw), type]),
-    );
+    const types = new Map(rows.map(({ name, type }) => [quote(name), type]));
     this.types = ["int8", ...this.columns.map((column) => types.get(column) as string), "int8"];
     return this.types;
   }
