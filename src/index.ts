@@ -10,6 +10,13 @@ export {
   validateDocument,
 } from "./api/document-validation.js";
 export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
+export {
+  type PlannedSection,
+  type PlannedSpace,
+  type PlanOptions,
+  planTransfer,
+  type TransferPlan,
+} from "./api/plan.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
 export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
 export { type DigestStoreOptions, digestStore, type StoreDigest } from "./api/store-digest.js";

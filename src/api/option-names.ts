@@ -5,6 +5,7 @@ import type { MigrateDatabaseOptions } from "./databases.js";
 import type { RewriteOptions } from "./document-rewriting.js";
 import type { ValidateOptions } from "./document-validation.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
+import type { PlanOptions } from "./planning/results.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
 import type { DigestStoreOptions } from "./store-digest.js";
 import type { StoreInfoOptions } from "./store-info.js";
@@ -68,6 +69,21 @@ const importStore: Names<ImportOptions> = {
   sourceMode: true,
   sourceCheck: true,
   asOwner: true,
+};
+const {
+  dryRun: _dryRun,
+  prune: _prune,
+  requireEmpty: _requireEmpty,
+  digests: _plannedDigests,
+  ...planned
+} = importStore;
+const planTransfer: Names<PlanOptions> = {
+  ...planned,
+  compress: true,
+  force: true,
+  allowEmpty: true,
+  vectors: true,
+  exact: true,
 };
 const migrateDatabase: Names<MigrateDatabaseOptions> = {
   signal: true,
@@ -150,6 +166,7 @@ const NAMES = {
   exportStore,
   importStore,
   migrateDatabase,
+  planTransfer,
   readRecords,
   storeInfo,
   digestStore,

@@ -135,7 +135,7 @@ export async function storeInfo(store: string | StoreLocation, options: StoreInf
   };
 }
 
-function addObstacle(obstacles: Map<string, Obstacle>, { kind, error }: Rejection): void {
+export function addObstacle(obstacles: Map<string, Obstacle>, { kind, error }: Rejection): void {
   const { field, key } = error.context;
   const id = `${kind.path} ${field ?? ""} ${error.code}`;
   const known = obstacles.get(id) ?? { code: error.code, section: kind.path, field, firstKey: key, count: 0 };

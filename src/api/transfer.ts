@@ -158,7 +158,7 @@ async function digesterFor({
   return new TransferDigester(catalog);
 }
 
-interface Found {
+export interface Found {
   readonly from: Source | AnyLocation;
   readonly to: Sink | AnyLocation;
   readonly config: Config | undefined;
@@ -169,7 +169,7 @@ interface Found {
  * The stores of a run. The configuration is read first and once, where a store depends on it: a run that does not need it
  * works whatever is in the folder's files.
  */
-function findStores(options: ExportOptions | ImportOptions): Found {
+export function findStores(options: ExportOptions | ImportOptions): Found {
   const list = options.backends ?? backends;
   const from = located(options.from);
   const to = located(options.to);
@@ -194,7 +194,7 @@ function located<Part extends Source | Sink>(
   return "type" in store ? store : streamLocation(store);
 }
 
-function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Backend[]): void {
+export function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Backend[]): void {
   if (sameStore(from, to, list))
     throw new StorageError("E_USAGE", "source and target are the same store", {
       hint: "A copy goes to another file, database or server.",
@@ -202,7 +202,7 @@ function refuseSameStore(from: AnyLocation, to: AnyLocation, list: readonly Back
 }
 
 /** E_USAGE where a target that holds UUIDs only (PostgreSQL) is to keep other ids. */
-function invalidUuidPolicy(
+export function invalidUuidPolicy(
   { invalidUuid }: TransferOptions,
   target: AnyLocation | undefined,
   list: readonly Backend[],
@@ -215,7 +215,7 @@ function invalidUuidPolicy(
   });
 }
 
-async function sourceFor(
+export async function sourceFor(
   from: Source | AnyLocation,
   target: AnyLocation | undefined,
   options: TransferOptions & Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "verifyManifest" | "times">,
@@ -231,12 +231,17 @@ async function sourceFor(
   );
 }
 
-function transformsOf(options: TransferOptions): Promise<readonly Transform[]> {
+export function transformsOf(options: TransferOptions): Promise<readonly Transform[]> {
   return createTransforms(options.transforms ?? [], { ...options, catalog: options.catalog ?? llmspellCatalog });
 }
 
 /** What sources and sinks take alike. */
-function shared({ catalog = llmspellCatalog, signal, connectionTimeoutSeconds, lockTimeoutSeconds }: TransferOptions) {
+export function shared({
+  catalog = llmspellCatalog,
+  signal,
+  connectionTimeoutSeconds,
+  lockTimeoutSeconds,
+}: TransferOptions) {
   return { catalog, signal, connectionTimeoutSeconds, lockTimeoutSeconds };
 }
 
@@ -244,10 +249,10 @@ function isPart<Part extends Source | Sink>(value: object | Part): value is Part
   return isSource(value) || isSink(value);
 }
 
-function isSource(value: object | string): value is Source {
+export function isSource(value: object | string): value is Source {
   return typeof value === "object" && "open" in value && "estimate" in value;
 }
 
-function isSink(value: object | string): value is Sink {
+export function isSink(value: object | string): value is Sink {
   return typeof value === "object" && "finish" in value && "abort" in value;
 }

@@ -46,6 +46,8 @@ export interface TransferFlags extends CommonFlags {
   readonly onError?: "stop" | "skip";
   readonly rejects?: string;
   readonly report?: string;
+  readonly plan?: boolean;
+  readonly exact?: boolean;
   readonly invalidUuid?: "keep" | "error" | "derive";
   readonly idMap?: string;
   readonly digests?: boolean;
@@ -115,7 +117,13 @@ export function givenSteps(flags: TransferFlags): readonly TransformSpec[] {
 }
 
 /** The stages of config.toml that are for the command, and then those of the command line. */
-async function loadTransforms({ flags, output, config, command, vectors }: TransferRun): Promise<Transform[]> {
+export async function loadTransforms({
+  flags,
+  output,
+  config,
+  command,
+  vectors,
+}: Pick<TransferRun, "flags" | "output" | "config" | "command" | "vectors">): Promise<Transform[]> {
   const configured = config.transforms;
   const fromFile = configured?.on.includes(command) ? configured.steps : [];
   if (fromFile.length > 0 && !config.announcements.some((line) => line.includes(configured?.file ?? "")))
@@ -127,6 +135,21 @@ async function loadTransforms({ flags, output, config, command, vectors }: Trans
     jqTimeoutSeconds: config.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
+}
+
+/** The options of every run and plan that were given. */
+export function selectedOptions(flags: TransferFlags): TransferOptions {
+  return {
+    ...(flags.include === undefined ? {} : { include: flags.include }),
+    ...(flags.exclude === undefined ? {} : { exclude: flags.exclude }),
+    ...(flags.tenant === undefined ? {} : { tenants: flags.tenant }),
+    ...(flags.limit === undefined ? {} : { limit: flags.limit }),
+    ...(flags.cascade === undefined ? {} : { cascade: flags.cascade }),
+    ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
+    ...(flags.strict === undefined ? {} : { strict: flags.strict }),
+    ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
+    ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
+  };
 }
 
 /** Runs a transfer with progress and rejects, and says what came of it. Gives the exit status. */
@@ -177,16 +200,9 @@ export async function runTransfer(
     result = await transfer({
       signal,
       transforms,
-      ...(flags.include === undefined ? {} : { include: flags.include }),
-      ...(flags.exclude === undefined ? {} : { exclude: flags.exclude }),
+      ...selectedOptions(flags),
       ...(tenants === undefined ? {} : { tenants }),
-      ...(flags.limit === undefined ? {} : { limit: flags.limit }),
-      ...(flags.cascade === undefined ? {} : { cascade: flags.cascade }),
-      ...(flags.invalidUuid === undefined ? {} : { invalidUuid: flags.invalidUuid }),
-      ...(flags.strict === undefined ? {} : { strict: flags.strict }),
-      ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
       ...(flags.digests === undefined ? {} : { digests: flags.digests }),
-      ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
       onStart(_header, estimate) {
         report?.log.opened();
         progress.start(estimate);

@@ -111,7 +111,7 @@ function exportedAt(given: Date | undefined, header: StoreHeader): string {
 }
 
 /** Whoever has no records to write replaces none: a wrong database or tenant must not cost a good backup. E_NO_RECORDS. */
-async function refuseEmptier(
+export async function refuseEmptier(
   path: string,
   application: DocumentApplication | undefined,
   catalog: Catalog,

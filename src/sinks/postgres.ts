@@ -9,7 +9,7 @@ import { readVersions } from "../backends/postgres/database/versions.js";
 import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import { Counters, type LoadedKind } from "../backends/postgres/loading/counters.js";
-import type { DeferPolicy } from "../backends/postgres/loading/deferred-indexes.js";
+import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadSession } from "../backends/postgres/loading/load-session.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Merge } from "../backends/postgres/loading/merge.js";

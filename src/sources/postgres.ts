@@ -77,6 +77,10 @@ class PostgresSource implements Source {
     this.otherTables = options.application?.otherTables ?? new Map();
   }
 
+  get method(): string | undefined {
+    return this.connection === undefined ? undefined : this.mode === "copy" ? "COPY" : "cursor";
+  }
+
   async open(context: RunContext, selection?: Selection): Promise<StoreHeader> {
     context.signal.throwIfAborted();
     const connection = await this.options.connect((waiting) => context.activity?.({ phase: "connecting", waiting }));

@@ -28,6 +28,8 @@ export interface StoreVersions {
 export interface Source {
   /** For messages, e.g. `sqlite:/data/llmspell.db`; never holds a password. */
   readonly name: string;
+  /** How it reads, where there are several ways, e.g. "COPY"; known once it is open. */
+  readonly method?: string | undefined;
   /** false: `read` may be called only once, so that nothing can be looked at ahead (cascades, limits). */
   readonly rereadable?: boolean;
   /**

@@ -7,8 +7,10 @@
  */
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import type { Config } from "../config/index.js";
+import type { StorageError } from "../errors.js";
 import type { SchemaComparison } from "../llmspell/schema/comparison.js";
 import type { MigrationReport, MigrationState } from "../llmspell/schema/migration.js";
+import type { LoadPlanner, LoadPlanOptions } from "../records/load-plan.js";
 import type { PruneScope, TargetScope } from "../records/run-context.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
@@ -45,8 +47,24 @@ export interface Backend<Location extends AnyLocation = AnyLocation> {
   createSource(location: Location, options: SourceOptions): Promise<Source>;
   /** One sink for one run. */
   createSink(location: Location, options: SinkOptions): Promise<Sink>;
+  /** A document's: what would come of writing it, with a sink that only measures. Writes nothing. */
+  planDocument?(location: Location, options: SinkOptions): Promise<DocumentPlanner>;
   /** What a store is beside its records, found without reading them. */
   readFacts(location: Location, options: InspectionOptions): Promise<StoreFacts>;
+}
+
+/** What would come of writing a document. */
+export interface DocumentPlanner {
+  /** Why the run would not begin. */
+  readonly refusals: readonly StorageError[];
+  /** Takes the records, and keeps nothing. */
+  readonly sink: Sink;
+  /** Bytes that the file would have, of the records so far. */
+  readonly bytes: () => number;
+  /** Bytes that are free where the document goes; undefined: unknown, as of a stream. */
+  readonly freeBytes: number | undefined;
+  /** E_NO_RECORDS where the run has none, and the document that it would replace has some. */
+  requireRecords(signal: AbortSignal): Promise<void>;
 }
 
 /** How stores are named, on the command line and in messages. */
@@ -93,6 +111,12 @@ export interface DatabaseParts<Location extends AnyLocation> {
   readonly migrateOptions?: readonly OwnMigrateOption[];
   /** Makes or completes the schema, and the database itself where that is a file or a folder. All or nothing. */
   migrate(location: Location, options: MigrateOptions): Promise<MigrationReport>;
+  /**
+   * Looks at the database as a load of records would, in one snapshot, with a reader's locks, and writes nothing: what
+   * `storage plan` asks. Decisions are those of the sink, by the same functions. E_CONNECT, …; what the load would be
+   * refused for once it is connected is among the planner's `refusals`. Undefined: a plan counts records only.
+   */
+  planLoad?(location: Location, options: SessionOptions & LoadPlanOptions): Promise<LoadPlanner>;
   /** What `database health` and `migrations list` say; changes nothing. E_STORE_NOT_FOUND, E_CONNECT, … */
   inspect(location: Location, options: InspectionOptions): Promise<Inspection>;
   /** What is wrong in it besides its records: schema, partitions, large objects. Only reads. Undefined: nothing can be told. */

@@ -58,6 +58,10 @@ export const document: Backend<DocumentLocation> = {
     };
     return createSink({ path, ...given }, options);
   },
+  async planDocument({ path }, options) {
+    const { planDocument } = await import("./document-plan.js");
+    return planDocument(path, options, (output, given) => createSink({ stream: output }, given));
+  },
   async readFacts({ path }) {
     const bytes = path === "-" ? undefined : statSync(path, { throwIfNoEntry: false })?.size;
     return bytes === undefined ? {} : { bytes };

@@ -23,7 +23,7 @@ import type {
 import { backends } from "./backends.js";
 import type { StoreLocation } from "./location.js";
 
-export type { AnyLocation, Backend, SinkOptions, SourceOptions, StoreFacts } from "./backend.js";
+export type { AnyLocation, Backend, DocumentPlanner, SinkOptions, SourceOptions, StoreFacts } from "./backend.js";
 export { backends } from "./backends.js";
 export { documentLocation, streamLocation } from "./document.js";
 export type { StoreLocation } from "./location.js";
@@ -226,4 +226,10 @@ export function createSink(
 export async function openIdMap(path: string, adds: boolean): Promise<IdMap> {
   const { createIdMap } = await import("../backends/sqlite/id-map.js");
   return createIdMap(expandPath(path), { adds });
+}
+
+/** What records a plan has met, in a file that vanishes with it. */
+export async function openKeyLedger(): Promise<import("../backends/sqlite/key-ledger.js").KeyLedger> {
+  const { KeyLedger } = await import("../backends/sqlite/key-ledger.js");
+  return new KeyLedger();
 }

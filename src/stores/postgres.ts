@@ -97,6 +97,21 @@ export function postgresParts<Location extends AnyLocation>(
           migratePostgres(connection),
         );
       },
+      async planLoad(location, options) {
+        const [{ planPostgresLoad }, { llmspellPostgres }, { readPostgresNotes }] = await Promise.all([
+          import("../backends/postgres/planning/load-plan.js"),
+          import("../llmspell/postgres/application.js"),
+          import("./postgres-notes.js"),
+        ]);
+        const connection = await (await connector(location, options))();
+        try {
+          const known = await readPostgresNotes(connection);
+          return await planPostgresLoad(connection, { ...options, ...known, application: llmspellPostgres });
+        } catch (error) {
+          await connection.close();
+          throw error;
+        }
+      },
       async inspect(location, options) {
         const [{ inspectPostgres }, { readImportRights }, { readPostgresSchema }] = await Promise.all([
           import("../backends/postgres/database/inspect.js"),

@@ -108,7 +108,7 @@ export function createSqliteTarget(options: SqliteSinkOptions): Sink {
 }
 
 /** Where the symlinks at `path` lead, whether or not there is a file. */
-function linkTarget(path: string): string {
+export function linkTarget(path: string): string {
   let at = path;
   for (let hops = 0; hops < 40; hops++) {
     try {
@@ -181,7 +181,7 @@ function createdMeanwhile(path: string, hint = "Import again."): StorageError {
 }
 
 /** SQLite would play a -wal or a -journal whose database is gone into the new one: records would be lost or altered. */
-function refuseLeftovers(path: string): void {
+export function refuseLeftovers(path: string): void {
   for (const leftover of [`${path}-wal`, `${path}-journal`]) {
     if (!statSync(leftover, { throwIfNoEntry: false })?.size) continue;
     throw new StorageError("E_HOT_JOURNAL", `${leftover} is there, but its database is not`, {

@@ -58,6 +58,10 @@ export const sqlite: Backend<SqliteLocation> = {
         database.close();
       }
     },
+    async planLoad({ path }, options) {
+      const { planSqliteLoad } = await import("./sqlite-plan.js");
+      return planSqliteLoad(path, options);
+    },
   },
   async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([

@@ -41,6 +41,8 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Writing: [
     "--on-conflict",
     "--dry-run",
+    "--plan",
+    "--exact",
     "--prune",
     "--require-empty",
     "--keep",

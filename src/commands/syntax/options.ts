@@ -145,6 +145,15 @@ export const transferOptions = (): Option[] => [
   lockTimeoutOption(),
 ];
 
+/** Of every command that moves records: what it would do, and nothing else. */
+export const planOptions = (): Option[] => [
+  new Option("--plan", "say what it would do, and write nothing (as `storage plan` does)"),
+  exactOption(),
+];
+
+export const exactOption = (): Option =>
+  new Option("--exact", "a plan by a full pass of the source: what the target has of it, and what it would refuse");
+
 /** Of every command that moves or compares records. */
 export const reportOption = (): Option =>
   new Option(

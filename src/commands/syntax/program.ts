@@ -17,9 +17,11 @@ import {
   digestOptions,
   documentOptions,
   documentReadingOptions,
+  exactOption,
   loadOptions,
   lockTimeoutOption,
   migrateOptions,
+  planOptions,
   required,
   sourceOptions,
   storeOptions,
@@ -91,6 +93,7 @@ const ONLY_PRINT: readonly string[] = [
   "storage validate",
   "storage verify",
   "storage digest",
+  "storage plan",
   "database health",
   "database migrations",
   "explain",
@@ -182,6 +185,14 @@ interface Leaf {
   readonly run: (flags: any, signal: AbortSignal, ...words: string[]) => Promise<number>;
 }
 
+const plan: typeof import("../plan.js").runPlan = async (...run) => (await import("../plan.js")).runPlan(...run);
+
+/** E_USAGE for --exact of a run that is no plan. */
+function isPlan(flags: { readonly plan?: boolean; readonly exact?: boolean }): boolean {
+  if (flags.exact && !flags.plan) throw new StorageError("E_USAGE", "--exact needs --plan");
+  return flags.plan === true;
+}
+
 const examples = new WeakMap<Command, readonly string[]>();
 
 /** The command's examples; none for a group of commands. */
@@ -223,8 +234,16 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       "llmspell storage export --backend postgres --tenant acme --include sessions --output acme.json.zst",
       "llmspell storage export --backend postgres --output staging.json --mask sessions.session_data.email=email",
     ],
-    options: [...documentOptions(), ...storeOptions(), ...transferOptions(), ...transformOptions(), ...sourceOptions()],
-    run: async (flags, abort) => (await import("../export.js")).runExport(flags, abort),
+    options: [
+      ...documentOptions(),
+      ...storeOptions(),
+      ...transferOptions(),
+      ...transformOptions(),
+      ...sourceOptions(),
+      ...planOptions(),
+    ],
+    run: async (flags, abort) =>
+      isPlan(flags) ? plan(flags, abort, "export") : (await import("../export.js")).runExport(flags, abort),
   });
   leaf(storage, {
     name: "import",
@@ -241,8 +260,10 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...transferOptions(),
       ...transformOptions(),
       ...loadOptions(),
+      ...planOptions(),
     ],
-    run: async (flags, abort) => (await import("../import.js")).runImport(flags, abort),
+    run: async (flags, abort) =>
+      isPlan(flags) ? plan(flags, abort, "import") : (await import("../import.js")).runImport(flags, abort),
   });
   leaf(storage, {
     name: "migrate",
@@ -258,8 +279,10 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...transformOptions(),
       ...loadOptions(),
       ...sourceOptions(),
+      ...planOptions(),
     ],
-    run: async (flags, abort) => (await import("../migrate.js")).runMigrate(flags, abort),
+    run: async (flags, abort) =>
+      isPlan(flags) ? plan(flags, abort, "migrate") : (await import("../migrate.js")).runMigrate(flags, abort),
   });
   leaf(storage, {
     name: "rewrite",
@@ -290,6 +313,28 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     options: validateOptions(),
     run: async (flags, abort, document) =>
       (await import("../validate.js")).runValidate(flags, abort, document as string),
+  });
+  leaf(storage, {
+    name: "plan",
+    description: "what an export, an import or a migration would do; writes nothing",
+    examples: [
+      "llmspell storage plan --from ~/.local/share/llmspell/llmspell.db --to postgres",
+      "llmspell storage plan --input dev-data.json --backend postgres --exact",
+      "llmspell storage plan --backend postgres --output dev-data.json --json",
+    ],
+    options: [
+      new Option("--from <STORE>", "the store to read"),
+      new Option("--to <STORE>", "the store to write"),
+      new Option("--input <FILE>", "the document to read, instead of --from"),
+      ...documentOptions().map((option) => (option.long === "--output" ? option.makeOptionMandatory(false) : option)),
+      exactOption(),
+      ...storeOptions(),
+      ...transferOptions().filter(({ long }) => long !== "--report" && long !== "--rejects"),
+      ...transformOptions(),
+      ...loadOptions().filter(({ long }) => long !== "--dry-run"),
+      ...sourceOptions(),
+    ],
+    run: (flags, abort) => plan(flags, abort),
   });
   leaf(storage, {
     name: "info",

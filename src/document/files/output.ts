@@ -81,6 +81,16 @@ async function statOrUndefined(path: string): Promise<Stats | undefined> {
   }
 }
 
+/** E_OUTPUT_EXISTS for a folder, and for a regular file that is neither empty nor an export document. Reads only. */
+export async function requireReplaceable(path: string): Promise<void> {
+  const stats = await statOrUndefined(path);
+  if (stats?.isDirectory()) throw new StorageError("E_OUTPUT_EXISTS", `${path} is a folder`);
+  if (stats?.isFile() !== true || stats.size === 0 || (await isDocument(path))) return;
+  throw new StorageError("E_OUTPUT_EXISTS", `${path} exists and is no export document`, {
+    hint: "Choose another name, or replace the file with --force.",
+  });
+}
+
 /**
  * Opens the output file. A regular file is written beside its name, with mode 0600, and renamed when complete; a symlink
  * stays, and what it points to is replaced; a FIFO or a device is written to. An existing file that is neither empty nor
@@ -91,10 +101,7 @@ export async function openFileOutput(path: string, force: boolean): Promise<Byte
   if (stats?.isDirectory()) throw new StorageError("E_OUTPUT_EXISTS", `${path} is a folder`);
   try {
     if (stats !== undefined && !stats.isFile()) return new DirectOutput(await open(path, constants.O_WRONLY));
-    if (stats !== undefined && stats.size > 0 && !force && !(await isDocument(path)))
-      throw new StorageError("E_OUTPUT_EXISTS", `${path} exists and is no export document`, {
-        hint: "Choose another name, or replace the file with --force.",
-      });
+    if (!force) await requireReplaceable(path);
     const final = await resolveLinks(path);
     return new ReplacingOutput(await createOwned(final, "file", ".tmp"), final);
   } catch (error) {

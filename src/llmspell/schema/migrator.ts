@@ -14,6 +14,8 @@ export {
   type MigrateSqliteOptions,
   makeSqliteFolder,
   migrateSqlite,
+  openNewSqliteSchema,
+  planSqliteMigration,
   readSqliteSchema,
   requireSqliteName,
   type SqliteSchemaState,

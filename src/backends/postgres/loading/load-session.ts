@@ -25,7 +25,7 @@ export class LoadSession {
     private readonly connection: PostgresConnection,
     private readonly tables: ReadonlyMap<string, TargetTable>,
     /** Replica mode silences triggers and foreign keys; otherwise the owner alters its tables. */
-    private readonly replica: boolean,
+    readonly replica: boolean,
     /** COPY FROM is refused where row-level security binds the role: load through temporary tables. */
     readonly copiesIntoTables: boolean,
   ) {}
@@ -57,12 +57,10 @@ export class LoadSession {
 
   /** Readies the kind's table, and those that foreign keys tie to it, when its first record comes. */
   async prepare(kind: RecordKind, catalog: Catalog): Promise<void> {
-    const tables = tiedByForeignKeys(kind, catalog)
-      .map(({ path }) => this.tables.get(path) as TargetTable)
-      .filter((table) => !this.prepared.has(table));
+    const tables = this.tablesTo(kind, catalog).filter((table) => !this.prepared.has(table));
     for (const table of tables) {
       this.prepared.add(table);
-      if (table.rowSecurity.binding && table.owned) {
+      if (isForced(table)) {
         await this.connection.query(`ALTER TABLE ${table.name} NO FORCE ROW LEVEL SECURITY`);
         this.forceRowSecurity.push(`ALTER TABLE ${table.name} FORCE ROW LEVEL SECURITY`);
       }
@@ -74,6 +72,11 @@ export class LoadSession {
     }
   }
 
+  /** The tables that `prepare` readies for the kind. */
+  tablesTo(kind: RecordKind, catalog: Catalog): TargetTable[] {
+    return tiedByForeignKeys(kind, catalog).map(({ path }) => this.tables.get(path) as TargetTable);
+  }
+
   /** Undoes what prepare did. The keys come before FORCE: under it their validation would not see all rows. */
   async restore(): Promise<void> {
     const statements = [...this.addForeignKeys, ...this.enableTriggers, ...this.forceRowSecurity];
@@ -83,13 +86,17 @@ export class LoadSession {
     for (const statement of statements) await this.connection.query(statement);
   }
 
-  /** Those that replica mode would silence: not the ones made ENABLE ALWAYS or ENABLE REPLICA. */
-  private async disableTriggers(table: TargetTable): Promise<void> {
+  /** The table's triggers that do not fire: not the ones made ENABLE ALWAYS or ENABLE REPLICA. */
+  async triggersOf(table: TargetTable): Promise<string[]> {
     const { rows } = await this.connection.query<{ tgname: string }>(
       "SELECT tgname FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled = 'O' ORDER BY 1",
       [table.oid],
     );
-    for (const { tgname } of rows) {
+    return rows.map(({ tgname }) => tgname);
+  }
+
+  private async disableTriggers(table: TargetTable): Promise<void> {
+    for (const tgname of await this.triggersOf(table)) {
       await this.connection.query(`ALTER TABLE ${table.name} DISABLE TRIGGER ${quote(tgname)}`);
       this.enableTriggers.push(`ALTER TABLE ${table.name} ENABLE TRIGGER ${quote(tgname)}`);
     }
@@ -106,6 +113,11 @@ export class LoadSession {
       this.addForeignKeys.push(`ALTER TABLE ${table.name} ADD CONSTRAINT ${quote(conname)} ${definition}`);
     }
   }
+}
+
+/** Whether row-level security binds the role although it is the owner: the load switches that off for its own time. */
+export function isForced({ rowSecurity, owned }: TargetTable): boolean {
+  return rowSecurity.binding && owned;
 }
 
 /** Whether the role may: superusers, and who was granted SET on the parameter (PostgreSQL 15 and newer). */

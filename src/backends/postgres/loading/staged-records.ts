@@ -19,6 +19,37 @@ export interface Refused {
   readonly error: StorageError;
 }
 
+/** What a record `s` makes of a column of the row `t`: what it does not hold (the bit of ASSUMED) stays. */
+export function heldValue(column: string, bit: bigint | undefined): string {
+  return bit === undefined
+    ? `s.${column}`
+    : `CASE WHEN s.${ASSUMED} & ${bit} <> 0 THEN t.${column} ELSE s.${column} END`;
+}
+
+/**
+ * A query: the rows of the table that have the key or a natural key of a record of `records` (ordinal, then the columns of
+ * the load), as (ordinal, tab, tid, tenant, same). UNION: one row may be met by several keys.
+ */
+export function matchingRows(table: TargetTable, records: string, incoming: (column: string) => string): string {
+  const { kind } = table;
+  const columns = loadColumns(kind);
+  const stored = columns.map((column) => `t.${column}`).join(", ");
+  const same = `pg_catalog.record_image_eq(ROW(${stored}), ROW(${columns.map(incoming).join(", ")}))`;
+  const tenantField = tenantFieldOf(kind);
+  const tenant = tenantField === undefined ? "NULL::text" : `t.${quote(columnOf(tenantField))}`;
+  const joins = uniqueKeysOf(kind).map((key) => {
+    const names = key.map((name) => columnNamed(kind, name));
+    const condition = names.map((column) => `t.${column} = s.${column}`).join(" AND ");
+    return `SELECT s.ordinal, t.tableoid AS tab, t.ctid AS tid, ${tenant} AS tenant, ${same} AS same
+      FROM ${records} s JOIN ${table.name} t ON ${condition}`;
+  });
+  if (joins.length === 0)
+    joins.push(
+      "SELECT 0::int8 AS ordinal, 0::oid AS tab, NULL::tid AS tid, NULL::text AS tenant, false AS same WHERE false",
+    );
+  return joins.join(" UNION ");
+}
+
 /** What is done at a time with refused records. */
 export const PAGE = 500;
 
@@ -48,30 +79,13 @@ export class StagedRecords {
    * its values, byte for byte (what `=` calls equal, as -0 and 0, may differ).
    */
   async match(): Promise<void> {
-    const { connection, staging, matches, table, kind } = this;
-    const columns = loadColumns(kind);
-    const stored = columns.map((column) => `t.${column}`).join(", ");
-    const incoming = columns.map((column) => this.valueOf(column)).join(", ");
-    const same = `pg_catalog.record_image_eq(ROW(${stored}), ROW(${incoming}))`;
-    const tenantField = tenantFieldOf(kind);
-    const tenant = tenantField === undefined ? "NULL::text" : `t.${quote(columnOf(tenantField))}`;
-    const joins = uniqueKeysOf(kind).map((key) => {
-      const columns = key.map((name) => columnNamed(kind, name));
-      const condition = columns.map((column) => `t.${column} = s.${column}`).join(" AND ");
-      return `SELECT s.ordinal, t.tableoid AS tab, t.ctid AS tid, ${tenant} AS tenant, ${same} AS same
-        FROM ${staging} s JOIN ${table.name} t ON ${condition}`;
-    });
-    if (joins.length === 0)
-      joins.push(
-        "SELECT 0::int8 AS ordinal, 0::oid AS tab, NULL::tid AS tid, NULL::text AS tenant, false AS same WHERE false",
-      );
+    const { connection, staging, matches, table } = this;
+    const joins = matchingRows(table, staging, (column) => this.valueOf(column));
     await connection.query(`CREATE UNIQUE INDEX ON ${staging} (ordinal)`);
     await connection.query(`ANALYZE ${staging}`);
-    // UNION: one row may be met by several keys. A damaged index would miss rows, and the records be there twice.
+    // A damaged index would miss rows, and the records be there twice.
     await useNoIndexes(connection);
-    await connection.query(
-      `CREATE TEMPORARY TABLE ${matches.replace("pg_temp.", "")} ON COMMIT DROP AS ${joins.join(" UNION ")}`,
-    );
+    await connection.query(`CREATE TEMPORARY TABLE ${matches.replace("pg_temp.", "")} ON COMMIT DROP AS ${joins}`);
     await useIndexes(connection);
     if (this.context.spared !== undefined)
       await connection.query(
@@ -83,10 +97,7 @@ export class StagedRecords {
 
   /** What the staged record `s` makes of a column of the row `t`: what it does not hold stays. */
   valueOf(column: string): string {
-    const bit = this.assumed.get(column);
-    return bit === undefined
-      ? `s.${column}`
-      : `CASE WHEN s.${ASSUMED} & ${bit} <> 0 THEN t.${column} ELSE s.${column} END`;
+    return heldValue(column, this.assumed.get(column));
   }
 
   /** Rejects the records that `page` gives and takes them out, until it gives none. */

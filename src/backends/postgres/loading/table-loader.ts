@@ -16,7 +16,8 @@ import { ASSUMED, columnNamed, loadColumns, type TargetTable } from "../database
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { CopyEncoder, needsLargeObject, type TupleExtras } from "./copy-encoder.js";
-import { type DeferPolicy, DeferredIndexes } from "./deferred-indexes.js";
+import { DeferredIndexes } from "./deferred-indexes.js";
+import type { DeferPolicy } from "./index-choice.js";
 import { LargeObjectWriter } from "./large-objects.js";
 import type { LoadTransaction } from "./load-transaction.js";
 import { withNamedField, withTriedField } from "./refused-field.js";
@@ -42,8 +43,13 @@ function refusesStatement(error: StorageError): boolean {
   return error.code !== "E_ENCODING" && ["42601", "0A000"].includes(postgresCause(error)?.sqlState ?? "");
 }
 
+/** Whether records may go straight into the table where that is empty: the server itself must tell them apart. */
+export function mayGoDirectly(table: TargetTable): boolean {
+  return table.uniquelyIndexed;
+}
+
 /** Parameters of one statement (the protocol's limit is 65535). */
-const MAX_PARAMETERS = 32767;
+export const MAX_PARAMETERS = 32767;
 
 /** Records that are encoded, and sent or about to be. */
 interface Outgoing {
@@ -95,7 +101,7 @@ export class TableLoader {
   /** Decides which way the records go, and makes the staging table where it takes one. */
   static async open(table: TargetTable, options: LoaderOptions): Promise<TableLoader> {
     const loader = new TableLoader(table, options);
-    const direct = options.direct && table.uniquelyIndexed;
+    const direct = options.direct && mayGoDirectly(table);
     const isHeld = (direct || table.kind.keyless === true) && (await loader.holdEmptyTable());
     if (table.kind.keyless && !isHeld) throw keylessConflict(table.kind);
     if (direct && isHeld) await loader.indexes.dropForEmptyTable();

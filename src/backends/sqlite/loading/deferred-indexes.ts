@@ -17,9 +17,14 @@ const JSON_EXTRACT = /^CREATE INDEX [^(]*\(\s*json_extract\((\w+),\s*'[^'()]*'\)
 /** One whose making cannot fail for a value: columns only, no function in its condition; -> and ->> are functions of JSON. */
 const PLAIN = /^CREATE INDEX (?!.*->)[^(]*\([^()]*\)[^()]*$/is;
 
-/** Drops the indexes of the kind's table, which has no rows. */
-export function deferIndexes(database: Database, kind: RecordKind): DeferredIndexes {
-  const table = mainTable(kind);
+export interface DeferrableIndex {
+  readonly name: string;
+  readonly definition: string;
+  readonly extractsJson: boolean;
+}
+
+/** The indexes that a load of the kind's table may do without, where it has no rows. Reads only. */
+export function deferrableIndexes(database: Database, kind: RecordKind): readonly DeferrableIndex[] {
   const json = new Set(kind.fields.filter(({ type }) => type === "json").map(columnOf));
   const rows = database
     .prepare(
@@ -27,17 +32,21 @@ export function deferIndexes(database: Database, kind: RecordKind): DeferredInde
        WHERE l.origin = 'c' AND l."unique" = 0 ORDER BY m.rowid`,
     )
     .raw()
-    .all(table) as [string, string][];
-  const sql: string[] = [];
-  let extractsJson = false;
-  for (const [name, definition] of rows) {
+    .all(mainTable(kind)) as [string, string][];
+  return rows.flatMap(([name, definition]) => {
     const extracted = JSON_EXTRACT.exec(definition)?.[1];
-    if (extracted === undefined ? !PLAIN.test(definition) : !json.has(extracted)) continue;
-    if (!drop(database, name, definition)) continue;
-    extractsJson ||= extracted !== undefined;
-    sql.push(definition);
-  }
-  return { extractsJson, sql };
+    if (extracted === undefined ? !PLAIN.test(definition) : !json.has(extracted)) return [];
+    return [{ name, definition, extractsJson: extracted !== undefined }];
+  });
+}
+
+/** Drops the indexes of the kind's table, which has no rows. */
+export function deferIndexes(database: Database, kind: RecordKind): DeferredIndexes {
+  const dropped = deferrableIndexes(database, kind).filter(({ name, definition }) => drop(database, name, definition));
+  return {
+    extractsJson: dropped.some(({ extractsJson }) => extractsJson),
+    sql: dropped.map(({ definition }) => definition),
+  };
 }
 
 /** Drops the index if it can be made again: SQLite reads definitions of the file that it takes from nobody else. */

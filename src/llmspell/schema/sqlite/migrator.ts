@@ -4,7 +4,7 @@ import { basename, dirname, resolve } from "node:path";
 import { fromSqliteError } from "../../../backends/sqlite/errors.js";
 import { ownerOf } from "../../../backends/sqlite/inspect.js";
 import { beginWriting } from "../../../backends/sqlite/loading/load-transaction.js";
-import { type Database, isVec0, openSqliteForWriting } from "../../../backends/sqlite/open.js";
+import { type Database, isVec0, openScratch, openSqliteForWriting } from "../../../backends/sqlite/open.js";
 import { refuseDamagedVec0 } from "../../../backends/sqlite/vectors/vec0-check.js";
 import { StorageError } from "../../../errors.js";
 import { catalog } from "../../catalog/index.js";
@@ -84,6 +84,21 @@ export function listSqliteMigrations(database: Database): MigrationState[] {
 /** Whether `migrateSqlite` would write. Reads only. */
 export function isSqlitePending(database: Database): boolean {
   return plan(database, loadMigrations("sqlite")).pending.length > 0;
+}
+
+/** Throws what `migrateSqlite` (with `refuseForeign`) would refuse; else gives what it would apply. Reads only. */
+export function planSqliteMigration(database: Database): readonly string[] {
+  const { pending, comparison } = plan(database, loadMigrations("sqlite"));
+  refuseBroken(comparison);
+  if (pending.length > 0) refuseForeign(database);
+  return pending.map(({ version, name }) => `${migrationId(version)} ${name}`);
+}
+
+/** A database in memory that is what `migrateSqlite` makes of a new file, and what it applied. The caller closes it. */
+export async function openNewSqliteSchema(): Promise<{ database: Database; applied: readonly string[] }> {
+  const database = openScratch();
+  const { applied } = await migrate(database, {});
+  return { database, applied: applied.map(({ id, name }) => `${id} ${name}`) };
 }
 
 /**
