@@ -1,4 +1,7 @@
-/** What export, import and migrate share: options, progress, rejects, the exit status. */
+/**
+ * What export, import and migrate share: options, progress, rejects, the exit status.
+ * Over 300 lines: flags, and what every command that moves records does around its run.
+ */
 import type { TransferOptions } from "../api/options.js";
 import type { TransferResult } from "../api/results.js";
 import { selectPaths } from "../api/run.js";
@@ -11,13 +14,13 @@ import type { Rejection } from "../records/run-context.js";
 import { type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
-import { openRejectsFile } from "./rejects.js";
-import { RunReport } from "./run-report.js";
+import { openRejectsFile } from "./files/rejects.js";
+import { RunReport } from "./files/run-report.js";
+import { readTenantsFile, UNPROVEN } from "./files/tenants-file.js";
 import { reportError } from "./shown/error-report.js";
 import { createOutput, type Output } from "./shown/output.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { resultObject, statisticsLines } from "./shown/statistics.js";
-import { readTenantsFile, UNPROVEN } from "./tenants-file.js";
 
 /** Flags of every command. */
 export interface CommonFlags {

@@ -9,7 +9,7 @@ import {
 import { EXIT, StorageError } from "../errors.js";
 import { redact } from "../redaction.js";
 import { documentLocation, filesOf } from "../stores/index.js";
-import { type LinesFile, type LinesForm, openLinesFile } from "./lines-file.js";
+import { type LinesFile, type LinesForm, openLinesFile } from "./files/lines-file.js";
 import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import { type CommonFlags, outputFor } from "./transfer.js";

@@ -13,8 +13,8 @@ import { expandPath } from "../folders.js";
 import { catalog } from "../llmspell/catalog/index.js";
 import { configuredBecause, filesOf, parseStore, type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms } from "../transforms/spec.js";
+import { openLinesFile } from "./files/lines-file.js";
 import type { LoadFlags } from "./import.js";
-import { openLinesFile } from "./lines-file.js";
 import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import {

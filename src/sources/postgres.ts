@@ -1,4 +1,7 @@
-/** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
+/**
+ * Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys.
+ * Over 300 lines: what is read under one snapshot, in its order.
+ */
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { readVersions } from "../backends/postgres/database/versions.js";

@@ -59,7 +59,7 @@ export const document: Backend<DocumentLocation> = {
     return createSink({ path, ...given }, options);
   },
   async planDocument({ path }, options) {
-    const { planDocument } = await import("./document-plan.js");
+    const { planDocument } = await import("./planning/document-plan.js");
     return planDocument(path, options, (output, given) => createSink({ stream: output }, given));
   },
   async readFacts({ path }) {

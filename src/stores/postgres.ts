@@ -101,7 +101,7 @@ export function postgresParts<Location extends AnyLocation>(
         const [{ planPostgresLoad }, { llmspellPostgres }, { readPostgresNotes }] = await Promise.all([
           import("../backends/postgres/planning/load-plan.js"),
           import("../llmspell/postgres/application.js"),
-          import("./postgres-notes.js"),
+          import("./planning/postgres-notes.js"),
         ]);
         const connection = await (await connector(location, options))();
         try {

@@ -59,7 +59,7 @@ export const sqlite: Backend<SqliteLocation> = {
       }
     },
     async planLoad({ path }, options) {
-      const { planSqliteLoad } = await import("./sqlite-plan.js");
+      const { planSqliteLoad } = await import("./planning/sqlite-plan.js");
       return planSqliteLoad(path, options);
     },
   },

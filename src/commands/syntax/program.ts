@@ -187,6 +187,20 @@ interface Leaf {
 
 const plan: typeof import("../plan.js").runPlan = async (...run) => (await import("../plan.js")).runPlan(...run);
 
+/** Options of runs that a plan has no use for, or does not foretell. */
+const UNPLANNED = [
+  "--report",
+  "--rejects",
+  "--dry-run",
+  "--prune",
+  "--allow-empty",
+  "--require-empty",
+  "--digests",
+  "--tenants-from",
+];
+
+const planned = (options: readonly Option[]): Option[] => options.filter(({ long }) => !UNPLANNED.includes(long ?? ""));
+
 /** E_USAGE for --exact of a run that is no plan. */
 function isPlan(flags: { readonly plan?: boolean; readonly exact?: boolean }): boolean {
   if (flags.exact && !flags.plan) throw new StorageError("E_USAGE", "--exact needs --plan");
@@ -329,9 +343,9 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       ...documentOptions().map((option) => (option.long === "--output" ? option.makeOptionMandatory(false) : option)),
       exactOption(),
       ...storeOptions(),
-      ...transferOptions().filter(({ long }) => long !== "--report" && long !== "--rejects"),
+      ...planned(transferOptions()),
       ...transformOptions(),
-      ...loadOptions().filter(({ long }) => long !== "--dry-run"),
+      ...planned(loadOptions()),
       ...sourceOptions(),
     ],
     run: (flags, abort) => plan(flags, abort),

@@ -6,7 +6,6 @@ import type { RecordBatch } from "../../../records/record-batch.js";
 import { keylessConflict } from "../../../records/record-key.js";
 import { quote } from "../database/table-names.js";
 import { ASSUMED, columnNamed, loadColumns, type TargetTable } from "../database/target-table.js";
-import { CopyEncoder, needsLargeObject } from "../loading/copy-encoder.js";
 import { isForced } from "../loading/load-session.js";
 import type { LoadTransaction } from "../loading/load-transaction.js";
 import { withNamedField } from "../loading/refused-field.js";
@@ -14,6 +13,7 @@ import { heldValue, matchingRows } from "../loading/staged-records.js";
 import { recordFromWire } from "../loading/stored-records.js";
 import { MAX_PARAMETERS } from "../loading/table-loader.js";
 import type { PostgresConnection } from "../session/connection.js";
+import { CopyEncoder, needsLargeObject } from "../session/copy-encoder.js";
 
 export interface MeetingOptions {
   readonly transaction: LoadTransaction;

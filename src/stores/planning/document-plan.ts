@@ -2,13 +2,13 @@
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { Writable } from "node:stream";
-import { requireReplaceable, resolveLinks } from "../document/files/output.js";
-import { compressionOfName } from "../document/writing/compression.js";
-import { StorageError, toStorageError } from "../errors.js";
-import { llmspellDocuments } from "../llmspell/documents/exporters.js";
-import { refuseEmptier } from "../sinks/json-document.js";
-import type { Sink } from "../sinks/sink.js";
-import type { DocumentPlanner, SinkOptions } from "./backend.js";
+import { requireReplaceable, resolveLinks } from "../../document/files/output.js";
+import { compressionOfName } from "../../document/writing/compression.js";
+import { StorageError, toStorageError } from "../../errors.js";
+import { llmspellDocuments } from "../../llmspell/documents/exporters.js";
+import { refuseEmptier } from "../../sinks/json-document.js";
+import type { Sink } from "../../sinks/sink.js";
+import type { DocumentPlanner, SinkOptions } from "../backend.js";
 import { freeBytesAt } from "./free-space.js";
 
 /** `-` is standard output. */

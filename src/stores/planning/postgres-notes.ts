@@ -1,8 +1,8 @@
 /** What a plan tells of a PostgreSQL target beside what a load decides: rights, extensions, indexes, migrations. */
-import { inspectPostgres } from "../backends/postgres/database/inspect.js";
-import type { PostgresConnection } from "../backends/postgres/session/connection.js";
-import { readImportRights } from "../llmspell/postgres/import-rights.js";
-import { readPostgresSchema } from "../llmspell/schema/migrator.js";
+import { inspectPostgres } from "../../backends/postgres/database/inspect.js";
+import type { PostgresConnection } from "../../backends/postgres/session/connection.js";
+import { readImportRights } from "../../llmspell/postgres/import-rights.js";
+import { readPostgresSchema } from "../../llmspell/schema/migrator.js";
 
 export interface PostgresNotes {
   readonly grants: readonly string[];

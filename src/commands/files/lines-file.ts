@@ -1,10 +1,10 @@
 /** A file of lines that a run writes beside its result: rejected records, findings. It replaces nothing but its like. */
 import { constants, type FileHandle, open, stat } from "node:fs/promises";
-import { isFifo, openFifoForWriting, openStdout } from "../document/files/fifo.js";
-import { resolveLinks, StreamOutput, writeErrorCode } from "../document/files/output.js";
-import { StorageError } from "../errors.js";
-import { expandPath } from "../folders.js";
-import { isSameFile, isStandardOutput, statOfDescriptor, statOfPath } from "./shown/standard-streams.js";
+import { isFifo, openFifoForWriting, openStdout } from "../../document/files/fifo.js";
+import { resolveLinks, StreamOutput, writeErrorCode } from "../../document/files/output.js";
+import { StorageError } from "../../errors.js";
+import { expandPath } from "../../folders.js";
+import { isSameFile, isStandardOutput, statOfDescriptor, statOfPath } from "../shown/standard-streams.js";
 
 export interface LinesFile {
   write(bytes: Uint8Array): Promise<void>;

@@ -1,18 +1,18 @@
 /** What a load into an SQLite file would do: found by reading it. */
 import { accessSync, constants, existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { fromSqliteError } from "../backends/sqlite/errors.js";
-import { deferrableIndexes } from "../backends/sqlite/loading/deferred-indexes.js";
-import { triggersOf } from "../backends/sqlite/loading/triggers.js";
-import { type Database, openSqliteForReading } from "../backends/sqlite/open.js";
-import { estimateRows } from "../backends/sqlite/reading/ordered-rows.js";
-import { columnsOf, kindCondition, mainTable, quoted } from "../backends/sqlite/table.js";
-import type { RecordKind } from "../catalog/index.js";
-import { StorageError, toStorageError } from "../errors.js";
-import { openNewSqliteSchema, planSqliteMigration, requireSqliteName } from "../llmspell/schema/migrator.js";
-import type { LoadPlanner, LoadPlanOptions } from "../records/load-plan.js";
+import { fromSqliteError } from "../../backends/sqlite/errors.js";
+import { deferrableIndexes } from "../../backends/sqlite/loading/deferred-indexes.js";
+import { triggersOf } from "../../backends/sqlite/loading/triggers.js";
+import { type Database, openSqliteForReading } from "../../backends/sqlite/open.js";
+import { estimateRows } from "../../backends/sqlite/reading/ordered-rows.js";
+import { columnsOf, kindCondition, mainTable, quoted } from "../../backends/sqlite/table.js";
+import type { RecordKind } from "../../catalog/index.js";
+import { StorageError, toStorageError } from "../../errors.js";
+import { openNewSqliteSchema, planSqliteMigration, requireSqliteName } from "../../llmspell/schema/migrator.js";
+import type { LoadPlanner, LoadPlanOptions } from "../../records/load-plan.js";
+import { linkTarget, refuseLeftovers } from "../sqlite-target.js";
 import { freeBytesAt } from "./free-space.js";
-import { linkTarget, refuseLeftovers } from "./sqlite-target.js";
 
 export async function planSqliteLoad(given: string, _options: LoadPlanOptions): Promise<LoadPlanner> {
   const path = linkTarget(given);

@@ -1,7 +1,7 @@
 /** --tenants-from: the tenants of a run, one a line. */
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 
 /** Nobody can tell whether a file names them all. */
 export const UNPROVEN =

@@ -1,12 +1,12 @@
 /** The report that `--report FILE` asks for: what the run did, or why it failed. */
-import type { TransferResult } from "../api/results.js";
-import { StorageError, toStorageError } from "../errors.js";
-import { expandPath } from "../folders.js";
-import { redact } from "../redaction.js";
-import { failureReport, type Report, type RunFacts, reportOf } from "../reports/report.js";
-import { openReportFile, type ReportFile } from "../reports/report-file.js";
-import { RunLog } from "../reports/run-log.js";
-import { reportError } from "./shown/error-report.js";
+import type { TransferResult } from "../../api/results.js";
+import { StorageError, toStorageError } from "../../errors.js";
+import { expandPath } from "../../folders.js";
+import { redact } from "../../redaction.js";
+import { failureReport, type Report, type RunFacts, reportOf } from "../../reports/report.js";
+import { openReportFile, type ReportFile } from "../../reports/report-file.js";
+import { RunLog } from "../../reports/run-log.js";
+import { reportError } from "../shown/error-report.js";
 
 export interface ReportedRun {
   readonly command: string;

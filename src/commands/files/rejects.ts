@@ -1,6 +1,6 @@
 /** The rejects file: one JSON object per rejected record and line. */
-import type { Rejection } from "../records/run-context.js";
-import { redact } from "../redaction.js";
+import type { Rejection } from "../../records/run-context.js";
+import { redact } from "../../redaction.js";
 import { type LinesForm, type LinesOptions, openLinesFile } from "./lines-file.js";
 
 export interface RejectsFile {
