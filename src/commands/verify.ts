@@ -11,9 +11,11 @@ import {
 import { EXIT, StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { catalog } from "../llmspell/catalog/index.js";
+import { comparisonReport } from "../reports/report.js";
 import { configuredBecause, filesOf, parseStore, type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms } from "../transforms/spec.js";
 import { openLinesFile } from "./files/lines-file.js";
+import { RunReport } from "./files/run-report.js";
 import type { LoadFlags } from "./import.js";
 import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
@@ -69,8 +71,24 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
             stdout: flags.quiet && !flags.json ? "nothing" : "result",
           },
         );
-  const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [...config.announcements];
+  const report = await RunReport.open(flags.report, {
+    command: "verify",
+    from: nameOf(stores.a),
+    to: nameOf(stores.b),
+    settings: {
+      Include: flags.include?.join(", "),
+      Exclude: flags.exclude?.join(", "),
+      Tenants: flags.tenant?.join(", "),
+      Transforms: transforms.length === 0 ? undefined : transforms.map(({ name }) => name).join("; "),
+      Strict: flags.strict ? "yes" : undefined,
+      Sample: flags.sample?.toString(),
+      Searches: flags.search?.toString(),
+    },
+    files: [...filesOf([stores.a, stores.b]), ...idMap],
+    warnings,
+  });
+  const progress = await createProgressDisplay(output, flags);
   const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
   const { verifyManifest, times, sourceMode, sourceCheck, asOwner } = flags;
   let result: VerifyResult;
@@ -98,13 +116,22 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       ...(asOwner === undefined ? {} : { asOwner }),
       ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
       ...(differences === undefined ? {} : { onDifferences: (chunk) => differences.write(chunk) }),
-      onStart: (estimate) => progress.start(estimate),
-      onProgress: (one) => progress.update(one),
+      onStart(estimate) {
+        report?.log.opened();
+        progress.start(estimate);
+      },
+      onProgress(one) {
+        report?.log.note(one);
+        progress.update(one);
+      },
       onWarning(message) {
         warnings.push(message);
         output.warn(message);
       },
     });
+  } catch (failure) {
+    await report?.failed(failure);
+    throw failure;
   } finally {
     progress.stop();
     await differences?.close();
@@ -117,6 +144,8 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
     warnings,
     ...(error === undefined ? {} : { error: reportError(error) }),
   });
+  const notReported = await report?.write((facts) => comparisonReport(facts, result, error && reportError(error)));
+  if (notReported !== undefined) output.error(notReported, true);
   if (error === undefined) return EXIT.done;
   output.error(error, true);
   return error.exitStatus;

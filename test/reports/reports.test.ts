@@ -108,6 +108,22 @@ describe("a report as JSON", () => {
     expect(reportAt("dry.json")).toMatchObject({ command: "migrate", status: "dry run" });
   });
 
+  it("of verify says what is equal and what differs, also where the command ends with 7", async () => {
+    await workspace.must(["storage", "export", "--database", "first.db", "--output", "a.json"]);
+    await workspace.must(["storage", "verify", "a.json", "first.db", "--report", "equal.json"]);
+    expect(reportAt("equal.json")).toMatchObject({ command: "verify", status: "done", to: { backend: "sqlite" } });
+    await workspace.must(["storage", "import", "--database", "less.db", "--input", "a.json", "--exclude", "event_log"]);
+    const { status } = await workspace.run(["storage", "verify", "a.json", "less.db", "--report", "less.json"]);
+    expect(status).toBe(7);
+    const { comparison, error, ...report } = reportAt("less.json");
+    expect(report).toMatchObject({ status: "different", from: { name: workspace.path("a.json") } });
+    expect(error?.code).toBe("E_DIFFERENT");
+    expect(comparison?.sections.find(({ path }) => path === "event_log")).toMatchObject({ identical: 0, onlyInB: 0 });
+    const cut = await workspace.run(["storage", "verify", "a.json", "nowhere.db", "--report", "failed.html"]);
+    expect(cut.status).toBe(5);
+    expect(readFileSync(workspace.path("failed.html"), "utf8")).toContain("E_STORE_NOT_FOUND");
+  });
+
   it("of a verification is valid, too", () => {
     expect(isReport(JSON.parse(JSON.stringify(compared())))).toBe(true);
   });

@@ -5,7 +5,13 @@ import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RecordKind } from "../../src/catalog/index.js";
-import { createDocumentSource, type PipelineOptions, type PipelineResult, runPipeline } from "../../src/index.js";
+import {
+  createDocumentSource,
+  type PipelineOptions,
+  type PipelineResult,
+  type Progress,
+  runPipeline,
+} from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createTransforms } from "../../src/llmspell/defaults.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
@@ -332,10 +338,11 @@ describe("a cascade", () => {
       controller.abort();
       return true;
     });
-    let progress = 0;
-    const error = await failureOf(
-      run(source(), { transforms: [aborting], signal: controller.signal, onProgress: () => progress++ }),
-    );
-    expect([error.code, progress]).toEqual(["E_INTERRUPTED", 0]);
+    let batches = 0;
+    const onProgress = ({ phase }: Progress): void => {
+      if (phase === "rows") batches++;
+    };
+    const error = await failureOf(run(source(), { transforms: [aborting], signal: controller.signal, onProgress }));
+    expect([error.code, batches]).toEqual(["E_INTERRUPTED", 0]);
   });
 });

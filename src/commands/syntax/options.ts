@@ -246,6 +246,7 @@ export const verifyOptions = (): Option[] => [
     positiveInteger,
   ),
   new Option("--seed <TEXT>", "of the sample and the searches (default: a new one, which is printed)"),
+  reportOption(),
   ...selectionOptions(),
   ...cascadeOptions(),
   ...idOptions(),
