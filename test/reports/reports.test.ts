@@ -120,7 +120,7 @@ describe("a report as JSON", () => {
     expect(error?.code).toBe("E_DIFFERENT");
     expect(comparison?.sections.find(({ path }) => path === "event_log")).toMatchObject({ identical: 0, onlyInB: 0 });
     const cut = await workspace.run(["storage", "verify", "a.json", "nowhere.db", "--report", "failed.html"]);
-    expect(cut.status).toBe(5);
+    expect(cut.status).toBe(3);
     expect(readFileSync(workspace.path("failed.html"), "utf8")).toContain("E_STORE_NOT_FOUND");
   });
 
