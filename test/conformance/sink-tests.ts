@@ -118,7 +118,7 @@ export function registerSinkTests(factory: StoreFactory): void {
 
     if (factory.database) {
       registerDatabaseSinkTests(() => store, records, others);
-      registerPruneTests(() => store, records, others);
+      if (factory.prunes) registerPruneTests(() => store, records, others);
     }
   });
 }

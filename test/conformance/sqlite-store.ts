@@ -8,6 +8,7 @@ import { type StoreFactory, temporaryFolder } from "./store.js";
 export const sqliteStore: StoreFactory = {
   name: "sqlite",
   database: true,
+  prunes: true,
   async open() {
     const folder = temporaryFolder();
     const template = join(folder, "template.db");

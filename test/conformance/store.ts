@@ -30,6 +30,8 @@ export interface StoreFactory {
   readonly name: string;
   /** Keeps records from one run to the next, orders them, knows keys: everything but a document. */
   readonly database: boolean;
+  /** Its sink removes what a run does not bring, where it is told to (DatabaseParts.prunes). */
+  readonly prunes?: true;
   open(): Promise<TestStore>;
 }
 

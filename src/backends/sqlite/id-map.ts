@@ -123,11 +123,15 @@ async function* readEntries(path: string, mayLack: boolean): AsyncGenerator<Entr
 }
 
 function noIdMap(path: string, adds: boolean): StorageError {
-  return new StorageError("E_USAGE", `--id-map names a file that is no id map: ${path}`, {
-    hint: adds
-      ? "Give it the map of an earlier run, or a new name: where ids become UUIDs it is written."
-      : "Give it the map that was written where ids became UUIDs.",
-  });
+  return new StorageError(
+    adds ? "E_OUTPUT_EXISTS" : "E_DOCUMENT_SHAPE",
+    `--id-map names a file that is no id map: ${path}`,
+    {
+      hint: adds
+        ? "Give it the map of an earlier run, or a new name: where ids become UUIDs it is written."
+        : "Give it the map that was written where ids became UUIDs.",
+    },
+  );
 }
 
 /** An id, or the number of the last line; undefined for anything else. */
