@@ -28,7 +28,8 @@ export default defineConfig({
     globalSetup: ["test/helpers/global-setup.ts"],
     // A process per test file: native addons and process-wide settings of one file never reach another.
     pool: "forks",
-    maxWorkers: 2,
+    // One more than there are cores on small machines: tests wait for servers and processes of their own.
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     // For what hangs: no test may fail because its machine is slow.
     testTimeout: 180_000,

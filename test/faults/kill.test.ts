@@ -11,7 +11,7 @@ import { fillSqlite } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 import { exportedDigest, pgliteTarget, postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
 
-const KILLS = scaled(3, 10);
+const KILLS = scaled(2, 10);
 const LATE_KILLS = scaled(1, 3);
 const MINUTES = 60_000;
 

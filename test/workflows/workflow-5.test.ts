@@ -11,9 +11,9 @@ import { scaled } from "../helpers/scale.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 import { dataDigest, fileDigest, manifestCounts } from "./documents.js";
 
-const RECORDS = scaled(400, 2000);
+const RECORDS = scaled(200, 2000);
 /** Of each dimension, where HNSW indexes are built: vectors are by far the dearest rows of an import. */
-const FEWER = scaled(100, 500);
+const FEWER = scaled(60, 500);
 const CONTENT_SIZES = [...DEFAULT_CONTENT_SIZES, 100 * 1048576];
 const MINUTES = 60_000;
 
