@@ -5,7 +5,6 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 const LONG = [
   "workflows/workflow-5",
   "conformance/property",
-  "conformance/property-second",
   "conformance/pglite",
   "faults/kill",
   "fidelity/one-in-a-million",
@@ -25,6 +24,8 @@ export default defineConfig({
   test: {
     environment: "node",
     include: ["test/**/*.test.ts"],
+    // A second helping of arbitrary databases, for npm run test:long.
+    exclude: ["test/conformance/property-second.test.ts"],
     globalSetup: ["test/helpers/global-setup.ts"],
     // A process per test file: native addons and process-wide settings of one file never reach another.
     pool: "forks",

@@ -5,6 +5,7 @@ import ordinary from "./vitest.config.js";
 export default defineConfig({
   test: {
     ...ordinary.test,
+    exclude: [],
     include: [
       "workflows/workflow-5",
       "conformance/property",

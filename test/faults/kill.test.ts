@@ -20,7 +20,7 @@ async function createDocument(workspace: Workspace): Promise<string> {
   const sqlite = workspace.path("source.db");
   const document = workspace.path("source.json");
   createLlmspellSqlite(sqlite);
-  fillSqlite(sqlite, { records: 150, seed: "imported", contentSizes: [1048576, 9, 4 * 1048576, 1048577] });
+  fillSqlite(sqlite, { records: scaled(50, 150), seed: "imported", contentSizes: [1048576, 9, 4 * 1048576, 1048577] });
   await workspace.must(["storage", "export", "--database", sqlite, "--output", document]);
   return document;
 }
