@@ -42,12 +42,32 @@ interface JqModule {
   raw(input: string, filter: string, flags: readonly string[]): string | undefined;
 }
 
-const loading = createRequire(import.meta.url)("jq-web") as Promise<JqModule>;
+const require = createRequire(import.meta.url);
 
-/** By input. Throws when jq does not compile the program. */
-export async function runReal(program: string, inputs: readonly string[]): Promise<Outcome[]> {
-  const jq = await loading;
-  const answer = jq.raw(inputs.join("\n"), framedProgram(program, NOW), ["-c"]) ?? "";
+/** An instance of jq with a memory of its own. */
+function load(): Promise<JqModule> {
+  delete require.cache[require.resolve("jq-web")];
+  return require("jq-web") as Promise<JqModule>;
+}
+
+/** An instance never gives back all of its memory: after some thousand programs it has none. */
+const PROGRAMS_PER_INSTANCE = 1000;
+let loading: Promise<JqModule> | undefined;
+let run = 0;
+
+/** By input; undefined where jq itself crashes. Throws when jq does not compile the program. */
+export async function runReal(program: string, inputs: readonly string[]): Promise<Outcome[] | undefined> {
+  if (run++ % PROGRAMS_PER_INSTANCE === 0) loading = load();
+  const jq = (await loading) as JqModule;
+  let answer: string;
+  try {
+    answer = jq.raw(inputs.join("\n"), framedProgram(program, NOW), ["-c"]) ?? "";
+  } catch (error) {
+    if ((error as Error).name !== "RuntimeError") throw error;
+    // jq itself went out of its memory, as at `[] | .[1e400] = 1`: it has no answer, and this instance never again one.
+    loading = load();
+    return undefined;
+  }
   const results = parseAnswer(answer);
   if (results.length !== inputs.length)
     throw new Error(`jq gave ${results.length} results for ${inputs.length} inputs`);
