@@ -1,10 +1,11 @@
-// Runs the benches: node bench/run.mjs [NAME…] [--trials N] [--scale F] [--smoke]
+// Runs the benches: node bench/run.mjs [NAME…] [--trials N] [--scale F] [--smoke] [--against FOLDER]
 //
 // Without a name: all but the soak, five trials each; the figures go to the terminal and to bench/RESULTS.md. --scale makes
 // the data sets smaller or larger, --smoke takes the smallest of all for every case, to see that each still runs; neither keeps
-// its figures. A target that is missed is told, and is no failure.
-import { readdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+// its figures. --against runs our own commands alone, by turns with those of another checkout (built, with its node_modules), and
+// tells how much slower or faster they are. A target that is missed is told, and is no failure.
+import { existsSync, readdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { must } from "./lib/measure.mjs";
@@ -15,13 +16,18 @@ const SMOKE_SCALE = 0.001;
 
 function usage(message) {
   console.error(
-    `${message}\nusage: npm run bench -- [NAME…] [--trials N] [--scale F] [--smoke]\ncases: ${all.join(", ")}`,
+    `${message}\nusage: npm run bench -- [NAME…] [--trials N] [--scale F] [--smoke] [--against FOLDER]\ncases: ${all.join(", ")}`,
   );
   process.exit(2);
 }
 
 function commandLine() {
-  const options = { trials: { type: "string" }, scale: { type: "string" }, smoke: { type: "boolean", default: false } };
+  const options = {
+    trials: { type: "string" },
+    scale: { type: "string" },
+    smoke: { type: "boolean", default: false },
+    against: { type: "string" },
+  };
   try {
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const { smoke } = values;
@@ -29,7 +35,9 @@ function commandLine() {
     const scale = Number(values.scale ?? (smoke ? SMOKE_SCALE : 1));
     if (!(Number.isInteger(trials) && trials >= 1)) usage("--trials takes a number from 1 on");
     if (!(scale > 0)) usage("--scale takes a factor above 0");
-    return { smoke, trials, scale, names: positionals };
+    const against = values.against && resolve(values.against);
+    if (against && !existsSync(join(against, "dist/cli.js"))) usage(`${against} has no dist/cli.js`);
+    return { smoke, trials, scale, against, names: positionals };
   } catch (error) {
     return usage(error.message);
   }
@@ -63,6 +71,7 @@ try {
     console.log(`\n# ${name}`);
     const { title, run } = await import(`./cases/${name}.mjs`);
     const report = new Report(title);
+    bench.case = name;
     try {
       await run(bench, report);
     } catch (error) {
@@ -70,7 +79,7 @@ try {
       failed.push(name);
       continue;
     }
-    if (!options.smoke) console.log(`\n${report.text()}`);
+    if (!options.smoke && options.against === undefined) console.log(`\n${report.text()}`);
     console.log(`(${name}: ${((performance.now() - began) / 1000).toFixed(0)} s)`);
     targets.push(...report.targets);
     if (bench.keep) {
@@ -82,7 +91,9 @@ try {
 } finally {
   await bench.close();
 }
-if (!options.smoke) console.log(`\n${table(TARGET_HEADINGS, targets)}`);
+if (options.against !== undefined)
+  console.log(`\n${table(["command", "wall s", "CPU s", "peak RSS MB", "trials"], bench.comparisons)}`);
+else if (!options.smoke) console.log(`\n${table(TARGET_HEADINGS, targets)}`);
 for (const name of failed) console.error(`failed: ${name}`);
 console.log(
   `${chosen.length - failed.length} of ${chosen.length} cases ran in ${((performance.now() - started) / 60_000).toFixed(1)} minutes`,

@@ -72,7 +72,7 @@ export async function run(bench, report) {
   for (const name of [".gz", ".zst"]) {
     const path = `PostgreSQL -> ${name}`;
     report.ratio(path, "pg_dump -Fc", compressed, `llmspell ${name}`, "pg_dump -Fc", 4);
-    const size = compressed.get(`llmspell ${name}`).bytes / compressed.get("pg_dump -Fc").bytes;
+    const size = compressed.get(`llmspell ${name}`).bytes / compressed.get("pg_dump -Fc")?.bytes;
     report.atMost(path, "size of pg_dump -Fc", size, 1.3, "times", 2);
     report.rss(path, compressed, `llmspell ${name}`);
   }

@@ -8,19 +8,33 @@ import { llmspell, must } from "./measure.mjs";
 import { Server } from "./server.mjs";
 
 export class Bench {
-  /** `scale`: factor of the data sets. `smoke`: the smallest sizes, one trial, no bounds. */
-  constructor({ smoke, trials, scale }) {
+  /**
+   * `scale`: factor of the data sets. `smoke`: the smallest sizes, one trial, no bounds. `against`: another checkout of ours,
+   * built, whose commands run by turns with these instead of the peers.
+   */
+  constructor({ smoke, trials, scale, against }) {
     this.smoke = smoke;
     this.trials = trials;
     this.scale = scale;
     /** Whether the figures go to RESULTS.md. */
-    this.keep = !smoke && scale === 1;
+    this.keep = !smoke && scale === 1 && against === undefined;
+    this.against = against;
+    this.comparisons = [];
     this.folder = mkdtempSync(join(tmpdir(), "llmspell-bench-"));
     this.sets = new Map();
   }
 
   log(line) {
     if (!this.smoke) console.log(line);
+  }
+
+  /** Told at the end: this checkout's time and CPU by the other's. */
+  compare(name, ours, theirs) {
+    const cells = ["seconds", "cpu", "megabytes"].map(
+      (field) =>
+        `${ours[field].toFixed(2)} / ${theirs[field].toFixed(2)} = ${(ours[field] / theirs[field]).toFixed(3)}`,
+    );
+    this.comparisons.push([`${this.case}: ${name}`, ...cells, ours.trials]);
   }
 
   path(name) {

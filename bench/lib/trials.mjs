@@ -1,6 +1,6 @@
 // Contenders run by turns, A B C A B C …, so that whatever slows the machine for a while slows all of them.
 import { statSync } from "node:fs";
-import { measure } from "./measure.mjs";
+import { cli, measure, root } from "./measure.mjs";
 
 /**
  * A contender:
@@ -12,7 +12,8 @@ import { measure } from "./measure.mjs";
  * - `mayFail`: a peer that may not manage the work at all: it then has no result
  * Returns `Map name -> { seconds, cpu, megabytes (peak RSS), bytes, trials }`: medians.
  */
-export async function interleave(bench, contenders) {
+export async function interleave(bench, all) {
+  const contenders = bench.against === undefined ? all : besideTheOther(all, bench.against);
   const runs = new Map(contenders.map(({ name }) => [name, []]));
   const sizes = new Map();
   const failures = new Set();
@@ -41,7 +42,7 @@ export async function interleave(bench, contenders) {
       bench.log(`${name}: ${result.seconds.toFixed(2)} s, ${result.megabytes.toFixed(0)} MB`);
     }
   }
-  return new Map(
+  const medians = new Map(
     [...runs]
       .filter(([name]) => !failures.has(name))
       .map(([name, results]) => {
@@ -58,6 +59,25 @@ export async function interleave(bench, contenders) {
         ];
       }),
   );
+  for (const { name, twin } of contenders)
+    if (medians.has(twin)) bench.compare(name, medians.get(name), medians.get(twin));
+  return medians;
+}
+
+/** Ours alone, each followed by the same command of the checkout `folder`, which may not have it yet. */
+function besideTheOther(contenders, folder) {
+  const elsewhere = (word) => word.replaceAll(root, `${folder}/`);
+  return contenders
+    .filter(({ name, command = [], sh = "" }) => command.includes(cli) || sh.includes(cli) || name === "llmspell")
+    .flatMap((ours) => {
+      const twin = `${ours.name}, ${folder}`;
+      const moved = { command: ours.command?.map(elsewhere), sh: ours.sh && elsewhere(ours.sh) };
+      const shared = { ...ours, most: undefined };
+      return [
+        { ...shared, twin },
+        { ...shared, ...moved, name: twin, mayFail: true },
+      ];
+    });
 }
 
 export function median(numbers) {
