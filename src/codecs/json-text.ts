@@ -1,4 +1,4 @@
-/** json is carried as text: never parsed into JavaScript numbers and printed again. */
+/** The json field type. It is carried as text: never parsed into JavaScript numbers and printed again. */
 import { StorageError } from "../errors.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "./codec.js";

@@ -1,4 +1,4 @@
-/** Timestamps: canonical is PostgreSQL's own form, microseconds since 2000-01-01 UTC. */
+/** Timestamps to and from JSON and both databases: canonical is PostgreSQL's own form, microseconds since 2000-01-01 UTC. */
 import { StorageError } from "../errors.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType } from "./codec.js";
 import { INT64_MAX, INT64_MIN, parseIntegerToken, parseSmallInteger, readSafeInt64 } from "./int64.js";

@@ -1,5 +1,5 @@
 /**
- * What a backend is: one object that names its parts. All backends stand in one list (backends.ts); whoever needs a part
+ * What a backend is: one object that names its parts. All backends stand in one list (backend-registry.ts); whoever needs a part
  * asks there, and nothing else looks at a backend's name. docs/adding-a-backend.md adds one.
  *
  * Objects are light: drivers, sources and sinks are loaded by the function that needs them, so that a document is read

@@ -1,6 +1,6 @@
 /**
  * Stores: STORE texts, which store a command means, and the source and sink of each. What differs from backend to backend is
- * asked of the list (backends.ts); `list` is another one, for a backend that only one program has.
+ * asked of the list (backend-registry.ts); `list` is another one, for a backend that only one program has.
  */
 import { statSync } from "node:fs";
 import { BACKEND_NAMES, BACKEND_NAMES_HINT, type Config, DEFAULT_BACKEND, parseBackendName } from "../config/index.js";
@@ -20,11 +20,11 @@ import type {
   SinkOptions,
   SourceOptions,
 } from "./backend.js";
-import { backends } from "./backends.js";
+import { backends } from "./backend-registry.js";
 import type { StoreLocation } from "./location.js";
 
 export type { AnyLocation, Backend, DocumentPlanner, SinkOptions, SourceOptions, StoreFacts } from "./backend.js";
-export { backends } from "./backends.js";
+export { backends } from "./backend-registry.js";
 export { documentLocation, streamLocation } from "./document.js";
 export type { StoreLocation } from "./location.js";
 

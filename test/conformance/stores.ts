@@ -1,4 +1,4 @@
-/** The stores that the suites run against, by their backends: each of src/stores/backends.ts has one or more. */
+/** The stores that the suites run against, by their backends: each of src/stores/backend-registry.ts has one or more. */
 import { type Backend, backends } from "../../src/stores/index.js";
 import { documentStore } from "./document-store.js";
 import { pgliteStore, postgresCursorStore, postgresStore } from "./postgres-store.js";

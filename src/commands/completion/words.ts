@@ -2,7 +2,7 @@
 import type { Argument, Command, Option } from "commander";
 import { ERROR_CODES } from "../../errors.js";
 import { catalog } from "../../llmspell/catalog/index.js";
-import { backends } from "../../stores/backends.js";
+import { backends } from "../../stores/backend-registry.js";
 
 /** What may stand where a value is expected. */
 export interface Values {

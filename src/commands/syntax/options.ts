@@ -1,7 +1,7 @@
 /** The options of the command line, each said once. */
 import { InvalidArgumentError, Option } from "commander";
 import { BACKEND_NAMES_HINT, parseBackendName } from "../../config/index.js";
-import { backends } from "../../stores/backends.js";
+import { backends } from "../../stores/backend-registry.js";
 import { parseMapTenant, parsePlugin, type TransformSpec } from "../../transforms/spec.js";
 
 function choice(flags: string, description: string, ...choices: string[]): Option {

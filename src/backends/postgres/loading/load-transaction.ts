@@ -1,4 +1,4 @@
-/** The one transaction of a load, and what it survives: a statement that the server refuses because of a record. */
+/** The one transaction of a load: it commits or rolls back, and survives a statement that the server refuses because of a record. */
 import { StorageError } from "../../../errors.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
