@@ -16,7 +16,7 @@ import { RejectedKeys } from "./transforms/referential/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/referential/rejected-parents.js";
 import { SparedKeys } from "./transforms/referential/spared-keys.js";
 import type { Transform } from "./transforms/transform.js";
-import { Drops, partialBecause, requireWhole } from "./transforms/wholeness.js";
+import { Drops, partialBecause, requireTold, requireWhole, tellDrops } from "./transforms/wholeness.js";
 
 export interface Progress extends Activity {
   /** The kind that is being read, or was last; empty before the first. */
@@ -152,10 +152,13 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     for (const path of catalog.parents) parents.add(path);
     const given = await transformsFor(options.transforms ?? [], catalog);
     const orphans = { catalog, hasRejected };
-    const transforms = leavesOrphans ? given.map((transform) => withoutOrphans(transform, orphans)) : given;
+    const drops = new Drops();
+    const watched = given.map((transform) => drops.watched(transform));
+    const transforms = leavesOrphans ? watched.map((transform) => withoutOrphans(transform, orphans)) : watched;
     spared = options.prune === undefined ? undefined : new SparedKeys(catalog, options.prune.keysStay);
     if (spared !== undefined) {
       requireWhole(source);
+      requireTold(given, selection.paths);
       Object.assign(context, { spared });
     }
     await sink.open({ ...header, catalog }, behindSteps(context, given));
@@ -172,14 +175,11 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       requireRereadable(source);
       await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);
     }
-    const drops = new Drops();
-    let batches: AsyncIterable<RecordBatch> = drops.before(read(selection, context));
+    let batches: AsyncIterable<RecordBatch> = read(selection, context);
     if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
     batches = counted(batches, met);
-    const counting = drops.counting(context);
-    if (cascade !== undefined) batches = cascade.apply(batches, counting);
-    else for (const transform of transforms) batches = transform.apply(batches, counting);
-    batches = drops.behind(batches);
+    if (cascade !== undefined) batches = cascade.apply(batches, context);
+    else for (const transform of transforms) batches = transform.apply(batches, context);
     if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
     const valueBytes = new ValueBytes();
@@ -200,7 +200,10 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const cascaded = cascade?.removed ?? new Map<string, number>();
     if (spared !== undefined) requireWhole(source, drops.count);
     const { notes: told, ...report } = await sink.finish({
-      partial: partialBecause(options, catalog, drops.count, rejected.size),
+      partial: partialBecause(options, catalog, {
+        dropped: drops.count > 0 || !tellDrops(given, selection.paths),
+        rejected: rejected.size > 0,
+      }),
     });
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
     return {

@@ -10,9 +10,10 @@ export function createTenantFilter(tenants: readonly string[]): Transform {
     name: "tenant filter",
     // Whole tenants: with a record goes all that refers to it.
     mayDrop: () => false,
-    async *apply(batches) {
+    tellsDrops: true,
+    async *apply(batches, { dropped }) {
       for await (const batch of batches) {
-        const kept = keepRows(batch, wanted);
+        const kept = keepRows(batch, wanted, (row) => dropped?.(batch, row));
         if (kept !== undefined) yield kept;
         else await batch.large?.discard();
       }
@@ -21,7 +22,11 @@ export function createTenantFilter(tenants: readonly string[]): Transform {
 }
 
 /** The batch without other tenants' rows; the values' bytes are shared. Undefined when no row is left. */
-function keepRows(batch: RecordBatch, wanted: readonly Buffer[]): RecordBatch | undefined {
+function keepRows(
+  batch: RecordBatch,
+  wanted: readonly Buffer[],
+  dropped: (row: number) => void,
+): RecordBatch | undefined {
   const { kind, width } = batch;
   const tenant = tenantIndex(kind);
   if (tenant < 0) return batch;
@@ -31,7 +36,10 @@ function keepRows(batch: RecordBatch, wanted: readonly Buffer[]): RecordBatch | 
   let rows = 0;
   for (let row = 0; row < batch.rows; row++) {
     const value = batch.value(row, tenant);
-    if (!wanted.some((one) => one.equals(value))) continue;
+    if (!wanted.some((one) => one.equals(value))) {
+      dropped(row);
+      continue;
+    }
     starts.set(batch.starts.subarray(row * width, (row + 1) * width), rows * width);
     lengths.set(batch.lengths.subarray(row * width, (row + 1) * width), rows * width);
     if (batch.assumed) assumed?.set(batch.assumed.subarray(row * width, (row + 1) * width), rows * width);

@@ -10,6 +10,11 @@ export interface Transform {
    * artifacts only when some of them can be dropped.
    */
   readonly mayDrop?: (path: string) => boolean;
+  /**
+   * It tells `context.dropped` of each record that it drops; absent = perhaps not of all. A run that prunes takes only steps
+   * that say so, or that say with `mayDrop` that they drop none.
+   */
+  readonly tellsDrops?: boolean;
   /** Whether it may change the field (or, undefined, any) of records of the kind at `path`, for messages; absent = it may. */
   readonly mayChange?: (path: string, field: string | undefined) => boolean;
   /** The tenant that a tenant's records belong to behind this stage, where that can be told beforehand. */

@@ -4,61 +4,134 @@ import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source } from "../sources/source.js";
+import type { Transform } from "./transform.js";
 
-/** Whether the steps give fewer records than they get, rejected ones aside. */
+type Batches = AsyncIterable<RecordBatch>;
+
+/** Whether the steps give fewer records than they get, rejected ones aside: each is counted by itself, for another may add some. */
 export class Drops {
-  private taken = 0;
-  private given = 0;
-  private rejected = 0;
   private told = 0;
-  private tookAll = false;
+  private readonly stages: StageCount[] = [];
 
   get count(): number {
-    return Math.max(this.told, this.taken - this.given - this.rejected, this.tookAll ? 0 : 1);
+    return this.told + this.stages.reduce((sum, stage) => sum + stage.missing(), 0);
   }
 
-  /** The steps' context. */
-  counting(context: RunContext): RunContext {
+  /** The step, with what it takes, gives and tells counted. Looks ahead are none of it. */
+  watched(transform: Transform): Transform {
+    const { name, mayDrop, mayChange, tenantAfter, emits, tellsDrops } = transform;
+    const apply = (batches: Batches, context: RunContext): Batches =>
+      context.ahead === true ? transform.apply(batches, context) : this.counted(transform, batches, context);
     return {
-      ...context,
-      dropped: () => void this.told++,
-      reject: (rejection) => {
-        this.rejected++;
-        return context.reject(rejection);
-      },
+      name,
+      // They may be methods of the transform's own.
+      ...(mayDrop === undefined ? {} : { mayDrop: (path) => mayDrop.call(transform, path) }),
+      ...(mayChange === undefined ? {} : { mayChange: (path, field) => mayChange.call(transform, path, field) }),
+      ...(tenantAfter === undefined ? {} : { tenantAfter: (tenant) => tenantAfter.call(transform, tenant) }),
+      ...(emits === undefined ? {} : { emits }),
+      ...(tellsDrops === undefined ? {} : { tellsDrops }),
+      apply,
     };
   }
 
-  async *before(batches: AsyncIterable<RecordBatch>): AsyncGenerator<RecordBatch> {
+  private counted(transform: Transform, batches: Batches, context: RunContext): Batches {
+    // Records of a step that emits change their section.
+    const stage = new StageCount(transform.emits === undefined);
+    this.stages.push(stage);
+    const watching: RunContext = {
+      ...context,
+      dropped: (batch, row) => {
+        this.told++;
+        stage.told(batch.kind.path);
+        context.dropped?.(batch, row);
+      },
+      reject: (rejection) => {
+        stage.told(rejection.kind.path);
+        return context.reject(rejection);
+      },
+    };
+    return stage.behind(transform.apply(stage.before(batches), watching));
+  }
+}
+
+/** What one step took, gave and told, of each section where records keep theirs. */
+class StageCount {
+  private readonly balance = new Map<string, number>();
+  private tookAll = false;
+
+  constructor(private readonly bySection: boolean) {}
+
+  missing(): number {
+    const missing = [...this.balance.values()].reduce((sum, left) => sum + Math.max(left, 0), 0);
+    return Math.max(missing, this.tookAll ? 0 : 1);
+  }
+
+  told(path: string): void {
+    this.add(path, -1);
+  }
+
+  async *before(batches: Batches): AsyncGenerator<RecordBatch> {
     for await (const batch of batches) {
-      this.taken += batch.rows;
+      this.add(batch.kind.path, batch.rows);
       yield batch;
     }
     this.tookAll = true;
   }
 
-  async *behind(batches: AsyncIterable<RecordBatch>): AsyncGenerator<RecordBatch> {
+  async *behind(batches: Batches): AsyncGenerator<RecordBatch> {
     for await (const batch of batches) {
-      this.given += batch.rows;
+      this.add(batch.kind.path, -batch.rows);
       yield batch;
     }
   }
+
+  private add(path: string, rows: number): void {
+    const key = this.bySection ? path : "";
+    this.balance.set(key, (this.balance.get(key) ?? 0) + rows);
+  }
+}
+
+/**
+ * The steps that may drop a record unsaid: one that drops a record and makes another cannot be told from one that changes it.
+ * Steps tell (`tellsDrops`), or say of all sections that they drop none (`mayDrop`).
+ */
+function silentSteps(transforms: readonly Transform[], paths: ReadonlySet<string>): readonly Transform[] {
+  return transforms.filter(
+    (transform) => transform.tellsDrops !== true && [...paths].some((path) => transform.mayDrop?.(path) ?? true),
+  );
+}
+
+/** Whether it can be told of the steps of a run that they drop nothing. */
+export function tellDrops(transforms: readonly Transform[], paths: ReadonlySet<string>): boolean {
+  return silentSteps(transforms, paths).length === 0;
+}
+
+/** In a run that prunes, a record that a step drops unsaid would be removed from the target. E_USAGE, before anything is read. */
+export function requireTold(transforms: readonly Transform[], paths: ReadonlySet<string>): void {
+  const [silent] = silentSteps(transforms, paths);
+  if (silent === undefined) return;
+  throw new StorageError(
+    "E_USAGE",
+    `the step ${silent.name} does not say whether it drops records, which --prune needs to know`,
+    {
+      hint: "A Transform says that it drops none (mayDrop: () => false), or that it tells each one to context.dropped (tellsDrops: true).",
+    },
+  );
 }
 
 /** Why the run's records are not all that there are. */
 export function partialBecause(
   { source, selection, limit }: { readonly source: Source; readonly selection: Selection; readonly limit?: number },
   catalog: Catalog,
-  dropped: number,
-  rejectedKinds: number,
+  { dropped, rejected }: { readonly dropped: boolean; readonly rejected: boolean },
 ): string[] {
   const reasons: [word: string, holds: boolean][] = [
     ["source", source.partial?.() !== undefined],
     ["sections", catalog.kinds.some(({ path }) => !selection.paths.has(path))],
     ["tenants", selection.tenants !== undefined],
     ["limit", limit !== undefined],
-    ["dropped", dropped > 0],
-    ["rejected", rejectedKinds > 0],
+    ["dropped", dropped],
+    ["rejected", rejected],
   ];
   return reasons.flatMap(([word, holds]) => (holds ? [word] : []));
 }

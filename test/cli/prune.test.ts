@@ -4,7 +4,7 @@ import Database from "better-sqlite3";
 import pg from "pg";
 import * as sqliteVec from "sqlite-vec";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { importStore } from "../../src/index.js";
+import { BatchBuilder, exportStore, importStore, type RecordBatch, type Transform } from "../../src/index.js";
 import { failureOf } from "../conformance/expectations.js";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
@@ -216,10 +216,108 @@ describe("what does not go together", () => {
     const { status, stderr } = await workspace.run([...migrate, 'kv_store: select(.key != "k1")']);
     expect([status, stderr]).toEqual([2, expect.stringContaining("the steps drop records")]);
     expect(await counts("target.db")).toEqual(sizes(ALL));
+    // What the one drops, the other adds.
+    const adding = [`kv_store: ., (.kv_id = "${records.id(77)}" | .key = "new")`];
+    for (const drop of ['kv_store: select(.key != "k1")', `sessions: select(.session_id != "${records.id(1)}")`]) {
+      const other = await workspace.run([...migrate, drop, "--jq", ...adding]);
+      expect([other.status, other.stderr]).toEqual([2, expect.stringContaining("the steps drop records")]);
+    }
+    expect(await counts("target.db")).toEqual(sizes(ALL));
     await workspace.must([...migrate, 'kv_store: select(.key != "k9")']);
     expect(await counts("target.db")).toEqual(sizes(LESS));
   });
+
+  it.each([
+    ["returns others", "[{ ...records[0], kv_id, key: 'new' }, ...records.slice(1)]"],
+    ["changes the array that it got", "records.splice(0, 1, { ...records[0], kv_id, key: 'new' }), records"],
+  ])("a plugin of batches that drops a record and makes another: it %s", async (_, body) => {
+    await fill("source.db", { kv_store: ALL.kv_store });
+    await fill("target.db", ALL);
+    const plugin = (name: string, result: string): void =>
+      writeFileSync(
+        workspace.path(name),
+        `const kv_id = "${records.id(77)}";
+         export default { name: "p", sections: ["kv_store"], batch: true, transform: (records) => (${result}) };`,
+      );
+    plugin("swap.mjs", body);
+    const migrate = "storage migrate --from source.db --to target.db --prune --plugin".split(" ");
+    const { status, stderr } = await workspace.run([...migrate, "./swap.mjs"]);
+    expect([status, stderr]).toEqual([2, expect.stringContaining("the steps drop records, 1 or more")]);
+    expect(await counts("target.db")).toEqual(sizes(ALL));
+    plugin("keep.mjs", "records.map((record) => ({ ...record, key: record.key.toUpperCase() }))");
+    await workspace.must([...migrate, "./keep.mjs"]);
+    expect(await counts("target.db")).toEqual(sizes(ALL));
+  });
+
+  it("a program's step that does not say whether it drops records, and one that says it wrongly", async () => {
+    await fill("source.db", LESS);
+    await fill("target.db", ALL);
+    const [from, to] = [workspace.path("source.db"), workspace.path("target.db")];
+    const passing: Transform = { name: "mine", apply: (batches) => batches };
+    const prune = (...transforms: Transform[]): Promise<unknown> => importStore({ from, to, prune: true, transforms });
+    const refused = await failureOf(prune(passing));
+    expect([refused.code, refused.message]).toEqual(["E_USAGE", expect.stringContaining("the step mine does not say")]);
+    // It says that it keeps what it gets, and gives the records of one section for those of another.
+    const swapping: Transform = {
+      name: "swap",
+      mayDrop: () => false,
+      async *apply(batches) {
+        for await (const batch of batches) {
+          if (batch.kind.path === "sessions") continue;
+          yield batch;
+          if (batch.kind.path === "kv_store") yield renamed(batch);
+        }
+      },
+    };
+    const telling: Transform = {
+      name: "tell",
+      tellsDrops: true,
+      async *apply(batches, { dropped }) {
+        for await (const batch of batches)
+          if (batch.kind.path !== "kv_store") yield batch;
+          else {
+            dropped?.(batch, 0);
+            yield renamed(batch);
+          }
+      },
+    };
+    for (const step of [swapping, telling]) {
+      const error = await failureOf(prune(step));
+      expect([error.code, error.message]).toEqual(["E_USAGE", expect.stringContaining("the steps drop records, 1")]);
+    }
+    expect(await counts("target.db")).toEqual(sizes(ALL));
+    // A document is no whole one, either.
+    for (const [step, holds] of [
+      [passing, true],
+      [swapping, true],
+      [{ ...passing, mayDrop: () => false }, false],
+      [{ ...passing, tellsDrops: true }, false],
+    ] as const) {
+      await exportStore({ from, to: workspace.path("step.json"), transforms: [step] });
+      expect(readFileSync(workspace.path("step.json"), "utf8").includes('"partial":["dropped"]')).toBe(holds);
+    }
+    await prune({ ...passing, mayDrop: () => false }, { ...passing, tellsDrops: true });
+    expect(await counts("target.db")).toEqual(sizes(LESS));
+  });
 });
+
+/** The batch's records with another id and key. */
+function renamed(batch: RecordBatch): RecordBatch {
+  const builder = new BatchBuilder(batch.kind);
+  for (let row = 0; row < batch.rows; row++) {
+    builder.begin();
+    for (const [field, { name }] of batch.kind.fields.entries()) {
+      if (batch.isNull(row, field)) continue;
+      const value = Buffer.from(batch.value(row, field));
+      if (name === "kv_id" || name === "key") value[0] = (value[0] as number) ^ 1;
+      const start = builder.arena.length;
+      builder.arena.copy(value, 0, value.length);
+      builder.set(field, start);
+    }
+    builder.commit();
+  }
+  return builder.take();
+}
 
 it("refuses a target that is not empty, with what it has", async () => {
   await fill("source.db", LESS);

@@ -28,6 +28,7 @@ export async function createPlugin(
   return {
     name: `plugin ${definition.name}`,
     mayDrop: (path) => definition.drops !== false && sections.has(path),
+    tellsDrops: true,
     mayChange: (path) => sections.has(path) || emitted.has(path),
     ...(emitted.size === 0 ? {} : { emits: { from: sections, to: emitted, atEnd: definition.flush !== undefined } }),
     async *apply(batches, context) {

@@ -200,7 +200,7 @@ export class PluginRun {
     try {
       let promise: unknown;
       const work = (): void => {
-        promise = this.run.guard.run(() => definition.transform(records, this.contextFor(batch.kind.path)));
+        promise = this.run.guard.run(() => definition.transform([...records], this.contextFor(batch.kind.path)));
       };
       if (await this.isCut(work)) throw this.timeoutError(() => undefined, batch);
       const result = isPromise(promise) ? await this.settled(promise, () => undefined, batch) : promise;

@@ -28,6 +28,7 @@ export function createJqStage(plan: JqPlan): Transform {
     name: `jq ${plan.expression}`,
     mayDrop: (path) => (plan.steps.get(path) ?? []).some((step) => "type" in step || step.mayDrop),
     mayChange: (path) => plan.steps.has(path),
+    tellsDrops: true,
     async *apply(batches, context) {
       const run = new JqRun(plan, context);
       const effect = new Effect();
