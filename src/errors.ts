@@ -92,7 +92,10 @@ export const ERROR_CODES = {
   E_PLUGIN_TIMEOUT: { exit: EXIT.target, meaning: "A plugin did not come to an end in time." },
   E_ORPHAN: { exit: EXIT.target, meaning: "A record refers to a record that is not there." },
   E_PARENT_REJECTED: { exit: EXIT.target, meaning: "The record that it belongs to was rejected." },
-  E_CONFLICT: { exit: EXIT.target, meaning: "The target already has the record (--on-conflict error)." },
+  E_CONFLICT: {
+    exit: EXIT.target,
+    meaning: "The target already has the record (--on-conflict error), or rows in a table without a key.",
+  },
   E_TENANT_CONFLICT: { exit: EXIT.target, meaning: "The target has the record under another tenant." },
   E_KEY_CONFLICT: { exit: EXIT.target, meaning: "Two records meet on one unique key." },
   // 5: the target as a whole

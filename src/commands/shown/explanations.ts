@@ -325,8 +325,10 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: "jq -r 'select(.code != \"E_PARENT_REJECTED\") | [.section, .key, .code] | @tsv' rejects.ndjson",
   },
   E_CONFLICT: {
-    cause: "With --on-conflict error: a record of the same key is in the target already.",
-    remedy: "--on-conflict update replaces it, --on-conflict skip leaves it.",
+    cause:
+      "With --on-conflict error: a record of the same key is in the target already. With any: records without a key, which nothing tells apart, go into an empty table only.",
+    remedy:
+      "--on-conflict update replaces it, --on-conflict skip leaves it; a table without a key is emptied first, or left out with --exclude.",
     example: "llmspell storage import --backend postgres --input data.json --on-conflict skip",
   },
   E_TENANT_CONFLICT: {
