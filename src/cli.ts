@@ -33,7 +33,7 @@ async function main(): Promise<number> {
     try {
       return await handOver(argv, foreign);
     } catch (error) {
-      const { reportFailure } = await import("./commands/syntax/program.js");
+      const { reportFailure } = await import("./commands/syntax/command-line.js");
       await reportFailure(toStorageError(error), argv);
       return toStorageError(error).exitStatus;
     }
@@ -57,7 +57,9 @@ async function main(): Promise<number> {
   for (const name of ["SIGTERM", "SIGHUP"] as const) {
     process.on(name, () => interrupt(name, new StorageError("E_TERMINATED", "terminated")));
   }
-  const { commonFlagsOf, onlyPrints, reportFailure, runCommandLine } = await import("./commands/syntax/program.js");
+  const { commonFlagsOf, onlyPrints, reportFailure, runCommandLine } = await import(
+    "./commands/syntax/command-line.js"
+  );
   /** What nobody handled; it may come when the command was done. */
   let uncaught: StorageError | undefined;
   const onUncaught = (error: unknown): void => {
