@@ -42,6 +42,11 @@ const forbidden: Import[] = [
   { file: "src/sources/a.ts", imports: "../stores/index.js" },
   { file: "src/sinks/a.ts", imports: "../api/transfer.js" },
   { file: "src/pipeline.ts", imports: "./stores/index.js" },
+  { file: "src/reports/a.ts", imports: "../commands/verify.js" },
+  { file: "src/reports/a.ts", imports: "pg" },
+  { file: "src/api/a.ts", imports: "../reports/report.js" },
+  { file: "src/verify/comparison/a.ts", imports: "../../api/transfer.js" },
+  { file: "src/pipeline.ts", imports: "./verify/digest.js" },
 ];
 
 /** The engine knows nothing of llmspell (engine.test.ts builds it without). */
@@ -81,6 +86,10 @@ const allowed: readonly Import[] = [
   { file: "src/sources/b.ts", imports: "../errors.js" },
   { file: "src/stores/b.ts", imports: "../sinks/postgres.js" },
   { file: "src/api/b.ts", imports: "../stores/index.js" },
+  { file: "src/reports/b.ts", imports: "../api/results.js" },
+  { file: "src/commands/files/b.ts", imports: "../../reports/report.js" },
+  { file: "src/api/verification/b.ts", imports: "../../verify/digest.js" },
+  { file: "src/stores/b.ts", imports: "../verify/findings.js" },
 ];
 
 describe("the layers", () => {
