@@ -5,23 +5,16 @@ import { expect, it } from "vitest";
 import { exportStore, importStore } from "../../src/api/transfer.js";
 import type { StorageError } from "../../src/errors.js";
 import type { RecordBatch } from "../../src/records/record-batch.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace } from "../helpers/llmspell.js";
-import {
-  createTestDatabase,
-  createTestRole,
-  describePostgres,
-  postgresAdminUrl,
-  type TestDatabase,
-} from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, postgresAdminUrl, type TestDatabase } from "../helpers/postgres-server.js";
 import { type ReadingOptions, readPostgres, recordsAt } from "./postgres-reading.js";
 
 const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
 
 async function fresh(): Promise<TestDatabase> {
-  const database = await createTestDatabase();
-  await createLlmspellPostgres(database.url);
+  const database = await createDatabase("llmspell");
   return database;
 }
 

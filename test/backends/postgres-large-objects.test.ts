@@ -4,9 +4,9 @@ import { connectPostgres } from "../../src/backends/postgres/session/connection.
 import { LARGE_VALUE_BYTES } from "../../src/catalog/index.js";
 import { recordKey } from "../../src/records/record-key.js";
 import type { RunContext } from "../../src/records/run-context.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
-import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { SampleRandom } from "../helpers/sample-values.js";
 import { readPostgres, recordsAt, sourceOf } from "./postgres-reading.js";
 
@@ -53,14 +53,12 @@ describePostgres("artifact content in PostgreSQL", () => {
   const random = new SampleRandom("large objects");
 
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database?.drop());
 
   async function fresh(): Promise<TestDatabase> {
-    const other = await createTestDatabase();
-    await createLlmspellPostgres(other.url);
+    const other = await createDatabase("llmspell");
     return other;
   }
 

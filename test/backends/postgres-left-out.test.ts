@@ -3,15 +3,14 @@ import { expect, it } from "vitest";
 import type { TransferResult } from "../../src/api/results.js";
 import { exportStore } from "../../src/api/transfer.js";
 import type { StorageError } from "../../src/errors.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";
 import { withClient } from "../helpers/content-digest.js";
-import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 
 async function fresh(...statements: string[]): Promise<TestDatabase> {
-  const database = await createTestDatabase();
-  await createLlmspellPostgres(database.url);
+  const database = await createDatabase("llmspell");
   await withClient(database.url, async (client) => {
     for (const statement of statements) await client.query(statement);
   });

@@ -3,17 +3,16 @@ import pg from "pg";
 import { expect, it } from "vitest";
 import { exportStore } from "../../src/api/transfer.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";
 import { withClient } from "../helpers/content-digest.js";
-import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 
 const session = `INSERT INTO llmspell.sessions (tenant_id, session_id, session_data, created_at, last_accessed_at, updated_at)
   VALUES ('t', '00000000-0000-4000-8000-000000000001', '{}', 'epoch', 'epoch', 'epoch')`;
 
 async function fresh(): Promise<TestDatabase> {
-  const database = await createTestDatabase();
-  await createLlmspellPostgres(database.url);
+  const database = await createDatabase("llmspell");
   await withClient(database.url, (client) => client.query(session));
   return database;
 }

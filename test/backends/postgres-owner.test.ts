@@ -3,17 +3,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type ExportOptions, exportStore, StorageError, storeInfo, type Transform } from "../../src/index.js";
-import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
+import { createLlmspellSqlite } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";
 import { withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import {
-  createTestDatabase,
-  createTestRole,
-  describePostgres,
-  type TestDatabase,
-  type TestRole,
-} from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, type TestDatabase, type TestRole } from "../helpers/postgres-server.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 
 /** Without what two exports of the same records differ in: their times, and whether they took some tenants, or all. */
@@ -55,6 +50,7 @@ function whenReading(work: () => Promise<void>): Transform {
   let ran = false;
   return {
     name: "look",
+    mayDrop: () => false,
     async *apply(batches) {
       for await (const batch of batches) {
         if (!ran) await work();
@@ -92,8 +88,7 @@ describePostgres("the owner under forced row-level security", () => {
 
   beforeAll(async () => {
     workspace = createWorkspace();
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
     await fillPostgres(database.url, { records: 40, contentSizes: [0, 10, 1048576 + 5] });
     owner = await createTestRole(database, { attributes: "NOSUPERUSER NOBYPASSRLS" });
     await admin(

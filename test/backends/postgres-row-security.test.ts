@@ -1,15 +1,9 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { StorageError } from "../../src/errors.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
-import {
-  createTestDatabase,
-  createTestRole,
-  describePostgres,
-  type TestDatabase,
-  type TestRole,
-} from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { createTestRole, describePostgres, type TestDatabase, type TestRole } from "../helpers/postgres-server.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 import { type Reading, readPostgres } from "./postgres-reading.js";
 
@@ -47,8 +41,7 @@ describePostgres("row-level security while reading", () => {
   const ofTenant = () => all.records.filter(({ tokens }) => tokens["tenant_id"] === JSON.stringify(tenant));
 
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
     await fillPostgres(database.url, { records: 40, contentSizes: [0, 10, 1048576 + 5] });
     owner = await createTestRole(database, { attributes: "NOSUPERUSER NOBYPASSRLS" });
     plain = await createTestRole(database, { attributes: "NOSUPERUSER BYPASSRLS" });

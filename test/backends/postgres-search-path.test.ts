@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, createTestRole, describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
@@ -146,9 +147,8 @@ describePostgres("a function of the user's own that finds what it needs by the s
     ["an index", "CREATE INDEX ON llmspell.kv_store (public.short(key))"],
     ["a CHECK", "ALTER TABLE llmspell.kv_store ADD CHECK (public.short(key) <> '')"],
   ])("is named where %s calls it, and works as the hint says", async (_, statement) => {
-    await using database = await createTestDatabase();
+    await using database = await createDatabase("migrated");
     const to = ["--to", database.url, "--quiet"];
-    await workspace.must(["database", "migrate", "--database", database.url]);
     await withClient(database.url, (client) =>
       client.query(`
         CREATE FUNCTION public.cut(t text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT pg_catalog.left(t, 3)';

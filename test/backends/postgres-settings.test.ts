@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, createTestRole, describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
@@ -64,10 +65,9 @@ async function exported(database: string, ...flags: string[]): Promise<unknown> 
 describePostgres("unusual settings", () => {
   it("of the database or the role change neither what is written nor what is read", async () => {
     await using database = await createTestDatabase();
-    await using usual = await createTestDatabase();
+    await using usual = await createDatabase("migrated");
     const load = (to: string, ...flags: string[]): Promise<unknown> =>
       workspace.must(["storage", "migrate", "--from", workspace.path("source.db"), "--to", to, "--quiet", ...flags]);
-    await workspace.must(["database", "migrate", "--database", usual.url]);
     await load(usual.url);
     const expected = await exported(usual.url);
 
@@ -97,8 +97,7 @@ describePostgres("unusual settings", () => {
   });
 
   it("standard_conforming_strings either way: the same", async () => {
-    await using database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    await using database = await createDatabase("migrated");
     const documents: unknown[] = [];
     for (const value of ["on", "off"]) {
       await withClient(database.url, (client) =>

@@ -3,9 +3,9 @@ import { fork, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { createLlmspellPostgres } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, outcomeOf, WITH_ALLOCATOR } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { fresh, read, source, usePluginFixture } from "./plugin-fixture.js";
 
 usePluginFixture();
@@ -119,9 +119,8 @@ function dataOf(path: string): string {
 
 describePostgres("the settings of the allocator, PostgreSQL alone", () => {
   it("are not made", async () => {
-    const database = await createTestDatabase();
+    const database = await createDatabase("llmspell");
     try {
-      await createLlmspellPostgres(database.url);
       expect(await exportFrom(database.url)).toEqual({ settings: {}, isSameProcess: true });
     } finally {
       await database.drop();

@@ -4,6 +4,7 @@ import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, createTestRole, describePostgres } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite } from "../helpers/sample-data.js";
@@ -218,8 +219,7 @@ describePostgres("database, on PostgreSQL", () => {
   });
 
   it("never shows a password, whatever goes wrong", async () => {
-    await using database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    await using database = await createDatabase("llmspell");
     await fillPostgres(database.url, { records: 3, contentSizes: [1] });
     const password = "s3cret/p@ss:w#rd";
     await using role = await createTestRole(database, { attributes: "SUPERUSER", password });
@@ -260,8 +260,7 @@ describePostgres("database, on PostgreSQL", () => {
   });
 
   it("names exactly the rights that an import needs", async () => {
-    await using database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    await using database = await createDatabase("llmspell");
     const source = workspace.path("rights.db");
     createLlmspellSqlite(source);
     fillSqlite(source, { records: 5, contentSizes: [1, 2_000_000] });
@@ -322,8 +321,7 @@ describePostgres("database, on PostgreSQL", () => {
   });
 
   it("tells a role that row-level security binds what it may do", async () => {
-    await using database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    await using database = await createDatabase("llmspell");
     await fillPostgres(database.url, { records: 3, contentSizes: [1] });
     await using role = await createTestRole(database, { attributes: "NOSUPERUSER" });
     await withClient(database.url, (client) =>

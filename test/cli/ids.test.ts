@@ -3,8 +3,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 
 let workspace: Workspace;
 beforeAll(async () => {
@@ -30,8 +31,7 @@ const dataOf = (path: string): string => {
 describePostgres("ids on the command line", () => {
   let database: TestDatabase;
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    database = await createDatabase("migrated");
   });
   afterAll(() => database.drop());
 

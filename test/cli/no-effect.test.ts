@@ -10,8 +10,9 @@ import {
   type StoreLocation,
   type TransformSpec,
 } from "../../src/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Outcome, type Workspace, withoutTimes } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 
 const SESSION = (n: number, data: string): string =>
   `{"tenant_id":"acme","session_id":"1111111${n}-1111-4111-8111-111111111111","session_data":${data},
@@ -149,8 +150,7 @@ describe("a mask whose path no record has", () => {
 
 describePostgres("a mask whose path no record has, into PostgreSQL", () => {
   it("rolls back", async () => {
-    await using database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    await using database = await createDatabase("migrated");
     const words = ["storage", "import", "--database", database.url, "--input", "given.json"];
     const refused = await workspace.run([...words, "--mask", "sessions.session_data.emial=redact"]);
     expect([refused.status, refused.stderr]).toEqual([2, expect.stringContaining("E_NO_EFFECT")]);

@@ -10,7 +10,8 @@ import {
   type RecordDefinition,
   type TransformDefinition,
 } from "../../src/index.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import {
   type Data,
   dataOf,
@@ -321,8 +322,7 @@ describe("records of another section", () => {
 
 describePostgres("plugins, on PostgreSQL", () => {
   it("change nothing that they do not touch, on the way in and out", async () => {
-    await using database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    await using database = await createDatabase("migrated");
     const plain = fresh(".json");
     const path = fresh(".mjs");
     writeFileSync(path, `export default { name: "copy", transform: async (record) => ({ ...record }) };`);

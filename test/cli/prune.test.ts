@@ -8,8 +8,9 @@ import { BatchBuilder, exportStore, importStore, type RecordBatch, type Transfor
 import { failureOf } from "../conformance/expectations.js";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, createTestRole, describePostgres } from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres } from "../helpers/postgres-server.js";
 
 let workspace: Workspace;
 beforeEach(() => {
@@ -32,7 +33,6 @@ const LESS = {
 /** A database with the records, by way of an import. */
 async function fill(store: string, sections: Parameters<typeof documentText>[0], ...more: string[]): Promise<void> {
   writeFileSync(workspace.path("fill.json"), documentText(sections));
-  if (!store.endsWith(".db")) await workspace.must(["database", "migrate", "--database", store]);
   await workspace.must(["storage", "import", "--database", store, "--input", "fill.json", ...more]);
 }
 
@@ -333,7 +333,7 @@ it("refuses a target that is not empty, with what it has", async () => {
 
 describePostgres("in PostgreSQL", () => {
   it("large objects go with their rows, and rows that others refer to stay", async () => {
-    await using database = await createTestDatabase();
+    await using database = await createDatabase("migrated");
     const large = records.content("a".repeat(64), Buffer.alloc(records.MIB, 1));
     const kept = records.content("b".repeat(64), Buffer.alloc(records.MIB, 2));
     await fill(database.url, { "artifacts.content": [large, kept], ...ALL });
@@ -358,7 +358,7 @@ describePostgres("in PostgreSQL", () => {
   });
 
   it("a role that sees one tenant prunes that tenant's", async () => {
-    await using database = await createTestDatabase();
+    await using database = await createDatabase("migrated");
     const theirs = records.kv(5, { tenant_id: "other" });
     await fill(database.url, { kv_store: [...ALL.kv_store, theirs] });
     await using role = await createTestRole(database, { attributes: "NOSUPERUSER NOBYPASSRLS" });

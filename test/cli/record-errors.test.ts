@@ -1,8 +1,9 @@
 /** What a record's error says beside its place: how to go on without such records, and which steps it came through. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 
 let workspace: Workspace;
 beforeAll(() => {
@@ -45,8 +46,7 @@ it("an error with a better hint keeps that", async () => {
 
 describePostgres("a step that spoils a field", () => {
   const target = async (): Promise<AsyncDisposable & { readonly url: string }> => {
-    const database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    const database = await createDatabase("migrated");
     return database;
   };
 

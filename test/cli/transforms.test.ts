@@ -4,8 +4,9 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { catalog, exportStore, fieldIndex, type Transform } from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace, withoutTimes } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 
 // biome-ignore lint/suspicious/noExplicitAny: documents hold any section
@@ -136,8 +137,7 @@ describe("--map-tenant", () => {
 
 describePostgres("--map-tenant, on PostgreSQL", () => {
   it("brings the records that SQLite gets", async () => {
-    await using database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    await using database = await createDatabase("migrated");
     const words = ["--map-tenant", "tenant-a=z"];
     await workspace.must(["storage", "import", "--database", database.url, "--input", document, ...words]);
     const output = fresh(".json");
@@ -155,8 +155,7 @@ describePostgres("--map-tenant, on PostgreSQL", () => {
   });
 
   it("brings back embeddings from either form, to the bit", async () => {
-    await using database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    await using database = await createDatabase("migrated");
     const numbers = await exported("--include", "vector_embeddings", "--vectors", "json");
     await workspace.must(["storage", "import", "--database", database.url, "--input", numbers]);
     const output = fresh(".json");

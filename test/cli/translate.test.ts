@@ -3,8 +3,9 @@ import Database from "better-sqlite3";
 import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 
 /** Scopes as llmspell writes them: in SQLite, in PostgreSQL. */
@@ -24,7 +25,7 @@ describePostgres("--translate llmspell", () => {
 
   beforeAll(async () => {
     workspace = createWorkspace();
-    target = await createTestDatabase();
+    target = await createDatabase("migrated");
     const path = workspace.path("first.db");
     createLlmspellSqlite(path);
     fillSqlite(path, { records: SCOPES.length, contentSizes: [9, 300] });
@@ -35,7 +36,6 @@ describePostgres("--translate llmspell", () => {
       database.prepare("UPDATE vector_metadata SET scope = ? WHERE rowid = ?").run(SCOPES[n - 1]?.[0], rowid);
     for (const table of ["entities", "relationships"]) database.exec(`UPDATE ${table} SET tenant_id = 'default'`);
     database.close();
-    await workspace.must(["database", "migrate", "--database", target.url]);
   });
   afterAll(async () => {
     await target.drop();
@@ -85,10 +85,9 @@ describePostgres("--translate llmspell", () => {
     const back = workspace.path("back.db");
     expect(await migrate(target.url, back, "--translate", "llmspell:acme")).toMatchObject({ status: 0 });
     const compared = workspace.path("compared.db");
-    const plain = await createTestDatabase();
+    const plain = await createDatabase("migrated");
     try {
       // jsonb spells json in its own way: compared with a way there and back that changes nothing else.
-      await workspace.must(["database", "migrate", "--database", plain.url]);
       expect(await migrate(first, plain.url)).toMatchObject({ status: 0 });
       expect(await migrate(plain.url, compared)).toMatchObject({ status: 0 });
     } finally {

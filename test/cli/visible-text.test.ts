@@ -5,8 +5,9 @@ import Database from "better-sqlite3";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 
 const FORGED = "✅ Exported 999 total records";
@@ -103,8 +104,7 @@ async function queryPostgres(url: string, sql: string): Promise<void> {
 
 describePostgres("a server's messages", () => {
   it("stay in their line", async () => {
-    await using database = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    await using database = await createDatabase("migrated");
     const name = HOSTILE.slice(0, 60).replaceAll('"', "");
     await queryPostgres(
       database.url,

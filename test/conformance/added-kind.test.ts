@@ -15,11 +15,12 @@ import {
   runPipeline,
 } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { migratePostgres, migrateSqlite } from "../../src/llmspell/schema/migrator.js";
+import { migrateSqlite } from "../../src/llmspell/schema/migrator.js";
 import type { Sink } from "../../src/sinks/sink.js";
 import type { Source } from "../../src/sources/source.js";
 import { withClient } from "../helpers/content-digest.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { reminders } from "./added-kind/reminders.js";
 import { expectSameRecords, failureOf } from "./expectations.js";
 import { createMemorySink, createMemorySource, everything, type MemoryRecord, memoryRecord } from "./memory-store.js";
@@ -137,12 +138,6 @@ function prepareDocument(name: string): Backend {
 
 async function preparePostgres(database: TestDatabase): Promise<Backend> {
   const connect = () => connectPostgres({ url: database.url });
-  const connection = await connect();
-  try {
-    await migratePostgres(connection);
-  } finally {
-    await connection.close();
-  }
   await withClient(database.url, (client) => client.query(parts("postgres.sql")));
   return {
     name: "postgres",
@@ -177,7 +172,7 @@ describePostgres("with a server", () => {
   afterAll(() => database.drop());
 
   registerTests("a new record kind through PostgreSQL", async () => {
-    database = await createTestDatabase();
+    database = await createDatabase("migrated");
     return [
       await prepareSqlite("c.db"),
       await preparePostgres(database),

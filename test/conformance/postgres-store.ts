@@ -1,7 +1,6 @@
-import { cpSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
-import { afterAll } from "vitest";
 import {
   connectPostgres,
   type PostgresConnection,
@@ -10,8 +9,7 @@ import {
 } from "../../src/backends/postgres/session/connection.js";
 import { createPostgresSink, createPostgresSource } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import { migratePostgres } from "../../src/llmspell/schema/migrator.js";
-import { createTestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase, createEmbedded } from "../helpers/database-templates.js";
 import { type StoreFactory, type TestStore, temporaryFolder } from "./store.js";
 
 /**
@@ -102,11 +100,10 @@ function serverStore(mode: "copy" | "cursor", { lasting = false } = {}): StoreFa
     database: true,
     prunes: true,
     async open() {
-      const database = await createTestDatabase();
+      const database = await createDatabase("migrated");
       const target = { url: database.url };
       const connection = await connectPostgres(target);
       try {
-        await migratePostgres(connection);
         await connection.query(KEEP_LONG_VALUES);
       } finally {
         await connection.close();
@@ -130,24 +127,6 @@ export const postgresStore = serverStore("copy");
 export const postgresCursorStore = serverStore("cursor");
 /** For runs of few records that follow each other by the thousand. */
 export const lastingPostgresStore = serverStore("copy", { lasting: true });
-
-let template: string | undefined;
-afterAll(() => template && rmSync(template, { recursive: true, force: true }));
-
-/** Makes an embedded database that is migrated and otherwise untouched. The first takes seconds, its copies do not. */
-async function createEmbedded(directory: string): Promise<void> {
-  if (template === undefined) {
-    const folder = temporaryFolder();
-    const connection = await connectPostgres({ pglite: folder }, { create: true });
-    try {
-      await migratePostgres(connection);
-    } finally {
-      await connection.close();
-    }
-    template = folder;
-  }
-  cpSync(template, directory, { recursive: true });
-}
 
 /** One session for all, as PGlite takes a second to start; test/faults and test/workflows start it anew each time. */
 export const pgliteStore: StoreFactory = {

@@ -4,12 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { type DocumentFinding as Finding, importStore, type StorageError, validateDocument } from "../../src/index.js";
-import { migratePostgres } from "../../src/llmspell/schema/migrator.js";
 import { around, REFUSALS } from "../fidelity/refused-records.js";
 import { documentText } from "../fidelity/support.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { mutate, postgresTarget, seedDocuments, sqliteTarget, type Target } from "../long/documents.js";
 import { fuzzOptions, Random } from "../long/fuzz.js";
 import { cases } from "./refused-documents.js";
@@ -102,9 +101,7 @@ describe("validate agrees with an import into SQLite", () => {
 
 describePostgres("validate agrees with an import into PostgreSQL", () => {
   registerAgreement("postgres", async () => {
-    const database = await createTestDatabase();
-    const connection = await connectPostgres({ url: database.url });
-    await migratePostgres(connection).finally(() => connection.close());
+    const database = await createDatabase("migrated");
     const target = await postgresTarget(database.url);
     return { ...target, close: () => target.close().then(() => database.drop()) };
   });

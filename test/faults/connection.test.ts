@@ -5,8 +5,9 @@ import { createServer } from "node:net";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { postgresDigest, postgresLeftovers, withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite } from "../helpers/sample-data.js";
 
 const SECRET = "s3cret/ü:@";
@@ -18,13 +19,12 @@ describePostgres("a connection that fails", () => {
 
   beforeAll(async () => {
     workspace = createWorkspace();
-    database = await createTestDatabase();
+    database = await createDatabase("migrated");
     const sqlite = workspace.path("source.db");
     document = workspace.path("source.json");
     createLlmspellSqlite(sqlite);
     fillSqlite(sqlite, { records: 100 });
     await workspace.must(["storage", "export", "--database", sqlite, "--output", document]);
-    await workspace.must(["database", "migrate", "--database", database.url]);
     writeFileSync(workspace.path("config.toml"), "[storage.postgresql]\nconnection_timeout_seconds = 1\n");
   });
 
@@ -107,8 +107,7 @@ describePostgres("a connection that fails", () => {
   });
 
   it("ends an export whose connection breaks with its code, by COPY and by cursor", async () => {
-    await using source = await createTestDatabase();
-    await workspace.must(["database", "migrate", "--database", source.url]);
+    await using source = await createDatabase("migrated");
     await fillPostgres(source.url, { records: 300, contentSizes: Array.from({ length: 30 }, () => 1048576) });
     // Its output is a pipe that nobody empties, so the export is in its middle when the connection breaks.
     for (const mode of ["copy", "cursor"]) {

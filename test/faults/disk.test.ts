@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { postgresDigest, sqliteDigest, withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, WITH_ALLOCATOR, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
@@ -97,8 +98,7 @@ describe("disks", () => {
 
   describePostgres("of a PostgreSQL server", () => {
     it("refuses a database that is read-only", async () => {
-      await using database = await createTestDatabase();
-      await workspace.must(["database", "migrate", "--database", database.url]);
+      await using database = await createDatabase("migrated");
       const before = await postgresDigest(database.url);
       await withClient(postgresAdminUrl(), (client) =>
         client.query(`ALTER DATABASE ${database.name} SET default_transaction_read_only = on`),

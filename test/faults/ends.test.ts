@@ -7,9 +7,9 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 
 let workspace: Workspace;
 beforeAll(async () => {
@@ -96,9 +96,7 @@ describePostgres("a signal while the server commits", () => {
     ["SIGINT", 130, "E_INTERRUPTED", "interrupted"],
     ["SIGTERM", 143, "E_TERMINATED", "terminated"],
   ] as const)("%s says that nobody knows whether the records come", async (signal, status, code, word) => {
-    await using database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
-    await workspace.must(["database", "migrate", "--database", database.url]);
+    await using database = await createDatabase("completed");
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
     try {

@@ -1,10 +1,10 @@
 /** Targets for imports that go wrong: filled with records of their own, and able to say whether they are untouched. */
 import Database from "better-sqlite3";
 import { exportStore, importStore } from "../../src/index.js";
-import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
+import { createLlmspellSqlite } from "../fixtures/index.js";
 import { postgresDigest, postgresLeftovers, sqliteDigest } from "../helpers/content-digest.js";
+import { createDatabase, createEmbedded } from "../helpers/database-templates.js";
 import type { Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite, type SampleOptions } from "../helpers/sample-data.js";
 import { dataDigest } from "../workflows/documents.js";
 
@@ -64,11 +64,9 @@ function canBeWritten(path: string): boolean {
 
 export const postgresTarget: TargetFactory = {
   name: "postgres",
-  async open(workspace) {
-    const database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+  async open() {
+    const database = await createDatabase("completed");
     await fillPostgres(database.url, OWN_RECORDS);
-    await workspace.must(["database", "migrate", "--database", database.url]);
     return {
       name: "postgres",
       store: database.url,
@@ -94,7 +92,7 @@ export const pgliteTarget: TargetFactory = {
     const sqlite = workspace.path("own.db");
     createLlmspellSqlite(sqlite);
     fillSqlite(sqlite, OWN_RECORDS);
-    await workspace.must(["database", "migrate", "--database", store]);
+    await createEmbedded(workspace.path("embedded"));
     await importStore({ from: sqlite, to: store });
     return {
       name: "pglite",

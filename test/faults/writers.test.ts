@@ -11,8 +11,9 @@ import { fieldIndex } from "../../src/catalog/index.js";
 import { createPostgresSource, createSqliteSource, runPipeline } from "../../src/index.js";
 import type { Source } from "../../src/sources/source.js";
 import { createMemorySink, everything, type MemoryRecord } from "../conformance/memory-store.js";
-import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite } from "../helpers/sample-data.js";
 
 const CONTENT_SIZES = [1048576, 5];
@@ -104,8 +105,7 @@ it("exports one snapshot of SQLite while another process writes", async () => {
 
 describePostgres("with a server", () => {
   it.each(["copy", "cursor"] as const)("exports one snapshot of PostgreSQL while others write, by %s", async (mode) => {
-    await using database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    await using database = await createDatabase("llmspell");
     await fillPostgres(database.url, { records: 100, contentSizes: CONTENT_SIZES });
     const writer = new pg.Client({ connectionString: database.url });
     await writer.connect();

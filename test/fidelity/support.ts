@@ -19,8 +19,8 @@ import {
   type StorageError,
   type TransferResult,
 } from "../../src/index.js";
-import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
-import { createTestDatabase } from "../helpers/postgres-server.js";
+import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import type { Fields, Sections } from "./records.js";
 
 /** JSON text that JSON.stringify would change. */
@@ -123,12 +123,11 @@ export const TABLES = [
 ] as const;
 
 export interface PostgresTestStore extends TestStore {
-  readonly database: Awaited<ReturnType<typeof createTestDatabase>>;
+  readonly database: Awaited<ReturnType<typeof createDatabase>>;
 }
 
 export async function createPostgresStore(): Promise<PostgresTestStore> {
-  const database = await createTestDatabase();
-  await createLlmspellPostgres(database.url);
+  const database = await createDatabase("llmspell");
   const run = async (sql: string): Promise<void> => void (await postgresRows(database.url, sql));
   return {
     database,

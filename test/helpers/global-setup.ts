@@ -1,3 +1,7 @@
+import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 import { PostgresUnavailable, startPostgresCluster } from "./postgres-cluster.js";
@@ -8,9 +12,15 @@ export type PostgresService =
   | { readonly available: true; readonly url: string }
   | { readonly available: false; readonly reason: string };
 
+/** What the run's templates are called (database-templates.ts): databases, and the folder of the others, before the run's name. */
+export const TEMPLATE_DATABASE = "test_template_";
+export const TEMPLATE_FOLDER = "llmspell-test-templates-";
+
 declare module "vitest" {
   export interface ProvidedContext {
     postgres: PostgresService;
+    /** A name for this run, unlike all others. */
+    run: string;
     /** Programs that tests want and this machine has not got. */
     missingTools: readonly SystemTool[];
   }
@@ -43,16 +53,37 @@ async function useGivenServer(url: string): Promise<PostgresService> {
   return { available: true, url };
 }
 
+/** Drops the run's templates on a server that goes on. */
+async function dropTemplates(url: string, run: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 });
+  await client.connect();
+  try {
+    const { rows } = await client.query("SELECT datname FROM pg_database WHERE starts_with(datname, $1)", [
+      `${TEMPLATE_DATABASE}${run}`,
+    ]);
+    for (const { datname } of rows) {
+      await client.query(`ALTER DATABASE ${datname} WITH IS_TEMPLATE false`);
+      await client.query(`DROP DATABASE ${datname} WITH (FORCE)`);
+    }
+  } finally {
+    await client.end();
+  }
+}
+
 /**
  * Gives every test run the programs it wants, and a PostgreSQL server with pgvector, which is taken away again however the
  * run ends.
  */
-export default async function setup(project: TestProject): Promise<(() => void) | undefined> {
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   project.provide("missingTools", installMissingTools());
+  const run = randomBytes(6).toString("hex");
+  project.provide("run", run);
+  const removeFolder = (): void => rmSync(join(tmpdir(), TEMPLATE_FOLDER + run), { recursive: true, force: true });
+  process.once("exit", removeFolder);
   const given = process.env["TEST_DATABASE_URL"];
   if (given) {
     project.provide("postgres", await useGivenServer(given));
-    return undefined;
+    return () => dropTemplates(given, run);
   }
   try {
     const cluster = await startPostgresCluster();
@@ -68,10 +99,10 @@ export default async function setup(project: TestProject): Promise<(() => void) 
       });
     }
     project.provide("postgres", { available: true, url: cluster.url });
-    return cluster.stop;
+    return async () => cluster.stop();
   } catch (error) {
     if (!(error instanceof PostgresUnavailable)) throw error;
     project.provide("postgres", { available: false, reason: error.message });
-    return undefined;
+    return async () => {};
   }
 }

@@ -14,7 +14,11 @@ export function postgresAdminUrl(): string {
   return service.url;
 }
 
-async function asAdmin<Result>(work: (client: pg.Client) => Promise<Result>, database?: string): Promise<Result> {
+/** Work on the maintenance database, or another, as the superuser. */
+export async function asAdmin<Result>(
+  work: (client: pg.Client) => Promise<Result>,
+  database?: string,
+): Promise<Result> {
   const url = new URL(postgresAdminUrl());
   if (database !== undefined) url.pathname = `/${database}`;
   const client = new pg.Client({ connectionString: url.href, connectionTimeoutMillis: 30_000 });
@@ -35,13 +39,16 @@ export interface TestDatabase extends AsyncDisposable {
   drop(): Promise<void>;
 }
 
-/** Creates an empty database (UTF8 if not told, from template0: no extension, no schema of ours) with a random name. */
-export async function createTestDatabase({ encoding = "UTF8" } = {}): Promise<TestDatabase> {
+/**
+ * Creates a database with a random name: an empty one (UTF8 if not told, from template0: no extension, no schema of ours), or a
+ * copy of the template (createDatabase in database-templates.ts).
+ */
+export async function createTestDatabase({ encoding = "UTF8", template = "template0" } = {}): Promise<TestDatabase> {
   const name = `test_${randomBytes(8).toString("hex")}`;
   // Other encodings do not go with the server's collation.
   await asAdmin(async (client) => {
     const locale = encoding === "UTF8" ? "" : await libcLocale(client);
-    await client.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' ${locale}`);
+    await client.query(`CREATE DATABASE ${name} TEMPLATE ${template} ENCODING '${encoding}' ${locale}`);
   });
   const url = new URL(postgresAdminUrl());
   url.pathname = `/${name}`;

@@ -13,16 +13,11 @@ import {
   type TransferPlan,
   type TransferResult,
 } from "../../src/index.js";
-import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
+import { createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import {
-  createTestDatabase,
-  createTestRole,
-  describePostgres,
-  type TestDatabase,
-  type TestRole,
-} from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, type TestDatabase, type TestRole } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { sql } from "../sinks/postgres-support.js";
 
@@ -50,8 +45,7 @@ describePostgres("storage plan of a load into PostgreSQL", () => {
   });
   afterAll(() => workspace[Symbol.dispose]());
   beforeEach(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterEach(() => database.drop());
 

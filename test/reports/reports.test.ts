@@ -7,8 +7,9 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { reportPage } from "../../src/reports/page.js";
 import { comparisonReport, type Report } from "../../src/reports/report.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { findTool } from "../helpers/system-packages.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 
@@ -181,13 +182,12 @@ describe("the file of a report", () => {
 describePostgres("a report of PostgreSQL", () => {
   let database: TestDatabase;
   beforeAll(async () => {
-    database = await createTestDatabase();
+    database = await createDatabase("migrated");
   });
   afterAll(() => database.drop());
 
   it("names versions and schemas, what is unchanged, and no password", async () => {
     const url = database.url.replace("@", ":pass%3Cword@");
-    await workspace.must(["database", "migrate", "--database", database.url]);
     // Not all of the others' values can be in PostgreSQL.
     const sections = ["--include", "vector_embeddings.384", "--include", "sessions", "--include", "event_log"];
     const words = ["storage", "migrate", "--from", "first.db", "--to", url, "--invalid-uuid", "derive", ...sections];

@@ -2,16 +2,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { beforeEach, expect, it } from "vitest";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { entities, events, FEW, hooks, vectors } from "./postgres-indexed-records.js";
 import { load, sql } from "./postgres-support.js";
 
 describePostgres("altered indexes of a PostgreSQL target", () => {
   let database: TestDatabase;
   beforeEach(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
     return () => database.drop();
   });
 

@@ -1,7 +1,7 @@
 /** The planner's statistics after a load. */
 import { expect, it } from "vitest";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { load, record, rowsOf, sql } from "./postgres-support.js";
 
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
@@ -21,8 +21,7 @@ const event = (n: number) =>
 const kvs = (from: number, to: number, value = "") => Array.from({ length: to - from }, (_, n) => kv(from + n, value));
 
 async function fresh(): Promise<TestDatabase> {
-  const database = await createTestDatabase();
-  await createLlmspellPostgres(database.url);
+  const database = await createDatabase("llmspell");
   // Its own analyzing must not be taken for ours.
   await sql(database.url, "ALTER TABLE llmspell.kv_store SET (autovacuum_enabled = off)");
   return database;

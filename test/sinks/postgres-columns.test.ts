@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { failureOf } from "../conformance/expectations.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { load, record, sql } from "./postgres-support.js";
 
 const kv = () =>
@@ -20,8 +20,7 @@ describePostgres("a PostgreSQL target's own columns", () => {
   const alter = (how: string): Promise<unknown> => sql(url(), `ALTER TABLE llmspell.kv_store ${how}`);
 
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database.drop());
 

@@ -3,16 +3,15 @@ import type { Rejection } from "../../src/records/run-context.js";
 import { conflictCases, type Records } from "../conformance/conflict-cases.js";
 import { failureOf } from "../conformance/expectations.js";
 import { CLEAR_POSTGRES } from "../conformance/postgres-store.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { expectedRows, load, recordsOf, rowsOf, sql } from "./postgres-support.js";
 
 describePostgres("conflicts in PostgreSQL", () => {
   let database: TestDatabase;
 
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database.drop());
 

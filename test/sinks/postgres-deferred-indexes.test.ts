@@ -2,21 +2,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import {
-  createTestDatabase,
-  describePostgres,
-  postgresAdminUrl,
-  type TestDatabase,
-} from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres, postgresAdminUrl, type TestDatabase } from "../helpers/postgres-server.js";
 import { events, FEW, hooks, id, MANY, vectors } from "./postgres-indexed-records.js";
 import { load, record, rowsOf, sql } from "./postgres-support.js";
 
 describePostgres("vector indexes of a PostgreSQL target", () => {
   let database: TestDatabase;
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database.drop());
   beforeEach(() => sql(database.url, "TRUNCATE llmspell.vector_embeddings_384"));
@@ -109,8 +103,7 @@ describePostgres("an index of a table whose deleted rows are still read", () => 
   let database: TestDatabase;
   let elsewhere: pg.Client;
   beforeEach(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
     elsewhere = new pg.Client({ connectionString: postgresAdminUrl() });
     await elsewhere.connect();
     await load(database.url, vectors(1, 5, 768));
@@ -181,8 +174,7 @@ const state = record("agent_state", {
 describePostgres("secondary indexes of a PostgreSQL target", () => {
   let database: TestDatabase;
   beforeEach(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
     return () => database.drop();
   });
 

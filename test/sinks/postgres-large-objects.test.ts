@@ -7,8 +7,8 @@ import { RecordBatch } from "../../src/records/record-batch.js";
 import type { Rejection } from "../../src/records/run-context.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createMemorySource, everything, memoryBatches } from "../conformance/memory-store.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { largeObjects, load, record, sql } from "./postgres-support.js";
 
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
@@ -55,8 +55,7 @@ describePostgres("contents and large objects in PostgreSQL", () => {
   const url = (): string => database.url;
 
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database.drop());
   beforeEach(() =>

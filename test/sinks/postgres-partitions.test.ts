@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { fromPostgresError } from "../../src/backends/postgres/session/errors.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { load, record, rowsOf, sql, Token } from "./postgres-support.js";
 
@@ -184,8 +185,7 @@ describePostgres("partitions of the event log", () => {
   });
 
   it("are not needed by a table that is not partitioned", async () => {
-    await using other = await createTestDatabase();
-    await createLlmspellPostgres(other.url);
+    await using other = await createDatabase("llmspell");
     await sql(
       other.url,
       `CREATE TABLE llmspell.plain (LIKE llmspell.event_log INCLUDING ALL);
@@ -219,8 +219,7 @@ describePostgres("partitions of the event log", () => {
   });
 
   it("are cut in the time zone that llmspell's role gets, whatever the importing session has", async () => {
-    await using other = await createTestDatabase();
-    await createLlmspellPostgres(other.url);
+    await using other = await createDatabase("llmspell");
     await using importer = await createTestRole(other, { attributes: "SUPERUSER" });
     const drop = "DROP TABLE IF EXISTS llmspell.event_log_2020_01, llmspell.event_log_2019_12";
     const cut = async (through: string): Promise<unknown> => {

@@ -1,13 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { failureOf } from "../conformance/expectations.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import {
-  createTestDatabase,
-  createTestRole,
-  describePostgres,
-  type TestDatabase,
-  type TestRole,
-} from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { createTestRole, describePostgres, type TestDatabase, type TestRole } from "../helpers/postgres-server.js";
 import { load, record, rowsOf, sql } from "./postgres-support.js";
 
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
@@ -85,8 +79,7 @@ describePostgres("roles of a PostgreSQL target", () => {
   };
 
   beforeEach(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterEach(async () => {
     await role.drop();

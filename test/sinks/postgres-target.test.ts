@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Rejection } from "../../src/records/run-context.js";
 import { failureOf } from "../conformance/expectations.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
 import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { refusingCopy } from "../helpers/refusing-copy.js";
 import { load, record, rowsOf, sql, Token } from "./postgres-support.js";
@@ -77,8 +78,7 @@ describePostgres("a PostgreSQL target", () => {
   const url = (): string => database.url;
 
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database.drop());
   beforeEach(() =>

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import type { MemoryRecord } from "../conformance/memory-store.js";
 import { CLEAR_POSTGRES } from "../conformance/postgres-store.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { events, hooks, id, MANY } from "./postgres-indexed-records.js";
 import { load, record, rowsOf, sql, Token } from "./postgres-support.js";
 
@@ -25,8 +25,7 @@ const entry = (metadata: Token | undefined) =>
 describePostgres("rows that a merge finds unchanged in PostgreSQL", () => {
   let database: TestDatabase;
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database.drop());
   beforeEach(() => sql(database.url, CLEAR_POSTGRES));

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Rejection } from "../../src/records/run-context.js";
 import { failureOf } from "../conformance/expectations.js";
-import { createLlmspellPostgres } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { load, record, sql, Token } from "./postgres-support.js";
 
 const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
@@ -75,8 +75,7 @@ describePostgres("values in PostgreSQL", () => {
   let database: TestDatabase;
 
   beforeAll(async () => {
-    database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    database = await createDatabase("llmspell");
   });
   afterAll(() => database.drop());
   beforeEach(() =>

@@ -7,8 +7,9 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { type DigestStoreOptions, digestStore, exportStore, importStore } from "../../src/index.js";
 import { pgliteStore } from "../conformance/postgres-store.js";
 import { MIB } from "../fidelity/records.js";
-import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
-import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
+import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createDatabase } from "../helpers/database-templates.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite } from "../helpers/sample-data.js";
 
 let folder: string;
@@ -27,8 +28,7 @@ describePostgres("the digests of stores that hold the same", () => {
     const source = join(folder, "free.db");
     createLlmspellSqlite(source);
     fillSqlite(source, { records: 3, contentSizes: [0, 256, MIB - 1, MIB + 1] });
-    await using database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    await using database = await createDatabase("llmspell");
     const moved = await importStore({ from: source, to: database.url, digests: true, invalidUuid: "derive" });
     const expected = await digestLines(source, { invalidUuid: "derive" });
     const lines = await digestLines(database.url);
@@ -49,8 +49,7 @@ describePostgres("the digests of stores that hold the same", () => {
   });
 
   it("differ where the databases do", async () => {
-    await using database = await createTestDatabase();
-    await createLlmspellPostgres(database.url);
+    await using database = await createDatabase("llmspell");
     await fillPostgres(database.url, { records: 5 });
     const target = join(folder, "from-postgres.db");
     await importStore({ from: database.url, to: target, digests: true });
