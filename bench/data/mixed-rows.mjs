@@ -23,15 +23,15 @@ const SCRIPTS = [
   [2, "😀🚀✨📎🧠🔥"],
 ];
 
+const LETTERS = SCRIPTS.flatMap(([share, letters]) => Array.from({ length: share }, () => [...letters]));
+
 /** Text of words of many scripts; the other pools are those of the standard set. */
 export class MixedPools extends Pools {
   constructor() {
     super();
     const random = new RowRandom(2000, 0);
     const words = Array.from({ length: WORDS }, () => {
-      let share = random.int(0, 99);
-      const [, letters] = SCRIPTS.find(([weight]) => (share -= weight) < 0);
-      const all = [...letters];
+      const all = random.pick(LETTERS);
       return Array.from({ length: random.int(1, all.length < 8 ? 2 : 9) }, () => random.pick(all)).join("");
     });
     const parts = [];
