@@ -1,7 +1,7 @@
 // PostgreSQL -> document, beside pg_dump and the physical limit, plain and compressed.
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { expectData } from "../lib/digest.mjs";
-import { llmspell } from "../lib/measure.mjs";
+import { llmspell, must } from "../lib/measure.mjs";
 import { copyOutScript, pgDump, psqlFile } from "../lib/postgres-peers.mjs";
 import { interleave } from "../lib/trials.mjs";
 
@@ -13,16 +13,16 @@ export async function run(bench, report) {
   const url = server.url(await set.postgres());
   const digest = await set.digest();
 
-  const ours = (name, output, options, check) => ({
+  const ours = (name, output, options, check, from = url) => ({
     name,
-    command: llmspell("storage", "export", "--database", url, "--output", output, ...options),
+    command: llmspell("storage", "export", "--database", from, "--output", output, ...options),
     output,
     check,
     clean: () => rmSync(output),
   });
-  const dump = (name, options, most) => ({
+  const dump = (name, options, most, from = url) => ({
     name,
-    command: pgDump(url, options),
+    command: pgDump(from, options),
     output: options.file,
     clean: () => rmSync(options.file),
     most,
@@ -36,6 +36,8 @@ export async function run(bench, report) {
   report.contenders("Everything (data only; large objects on both sides)", whole);
   report.ratio("PostgreSQL -> document", "pg_dump -Fp", whole, "llmspell", "pg_dump -Fp", 1.1);
   report.rss("PostgreSQL -> document", whole, "llmspell");
+
+  await mixed(bench, report, { ours, dump });
 
   const vectors = await interleave(bench, [
     ours("llmspell", json, ["--include", "vector_embeddings.768"]),
@@ -76,4 +78,19 @@ export async function run(bench, report) {
     report.atMost(path, "size of pg_dump -Fc", size, 1.3, "times", 2);
     report.rss(path, compressed, `llmspell ${name}`);
   }
+}
+
+/** What users have: the server prints its JSON anew, so that the check goes by what the records mean. */
+async function mixed(bench, report, { ours, dump }) {
+  const set = bench.dataSet("mixed");
+  const server = await bench.server();
+  const url = server.url(await set.postgres());
+  const document = await set.document();
+  const [json, sql] = [bench.path("out-mixed.json"), bench.path("out-mixed.sql")];
+  const results = await interleave(bench, [
+    ours("llmspell", json, [], () => must(llmspell("storage", "verify", document, json)), url),
+    dump("pg_dump -Fp", { format: "p", file: sql }, undefined, url),
+  ]);
+  report.contenders("`mixed`: Unicode in every text, JSON of several shapes, every section", results);
+  report.ratio("PostgreSQL -> document, mixed", "pg_dump -Fp", results, "llmspell", "pg_dump -Fp");
 }

@@ -34,7 +34,7 @@ export class DataSet {
     return this.once("sqlite", async () => {
       this.bench.log(`making ${this.name} …`);
       const path = this.path(".db");
-      must(llmspell("database", "migrate", "--database", path));
+      if (!this.sizes.own) must(llmspell("database", "migrate", "--database", path));
       must([process.execPath, filler, path, JSON.stringify(this.sizes)]);
       return path;
     });

@@ -1,16 +1,21 @@
-// node bench/data/fill-sqlite.mjs FILE SIZES-AS-JSON: fills an SQLite file that has our schema. A process of its own, so
-// that its memory is given back.
+// node bench/data/fill-sqlite.mjs FILE SIZES-AS-JSON: fills an SQLite file that has our schema, or makes one as llmspell
+// itself does (`own`). A process of its own, so that its memory is given back.
+import { readFileSync } from "node:fs";
 import Database from "better-sqlite3";
+import * as mixed from "./mixed-rows.mjs";
 import { Pools } from "./random.mjs";
-import { row, TABLES } from "./rows.mjs";
+import * as standard from "./rows.mjs";
 
 const MOST_VARIABLES = 30_000;
 const MOST_ROWS = 100;
 
 const [path, sizes] = process.argv.slice(2);
-const { rows, content } = JSON.parse(sizes);
-const context = { rows, content, pools: new Pools() };
+const { rows, content, own } = JSON.parse(sizes);
+const { TABLES } = standard;
+const { row } = own ? mixed : standard;
+const context = { rows, content, pools: own ? new mixed.MixedPools() : new Pools() };
 const database = new Database(path);
+if (own) database.exec(readFileSync(new URL("../../test/fixtures/llmspell-sqlite-v13.sql", import.meta.url), "utf8"));
 database.pragma("synchronous = OFF");
 database.pragma("journal_mode = OFF");
 database.pragma("cache_size = -262144");

@@ -48,7 +48,7 @@ function times(names, pairs) {
 }
 
 /** Of the n-th child among `count` parents: one of the same tenant. */
-function parent(i, nth, count) {
+export function parent(i, nth, count) {
   const first = i % TENANTS.length;
   const ofTenant = Math.floor((count - first - 1) / TENANTS.length) + 1;
   return first + TENANTS.length * (nth % ofTenant);
@@ -230,7 +230,7 @@ const ROWS = {
 };
 
 /** Log-uniform between the bounds; the first may have a length of its own. */
-function contentLength(i, random, { from, to, first }) {
+export function contentLength(i, random, { from, to, first }) {
   if (i === 0 && first !== undefined) return first;
   return Math.round(from * (to / from) ** (random.uint32() / 2 ** 32));
 }

@@ -57,15 +57,41 @@ const VECTORS = {
   content: STANDARD.content,
 };
 
-const SETS = { standard: STANDARD, large: LARGE, rewrite: REWRITE, vectors: VECTORS };
+/**
+ * What users have: the tables that llmspell itself made, every section, Unicode in every text (mixed-rows.mjs). About 0.5 GB of
+ * document.
+ */
+const MIXED = {
+  own: true,
+  rows: {
+    vector_embeddings_384: 5000,
+    vector_embeddings_768: 2000,
+    vector_embeddings_1536: 500,
+    vector_embeddings_3072: 200,
+    entities: 80_000,
+    relationships: 80_000,
+    procedural_patterns: 20_000,
+    agent_states: 5000,
+    kv_store: 60_000,
+    workflow_states: 5000,
+    sessions: 20_000,
+    artifact_content: 200,
+    artifacts: 2000,
+    event_log: 250_000,
+    hook_history: 80_000,
+  },
+  content: { from: 1024, to: 2 * MIB },
+};
+
+const SETS = { standard: STANDARD, mixed: MIXED, large: LARGE, rewrite: REWRITE, vectors: VECTORS };
 
 /** Of a `least` rows each where the set has the table: every path is taken at any factor. */
 export function sizes(set, factor = 1, least = 6) {
-  const { rows, content } = SETS[set];
+  const { rows, content, own } = SETS[set];
   const scaled = Object.entries(rows).map(([table, count]) => [table, Math.max(least, Math.round(count * factor))]);
   // A few artifacts of megabytes would be most of a very small set.
   const to = factor >= 0.02 ? content.to : Math.max(2 * MIB, content.to * factor);
-  return { rows: Object.fromEntries(scaled), content: { ...content, to } };
+  return { rows: Object.fromEntries(scaled), content: { ...content, to }, own };
 }
 
 /** One artifact of 100 MiB, the largest that there may be, among a few MB of everything else. */

@@ -50,6 +50,8 @@ const exportStore: Names<ExportOptions> = {
   sourceMode: true,
   sourceCheck: true,
   asOwner: true,
+  order: true,
+  orderBy: true,
 };
 const importStore: Names<ImportOptions> = {
   from: true,
@@ -69,6 +71,8 @@ const importStore: Names<ImportOptions> = {
   sourceMode: true,
   sourceCheck: true,
   asOwner: true,
+  order: true,
+  orderBy: true,
 };
 const {
   dryRun: _dryRun,
@@ -132,7 +136,14 @@ const validateDocument: Names<ValidateOptions> = {
 };
 
 const { invalidUuid: _invalidUuid, idMap: _idMap, digests: _digests, ...reading } = transfer;
-const readRecords: Names<ReadRecordsOptions> = { ...reading, sourceMode: true, sourceCheck: true, asOwner: true };
+const readRecords: Names<ReadRecordsOptions> = {
+  ...reading,
+  sourceMode: true,
+  sourceCheck: true,
+  asOwner: true,
+  order: true,
+  orderBy: true,
+};
 
 const digestStore: Names<DigestStoreOptions> = {
   ...reading,
@@ -141,6 +152,8 @@ const digestStore: Names<DigestStoreOptions> = {
   sourceMode: true,
   sourceCheck: true,
   asOwner: true,
+  order: true,
+  orderBy: true,
   verifyManifest: true,
   times: true,
 };
@@ -155,6 +168,7 @@ const verifyStores: Names<VerifyOptions> = {
   sourceMode: true,
   sourceCheck: true,
   asOwner: true,
+  orderBy: true,
   sample: true,
   seed: true,
   search: true,

@@ -94,6 +94,16 @@ export interface ExportOptions extends TransferOptions {
    * E_ROW_SECURITY where it owns one of them not, E_LOCKED where others use one, E_READ_ONLY on a standby.
    */
   readonly asOwner?: boolean;
+  /**
+   * The order in which a database's records come. "table": as each table has them, which needs no page of it twice; a document
+   * says so in its manifest. Default "key": by the fields of the key, so that exports of the same data are equal.
+   */
+  readonly order?: "key" | "table";
+  /**
+   * How the order of keys is had: along an index ("index"), by reading each table as it lies and sorting ("sort"), which tables
+   * larger than memory are faster by, or what their size suggests ("auto", default). The records are the same.
+   */
+  readonly orderBy?: "auto" | "index" | "sort";
 }
 
 export interface ImportOptions extends TransferOptions {
@@ -136,4 +146,14 @@ export interface ImportOptions extends TransferOptions {
    * E_ROW_SECURITY where it owns one of them not, E_LOCKED where others use one, E_READ_ONLY on a standby.
    */
   readonly asOwner?: boolean;
+  /**
+   * The order in which a database's records come. "table": as each table has them, which needs no page of it twice; a document
+   * says so in its manifest. Default "key": by the fields of the key, so that exports of the same data are equal.
+   */
+  readonly order?: "key" | "table";
+  /**
+   * How the order of keys is had: along an index ("index"), by reading each table as it lies and sorting ("sort"), which tables
+   * larger than memory are faster by, or what their size suggests ("auto", default). The records are the same.
+   */
+  readonly orderBy?: "auto" | "index" | "sort";
 }

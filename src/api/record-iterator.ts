@@ -8,7 +8,7 @@ import type { ExportOptions, TransferOptions } from "./options.js";
 import { exportStore } from "./transfer.js";
 
 export type ReadRecordsOptions = Omit<TransferOptions, "invalidUuid" | "idMap" | "digests"> &
-  Pick<ExportOptions, "sourceMode" | "sourceCheck" | "asOwner">;
+  Pick<ExportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "order" | "orderBy">;
 
 export interface StoredRecord {
   /** The path of its kind, e.g. "artifacts.content". */

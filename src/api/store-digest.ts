@@ -9,7 +9,7 @@ import type { ImportOptions, TransferOptions } from "./options.js";
 import { importStore } from "./transfer.js";
 
 export type DigestStoreOptions = Omit<TransferOptions, "digests"> &
-  Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "verifyManifest" | "times">;
+  Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "order" | "orderBy" | "verifyManifest" | "times">;
 
 export interface StoreDigest extends StoreDigests {
   /** For messages; never with a password. */

@@ -220,15 +220,16 @@ export function invalidUuidPolicy(
 export async function sourceFor(
   from: Source | AnyLocation,
   target: AnyLocation | undefined,
-  options: TransferOptions & Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "verifyManifest" | "times">,
+  options: TransferOptions &
+    Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "order" | "orderBy" | "verifyManifest" | "times">,
   { config, list }: Pick<Found, "config" | "list">,
 ): Promise<Source> {
   if (isSource(from)) return from;
-  const { sourceMode, sourceCheck, asOwner, verifyManifest, times } = options;
+  const { sourceMode, sourceCheck, asOwner, order, orderBy, verifyManifest, times } = options;
   const invalidUuid = invalidUuidPolicy(options, target, list);
   return createSource(
     from,
-    { ...shared(options), invalidUuid, sourceMode, sourceCheck, asOwner, verifyManifest, times },
+    { ...shared(options), invalidUuid, sourceMode, sourceCheck, asOwner, order, orderBy, verifyManifest, times },
     { config, list },
   );
 }

@@ -3,6 +3,7 @@
 import { digestStore } from "../api/store-digest.js";
 import { EXIT, StorageError } from "../errors.js";
 import { chooseStore, configuredBecause, parseStore } from "../stores/index.js";
+import { orderOptions } from "./order-options.js";
 import { digestLines, digestsObject } from "./shown/digest-lines.js";
 import { createProgressDisplay } from "./shown/progress.js";
 import {
@@ -56,6 +57,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
     ...(sourceMode === undefined ? {} : { sourceMode }),
     ...(sourceCheck === undefined ? {} : { sourceCheck }),
     ...(asOwner === undefined ? {} : { asOwner }),
+    ...orderOptions(flags),
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
     ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),

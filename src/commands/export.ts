@@ -4,6 +4,7 @@ import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import { redactUnknown } from "../redaction.js";
 import { backendOf, chooseStore, documentLocation, filesOf, storeName } from "../stores/index.js";
+import { orderOptions } from "./order-options.js";
 import { isStandardOutput, isStandardOutputClosed } from "./shown/standard-streams.js";
 import {
   announcedConfig,
@@ -73,6 +74,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         ...(sourceMode === undefined ? {} : { sourceMode }),
         ...(sourceCheck === undefined ? {} : { sourceCheck }),
         ...(asOwner === undefined ? {} : { asOwner }),
+        ...orderOptions(flags),
       }),
   );
 }

@@ -2,6 +2,7 @@
 import { importStore } from "../api/transfer.js";
 import { configuredBecause, filesOf, parseStore, storeName } from "../stores/index.js";
 import { type LoadFlags, loadOptions } from "./import.js";
+import { orderOptions } from "./order-options.js";
 import { announcedConfig, outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
 export interface MigrateFlags extends LoadFlags {
@@ -35,6 +36,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
         ...(sourceMode === undefined ? {} : { sourceMode }),
         ...(sourceCheck === undefined ? {} : { sourceCheck }),
         ...(asOwner === undefined ? {} : { asOwner }),
+        ...orderOptions(flags),
       }),
   );
 }

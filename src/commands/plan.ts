@@ -15,6 +15,7 @@ import {
 import type { StoreLocation } from "../stores/location.js";
 import type { ExportFlags } from "./export.js";
 import { type LoadFlags, loadOptions } from "./import.js";
+import { orderOptions } from "./order-options.js";
 import { errorLines, reportError } from "./shown/error-report.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
 import {
@@ -74,6 +75,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     ...(sourceMode === undefined ? {} : { sourceMode }),
     ...(sourceCheck === undefined ? {} : { sourceCheck }),
     ...(asOwner === undefined ? {} : { asOwner }),
+    ...orderOptions(flags),
     ...(exact === undefined ? {} : { exact }),
     ...(flags.onError === "skip" ? { onReject: () => {} } : {}),
     onStart: (_header, estimate) => progress.start(estimate),

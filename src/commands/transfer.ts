@@ -58,6 +58,8 @@ export interface TransferFlags extends CommonFlags {
   readonly sourceMode?: "auto" | "copy" | "cursor";
   readonly sourceCheck?: "count" | "none";
   readonly asOwner?: boolean;
+  readonly order?: "key" | "table";
+  readonly orderBy?: "auto" | "index" | "sort";
   /** Each of these holds all steps of the command line, in its order. */
   readonly mapTenant?: readonly TransformSpec[];
   readonly jq?: readonly TransformSpec[];

@@ -10,6 +10,7 @@ import { createTransforms } from "../transforms/spec.js";
 import { openLinesFile } from "./files/lines-file.js";
 import { RunReport } from "./files/run-report.js";
 import type { LoadFlags } from "./import.js";
+import { orderOptions } from "./order-options.js";
 import { differenceError, resultLines, resultObject } from "./shown/comparison-lines.js";
 import { reportError } from "./shown/error-report.js";
 import { createProgressDisplay } from "./shown/progress.js";
@@ -108,6 +109,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       ...(sourceMode === undefined ? {} : { sourceMode }),
       ...(sourceCheck === undefined ? {} : { sourceCheck }),
       ...(asOwner === undefined ? {} : { asOwner }),
+      ...orderOptions(flags),
       ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
       ...(differences === undefined ? {} : { onDifferences: (chunk) => differences.write(chunk) }),
       onStart(estimate) {

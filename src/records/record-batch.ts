@@ -149,6 +149,13 @@ export class BatchBuilder {
     this.lengths[at] = this.arena.length - start;
   }
 
+  /** The field's value is those bytes of the arena. */
+  place(field: number, start: number, length: number): void {
+    const at = this.rows * this.width + field;
+    this.starts[at] = start;
+    this.lengths[at] = length;
+  }
+
   /** Length of a value set in the current record, or NULL_VALUE / LARGE_VALUE. */
   lengthOf(field: number): number {
     return this.lengths[this.rows * this.width + field] as number;

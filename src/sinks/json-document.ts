@@ -77,6 +77,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
         },
         options.vectors,
         options.digestOf,
+        header.order,
       );
     },
 

@@ -3,6 +3,7 @@
  * Over 300 lines: what is read under one snapshot, in its order.
  */
 import type { PostgresApplication } from "../backends/postgres/application.js";
+import { isSortFaster, type Way } from "../backends/postgres/database/row-order.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
@@ -41,6 +42,13 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly mode?: "auto" | RowMode;
   /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
   readonly check?: "count" | "none";
+  /** "table": each kind's records as its table has them. Default "key". */
+  readonly order?: "key" | "table";
+  /**
+   * How the order of keys is had: along an index, by the server's sort, or ("auto", default) by that where a table is larger than the
+   * server's caches and was not written in the order of its keys.
+   */
+  readonly orderBy?: "auto" | "index" | "sort";
   /** The role owns the tables, and forced row-level security binds it: reads all tenants, in one pass each (reading/owner.ts). */
   readonly asOwner?: boolean;
 }
@@ -130,7 +138,9 @@ class PostgresSource implements Source {
     if (asOwner) await this.rowSecurity.countAsOwner(selected, warned);
     this.mode = await this.chooseMode(connection);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
-    return { backend: "postgresql", migrations, versions: await readVersions(connection), catalog: this.catalog };
+    const order = this.options.order === "table" ? { order: this.options.order } : {};
+    const versions = await readVersions(connection);
+    return { backend: "postgresql", migrations, versions, catalog: this.catalog, ...order };
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
@@ -206,8 +216,9 @@ class PostgresSource implements Source {
     const tally = { records: 0, sum: 0 };
     let given = 0;
     const passes = rowSecurity.passesOf(kind, literals);
-    const statements = await tenantStatements(connection, kind, literals, this.selectOptions);
-    const select = { ...this.selectOptions, passes: statements[0]?.length === 1 ? undefined : passes };
+    const way = await this.wayThrough(connection, kind, { passes, limit: needed });
+    const statements = await tenantStatements(connection, kind, literals, { ...this.selectOptions, way });
+    const select = { ...this.selectOptions, way, passes: statements[0]?.length === 1 ? undefined : passes };
     const statement = this.statementFor(connection, kind, context, select);
     for (const tenants of statements) {
       const left = needed === undefined ? {} : { limit: needed - given };
@@ -247,6 +258,21 @@ class PostgresSource implements Source {
     const statement = this.statementFor(connection, kind, context);
     yield* statement.readWanted({ ...filter, ...tenants }, this.options.check !== "none");
     await statement.end();
+  }
+
+  private async wayThrough(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    { passes, limit }: Pick<SelectOptions, "passes"> & { readonly limit: number | undefined },
+  ): Promise<Way> {
+    const { order, orderBy = "auto" } = this.options;
+    if (order === "table") return "table";
+    // The rows of several passes are sorted in any case.
+    const isSorted = kind.keyless === true || passes !== undefined;
+    if (isSorted || limit !== undefined || orderBy === "index") return "index";
+    if (orderBy === "sort") return "sort";
+    const isFaster = !connection.embedded && (await isSortFaster(connection, kind, this.tableOf(kind).bytes));
+    return isFaster ? "sort" : "index";
   }
 
   private selectedKinds(selection: Selection): RecordKind[] {

@@ -12,6 +12,8 @@ export interface StoreHeader {
   readonly migrations: readonly string[];
   /** What a database is run by, e.g. `{ PostgreSQL: "15.4", pgvector: "0.8.0" }`. */
   readonly versions?: Readonly<Record<string, string>>;
+  /** "table": records come as their tables have them. Default: those of each kind by its key, where the source is a database. */
+  readonly order?: "table";
   /** Of a document: when its records were read, UTC, ISO 8601. */
   readonly exportedAt?: string;
   /** The kinds of its records, from a source that knows them; no part of a document. */

@@ -6,15 +6,18 @@ import { requireOwnTables } from "../backends/sqlite/inspect.js";
 import { openUnlocked } from "../backends/sqlite/locks.js";
 import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
+import { defineFunctions } from "../backends/sqlite/reading/order-terms.js";
 import {
   countInvalidUuids,
-  defineFunctions,
   estimateRows,
+  type OrderedRows,
   orderedRows,
 } from "../backends/sqlite/reading/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
+import { isSorted, type OrderBy } from "../backends/sqlite/reading/sort-choice.js";
+import { sortedRows } from "../backends/sqlite/reading/table-runs.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import { readVersions } from "../backends/sqlite/versions.js";
@@ -34,6 +37,13 @@ export interface SqliteSourceOptions extends BatchLimits {
   readonly application?: SqliteApplication | undefined;
   /** What ids are sorted as: their texts (default), or the UUIDs that a later stage makes of them. Ids stay as they are. */
   readonly idOrder?: IdOrder | undefined;
+  /** "table": each kind's records as its table has them, with every page read once, in its turn. Default "key". */
+  readonly order?: "key" | "table" | undefined;
+  /**
+   * How the order of keys is had. "index": along one, which costs a page from anywhere for each row; "sort": the table is read
+   * from its beginning to its end, and sorted in temporary files; "auto" (default): "sort" where a table does not fit into memory.
+   */
+  readonly orderBy?: OrderBy | undefined;
   /** How long a database that another process has for itself is waited for. Seconds; default 5. */
   readonly lockTimeoutSeconds?: number | undefined;
 }
@@ -76,18 +86,39 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     if (reader === undefined) return;
     const { tenants } = selection;
     const wanted = selection.wanted?.get(kind.path);
-    const ordered = orderedRows(opened(), kind, reader, {
+    const rows = {
       tenants,
       idOrder: options.idOrder ?? "text",
+      order: options.order,
       // Wanted records that cannot be named are somewhere in the table.
       limit: wanted !== undefined && wanted.keys === undefined ? undefined : selection.limit,
       wanted: wanted?.keys === undefined ? undefined : wanted,
-    });
+    };
+    const peek = selection.peek === true;
+    if (!isSorted(opened(), kind, rows, options.orderBy)) {
+      yield* readInOrder(kind, orderedRows(opened(), kind, reader, rows), peek, context);
+      return;
+    }
+    const sorted = sortedRows(opened(), kind, reader, rows);
+    try {
+      await sorted.sort(context.signal);
+      yield* readInOrder(kind, sorted, peek, context);
+    } finally {
+      await sorted.close();
+    }
+  }
+
+  async function* readInOrder<Row>(
+    kind: RecordKind,
+    ordered: OrderedRows<Row>,
+    peek: boolean,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch> {
     const builder = new BatchBuilder(kind, options);
-    if (!selection.peek) await ordered.requireAllAhead(context.signal);
+    if (!peek) await ordered.requireAllAhead(context.signal);
     for (const row of ordered.rows()) {
       ordered.saw(row);
-      if (builder.length > 0 && (builder.full || reader.hasLargeValue(row))) {
+      if (builder.length > 0 && (builder.full || ordered.hasLargeValue(row))) {
         const batch = builder.take();
         yield batch;
         builder.recycle(batch);
@@ -97,15 +128,15 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       }
       builder.begin();
       try {
-        reader.read(row, builder);
+        ordered.read(row, builder);
         builder.commit();
       } catch (error) {
         builder.rollback();
         if (!(error instanceof StorageError)) throw error;
-        await context.reject({ kind, error, record: rawRecord(reader.fields(row)) });
+        await context.reject({ kind, error, record: rawRecord(ordered.fields(row)) });
       }
     }
-    if (!selection.peek) await ordered.requireAll(context.signal);
+    if (!peek) await ordered.requireAll(context.signal);
     if (builder.length > 0) yield builder.take();
   }
 
@@ -131,7 +162,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
           onWait: (waiting) => activity?.({ phase: "connecting", waiting }),
         });
         const migrations = application?.readVersions?.(database) ?? [];
-        return { backend: "sqlite", migrations, versions: readVersions(database), catalog };
+        const order = options.order === "table" ? { order: options.order } : {};
+        return { backend: "sqlite", migrations, versions: readVersions(database), catalog, ...order };
       } catch (error) {
         throw fromSqliteError(error);
       }

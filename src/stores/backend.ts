@@ -171,6 +171,9 @@ export interface SourceOptions extends SessionOptions {
   readonly sourceCheck?: "count" | "none" | undefined;
   /** The role owns the tables: it reads past row-level security that is forced on it. */
   readonly asOwner?: boolean | undefined;
+  /** In which order a database's records come, and how that of their keys is had. Default "key", "auto". */
+  readonly order?: "key" | "table" | undefined;
+  readonly orderBy?: "auto" | "index" | "sort" | undefined;
   /** What ids become behind the source: they sort as that. */
   readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;

@@ -143,7 +143,7 @@ export function postgresParts<Location extends AnyLocation>(
       },
     },
     async createSource(location, options) {
-      const { catalog, sourceMode, sourceCheck, asOwner } = options;
+      const { catalog, sourceMode, sourceCheck, asOwner, order, orderBy } = options;
       const [{ createPostgresSource }, { llmspellPostgres }] = await Promise.all([
         import("../sources/postgres.js"),
         import("../llmspell/postgres/application.js"),
@@ -156,6 +156,8 @@ export function postgresParts<Location extends AnyLocation>(
         ...(sourceMode === undefined ? {} : { mode: sourceMode }),
         ...(sourceCheck === undefined ? {} : { check: sourceCheck }),
         ...(asOwner === undefined ? {} : { asOwner }),
+        ...(order === undefined ? {} : { order }),
+        ...(orderBy === undefined ? {} : { orderBy }),
       });
     },
     async createSink(location, options) {

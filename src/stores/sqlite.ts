@@ -64,7 +64,7 @@ export const sqlite: Backend<SqliteLocation> = {
       return planSqliteLoad(path, options);
     },
   },
-  async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds }) {
+  async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds, order, orderBy }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
       import("../sources/sqlite.js"),
       import("../llmspell/sqlite/application.js"),
@@ -74,6 +74,8 @@ export const sqlite: Backend<SqliteLocation> = {
       catalog,
       path,
       idOrder: ID_ORDER[invalidUuid ?? "keep"],
+      order,
+      orderBy,
       lockTimeoutSeconds,
     });
   },

@@ -26,7 +26,7 @@ export type VerifyOptions = Omit<
   TransferOptions,
   "limit" | "onReject" | "onStart" | "onProgress" | "strict" | "digests"
 > &
-  Pick<ImportOptions, "verifyManifest" | "times" | "sourceMode" | "sourceCheck" | "asOwner"> & {
+  Pick<ImportOptions, "verifyManifest" | "times" | "sourceMode" | "sourceCheck" | "asOwner" | "orderBy"> & {
     /** The original: a STORE (docs/command-line.md), its location, a stream of a document, or a source. */
     readonly a: ImportOptions["from"];
     /** The copy. */
@@ -133,6 +133,7 @@ export class Reading {
       ...(verifyManifest === undefined ? {} : { verifyManifest }),
       ...(sourceMode === undefined ? {} : { sourceMode }),
       ...(sourceCheck === undefined ? {} : { sourceCheck }),
+      ...(options.orderBy === undefined ? {} : { orderBy: options.orderBy }),
       // Of two stores one may be of another kind.
       ...(asOwner === undefined || isSource(stores[side]) || !hasOwner(stores[side], list) ? {} : { asOwner }),
     };

@@ -34,6 +34,8 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--source-mode",
     "--source-check",
     "--as-owner",
+    "--order",
+    "--order-by",
     "--times",
     "--no-verify-manifest",
     "--lock-timeout",

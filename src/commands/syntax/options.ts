@@ -92,10 +92,25 @@ const readingOptions = (): Option[] => [
     "none",
   ),
   asOwnerOption(),
+  choice(
+    "--order-by <HOW>",
+    "how records come by their keys: along an index, or by sorting tables that are larger than memory (auto)",
+    "auto",
+    "index",
+    "sort",
+  ),
 ];
 
 /** Of every command that moves records out of a database. */
-export const sourceOptions = (): Option[] => [strictOption(), ...readingOptions()];
+export const sourceOptions = (): Option[] => [strictOption(), ...readingOptions(), orderOption()];
+
+const orderOption = (): Option =>
+  choice(
+    "--order <WHAT>",
+    "records by their keys (default), or as the tables have them, which is faster",
+    "key",
+    "table",
+  );
 
 /** Which records. */
 const selectionOptions = (): Option[] => [

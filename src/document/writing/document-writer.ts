@@ -50,6 +50,8 @@ export class DocumentWriter {
     header: DocumentHeader,
     private readonly vectors: "base64" | "json" = "base64",
     private readonly digestOf: (path: string) => string | undefined = () => undefined,
+    /** "table": not by the keys, which the manifest says. */
+    private readonly order?: "table",
   ) {
     this.out.utf8(printHead(header));
   }
@@ -159,6 +161,7 @@ export class DocumentWriter {
       records: this.records.get(path) ?? 0,
       sha256: this.digest.digest("hex"),
       ...(digest === undefined ? {} : { digest }),
+      ...(this.order === undefined ? {} : { order: this.order }),
     };
     this.manifest.push(`${JSON.stringify(path)}:${JSON.stringify(entry)}`);
   }

@@ -5,6 +5,7 @@
 import { type Field, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { idText, writeId } from "../../codecs/uuid.js";
+import { readOrderedText, writeOrderedText } from "../../records/ordered-text.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { describeKey } from "../../records/record-key.js";
 
@@ -42,8 +43,8 @@ export class KeyOrder {
         out.bytes[sign] = (out.bytes[sign] as number) ^ 0x80;
       } else if (field.type === "uuid") {
         const text = Buffer.from(idText(bytes, start, length), "utf8");
-        writeText(text, 0, text.length, out);
-      } else writeText(bytes, start, start + length, out);
+        writeOrderedText(text, 0, text.length, out);
+      } else writeOrderedText(bytes, start, start + length, out);
     }
     return true;
   }
@@ -75,7 +76,7 @@ export class KeyOrder {
         out.bytes[0] = (out.bytes[0] as number) ^ 0x80;
         at += length;
       } else {
-        at = readText(key, at, out);
+        at = readOrderedText(key, at, out);
         if (field.type === "uuid") {
           const text = out.view().toString("utf8");
           out.length = 0;
@@ -85,33 +86,5 @@ export class KeyOrder {
       values.set(index, out.view());
     }
     return describeKey(this.kind, (index) => values.get(index));
-  }
-}
-
-/** A zero byte is followed by 255, and the text by two zeros: so a text sorts before those that it begins. */
-function writeText(source: Buffer, start: number, end: number, out: ByteWriter): void {
-  let from = start;
-  for (let at = start; at < end; at++)
-    if (source[at] === 0) {
-      out.copy(source, from, at + 1);
-      out.byte(0xff);
-      from = at + 1;
-    }
-  out.copy(source, from, end);
-  out.byte(0);
-  out.byte(0);
-}
-
-/** Gives where the text's encoding ends. */
-function readText(source: Buffer, start: number, out: ByteWriter): number {
-  let from = start;
-  for (;;) {
-    const zero = source.indexOf(0, from);
-    if (source[zero + 1] !== 0xff) {
-      out.copy(source, from, zero);
-      return zero + 2;
-    }
-    out.copy(source, from, zero + 1);
-    from = zero + 2;
   }
 }

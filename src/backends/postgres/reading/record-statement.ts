@@ -54,11 +54,11 @@ export class RecordStatement {
     private readonly options: StatementOptions,
   ) {}
 
-  /** The records that the filter selects, along the key's index. */
+  /** The records that the filter selects, by the options' way. */
   async *read(filter: TenantFilter, tally: RowTally): AsyncGenerator<RecordBatch> {
     const { connection, kind, options } = this;
     // Sorting wide rows is what costs: along the key's index there is none.
-    await this.begin(followsIndex(kind, filter) ? "off" : "on");
+    await this.begin(followsIndex(kind, filter, options.select) ? "off" : "on");
     const before = tally.records;
     try {
       yield* this.rowsOf(selectRecords(kind, filter, options.select), tally);
@@ -100,14 +100,22 @@ export class RecordStatement {
   }
 
   async end(): Promise<void> {
-    if (this.sort !== undefined) await this.connection.query("RELEASE SAVEPOINT llmspell_statement");
+    if (this.sort === undefined) return;
+    await this.connection.query("RELEASE SAVEPOINT llmspell_statement");
+    if (this.walks) await useIndexes(this.connection);
     this.sort = undefined;
   }
 
   private async begin(sort: "on" | "off"): Promise<void> {
     const savepoint = this.sort === undefined ? "SAVEPOINT llmspell_statement; " : "";
     if (this.sort !== sort) await this.connection.query(`${savepoint}SET LOCAL enable_sort = ${sort}`);
+    if (this.walks) await useNoIndexes(this.connection);
     this.sort = sort;
+  }
+
+  /** The table is read as it lies. */
+  private get walks(): boolean {
+    return (this.options.select.way ?? "index") !== "index";
   }
 
   private async *rowsOf(
@@ -138,9 +146,10 @@ export class RecordStatement {
   private async declarePlaces(filter: TenantFilter): Promise<void> {
     const { connection, kind, options } = this;
     // A rollback to the savepoint took the setting away.
-    const isSorted = followsIndex(kind, filter) && filter.wanted === undefined;
+    const isSorted = followsIndex(kind, filter, options.select) && filter.wanted === undefined;
     this.sort = isSorted ? "off" : "on";
     await connection.query(`SET LOCAL enable_sort = ${this.sort}`);
+    if (this.walks) await useNoIndexes(connection);
     const select = selectPlaces(kind, filter, options.select);
     await connection.query(`DECLARE llmspell_places NO SCROLL CURSOR FOR ${select}`);
   }
@@ -158,8 +167,9 @@ export class RecordStatement {
         await context.reject({ kind, error: new StorageError(code, message, where, cause) });
       }
     }
-    // What stood in the way was no page.
-    if (this.pages.damaged.length === 0) throw unreadable(reason, { section: kind.path });
+    // What stood in the way was no page; or the pages of partitions do not come in the order of before.
+    const isLost = options.select.way === "table" && kind.postgres.partitionedBy !== undefined;
+    if (this.pages.damaged.length === 0 || isLost) throw unreadable(reason, { section: kind.path });
     this.sort = "on";
     await connection.query("SET LOCAL enable_sort = on");
     const select = selectPlacesOn(kind, filter, options.select, this.pages.readable);

@@ -9,6 +9,7 @@ import {
   tenantFieldOf,
 } from "../../../catalog/index.js";
 import { codecOf } from "../../../codecs/index.js";
+import { orderByKey, type Way } from "../database/row-order.js";
 import { quote, sqlName, tableOf } from "../database/table-names.js";
 import { inPasses, type Passes } from "./passes.js";
 
@@ -40,6 +41,8 @@ export interface SelectOptions {
   readonly serverVersion: number;
   /** Text's indexes may miss rows (see hasNewCollation): they are not used. */
   readonly distrustsTextIndexes: boolean;
+  /** Default "index". */
+  readonly way?: Way | undefined;
   /** Row-level security shows one tenant's rows at a time: of these all are wanted, in one order. */
   readonly passes?: Passes | undefined;
 }
@@ -70,20 +73,9 @@ export function columnsOf(kind: RecordKind): Columns {
 
 const table = (kind: RecordKind): string => sqlName(tableOf(kind));
 
-/** Encodings whose bytes sort as UTF-8's do. */
-const SORTS_AS_UTF8: ReadonlySet<string> = new Set(["UTF8", "SQL_ASCII", "LATIN1"]);
-
-/** ORDER BY the key: text by its UTF-8 bytes. */
-function orderBy(kind: RecordKind, { serverEncoding }: SelectOptions, fixed: ReadonlySet<string>): string {
-  const terms = kind.key
-    .filter((name) => !fixed.has(name))
-    .map((name) => {
-      const field = kind.fields[fieldIndex(kind, name)] as Field;
-      const column = quote(columnOf(field));
-      if (codecOf(field).postgres.collated !== true) return column;
-      return SORTS_AS_UTF8.has(serverEncoding) ? `${column} COLLATE "C"` : `convert_to(${column}, 'UTF8')`;
-    });
-  return terms.length === 0 ? "" : `ORDER BY ${terms.join(", ")}`;
+/** ORDER BY the key, unless rows come as the table has them. */
+function orderBy(kind: RecordKind, { serverEncoding, way }: SelectOptions, fixed: ReadonlySet<string>): string {
+  return way === "table" ? "" : orderByKey(kind, serverEncoding, fixed);
 }
 
 /** The column that says whose a row is; undefined where all rows are everybody's. */
@@ -107,7 +99,8 @@ export function isKeyedByTenant(kind: RecordKind): boolean {
  * Whether to read along the primary key's index: it gives the order of all but text (which it has by the server's
  * collation), and does not serve to find some tenants' records in a table that is not keyed by them.
  */
-export function followsIndex(kind: RecordKind, { tenants }: TenantFilter): boolean {
+export function followsIndex(kind: RecordKind, { tenants }: TenantFilter, { way = "index" }: SelectOptions): boolean {
+  if (way !== "index") return false;
   const fixed = isKeyedByTenant(kind) && tenants?.length === 1;
   if (tenants !== undefined && !fixed && tenantFieldOf(kind) !== undefined) return false;
   const isCollated = (name: string): boolean =>

@@ -27,9 +27,9 @@ export async function tenantStatements(
   connection: PostgresConnection,
   kind: RecordKind,
   selected: readonly string[] | undefined,
-  { serverEncoding, distrustsTextIndexes }: SelectOptions,
+  { serverEncoding, distrustsTextIndexes, way = "index" }: SelectOptions,
 ): Promise<readonly (readonly string[] | undefined)[]> {
-  if (!isKeyedByTenant(kind) || distrustsTextIndexes) return [selected];
+  if (!isKeyedByTenant(kind) || distrustsTextIndexes || way !== "index") return [selected];
   if (selected !== undefined) return selected.map((tenant) => [tenant]);
   // A tenant whose bytes are no UTF-8 could not be asked for.
   if (serverEncoding === UNKNOWN_ENCODING) return [undefined];

@@ -4,7 +4,7 @@ import type { Catalog, RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
 import type { PruneScope, RunContext } from "../../../records/run-context.js";
 import { type Database, isVec0, loadVectorExtension } from "../open.js";
-import { defineFunctions } from "../reading/ordered-rows.js";
+import { defineFunctions } from "../reading/order-terms.js";
 import { columnsOf, mainTable, neededColumns, quoted, requireRowids, rowidOf } from "../table.js";
 import { refuseDamagedVec0 } from "../vectors/vec0-check.js";
 import { blockOf, lastOfBlock } from "../vectors/vector-rowids.js";

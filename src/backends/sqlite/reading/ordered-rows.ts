@@ -1,14 +1,12 @@
 /** Reading a kind's rows in the order of its key with bounded memory. */
-import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import { columnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
 import { codecOf } from "../../../codecs/index.js";
-import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../../codecs/uuid.js";
 import type { IdOrder } from "../../../records/derived-uuids.js";
 import type { WantedRecords } from "../../../records/run-context.js";
 import { isTooBig } from "../errors.js";
 import type { Database } from "../open.js";
 import {
   columnsOf,
-  exactTimeSql,
   isOfTenants,
   isUuidSql,
   kindCondition,
@@ -18,102 +16,37 @@ import {
   requireRowids,
   rowidOf,
   type SqlRow,
-  secondsOfSql,
   tenantsFor,
   usualSpellingSql,
-  uuidDigitsSql,
 } from "../table.js";
-import { RowidTally, requireSameRows, rowMissing, type Tally, tallyOfQuery, tallyOfTable } from "./row-check.js";
+import { orderTerms } from "./order-terms.js";
+import {
+  RowidTally,
+  requireRowsOfIndex,
+  requireSameRows,
+  rowMissing,
+  rowsOutOfOrder,
+  type Tally,
+  tallyOfQuery,
+  tallyOfTable,
+} from "./row-check.js";
 import type { RowReader } from "./row-reader.js";
-
-/**
- * SQL functions of ours, before the first query: `llmspell_utf8`; `llmspell_uuid`, a UUID's digits, of free text those of the
- * UUID that is derived from it; `llmspell_follow`, a text whose leading id became a UUID (Field.beginsWith).
- */
-export function defineFunctions(database: Database): void {
-  const options = { deterministic: true };
-  database.function("llmspell_utf8", options, (text: unknown) =>
-    typeof text === "string" ? Buffer.from(text, "utf8") : text,
-  );
-  database.function("llmspell_uuid", options, (text: unknown) => {
-    if (typeof text !== "string") return text;
-    return toDigits(text);
-  });
-  database.function("llmspell_follow", options, (text: unknown) =>
-    typeof text === "string"
-      ? (withLeadingId(text, (id) => formatUuid(Buffer.from(toDigits(id), "hex"), 0)) ?? text)
-      : text,
-  );
-}
-
-function toDigits(text: string): string {
-  return uuidDigits(text)?.toLowerCase() ?? deriveUuid(text).toString("hex");
-}
-
-/**
- * Sort terms over the main table whose order is the canonical one: plain columns, so that an index can serve, where all
- * values are spelled alike, expressions otherwise.
- */
-function orderTerms(database: Database, kind: RecordKind, idOrder: IdOrder): string[] {
-  const table = mainTable(kind);
-  const present = columnsOf(database, table) ?? new Set();
-  const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
-  return kind.key.flatMap((name) => {
-    const field = kind.fields[fieldIndex(kind, name)] as Field;
-    const column = quoted(columnOf(field));
-    const text = (expression: string): string => (encoding === "UTF-8" ? expression : `llmspell_utf8(${expression})`);
-    const { sqlite } = codecOf(field);
-    if (sqlite === "id") {
-      if (idOrder === "derived") return [`llmspell_uuid(${column})`];
-      if (idOrder === "text" && field.chosen) return [text(column)];
-      if (isUniformlySpelled(database, table, column)) return [column];
-      return [idOrder === "uuid" ? uuidDigitsSql(column) : text(usualSpellingSql(column))];
-    }
-    if (sqlite === "time") {
-      const exact = present.has(exactColumnOf(field)) ? quoted(exactColumnOf(field)) : undefined;
-      return timeTerms(database, table, column, exact);
-    }
-    const follows = idOrder === "derived" && field.beginsWith !== undefined;
-    return [sqlite === "text" ? text(follows ? `llmspell_follow(${column})` : column) : column];
-  });
-}
-
-/** All lower case and of one length, without free text among bare digits: then the texts sort as the UUIDs do. */
-function isUniformlySpelled(database: Database, table: string, column: string): boolean {
-  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} <> lower(${column}) COLLATE BINARY), max(length(unhex(${column})) IS NOT 16) FROM ${quoted(table)}`;
-  const [shortest, longest, capitals, others] = database.prepare(query).raw().get() as (number | null)[];
-  return shortest === longest && capitals !== 1 && (shortest !== 32 || others !== 1);
-}
-
-/** Seconds and companion sort as the exact times do when the companions are all there and agree, or none is there. */
-function timeTerms(database: Database, table: string, column: string, exact: string | undefined): string[] {
-  const companion = exact ?? "NULL";
-  const agrees = exact === undefined ? "0" : `${secondsOfSql(exact)} = ${column}`;
-  const [without, agreeing, all, least, most] = database
-    .prepare(
-      `SELECT sum(${companion} IS NULL), sum(${agrees}), count(*), min(${column}), max(${column}) FROM ${quoted(table)}`,
-    )
-    .raw()
-    .get() as (number | null)[];
-  const inside = (least ?? 0) >= -9999999999 && (most ?? 0) <= 9999999999;
-  if (inside && (without ?? 0) === all) return [column];
-  if (inside && exact !== undefined && agreeing === all) return [column, exact];
-  return [exactTimeSql(column, exact)];
-}
 
 export interface RowSelection {
   readonly tenants?: readonly string[] | undefined;
   readonly idOrder: IdOrder;
+  /** "table": as the table has them, so that each page of it is read once, one after the other. Default: by key. */
+  readonly order?: "key" | "table" | undefined;
   /** The first so many only, and those that are wanted. */
   readonly limit?: number | undefined;
   readonly wanted?: WantedRecords | undefined;
 }
 
-/** The rows, and whether they are all of them (row-check.ts). */
-export interface OrderedRows {
-  rows(): Iterable<SqlRow>;
+/** The rows, and whether they are all of them (row-check.ts). Before them `requireAllAhead` is called, behind them `requireAll`. */
+export interface OrderedRows<Row = SqlRow> extends Pick<RowReader<Row>, "hasLargeValue" | "read" | "fields"> {
+  rows(): Iterable<Row>;
   /** To be called with each row. E_SOURCE_DAMAGED when it is not there. */
-  saw(row: SqlRow): void;
+  saw(row: Row): void;
   /** Before the rows: where only the first ones come, whether they are the first of all. E_SOURCE_DAMAGED. */
   requireAllAhead(signal: AbortSignal): Promise<void>;
   /** After the last row: whether all have come, each once. E_SOURCE_DAMAGED. */
@@ -138,11 +71,11 @@ export function orderedRows(
   const tenants = tenantsFor(kind, selection.tenants);
   const where = selectedRows(kind, tenants);
   // Records without a key come in the table's own order.
-  const order = kind.keyless ? "r" : orderTerms(database, kind, selection.idOrder).join(", ");
-  const embeddings =
-    kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
-      ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
-      : "";
+  const order =
+    kind.keyless || selection.order === "table"
+      ? "r"
+      : [...orderTerms(database, kind, selection.idOrder), "r"].join(", ");
+  const embeddings = joinedEmbeddings(kind, reader);
   const values: string[] = tenants === undefined ? [] : [JSON.stringify(tenants)];
   // LIMIT keeps SQLite from dropping the inner ORDER BY.
   const all = `SELECT ${rowid} AS r FROM ${table} ${where === undefined ? "" : `WHERE ${where}`} ORDER BY ${order} LIMIT`;
@@ -165,23 +98,37 @@ export function orderedRows(
       .iterate(...values) as IterableIterator<SqlRow>;
   const came = new RowidTally();
   const there = (signal: AbortSignal): Promise<Tally> => tallyOfTable(database, name, rowid, where, walked, signal);
+  const byTable = selection.order === "table" && !kind.keyless && limit === undefined;
+  let last: bigint | undefined;
   return {
+    ...reader,
     rows: () => allRows(reader, iterate),
     saw(row) {
       if (row[0] === null) throw rowMissing(name);
-      came.add(row[0] as bigint);
+      const at = row[0] as bigint;
+      if (byTable && last !== undefined && at <= last) throw rowsOutOfOrder(name);
+      last = at;
+      came.add(at);
     },
     async requireAllAhead(signal) {
       if (limit === undefined) return;
       requireSameRows(name, tallyOfQuery(database, `${all} -1`, walked), await there(signal));
     },
     async requireAll(signal) {
-      if (limit === undefined) requireSameRows(name, came, await there(signal));
+      if (byTable) await requireRowsOfIndex(database, { name, rowid, came, isWhole: where === undefined }, signal);
+      else if (limit === undefined) requireSameRows(name, came, await there(signal));
     },
   };
 }
 
-function* allRows(reader: RowReader, iterate: (select: string) => IterableIterator<SqlRow>): Generator<SqlRow> {
+/** The join that brings ordinary embeddings, where the reader wants them so. */
+export function joinedEmbeddings({ sqlite }: RecordKind, { select }: RowReader): string {
+  return sqlite.layout === "vector" && select.includes("e.embedding")
+    ? `LEFT JOIN ${quoted(sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
+    : "";
+}
+
+export function* allRows(reader: RowReader, iterate: (select: string) => IterableIterator<SqlRow>): Generator<SqlRow> {
   let seen = 0;
   try {
     for (const row of iterate(reader.select)) {
@@ -220,6 +167,7 @@ function rowsByKey(database: Database, kind: RecordKind, reader: RowReader, sele
       .safeIntegers()
       .iterate(...values) as IterableIterator<SqlRow>;
   return {
+    ...reader,
     rows: () => allRows(reader, iterate),
     saw() {},
     async requireAllAhead() {},
@@ -272,7 +220,7 @@ export function countInvalidUuids(database: Database, kind: RecordKind, asked: r
 }
 
 /** The condition for the kind's rows of some tenants, undefined for all of a table; their names are its parameter, as JSON. */
-function selectedRows(kind: RecordKind, tenants: readonly string[] | undefined): string | undefined {
+export function selectedRows(kind: RecordKind, tenants: readonly string[] | undefined): string | undefined {
   const conditions: string[] = [];
   const condition = kindCondition(kind);
   if (condition !== undefined) conditions.push(condition);

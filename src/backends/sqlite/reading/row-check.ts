@@ -98,8 +98,7 @@ export async function tallyOfTable(
     signal.throwIfAborted();
     const before = last as bigint;
     [, , , count, last] = addPart(tally, next.get([...values, before]) as bigint[]);
-    if (count > 0n && (last as bigint) <= before)
-      throw damaged(table, "its rows do not stand in the order of their rowids");
+    if (count > 0n && (last as bigint) <= before) throw rowsOutOfOrder(table);
   }
   return tally;
 }
@@ -134,6 +133,27 @@ export function requireSameRows(table: string, came: Tally, there: Tally): void 
 }
 
 /**
+ * E_SOURCE_DAMAGED unless an index of the table knows the rows that a walk through the table met (`came`; not `isWhole`: of a
+ * part of them), for a page of the table that is lost takes its rows along. The key's index, where there is one.
+ */
+export async function requireRowsOfIndex(
+  database: Database,
+  { name, rowid, came, isWhole }: { name: string; rowid: string; came: Tally; isWhole: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  const index = database
+    .prepare(
+      `SELECT name FROM pragma_index_list(?) WHERE partial = 0 ORDER BY origin = 'pk' DESC, "unique" DESC, seq LIMIT 1`,
+    )
+    .pluck()
+    .get(name) as string | undefined;
+  if (index === undefined) return;
+  const there = isWhole ? came : await tallyOfTable(database, name, rowid, undefined, [], signal);
+  const rows = `SELECT ${rowid} AS r FROM ${quoted(name)} INDEXED BY ${quoted(index)}`;
+  requireSameRows(name, tallyOfQuery(database, rows, []), there);
+}
+
+/**
  * E_NOT_A_DATABASE unless each of the table's own indexes that the statement uses has the table's rows: a record would not
  * be found by way of it, and come into the table a second time.
  */
@@ -158,6 +178,11 @@ export function requireSoundIndexes(database: Database, table: string, rowid: st
 /** For a rowid of an index at which the table has no row. */
 export function rowMissing(table: string): StorageError {
   return damaged(table, "the index leads to rows that the table does not have");
+}
+
+/** For rows that a walk through the table meets twice, or before others that they stand behind. */
+export function rowsOutOfOrder(table: string): StorageError {
+  return damaged(table, "its rows do not stand in the order of their rowids");
 }
 
 function damaged(table: string, detail: string): StorageError {

@@ -35,22 +35,24 @@ import {
 } from "../table.js";
 import { createLargeContentReader, type LargeContentReader } from "./large-content.js";
 
-export interface RowReader {
+export interface RowReader<Row = SqlRow> {
   /** The select list over the alias `t` (the main table) and `e` (embeddings). The first value is the rowid. */
   readonly select: string;
   /** The same where the driver refuses a row for the length of a value: without it, and with its field's name behind. */
   readonly shortSelect: string;
+  /** The fields in the order in which `read` gives their values to the builder, but for those of a content that is large. */
+  readonly written: readonly number[];
   /** Whether the row's content travels beside its batch: it must be the first of one. */
-  hasLargeValue(row: SqlRow): boolean;
+  hasLargeValue(row: Row): boolean;
   /**
    * Between begin() and commit() of the builder. Throws a StorageError with section, key and field; else the row's BLOBs
    * are gone.
    */
-  read(row: SqlRow, builder: BatchBuilder): void;
+  read(row: Row, builder: BatchBuilder): void;
   /** The row's values under their field names, as far as they are known, for a reject. */
-  fields(row: SqlRow): Iterable<readonly [Field, SqlValue]>;
+  fields(row: Row): Iterable<readonly [Field, SqlValue]>;
   /** Names the record, also where its key is not valid. */
-  keyOf(row: SqlRow): string;
+  keyOf(row: Row): string;
 }
 
 interface Column {
@@ -219,6 +221,9 @@ export function createRowReader(
   return {
     select: list(expressions),
     shortSelect: list(shortExpressions),
+    written: [...constants, ...columns, ...(typeIndex === undefined ? [] : [{ index: typeIndex }])].map(
+      ({ index }) => index,
+    ),
     hasLargeValue: (row) => large !== undefined && row[large.lengthAt] !== null,
     keyOf,
     read(row, builder) {
