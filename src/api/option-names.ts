@@ -173,6 +173,7 @@ const verifyStores: Names<VerifyOptions> = {
   seed: true,
   search: true,
   showValues: true,
+  jobs: true,
   onDifferences: true,
 };
 

@@ -31,6 +31,7 @@ export interface VerifyFlags
   readonly search?: number;
   readonly showValues?: boolean;
   readonly differences?: string;
+  readonly jobs?: 1 | 2;
 }
 
 /** Gives the exit status. */
@@ -111,6 +112,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       ...(asOwner === undefined ? {} : { asOwner }),
       ...orderOptions(flags),
       ...(flags.lockTimeout === undefined ? {} : { lockTimeoutSeconds: flags.lockTimeout }),
+      ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
       ...(differences === undefined ? {} : { onDifferences: (chunk) => differences.write(chunk) }),
       onStart(estimate) {
         report?.log.opened();

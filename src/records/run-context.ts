@@ -48,6 +48,8 @@ export interface Activity {
   readonly index?: { readonly name: string; readonly number: number; readonly of: number };
   /** How much of that index is done, from 0 to 1, where the server tells. */
   readonly fraction?: number;
+  /** phase "indexes": seconds until all those known so far are built, at least and at most, never 0. */
+  readonly left?: { readonly least: number; readonly most: number };
   /** phase "rows": indexes that will be built from all of them. */
   readonly indexesToBuild?: number;
   /** What it waits for, e.g. "a lock held by process 4711 (UPDATE)". */

@@ -17,6 +17,7 @@ import { type Candidates, deleteRows, removeOrphans } from "../backends/postgres
 import { Pruning } from "../backends/postgres/loading/prune.js";
 import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
+import { BuildTimes } from "../backends/postgres/planning/build-times.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
 import { watchSession } from "../backends/postgres/session/watch.js";
@@ -109,6 +110,7 @@ class PostgresSink implements Sink {
   /** What the run is at, without what is seen from outside. */
   private activity: Activity = { phase: "connecting" };
   private indexesBuilt = 0;
+  private readonly buildTimes = new BuildTimes();
 
   constructor(private readonly options: PostgresSinkOptions) {
     this.name = options.name;
@@ -137,7 +139,7 @@ class PostgresSink implements Sink {
     this.stopWatching = await watchSession({
       connection,
       connect: this.options.connect,
-      tell: (sighting) => context.activity?.({ ...this.activity, ...sighting }),
+      tell: (sighting) => context.activity?.({ ...this.activity, ...sighting, ...this.timeLeft(sighting.fraction) }),
     });
     this.activity = { phase: "rows" };
     const { prune } = this.options;
@@ -194,7 +196,12 @@ class PostgresSink implements Sink {
   }
 
   private countIndexesToBuild(): number {
-    return [...this.loaders.values()].reduce((count, loader) => count + loader.indexesToBuild, 0);
+    return [...this.loaders.values()].reduce((count, { builds }) => count + builds.length, 0);
+  }
+
+  private timeLeft(fraction?: number): Pick<Activity, "left"> {
+    const left = this.buildTimes.left(fraction);
+    return left === undefined ? {} : { left };
   }
 
   private goOn(activity: Activity): void {
@@ -206,8 +213,12 @@ class PostgresSink implements Sink {
     const of = this.indexesBuilt + this.countIndexesToBuild();
     await loader.buildIndexes((name) => {
       this.indexesBuilt++;
-      this.goOn({ phase: "indexes", index: { name, number: this.indexesBuilt, of } });
+      const [own, ...rest] = loader.builds;
+      const others = [...this.loaders.values()].filter((other) => other !== loader);
+      if (own !== undefined) this.buildTimes.begin(own, [...rest, ...others.flatMap(({ builds }) => builds)]);
+      this.goOn({ phase: "indexes", index: { name, number: this.indexesBuilt, of }, ...this.timeLeft() });
     });
+    this.buildTimes.end();
     this.goOn({ phase: "checking" });
   }
 

@@ -39,6 +39,8 @@ export interface Backend<Location extends AnyLocation = AnyLocation> {
    * side by side. "none": as they come.
    */
   readonly order: "key" | "none";
+  /** Its source may be opened and read in another thread: its stores are files, or servers, and nothing of this process. */
+  readonly readsInThread?: true;
   /** Options of `createSource` that are for this backend alone; with any other they are E_USAGE. */
   readonly sourceOptions?: readonly OwnSourceOption[];
   /** What is a database's: a schema, a key for each record, rows that outlast a run. Undefined: a document, which is written whole. */

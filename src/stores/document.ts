@@ -45,6 +45,7 @@ export const document: Backend<DocumentLocation> = {
     fileOf: ({ path }) => (path === "-" ? undefined : path),
   },
   order: "none",
+  readsInThread: true,
   createSource: ({ path }, options) => createSource(path === "-" ? { stream: process.stdin } : { path }, path, options),
   async createSink({ path }, options) {
     const { force, allowEmpty } = options;

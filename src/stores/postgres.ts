@@ -21,6 +21,7 @@ function locationOf(url: string, origin: string, code: ErrorCode & ("E_USAGE" | 
 
 export const postgres: Backend<PostgresLocation> = {
   type: "postgres",
+  readsInThread: true,
   locations: {
     forms: ["a postgresql:// URL"],
     shortForms: ["postgresql:// URL"],

@@ -32,6 +32,7 @@ export const sqlite: Backend<SqliteLocation> = {
     sink: { vectorsAs: (config) => config.sqlite.vectors },
   },
   order: "key",
+  readsInThread: true,
   database: {
     title: "SQLite",
     spelling: "sqlite",

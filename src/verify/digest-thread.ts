@@ -2,33 +2,44 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
+import { serialize } from "node:v8";
 import { Worker } from "node:worker_threads";
+import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { createRingMemory, RingWriter } from "../records/batch-ring.js";
 import type { RecordBatch } from "../records/record-batch.js";
-import type { Answer, Question } from "./digest-worker.js";
+import type { Answer } from "./digest-worker.js";
 import type { SumState } from "./record-digest.js";
 
 /** Under a test runner there is no compiled file beside this one: then all is done in the one thread. */
 const FILE = new URL("./digest-worker.js", import.meta.url);
-/** Batches on their way to the thread, or back. */
-const SLOTS = 4;
-/** A batch that is larger is not copied. Bytes. */
-const SLOT_BYTES = 1048576;
 /** Of the thread's heap, MB. */
 const HEAP = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 };
+const NOTHING = Buffer.alloc(0);
+
+/** What a slot holds. */
+export const BATCH = 0;
+/** A LargeValue's content follows, and then its batch. */
+export const BEGIN = 1;
+export const CONTENT = 2;
+/** The next kind: the first is number 0. */
+export const KIND = 3;
+/** Sums are asked for. */
+export const SUMS = 4;
 
 export class DigestThread {
   /** It has begun. One that breaks down before is done without. */
   private isReady = false;
   private failure: StorageError | undefined;
-  private readonly free: ArrayBuffer[] = [];
-  private given = 0;
-  private readonly known = new Set<string>();
+  private readonly kinds = new Map<RecordKind, number>();
   /** Wakes whoever waits: something came back, or the thread failed. */
   private wake: () => void = () => {};
   private sum: ReadonlyMap<string, SumState> | undefined;
 
-  private constructor(private readonly worker: Worker) {
+  private constructor(
+    private readonly worker: Worker,
+    private readonly ring: RingWriter,
+  ) {
     worker.on("message", (answer: Answer) => this.receive(answer));
     worker.on("error", (error) => this.fail(error));
     worker.on("exit", () => this.fail());
@@ -40,7 +51,9 @@ export class DigestThread {
   static start(): DigestThread | undefined {
     if (availableParallelism() === 1 || !existsSync(fileURLToPath(FILE))) return undefined;
     try {
-      return new DigestThread(new Worker(FILE, { resourceLimits: HEAP, execArgv: [] }));
+      const memory = createRingMemory();
+      const worker = new Worker(FILE, { resourceLimits: HEAP, execArgv: [], workerData: memory });
+      return new DigestThread(worker, new RingWriter(memory));
     } catch {
       return undefined;
     }
@@ -48,45 +61,46 @@ export class DigestThread {
 
   /** Not before it has begun: until then there is time to do it here. */
   takes(batch: RecordBatch): boolean {
-    return this.isReady && batch.bytes.length + 8 * batch.rows * batch.width + 8 <= SLOT_BYTES;
+    return this.isReady && this.ring.takes(batch);
   }
 
-  /** The batch is copied before this waits. The content of a LargeValue was added before. */
-  add(batch: RecordBatch): Promise<void> {
-    this.post(batch, this.slot());
-    return this.haveSlot();
+  /** The batch is copied when this has resolved. The content of a LargeValue was added before. */
+  async add(batch: RecordBatch): Promise<void> {
+    let kind = this.kinds.get(batch.kind);
+    if (kind === undefined) {
+      kind = this.kinds.size;
+      this.kinds.set(batch.kind, kind);
+      await this.room();
+      this.ring.put(KIND, serialize(batch.kind));
+    }
+    await this.room();
+    this.ring.putBatch(BATCH, kind, batch);
   }
 
   /** What addContent gets from here on is the content of the next batch. */
-  beginContent(): void {
-    this.worker.postMessage({ type: "begin" } satisfies Question);
+  async beginContent(): Promise<void> {
+    await this.room();
+    this.ring.put(BEGIN, NOTHING);
   }
 
-  /** At most 1 MiB, which is copied before this waits. */
-  addContent(chunk: Buffer): Promise<void> {
-    const slot = this.slot();
-    new Uint8Array(slot, 0, chunk.length).set(chunk);
-    this.worker.postMessage({ type: "content", bytes: chunk.length, slot } satisfies Question, [slot]);
-    return this.haveSlot();
+  /** At most 1 MiB, which is copied when this has resolved. */
+  async addContent(chunk: Buffer): Promise<void> {
+    await this.room();
+    this.ring.put(CONTENT, chunk);
   }
 
-  private slot(): ArrayBuffer {
-    const slot = this.free.pop();
-    if (slot !== undefined) return slot;
-    if (++this.given > SLOTS) throw new Error("no slot is free");
-    return new ArrayBuffer(SLOT_BYTES);
-  }
-
-  /** Waits until there is one for whatever comes next. */
-  private async haveSlot(): Promise<void> {
-    while (this.free.length === 0 && this.given === SLOTS) await this.change();
+  /** Waits until there is room for whatever comes next. */
+  private async room(): Promise<void> {
+    while (!this.ring.hasRoom) await this.change(this.ring.room());
+    if (this.failure !== undefined) throw this.failure;
   }
 
   /** What came of all that was added since it was asked last, by path. */
   async sums(): Promise<ReadonlyMap<string, SumState>> {
     if (!this.isReady) return new Map();
     this.sum = undefined;
-    this.worker.postMessage({ type: "sums" } satisfies Question);
+    await this.room();
+    this.ring.put(SUMS, NOTHING);
     while (this.sum === undefined) await this.change();
     return this.sum;
   }
@@ -97,20 +111,8 @@ export class DigestThread {
     await this.worker.terminate();
   }
 
-  private post({ kind, rows, bytes, starts, lengths, width }: RecordBatch, slot: ArrayBuffer): void {
-    const values = rows * width;
-    new Uint32Array(slot, 0, values).set(starts.subarray(0, values));
-    new Int32Array(slot, 4 * values, values).set(lengths.subarray(0, values));
-    new Uint8Array(slot, 8 * values, bytes.length).set(bytes);
-    const isKnown = this.known.has(kind.path);
-    this.known.add(kind.path);
-    const question: Question = { type: "batch", path: kind.path, rows, bytes: bytes.length, slot };
-    this.worker.postMessage(isKnown ? question : { ...question, kind }, [slot]);
-  }
-
   private receive(answer: Answer): void {
     if (answer.type === "ready") this.isReady = true;
-    else if (answer.type === "slot") this.free.push(answer.slot);
     else if (answer.type === "sums") this.sum = answer.sums;
     else this.fail(new StorageError(answer.code, answer.message));
     this.wake();
@@ -124,12 +126,14 @@ export class DigestThread {
     this.wake();
   }
 
-  private async change(): Promise<void> {
+  /** Until `event`, or something that the thread says. */
+  private async change(event?: Promise<void>): Promise<void> {
     if (this.failure !== undefined) throw this.failure;
     // What is waited for keeps the process alive.
     this.worker.ref();
     await new Promise<void>((resolve) => {
       this.wake = resolve;
+      event?.then(resolve);
     });
     this.worker.unref();
     if (this.failure !== undefined) throw this.failure;

@@ -57,7 +57,7 @@ export class DigestWriter {
       field: large.field,
       async *chunks() {
         const content = createHash("sha256");
-        thread?.beginContent();
+        await thread?.beginContent();
         for await (const chunk of large.chunks()) {
           count(chunk.length);
           if (thread === undefined) content.update(chunk);

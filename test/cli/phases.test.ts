@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { narrowText, progressText } from "../../src/commands/shown/progress.js";
+import { BuildTimes, graphEffort } from "../../src/backends/postgres/planning/build-times.js";
+import { type Elapsed, narrowText, progressText } from "../../src/commands/shown/progress.js";
 import { importStore, migrateDatabase, type Progress } from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
@@ -27,14 +28,62 @@ it("a line says the phase, what is built and how far it is", () => {
   expect(progressText({ ...rows, indexesToBuild: 4 }, 3, 5000)).toBe(
     "event_log: 1,200 of about 5,000 records, 3.1 MB, 400 records/s, about 10 s left, then 4 indexes",
   );
-  expect(progressText({ ...rows, phase: "indexes", index, fraction: 0.5 }, { run: 90, phase: 30 }, undefined)).toBe(
-    "building index 2 of 4, idx_vectors, 50 %, about 50 s left",
-  );
-  expect(progressText({ ...rows, phase: "indexes", index: { ...index, number: 1 } }, 30, undefined)).toBe(
-    "building index 1 of 4, idx_vectors, for 30 s",
-  );
+  const building: Progress = { ...rows, phase: "indexes", index, fraction: 0.5 };
+  const lines: readonly [Pick<Progress, "left">, Elapsed, string][] = [
+    [{ left: { least: 45, most: 55 } }, { run: 90, phase: 30 }, "about 50 s left"],
+    [{ left: { least: 45, most: 55 } }, { run: 90, phase: 30, told: 10 }, "about 40 s left"],
+    [{ left: { least: 45, most: 500 } }, { run: 90, phase: 30 }, "about 45 s to 8 min left"],
+    [{ left: { least: 0.1, most: 40 } }, { run: 90, phase: 30 }, "at most about 40 s left"],
+    [{ left: { least: 0.1, most: 0.1 } }, { run: 90, phase: 30 }, "about 1 s left"],
+    [{ left: { least: 1, most: 2 } }, { run: 90, phase: 30, told: 5 }, "for 30 s"],
+    [{}, { run: 90, phase: 30 }, "for 30 s"],
+  ];
+  for (const [left, elapsed, text] of lines)
+    expect(progressText({ ...building, ...left }, elapsed, undefined)).toBe(
+      `building index 2 of 4, idx_vectors, 50 %, ${text}`,
+    );
   expect(progressText({ ...rows, phase: "committing" }, 12, undefined)).toBe("committing, for 12 s");
   expect(progressText({ ...rows, phase: "checking", waiting: "a lock" }, 12, 5000)).toBe("waiting for a lock");
+});
+
+it("the time that index builds take is by what they are of, and by what they took", () => {
+  let now = 0;
+  const times = new BuildTimes(() => now);
+  const size = {
+    rows: 10_000,
+    bytes: 31_000_000,
+    dimension: 768,
+    effort: graphEffort("WITH (m='16', ef_construction='128')"),
+  };
+  expect(size.effort).toBe(2);
+  const hnsw = { ...size, method: "hnsw" };
+  const btree = { ...size, method: "btree" };
+  expect(times.left(undefined)).toBeUndefined();
+  // The B-trees beside it are nothing; before anything is seen it is a guess.
+  times.begin(hnsw, [btree, btree, btree]);
+  const guess = times.left(undefined);
+  expect(guess?.least).toBeGreaterThan(1);
+  expect(guess?.most).toBeGreaterThan(2 * (guess?.least ?? 0));
+  now = 20;
+  // Its later rows take longer than the first.
+  expect(times.left(0.79)?.least).toBeGreaterThan(20 * (0.21 / 0.79));
+  expect(times.left(0.79)?.most).toBeLessThan(12);
+  // Nothing is at its end before it is.
+  expect(times.left(1)?.least).toBeGreaterThan(0);
+  // Longer than was thought, and the server says nothing of it.
+  now = 100;
+  expect(times.left(undefined)?.most).toBeGreaterThanOrEqual(50);
+  // Another like it takes what this one took; the slow one that is still to come counts more than those of its table.
+  now = 25;
+  times.begin(btree, [hnsw]);
+  expect(times.left(undefined)?.most).toBeCloseTo(25, 0);
+  expect(times.left(undefined)?.least).toBeCloseTo(25, 0);
+  now = 26;
+  times.begin(hnsw, []);
+  now = 46;
+  expect(times.left(undefined)?.least).toBeCloseTo(5, 0);
+  times.end();
+  expect(times.left(undefined)).toBeUndefined();
 });
 
 it("nothing is said to be 0 s away", () => {
@@ -49,7 +98,7 @@ it.each([20, 40, 79, 99, 200])("a line fits %i columns", (width) => {
   for (const progress of [
     { ...rows, path, section, records: 123_456_789, bytes: 1e15 },
     { ...rows, path, section, indexesToBuild: 12 },
-    { ...rows, phase: "indexes", index, fraction: 0.123 },
+    { ...rows, phase: "indexes", index, fraction: 0.123, left: { least: 1000, most: 9000 } },
     { ...rows, phase: "checking", waiting: "a lock held by process 123456 (its last statement: TRUNCATE), and more" },
   ] as const) {
     const text = narrowText(progress, { run: 10_000, phase: 5000 }, 999_999_999, width);
@@ -193,9 +242,11 @@ describePostgres("with PostgreSQL", () => {
       from: workspace.path("a.json"),
       to: database.url,
       deferIndexes: "always",
-      onProgress({ phase, index, section }) {
+      onProgress({ phase, index, section, left }) {
         if (seen.at(-1) !== phase) seen.push(phase);
         if (index !== undefined) built.push(`${index.number} of ${index.of} ${index.name}`);
+        // Until all of them are built there is time left, and how much is known from the first on.
+        if (phase === "indexes") expect(left?.least, index?.name).toBeGreaterThan(0);
         if (phase === "rows" && section !== undefined) expect(section.number).toBeLessThanOrEqual(section.of);
       },
     });

@@ -46,6 +46,12 @@ function buildOnce(): void {
   built = true;
 }
 
+/** The module of the library as it is built; threads are there only. */
+export function builtLibrary(): string {
+  buildOnce();
+  return new URL("../../dist/index.js", import.meta.url).href;
+}
+
 /** For the environment of a workspace: commands set their allocator up as for a user (src/allocator.ts), which takes a start more. */
 export const WITH_ALLOCATOR = { MALLOC_ARENA_MAX: undefined };
 

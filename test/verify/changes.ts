@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { RecordKind } from "../../src/catalog/index.js";
 import { type Difference, type VerifyOptions, type VerifyResult, verifyStores } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
+import { builtLibrary } from "../helpers/llmspell.js";
 import { VALUE_CASES, type ValueCase } from "./cases.js";
 import { type Backend, keyText, makeSections, type Sections, type Tokens, updateOf } from "./records.js";
 
@@ -78,8 +79,12 @@ export interface Verified {
 
 export async function verified(options: VerifyOptions): Promise<Verified> {
   const chunks: Buffer[] = [];
-  const result = await verifyStores({
+  const jobs = process.env["VERIFY_JOBS"] === "2" ? 2 : undefined;
+  // Threads are there in what is built only.
+  const verify: typeof verifyStores = jobs === undefined ? verifyStores : (await import(builtLibrary())).verifyStores;
+  const result = await verify({
     ...options,
+    ...(jobs === undefined ? {} : { jobs }),
     onDifferences: (chunk) => {
       chunks.push(Buffer.from(chunk));
     },

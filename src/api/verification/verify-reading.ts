@@ -13,13 +13,16 @@ import {
   databaseOf,
   hasOwner,
   type StoreLocation,
+  sessionOptions,
   storeName,
 } from "../../stores/index.js";
 import type { Transform } from "../../transforms/transform.js";
 import type { Side } from "../../verify/comparison/record-join.js";
 import { BatchStream } from "../batch-stream.js";
 import type { ImportOptions, TransferOptions } from "../options.js";
+import type { TransferResult } from "../results.js";
 import { importStore } from "../transfer.js";
+import { createThreadedSource } from "./source-thread.js";
 
 /** What applies to A, the original; sections and tenants are chosen in both. */
 export type VerifyOptions = Omit<
@@ -42,6 +45,11 @@ export type VerifyOptions = Omit<
      * both stores, and the answers of indexes are held against them. Neither store may be a stream.
      */
     readonly search?: number;
+    /**
+     * 2: each store is read in a thread of its own (streams and embedded databases are not); 1: none is. Default: 2 where there
+     * are as many cores, and the store is a file of at least 32 MiB, or a server's, and the other is one of both.
+     */
+    readonly jobs?: 1 | 2;
     /** Differences have the values that differ. Default false. */
     readonly showValues?: boolean;
     /** Called at the end with every difference, as NDJSON in chunks; a chunk is valid until the call ends. */
@@ -55,6 +63,8 @@ export type VerifyOptions = Omit<
 export type Stores = Readonly<Record<Side, AnyLocation | Source>>;
 
 export interface Run {
+  /** Which of them are read in a thread of their own. */
+  readonly threads: Readonly<Record<Side, boolean>>;
   readonly options: Omit<VerifyOptions, "transforms"> & { readonly transforms: readonly Transform[] };
   readonly stores: Stores;
   readonly sample: { readonly size: number; readonly seed: string } | undefined;
@@ -90,7 +100,7 @@ export class Reading {
   }
 
   async *batches(): AsyncGenerator<RecordBatch, void, undefined> {
-    this.run = importStore(this.importOptions()).then(
+    this.run = this.read().then(
       ({ leftOut, header }) => {
         this.leftOut = leftOut;
         this.header = header;
@@ -109,6 +119,26 @@ export class Reading {
   async end(): Promise<void> {
     this.stream.end();
     await this.run;
+  }
+
+  private async read(): Promise<TransferResult> {
+    const options = this.importOptions();
+    const { stores, config, list } = this.verify;
+    const store = stores[this.side];
+    if (isSource(store) || !this.verify.threads[this.side]) return importStore(options);
+    const { sourceMode, sourceCheck, asOwner, verifyManifest, times, invalidUuid, lockTimeoutSeconds } = options;
+    const { connectionTimeoutSeconds } = sessionOptions(store, options, config, list);
+    const from = await createThreadedSource(store, {
+      sourceMode,
+      sourceCheck,
+      asOwner,
+      verifyManifest,
+      times,
+      invalidUuid: invalidUuid ?? "keep",
+      lockTimeoutSeconds,
+      connectionTimeoutSeconds,
+    });
+    return importStore({ ...options, from });
   }
 
   private importOptions(): ImportOptions {

@@ -31,6 +31,7 @@ import {
 import { refuseUnknownOptions } from "../option-names.js";
 import type { ImportOptions } from "../options.js";
 import { selectPaths } from "../run.js";
+import { threadsOf } from "./thread-choice.js";
 import {
   isRereadable,
   isSource,
@@ -104,7 +105,14 @@ export async function verifyStores(options: VerifyOptions): Promise<VerifyResult
     ...options,
     catalog: options.catalog ?? standardCatalog,
   });
-  const run: Run = { options: { ...options, transforms }, stores, sample, config, list };
+  const run: Run = {
+    options: { ...options, transforms },
+    stores,
+    sample,
+    config,
+    list,
+    threads: threadsOf(options, stores, list),
+  };
   try {
     return await verifyOnce(run, transforms.length === 0, started);
   } catch (error) {

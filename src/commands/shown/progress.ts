@@ -36,10 +36,11 @@ const WHAT: Readonly<Record<Exclude<Progress["phase"], "rows" | "indexes">, stri
   committing: "committing",
 };
 
-/** When the run began, when its phase did, and how many records are expected. Seconds. */
+/** Since when the run, its phase, and what was last told of it have lasted. Seconds. */
 export interface Elapsed {
   readonly run: number;
   readonly phase: number;
+  readonly told?: number;
 }
 
 /**
@@ -59,7 +60,7 @@ function progressParts(progress: Progress, elapsed: Elapsed, estimate: number | 
   const { phase, waiting } = progress;
   if (waiting !== undefined) return [`waiting for ${waiting}`];
   if (phase === "rows") return rowsParts(progress, elapsed.run, estimate);
-  if (phase === "indexes") return indexParts(progress, elapsed.phase);
+  if (phase === "indexes") return indexParts(progress, elapsed);
   return [WHAT[phase], ...(elapsed.phase < 2 ? [] : [`for ${formatSeconds(elapsed.phase)}`])];
 }
 
@@ -78,18 +79,20 @@ function rowsParts(progress: Progress, seconds: number, estimate: number | undef
   return parts;
 }
 
-/** The time left is by the share of the indexes that is done: each counts the same, for the server tells no more. */
-function indexParts({ index, fraction }: Progress, seconds: number): string[] {
+function indexParts({ index, fraction, left }: Progress, { phase, told = 0 }: Elapsed): string[] {
   if (index === undefined) return ["building indexes"];
   const parts = [`building index ${index.number} of ${index.of}`, index.name];
   if (fraction !== undefined) parts.push(`${Math.floor(fraction * 100)} %`);
-  const done = (index.number - 1 + (fraction ?? 0)) / index.of;
-  parts.push(
-    done > 0 && done < 1
-      ? `about ${formatSeconds((seconds * (1 - done)) / done)} left`
-      : `for ${formatSeconds(seconds)}`,
-  );
+  const isKnown = left !== undefined && left.most > told;
+  parts.push(isKnown ? leftText(left.least - told, left.most - told) : `for ${formatSeconds(phase)}`);
   return parts;
+}
+
+/** `about 40 s left`, or between what and what where that is a guess. */
+function leftText(least: number, most: number): string {
+  if (most <= 1.5 * least || most <= 2) return `about ${formatSeconds((least + most) / 2)} left`;
+  if (least < 1) return `at most about ${formatSeconds(most)} left`;
+  return `about ${formatSeconds(least)} to ${formatSeconds(most)} left`;
 }
 
 /** The line at a terminal's width: without what does not fit, what is last and first said most. */
@@ -130,13 +133,16 @@ export async function createProgressDisplay(
 class Clock {
   private readonly started = performance.now();
   private phaseStarted = this.started;
-  private phase: string | undefined;
+  private progress: Progress | undefined;
+  private told = this.started;
 
-  at({ phase }: Progress): Elapsed {
+  at(progress: Progress): Elapsed {
     const now = performance.now();
-    if (phase !== this.phase) this.phaseStarted = now;
-    this.phase = phase;
-    return { run: (now - this.started) / 1000, phase: (now - this.phaseStarted) / 1000 };
+    if (progress.phase !== this.progress?.phase) this.phaseStarted = now;
+    if (progress !== this.progress) this.told = now;
+    this.progress = progress;
+    const seconds = (since: number): number => (now - since) / 1000;
+    return { run: seconds(this.started), phase: seconds(this.phaseStarted), told: seconds(this.told) };
   }
 }
 
@@ -151,7 +157,7 @@ function lineDisplay(output: Output): ProgressDisplay {
     const elapsed = clock.at(progress);
     shown = performance.now();
     told = progress.waiting;
-    const { path, records, bytes, phase, index, fraction, waiting } = progress;
+    const { path, records, bytes, phase, index, fraction, left, waiting } = progress;
     const fields = {
       phase,
       section: path,
@@ -160,6 +166,7 @@ function lineDisplay(output: Output): ProgressDisplay {
       seconds: elapsed.run,
       index: index?.name,
       fraction,
+      left,
       waiting,
     };
     output.info(progressText(progress, elapsed, total), fields);

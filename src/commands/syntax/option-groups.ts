@@ -52,7 +52,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--defer-indexes",
     "--repair-rowids",
   ],
-  Comparing: ["--for", "--sample", "--search", "--seed", "--differences", "--show-values", "--findings"],
+  Comparing: ["--jobs", "--for", "--sample", "--search", "--seed", "--differences", "--show-values", "--findings"],
   Output: ["--report", "--digests", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
 };
 const OTHERS = "Options";

@@ -260,6 +260,13 @@ export const verifyOptions = (): Option[] => [
   new Option("--search <N>", "search for N embeddings of each dimension: the nearest ones must be the same").argParser(
     positiveInteger,
   ),
+  new Option(
+    "--jobs <N>",
+    "2: each store is read in a thread of its own; 1: none is (default: 2 for large stores, where there are cores)",
+  ).argParser((text: string) => {
+    if (text === "1" || text === "2") return Number(text);
+    throw new InvalidArgumentError("It is 1 or 2.");
+  }),
   new Option("--seed <TEXT>", "of the sample and the searches (default: a new one, which is printed)"),
   reportOption(),
   ...selectionOptions(),

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { StorageError } from "../../../errors.js";
 import { quote, schemaSql, shownName, tableOf } from "../database/table-names.js";
 import type { TargetTable } from "../database/target-table.js";
+import { type Build, graphEffort } from "../planning/build-times.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { type PostgresErrorCause, postgresCause } from "../session/errors.js";
 import { lockTimeout } from "../session/transaction.js";
@@ -117,19 +118,32 @@ export class DeferredIndexes {
     return (await this.connection.query<Part>(PARTS, [indexes.map(({ name }) => name), this.table.oid])).rows;
   }
 
-  /** How many are to be built. */
-  get length(): number {
-    return this.dropped.length;
+  /** What is to be built. `rows`, `bytes`: about how many the table has. */
+  builds(rows: number, bytes: number): readonly Build[] {
+    const { dimension } = this;
+    return this.dropped.map(({ method, definition }) => ({
+      method,
+      rows,
+      bytes,
+      dimension,
+      effort: graphEffort(definition),
+    }));
+  }
+
+  private get dimension(): number {
+    return this.table.kind.fields.find((field) => field.dimension !== undefined)?.dimension ?? 0;
   }
 
   /** Builds what was dropped. `rows`: about how many the table has; `onIndex` is told the name of each before it is built. */
   async build(rows: number, onIndex: (name: string) => void): Promise<void> {
-    const indexes = this.dropped.splice(0);
-    if (indexes.length === 0) return;
+    if (this.dropped.length === 0) return;
+    const indexes: Index[] = [];
     // A definition says nothing of the database's own tablespace, and a session may have another default.
     await this.connection.query("SET LOCAL default_tablespace = ''");
-    for (const index of indexes) {
+    for (let index = this.dropped[0]; index !== undefined; index = this.dropped[0]) {
       onIndex(index.name);
+      indexes.push(index);
+      this.dropped.shift();
       await this.grantMemory(index.class, rows);
       await this.create(index.definition);
     }
@@ -153,8 +167,7 @@ export class DeferredIndexes {
   }
 
   private async grantMemory(indexClass: IndexClass, rows: number): Promise<void> {
-    const { connection, table } = this;
-    const dimension = table.kind.fields.find((field) => field.dimension !== undefined)?.dimension ?? 0;
+    const { connection, dimension } = this;
     const needed = rows * (indexClass === "vector" ? (dimension * 4 + GRAPH_BYTES) * 1.2 : ENTRIES_BYTES);
     const most = connection.embedded ? MOST_EMBEDDED_MEMORY : MOST_MEMORY;
     const kilobytes = Math.ceil(Math.min(Math.max(needed, LEAST_MEMORY), most) / 1024);

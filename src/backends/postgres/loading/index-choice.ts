@@ -81,6 +81,8 @@ interface IndexRow {
 export interface Index {
   readonly name: string;
   readonly definition: string;
+  /** Its access method. */
+  readonly method: string;
   readonly class: IndexClass;
 }
 
@@ -118,7 +120,7 @@ export async function findDroppable(
   const { rows } = await connection.query<IndexRow>(INDEXES, [table.oid]);
   return rows
     .filter((row) => refusesNoRecord(row, table.kind))
-    .map(({ name, definition, method }) => ({ name, definition, class: classOf(method) }));
+    .map(({ name, definition, method }) => ({ name, definition, method, class: classOf(method) }));
 }
 
 /** Whether the table has more partitions than a transaction has locks for: then its indexes stay. */

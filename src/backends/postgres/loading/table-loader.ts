@@ -13,6 +13,7 @@ import type { RunContext } from "../../../records/run-context.js";
 import type { PartitionMaker, PostgresApplication } from "../application.js";
 import { quote } from "../database/table-names.js";
 import { ASSUMED, columnNamed, loadColumns, type TargetTable } from "../database/target-table.js";
+import type { Build } from "../planning/build-times.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { CopyEncoder, needsLargeObject, type TupleExtras } from "../session/copy-encoder.js";
 import { postgresCause } from "../session/errors.js";
@@ -67,6 +68,8 @@ export class TableLoader {
   readonly assumed = new Map<string, bigint>();
   /** Records in the target (direct) or in the staging table. */
   loaded = 0;
+  /** Of their values. */
+  private bytes = 0;
   readonly kind: RecordKind;
   readonly largeObjects: LargeObjectWriter;
   readonly partitions: PartitionMaker | undefined;
@@ -109,9 +112,9 @@ export class TableLoader {
     return loader;
   }
 
-  /** How many indexes are to be built when all records are in the table. */
-  get indexesToBuild(): number {
-    return this.indexes.length;
+  /** The indexes that are to be built when all records are in the table. */
+  get builds(): readonly Build[] {
+    return this.indexes.builds(this.loaded, this.bytes);
   }
 
   /** Before the merge of the staged records, which will write so many rows. */
@@ -150,6 +153,7 @@ export class TableLoader {
    */
   async write(batch: RecordBatch): Promise<void> {
     const { transaction } = this.options;
+    this.bytes += batch.bytes.length;
     this.filling.assumes = batch.assumed !== undefined && this.staging !== undefined;
     try {
       for (let row = 0; row < batch.rows; row++) await this.push(batch, row);

@@ -20,16 +20,23 @@ const INTERVAL_MILLISECONDS = 1000;
 const PATIENCE_MILLISECONDS = 2000;
 
 /**
- * An index build's blocks are those of its scan, its tuples those of what comes behind it
- * (https://www.postgresql.org/docs/current/progress-reporting.html). Of a query's text its first word only: the rest is data.
+ * An index build's blocks are those of its scan, its tuples those of what comes behind it: half of a B-tree, which says that it
+ * is scanning (https://www.postgresql.org/docs/current/progress-reporting.html). A partitioned table's partitions are built one
+ * after the other. Of a query's text its first word only: the rest is data.
  */
 const SIGHT = `
   SELECT p.fraction, b.pid, b.command FROM (SELECT) AS one
   LEFT JOIN LATERAL (
-    SELECT CASE WHEN blocks_total > 0 AND blocks_done < blocks_total THEN blocks_done::float8 / blocks_total
-                WHEN tuples_total > 0 THEN least(tuples_done::float8 / tuples_total, 1)
-                WHEN blocks_total > 0 THEN 1 END AS fraction
-    FROM pg_catalog.pg_stat_progress_create_index WHERE pid = $1 LIMIT 1) p ON true
+    SELECT CASE WHEN partitions_total > 0
+                THEN least((partitions_done + coalesce(one.fraction, 0)) / partitions_total, 1)
+                ELSE one.fraction END AS fraction
+    FROM pg_catalog.pg_stat_progress_create_index
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN tuples_total > 0 THEN 0.5 + 0.5 * least(tuples_done::float8 / tuples_total, 1)
+                  WHEN phase LIKE '%sorting%' THEN 0.5
+                  WHEN blocks_total > 0 AND phase LIKE '%scanning%' THEN 0.5 * least(blocks_done::float8 / blocks_total, 1)
+                  WHEN blocks_total > 0 THEN least(blocks_done::float8 / blocks_total, 1) END AS fraction) one
+    WHERE pid = $1 LIMIT 1) p ON true
   LEFT JOIN LATERAL (
     SELECT a.pid, pg_catalog.upper(pg_catalog.substring(a.query, '^\\s*(\\w+)')) AS command
     FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS u (pid)
