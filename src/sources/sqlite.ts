@@ -10,20 +10,24 @@ import {
   countInvalidUuids,
   defineFunctions,
   estimateRows,
+  type OrderedRows,
   orderedRows,
 } from "../backends/sqlite/reading/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
-import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
+import { cutRowids, type PartRows, rowsOfList } from "../backends/sqlite/reading/row-parts.js";
+import { createRowReader, type RowReader } from "../backends/sqlite/reading/row-reader.js";
+import { shareSnapshot } from "../backends/sqlite/shared-snapshot.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { IdOrder } from "../records/derived-uuids.js";
+import type { Part } from "../records/parts.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
-import type { Source } from "./source.js";
+import type { PartedSource, Source } from "./source.js";
 
 const LOCK_TIMEOUT_SECONDS = 5;
 
@@ -36,6 +40,8 @@ export interface SqliteSourceOptions extends BatchLimits {
   readonly idOrder?: IdOrder | undefined;
   /** How long a database that another process has for itself is waited for. Seconds; default 5. */
   readonly lockTimeoutSeconds?: number | undefined;
+  /** It is to read the snapshot of another source of this process, which said so (PartedSource.share). */
+  readonly snapshot?: { readonly immutable: boolean } | undefined;
 }
 
 /**
@@ -74,17 +80,11 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   ): AsyncGenerator<RecordBatch> {
     const reader = createRowReader(opened(), kind, { embeddings: stage?.get });
     if (reader === undefined) return;
-    const { tenants } = selection;
-    const wanted = selection.wanted?.get(kind.path);
-    const ordered = orderedRows(opened(), kind, reader, {
-      tenants,
-      idOrder: options.idOrder ?? "text",
-      // Wanted records that cannot be named are somewhere in the table.
-      limit: wanted !== undefined && wanted.keys === undefined ? undefined : selection.limit,
-      wanted: wanted?.keys === undefined ? undefined : wanted,
-    });
+    const rows = selection.part?.rows as PartRows | undefined;
+    const whole = rows === undefined ? wholeKind(kind, reader, selection) : undefined;
+    const ordered = rows === undefined ? (whole as OrderedRows) : rowsOfList(opened(), kind, reader, rows);
     const builder = new BatchBuilder(kind, options);
-    if (!selection.peek) await ordered.requireAllAhead(context.signal);
+    if (!selection.peek) await whole?.requireAllAhead(context.signal);
     for (const row of ordered.rows()) {
       ordered.saw(row);
       if (builder.length > 0 && (builder.full || reader.hasLargeValue(row))) {
@@ -105,15 +105,78 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         await context.reject({ kind, error, record: rawRecord(reader.fields(row)) });
       }
     }
-    if (!selection.peek) await ordered.requireAll(context.signal);
+    if (!selection.peek) await whole?.requireAll(context.signal);
     if (builder.length > 0) yield builder.take();
   }
+
+  function wholeKind(kind: RecordKind, reader: RowReader, selection: Selection): OrderedRows {
+    const wanted = selection.wanted?.get(kind.path);
+    return orderedRows(opened(), kind, reader, {
+      tenants: selection.tenants,
+      idOrder: options.idOrder ?? "text",
+      // Wanted records that cannot be named are somewhere in the table.
+      limit: wanted !== undefined && wanted.keys === undefined ? undefined : selection.limit,
+      wanted: wanted?.keys === undefined ? undefined : wanted,
+    });
+  }
+
+  /** Looks at what is there before its first record, and tells of what no record has. */
+  function begin(selection: Selection, context: RunContext): RecordKind[] {
+    const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
+    for (const { sqlite } of kinds)
+      if (sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable))
+        requireSoundVec0(opened(), sqlite.embeddingTable);
+    if (selection.peek || selection.part !== undefined) return kinds;
+    const { tenants } = selection;
+    for (const line of leftOut(opened(), { catalog: catalog.kinds, kinds, tenants, others: application?.otherTables }))
+      context.leftOut(line);
+    return kinds;
+  }
+
+  async function* planKind(kind: RecordKind, selection: Selection, context: RunContext): AsyncGenerator<Part> {
+    const { path, sqlite } = kind;
+    const reader = createRowReader(opened(), kind);
+    if (reader === undefined) return;
+    const ordered = wholeKind(kind, reader, selection);
+    const isInChunks = sqlite.layout === "vector" && isStaged(opened(), sqlite.embeddingTable, selection);
+    if (ordered.rowids === undefined || isInChunks) {
+      whole.push(`${path}: the table ${isInChunks ? "of embeddings is a vec0 table" : "has no rowids"}`);
+      yield { path };
+      return;
+    }
+    for await (const rows of cutRowids(opened(), kind, ordered.rowids(), context.signal)) yield { path, rows };
+    await ordered.requireAll(context.signal);
+  }
+
+  const whole: string[] = [];
+  const inParts: PartedSource = {
+    whole,
+    share: (openOthers, { signal }) =>
+      shareSnapshot({
+        path: options.path,
+        database: opened(),
+        beginAnew() {
+          opened().exec("ROLLBACK; BEGIN");
+          requireOwnTables(opened(), options.path, catalog.kinds, application);
+        },
+        openOthers,
+        lockTimeoutSeconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
+        signal,
+      }),
+    async *plan(selection, context) {
+      try {
+        for (const kind of begin(selection, context)) yield* planKind(kind, selection, context);
+      } catch (error) {
+        throw context.signal.aborted ? error : fromSqliteError(error);
+      }
+    },
+  };
 
   return {
     name: `sqlite:${options.path}`,
     async open({ signal, activity }) {
       const open = (timeout: number): Database => {
-        const opening = openSqliteForReading(options.path, timeout);
+        const opening = openSqliteForReading(options.path, timeout, options.snapshot);
         try {
           defineFunctions(opening);
           opening.exec("BEGIN");
@@ -156,23 +219,12 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       return counts;
     },
     partial: () => undefined,
+    inParts,
 
     async *read(selection, context) {
       try {
-        const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-        for (const { sqlite } of kinds)
-          if (sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable))
-            requireSoundVec0(opened(), sqlite.embeddingTable);
-        if (!selection.peek) {
-          const { tenants } = selection;
-          for (const line of leftOut(opened(), {
-            catalog: catalog.kinds,
-            kinds,
-            tenants,
-            others: application?.otherTables,
-          }))
-            context.leftOut(line);
-        }
+        const { part } = selection;
+        const kinds = begin(part === undefined ? selection : { ...selection, paths: new Set([part.path]) }, context);
         for (const kind of kinds) yield* readKind(kind, selection, context);
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);

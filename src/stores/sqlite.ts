@@ -64,7 +64,7 @@ export const sqlite: Backend<SqliteLocation> = {
       return planSqliteLoad(path, options);
     },
   },
-  async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds }) {
+  async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds, snapshot }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
       import("../sources/sqlite.js"),
       import("../llmspell/sqlite/application.js"),
@@ -75,6 +75,7 @@ export const sqlite: Backend<SqliteLocation> = {
       path,
       idOrder: ID_ORDER[invalidUuid ?? "keep"],
       lockTimeoutSeconds,
+      snapshot: snapshot as { readonly immutable: boolean } | undefined,
     });
   },
   /** The file is created and migrated when the run begins to write. */

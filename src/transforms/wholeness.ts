@@ -5,6 +5,14 @@ import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { Source } from "../sources/source.js";
 
+/** Records. */
+export interface DropCounts {
+  readonly taken: number;
+  readonly given: number;
+  readonly rejected: number;
+  readonly told: number;
+}
+
 /** Whether the steps give fewer records than they get, rejected ones aside. */
 export class Drops {
   private taken = 0;
@@ -12,6 +20,20 @@ export class Drops {
   private rejected = 0;
   private told = 0;
   private tookAll = false;
+
+  /** What the steps of another thread took and gave: in a run of several. */
+  addAll({ taken, given, rejected, told }: DropCounts): void {
+    this.taken += taken;
+    this.given += given;
+    this.rejected += rejected;
+    this.told += told;
+    this.tookAll = true;
+  }
+
+  /** So far. */
+  get counts(): DropCounts {
+    return { taken: this.taken, given: this.given, rejected: this.rejected, told: this.told };
+  }
 
   get count(): number {
     return Math.max(this.told, this.taken - this.given - this.rejected, this.tookAll ? 0 : 1);

@@ -37,6 +37,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--times",
     "--no-verify-manifest",
     "--lock-timeout",
+    "--jobs",
   ],
   Writing: [
     "--on-conflict",

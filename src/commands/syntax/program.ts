@@ -18,6 +18,7 @@ import {
   documentOptions,
   documentReadingOptions,
   exactOption,
+  jobsOption,
   loadOptions,
   lockTimeoutOption,
   migrateOptions,
@@ -250,6 +251,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     ],
     options: [
       ...documentOptions(),
+      jobsOption(),
       ...storeOptions(),
       ...transferOptions(),
       ...transformOptions(),

@@ -29,6 +29,7 @@ export async function createPlugin(
     name: `plugin ${definition.name}`,
     mayDrop: (path) => definition.drops !== false && sections.has(path),
     mayChange: (path) => sections.has(path) || emitted.has(path),
+    ...(definition.parallel === true ? {} : { inOrder: "it does not say that it may run in parallel" }),
     ...(emitted.size === 0 ? {} : { emits: { from: sections, to: emitted, atEnd: definition.flush !== undefined } }),
     async *apply(batches, context) {
       const guard = new ProcessGuard(definition.name, typeof module === "string");

@@ -112,6 +112,8 @@ export interface RowSelection {
 /** The rows, and whether they are all of them (row-check.ts). */
 export interface OrderedRows {
   rows(): Iterable<SqlRow>;
+  /** Instead of the rows: their rowids, each of which counts as seen. There where the table has such. */
+  rowids?(): Iterable<bigint>;
   /** To be called with each row. E_SOURCE_DAMAGED when it is not there. */
   saw(row: SqlRow): void;
   /** Before the rows: where only the first ones come, whether they are the first of all. E_SOURCE_DAMAGED. */
@@ -139,10 +141,7 @@ export function orderedRows(
   const where = selectedRows(kind, tenants);
   // Records without a key come in the table's own order.
   const order = kind.keyless ? "r" : orderTerms(database, kind, selection.idOrder).join(", ");
-  const embeddings =
-    kind.sqlite.layout === "vector" && reader.select.includes("e.embedding")
-      ? `LEFT JOIN ${quoted(kind.sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
-      : "";
+  const embeddings = embeddingsJoin(kind, reader);
   const values: string[] = tenants === undefined ? [] : [JSON.stringify(tenants)];
   // LIMIT keeps SQLite from dropping the inner ORDER BY.
   const all = `SELECT ${rowid} AS r FROM ${table} ${where === undefined ? "" : `WHERE ${where}`} ORDER BY ${order} LIMIT`;
@@ -167,6 +166,16 @@ export function orderedRows(
   const there = (signal: AbortSignal): Promise<Tally> => tallyOfTable(database, name, rowid, where, walked, signal);
   return {
     rows: () => allRows(reader, iterate),
+    *rowids() {
+      for (const found of database
+        .prepare(rowids)
+        .pluck()
+        .safeIntegers()
+        .iterate(...values)) {
+        came.add(found as bigint);
+        yield found as bigint;
+      }
+    },
     saw(row) {
       if (row[0] === null) throw rowMissing(name);
       came.add(row[0] as bigint);
@@ -181,7 +190,15 @@ export function orderedRows(
   };
 }
 
-function* allRows(reader: RowReader, iterate: (select: string) => IterableIterator<SqlRow>): Generator<SqlRow> {
+/** For the embeddings of the rows `t`, where the reader wants them joined. */
+export function embeddingsJoin({ sqlite }: RecordKind, reader: RowReader): string {
+  return sqlite.layout === "vector" && reader.select.includes("e.embedding")
+    ? `LEFT JOIN ${quoted(sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
+    : "";
+}
+
+/** The rows of a statement, of which one may have a value that the driver does not give. */
+export function* allRows(reader: RowReader, iterate: (select: string) => IterableIterator<SqlRow>): Generator<SqlRow> {
   let seen = 0;
   try {
     for (const row of iterate(reader.select)) {
