@@ -1,4 +1,7 @@
-/** Reading a kind's rows in the order of its key with bounded memory. */
+/**
+ * Reading a kind's rows in the order of its key with bounded memory.
+ * Over 300 lines: one order for tables with rowids and without, for all, some and wanted rows.
+ */
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
 import { codecOf } from "../../../codecs/index.js";
 import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../../codecs/uuid.js";
