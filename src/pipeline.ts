@@ -11,6 +11,7 @@ import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { warnOfMissingTenants } from "./transforms/effect.js";
 import { Limit, type Read } from "./transforms/limit.js";
+import type { RecordThreads } from "./transforms/record-threads.js";
 import { type Cascade, planCascade } from "./transforms/referential/cascade.js";
 import { RejectedKeys } from "./transforms/referential/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/referential/rejected-parents.js";
@@ -53,6 +54,8 @@ export interface PipelineOptions {
    * record's key in the target is the one that it has in the source.
    */
   readonly prune?: { readonly keysStay: boolean };
+  /** Reads, changes and prints the records in several threads, where sink and steps allow it. */
+  readonly threads?: RecordThreads | undefined;
   /** Of a source that gives none with its header. E_USAGE where nobody does. */
   readonly catalog?: Catalog;
 }
@@ -175,24 +178,40 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       requireRereadable(source);
       await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);
     }
-    let batches: AsyncIterable<RecordBatch> = read(selection, context);
-    if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
-    batches = counted(batches, met);
-    if (cascade !== undefined) batches = cascade.apply(batches, context);
-    else for (const transform of transforms) batches = transform.apply(batches, context);
-    if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     const written = new Map<string, number>();
     const valueBytes = new ValueBytes();
-    for await (const batch of batches) {
-      signal.throwIfAborted();
-      requireComplete();
-      await sink.write(valueBytes.counted(batch));
-      done.path = batch.kind.path;
-      done.records += batch.rows;
-      done.bytes += batch.byteLength;
-      done.pathRecords = (written.get(done.path) ?? 0) + batch.rows;
-      written.set(done.path, done.pathRecords);
+    const took = (path: string, records: number, bytes: number): void => {
+      done.path = path;
+      done.records += records;
+      done.bytes += bytes;
+      done.pathRecords = (written.get(path) ?? 0) + records;
+      written.set(path, done.pathRecords);
       tellProgress({ phase: "rows", ...(indexesToBuild === 0 ? {} : { indexesToBuild }) });
+    };
+    const common = { source, selection, catalog, transforms: given, context, met, drops, valueBytes };
+    const skips = options.onReject !== undefined;
+    const inOrder = needsOrder(options, cascade !== undefined);
+    const texts = await options.threads?.start({ ...common, skips, inOrder });
+    if (texts !== undefined) {
+      for await (const text of texts) {
+        signal.throwIfAborted();
+        requireComplete();
+        await sink.writeText?.(text);
+        took(text.kind.path, text.records, text.valueBytes);
+      }
+    } else {
+      let batches: AsyncIterable<RecordBatch> = read(selection, context);
+      if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
+      batches = counted(batches, met);
+      if (cascade !== undefined) batches = cascade.apply(batches, context);
+      else for (const transform of transforms) batches = transform.apply(batches, context);
+      if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
+      for await (const batch of batches) {
+        signal.throwIfAborted();
+        requireComplete();
+        await sink.write(valueBytes.counted(batch));
+        took(batch.kind.path, batch.rows, batch.byteLength);
+      }
     }
     signal.throwIfAborted();
     requireComplete();
@@ -220,6 +239,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     throw signal.aborted ? interruption(signal, error) : toStorageError(error);
   } finally {
     await sink.abort();
+    await options.threads?.close();
     await source.close();
     await cascade?.close();
     await limit?.close();
@@ -235,6 +255,13 @@ async function* counted(batches: AsyncIterable<RecordBatch>, met: Map<string, nu
     met.set(path, (met.get(path) ?? 0) + batch.rows);
     yield batch;
   }
+}
+
+/** What of the run needs all its records in one thread. */
+function needsOrder({ sink, limit }: PipelineOptions, cascades: boolean): string | undefined {
+  if (sink.writeText === undefined) return "the target, or what is done before it, takes records and not their text";
+  if (limit !== undefined) return "a limit counts the records as they come";
+  return cascades ? "a step may drop records that others belong to" : undefined;
 }
 
 function requireCatalog(catalog: Catalog | undefined): Catalog {

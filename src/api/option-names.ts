@@ -47,6 +47,8 @@ const exportStore: Names<ExportOptions> = {
   allowEmpty: true,
   keep: true,
   vectors: true,
+  jobs: true,
+  onInfo: true,
   sourceMode: true,
   sourceCheck: true,
   asOwner: true,
@@ -87,6 +89,8 @@ const planTransfer: Names<PlanOptions> = {
   force: true,
   allowEmpty: true,
   vectors: true,
+  jobs: true,
+  onInfo: true,
   exact: true,
 };
 const migrateDatabase: Names<MigrateDatabaseOptions> = {

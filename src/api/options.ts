@@ -85,6 +85,13 @@ export interface ExportOptions extends TransferOptions {
   readonly keep?: number;
   /** Embeddings in the document: base64 (default), or arrays of numbers, which give the same float32 back. */
   readonly vectors?: "base64" | "json";
+  /**
+   * How many threads read, change and print the records; "auto": as many as there are cores. Default 1. The document is the same with
+   * any number; what needs all records in order goes through one (docs/scale.md), which `onInfo` is told.
+   */
+  readonly jobs?: number | "auto";
+  /** Called with what `--verbose` shows: one line. */
+  readonly onInfo?: (message: string) => void;
   /** How PostgreSQL is read; default "auto": COPY where it can be had. */
   readonly sourceMode?: "auto" | "copy" | "cursor";
   /** PostgreSQL: each table is counted by itself, to find what an index lacks ("count", default), or indexes are trusted. */

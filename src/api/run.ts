@@ -8,6 +8,7 @@ import { createIdSink } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
 import type { Source } from "../sources/source.js";
 import { openIdMap } from "../stores/index.js";
+import type { RecordThreads } from "../transforms/record-threads.js";
 import type { Transform } from "../transforms/transform.js";
 import type { TransferDigester } from "../verify/digesting-sink.js";
 import { VERSION } from "../version.js";
@@ -46,6 +47,7 @@ export async function transfer(
     readonly transforms: readonly Transform[];
     readonly digester: TransferDigester | undefined;
     readonly prune?: { readonly keysStay: boolean } | undefined;
+    readonly threads?: RecordThreads | undefined;
   },
   dryRun: boolean,
 ): Promise<TransferResult> {
@@ -178,6 +180,7 @@ function announced(
     },
     estimate: (wanted) => source.estimate(wanted),
     ...(source.partial === undefined ? {} : { partial: () => source.partial?.() }),
+    inParts: source.inParts,
     read: (wanted, context) => source.read(wanted, context),
     close: () => source.close(),
   };

@@ -4,6 +4,7 @@ import { type Config, loadConfig } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import { createTranslatingSink, parseTranslation } from "../llmspell/translate.js";
+import { threadsFor } from "../parallel/jobs.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
 import type { Source } from "../sources/source.js";
@@ -17,8 +18,10 @@ import {
   databaseOf,
   dependsOnConfig,
   parseStore,
+  type SourceOptions,
   type StoreLocation,
   sameStore,
+  sourceOptions,
   streamLocation,
 } from "../stores/index.js";
 import { createTransforms } from "../transforms/spec.js";
@@ -74,7 +77,10 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     { config, list },
   );
   const invalidUuid = invalidUuidPolicy(options, to, list);
-  const run = { ...options, invalidUuid, transforms, digester };
+  const threads = isSource(from)
+    ? await threadsFor(undefined, shared(options), options)
+    : await threadsFor(from, sourceOptionsFor(from, to, options, { config, list }), options);
+  const run = { ...options, invalidUuid, transforms, digester, threads };
   const result = await transfer(source, digester?.sink(sink) ?? sink, run, false);
   return retention === undefined ? result : withoutOlder(retention, result, options);
 }
@@ -220,18 +226,37 @@ export function invalidUuidPolicy(
 export async function sourceFor(
   from: Source | AnyLocation,
   target: AnyLocation | undefined,
-  options: TransferOptions &
-    Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "order" | "orderBy" | "verifyManifest" | "times">,
+  options: SourceSettings,
   { config, list }: Pick<Found, "config" | "list">,
 ): Promise<Source> {
   if (isSource(from)) return from;
+  return createSource(from, sourceOptionsFor(from, target, options, { config, list }), { list });
+}
+
+type SourceSettings = TransferOptions &
+  Pick<ImportOptions, "sourceMode" | "sourceCheck" | "asOwner" | "order" | "orderBy" | "verifyManifest" | "times">;
+
+/** What the store's source is made with. */
+function sourceOptionsFor(
+  from: AnyLocation,
+  target: AnyLocation | undefined,
+  options: SourceSettings,
+  { config, list }: Pick<Found, "config" | "list">,
+): SourceOptions {
   const { sourceMode, sourceCheck, asOwner, order, orderBy, verifyManifest, times } = options;
   const invalidUuid = invalidUuidPolicy(options, target, list);
-  return createSource(
-    from,
-    { ...shared(options), invalidUuid, sourceMode, sourceCheck, asOwner, order, orderBy, verifyManifest, times },
-    { config, list },
-  );
+  const given = {
+    ...shared(options),
+    invalidUuid,
+    sourceMode,
+    sourceCheck,
+    asOwner,
+    order,
+    orderBy,
+    verifyManifest,
+    times,
+  };
+  return sourceOptions(from, given, { config, list });
 }
 
 export function transformsOf(options: TransferOptions): Promise<readonly Transform[]> {

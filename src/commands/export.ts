@@ -22,6 +22,7 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly allowEmpty?: boolean;
   readonly keep?: number;
   readonly vectors?: "base64" | "json";
+  readonly jobs?: number | "auto";
 }
 
 /** Gives the exit status. */
@@ -35,7 +36,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, allowEmpty, keep, sourceMode, sourceCheck, asOwner } = flags;
+  const { compress, force, allowEmpty, keep, jobs, sourceMode, sourceCheck, asOwner } = flags;
   const { vectors } = config;
   const lines = [
     `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
@@ -71,6 +72,8 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         ...(allowEmpty === undefined ? {} : { allowEmpty }),
         ...(keep === undefined ? {} : { keep }),
         ...(vectors === undefined ? {} : { vectors }),
+        ...(jobs === undefined ? {} : { jobs }),
+        ...(flags.verbose ? { onInfo: (message: string) => output.info(message) } : {}),
         ...(sourceMode === undefined ? {} : { sourceMode }),
         ...(sourceCheck === undefined ? {} : { sourceCheck }),
         ...(asOwner === undefined ? {} : { asOwner }),

@@ -1,6 +1,7 @@
 /** What one run of a pipeline shares with its source, transforms and sink. */
 import type { RecordKind } from "../catalog/index.js";
 import type { StorageError } from "../errors.js";
+import type { Part, PartTally } from "./parts.js";
 import type { RecordBatch } from "./record-batch.js";
 
 /** A record that cannot go on. */
@@ -81,12 +82,24 @@ export interface RunContext {
   note?(message: string): void;
   /** A pass that only looks ahead: the records will come again, and what is to be said of them is said then. */
   readonly ahead?: true;
+  /** A source that reads a part says what came of it. */
+  cameOfPart?(tally: PartTally): void;
+  /** In a run of several threads: where a step's counts are kept, so that they can be summed (transforms/effect.ts). */
+  effect?(): StepEffect;
   /**
    * A source tells of what the store holds and the run does not take though nobody asked to leave it out: tables, columns,
    * rows that the catalog does not know. One line that names and counts them, before the first batch where it can. It is a
    * warning, or, under `strict`, the run ends with E_LEFT_OUT at the next batch.
    */
   leftOut(message: string): void;
+}
+
+/** What a pass of a step met: the records that it looked at, and those in which it found what it names. */
+export interface StepEffect {
+  records: number;
+  hits: number;
+  /** All records that came, of whatever section. */
+  passed: number;
 }
 
 /** Which records a source gives. */
@@ -104,6 +117,8 @@ export interface Selection {
   readonly wanted?: ReadonlyMap<string, WantedRecords>;
   /** A look ahead: the same source will be read again. What follows the selected kinds need not be read, nor a manifest checked. */
   readonly peek?: true;
+  /** Only these of them: a part that the source, or another one of the same snapshot, has planned (Source.inParts). What the store holds besides is not told then. */
+  readonly part?: Part;
   /** The same source will be read again, though everything is read and checked this time. */
   readonly again?: true;
 }

@@ -29,7 +29,7 @@ export class ValueBytes {
     }
   }
 
-  private add(path: string, bytes: number): void {
+  add(path: string, bytes: number): void {
     this.counts.set(path, (this.counts.get(path) ?? 0) + bytes);
   }
 }

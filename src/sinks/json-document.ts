@@ -86,6 +86,11 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       await writer.write(batch);
     },
 
+    async writeText(text) {
+      if (writer === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
+      await writer.writeText(text);
+    },
+
     async finish(run) {
       if (writer === undefined || output === undefined || catalog === undefined)
         throw new StorageError("E_UNEXPECTED", "the sink is not open");

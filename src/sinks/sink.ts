@@ -1,4 +1,4 @@
-import type { Catalog } from "../catalog/index.js";
+import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
@@ -34,6 +34,17 @@ export interface SinkReport {
   readonly notes: readonly string[];
 }
 
+/** Records as the document has them, `,\n` between two, in pieces that are cut anywhere. */
+export interface RecordText {
+  readonly kind: RecordKind;
+  /** Valid until `writeText` has resolved. */
+  readonly bytes: Buffer;
+  /** Records that end in it. */
+  readonly records: number;
+  /** It goes on where the piece before it ended; else a record begins, and the separator before it is the sink's to write. */
+  readonly continues: boolean;
+}
+
 /** The kinds that a sink writes: those that it was made for, else those that come. */
 export function sinkCatalog(given: Catalog | undefined, { catalog }: StoreHeader): Catalog {
   const found = given ?? catalog;
@@ -55,6 +66,8 @@ export interface Sink {
   open(header: StoreHeader, context: RunContext): Promise<void>;
   /** Takes one batch; the caller waits (back-pressure). Kinds may come in any order and interleaved, unless the sink is a document. */
   write(batch: RecordBatch): Promise<void>;
+  /** A document: takes records that were made its text elsewhere. Not mixed with `write`. */
+  writeText?(text: RecordText): Promise<void>;
   /** Checks what needs all records (foreign keys, merges) and commits. After a throw the caller calls abort. */
   finish(run?: RunFacts): Promise<SinkReport>;
   /** Undoes everything and releases all; idempotent; never throws. Also called after finish (then only releases). */

@@ -1,4 +1,5 @@
 import type { Catalog } from "../catalog/index.js";
+import type { Part, PartTally } from "../records/parts.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 
@@ -24,6 +25,21 @@ export interface StoreHeader {
 export interface StoreVersions {
   readonly versions: Readonly<Record<string, string>>;
   readonly migrations: readonly string[];
+}
+
+/** A source whose records can be read by several sources at once, each in a thread (or process) of its own. */
+export interface PartedSource {
+  /**
+   * Lets other sources read this one's snapshot. `open` opens them, with what their backend is to get (SourceOptions.snapshot);
+   * it may be called again, after the first ones were closed, where the store changed meanwhile. E_LOCKED where it does not come to rest.
+   */
+  share(open: (snapshot: object) => Promise<void>, context: RunContext): Promise<void>;
+  /** The parts of all that is selected, planned as they are asked for, without reading values. Tells of what the store holds besides. */
+  plan(selection: Selection, context: RunContext): AsyncIterable<Part>;
+  /** Kinds that cannot be shared out, and why, of those planned so far: a line each. */
+  readonly whole: readonly string[];
+  /** When all parts of a kind were read: whether what came of them is what the table has. E_SOURCE_DAMAGED. */
+  requireAll?(path: string, came: PartTally, selection: Selection): Promise<void>;
 }
 
 /** A store to read from. One use: open, read (perhaps more than once), close. */
@@ -55,6 +71,8 @@ export interface Source {
    * so. Told as soon as it is known, for sure when all has been read. Without it nothing is known, and nothing is pruned.
    */
   partial?(): string | undefined;
+  /** There where several sources can read parts of the same snapshot. */
+  readonly inParts?: PartedSource | undefined;
   /** Releases everything; idempotent; never throws. */
   close(): Promise<void>;
 }

@@ -12,21 +12,25 @@ import {
   estimateRows,
   type OrderedRows,
   orderedRows,
+  type RowSelection,
 } from "../backends/sqlite/reading/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
+import { cutRowids, type PartRows, rowsOfList } from "../backends/sqlite/reading/row-parts.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
 import { isSorted, type OrderBy } from "../backends/sqlite/reading/sort-choice.js";
 import { sortedRows } from "../backends/sqlite/reading/table-runs.js";
+import { shareSnapshot } from "../backends/sqlite/shared-snapshot.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { IdOrder } from "../records/derived-uuids.js";
+import type { Part } from "../records/parts.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
-import type { Source } from "./source.js";
+import type { PartedSource, Source } from "./source.js";
 
 const LOCK_TIMEOUT_SECONDS = 5;
 
@@ -46,6 +50,8 @@ export interface SqliteSourceOptions extends BatchLimits {
   readonly orderBy?: OrderBy | undefined;
   /** How long a database that another process has for itself is waited for. Seconds; default 5. */
   readonly lockTimeoutSeconds?: number | undefined;
+  /** It is to read the snapshot of another source of this process, which said so (PartedSource.share). */
+  readonly snapshot?: { readonly immutable: boolean } | undefined;
 }
 
 /**
@@ -84,16 +90,12 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   ): AsyncGenerator<RecordBatch> {
     const reader = createRowReader(opened(), kind, { embeddings: stage?.get });
     if (reader === undefined) return;
-    const { tenants } = selection;
-    const wanted = selection.wanted?.get(kind.path);
-    const rows = {
-      tenants,
-      idOrder: options.idOrder ?? "text",
-      order: options.order,
-      // Wanted records that cannot be named are somewhere in the table.
-      limit: wanted !== undefined && wanted.keys === undefined ? undefined : selection.limit,
-      wanted: wanted?.keys === undefined ? undefined : wanted,
-    };
+    const list = selection.part?.rows as PartRows | undefined;
+    if (list !== undefined) {
+      yield* readInOrder(kind, rowsOfList(opened(), kind, reader, list), false, context);
+      return;
+    }
+    const rows = rowSelection(kind, selection);
     const peek = selection.peek === true;
     if (!isSorted(opened(), kind, rows, options.orderBy)) {
       yield* readInOrder(kind, orderedRows(opened(), kind, reader, rows), peek, context);
@@ -106,6 +108,18 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     } finally {
       await sorted.close();
     }
+  }
+
+  function rowSelection(kind: RecordKind, { tenants, limit, wanted: all }: Selection): RowSelection {
+    const wanted = all?.get(kind.path);
+    return {
+      tenants,
+      idOrder: options.idOrder ?? "text",
+      order: options.order,
+      // Wanted records that cannot be named are somewhere in the table.
+      limit: wanted !== undefined && wanted.keys === undefined ? undefined : limit,
+      wanted: wanted?.keys === undefined ? undefined : wanted,
+    };
   }
 
   async function* readInOrder<Row>(
@@ -140,11 +154,66 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     if (builder.length > 0) yield builder.take();
   }
 
+  /** Looks at what is there before its first record, and tells of what no record has. */
+  function begin(selection: Selection, context: RunContext): RecordKind[] {
+    const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
+    for (const { sqlite } of kinds)
+      if (sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable))
+        requireSoundVec0(opened(), sqlite.embeddingTable);
+    if (selection.peek || selection.part !== undefined) return kinds;
+    const { tenants } = selection;
+    for (const line of leftOut(opened(), { catalog: catalog.kinds, kinds, tenants, others: application?.otherTables }))
+      context.leftOut(line);
+    return kinds;
+  }
+
+  async function* planKind(kind: RecordKind, selection: Selection, context: RunContext): AsyncGenerator<Part> {
+    const { path, sqlite } = kind;
+    const reader = createRowReader(opened(), kind);
+    if (reader === undefined) return;
+    const rows = rowSelection(kind, selection);
+    const ordered = orderedRows(opened(), kind, reader, rows);
+    const isInRuns = isSorted(opened(), kind, rows, options.orderBy);
+    const isInChunks = sqlite.layout === "vector" && isStaged(opened(), sqlite.embeddingTable, selection);
+    if (ordered.rowids === undefined || isInChunks || isInRuns) {
+      const why = isInChunks ? "of embeddings is a vec0 table" : isInRuns ? "is read as it lies" : "has no rowids";
+      whole.push(`${path}: the table ${why}`);
+      yield { path };
+      return;
+    }
+    for await (const rows of cutRowids(opened(), kind, ordered.rowids(), context.signal)) yield { path, rows };
+    await ordered.requireAll(context.signal);
+  }
+
+  const whole: string[] = [];
+  const inParts: PartedSource = {
+    whole,
+    share: (openOthers, { signal }) =>
+      shareSnapshot({
+        path: options.path,
+        database: opened(),
+        beginAnew() {
+          opened().exec("ROLLBACK; BEGIN");
+          requireOwnTables(opened(), options.path, catalog.kinds, application);
+        },
+        openOthers,
+        lockTimeoutSeconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
+        signal,
+      }),
+    async *plan(selection, context) {
+      try {
+        for (const kind of begin(selection, context)) yield* planKind(kind, selection, context);
+      } catch (error) {
+        throw context.signal.aborted ? error : fromSqliteError(error);
+      }
+    },
+  };
+
   return {
     name: `sqlite:${options.path}`,
     async open({ signal, activity }) {
       const open = (timeout: number): Database => {
-        const opening = openSqliteForReading(options.path, timeout);
+        const opening = openSqliteForReading(options.path, timeout, options.snapshot);
         try {
           defineFunctions(opening);
           opening.exec("BEGIN");
@@ -188,23 +257,12 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       return counts;
     },
     partial: () => undefined,
+    inParts,
 
     async *read(selection, context) {
       try {
-        const kinds = catalog.kinds.filter(({ path }) => selection.paths.has(path));
-        for (const { sqlite } of kinds)
-          if (sqlite.layout === "vector" && isVec0(opened(), sqlite.embeddingTable))
-            requireSoundVec0(opened(), sqlite.embeddingTable);
-        if (!selection.peek) {
-          const { tenants } = selection;
-          for (const line of leftOut(opened(), {
-            catalog: catalog.kinds,
-            kinds,
-            tenants,
-            others: application?.otherTables,
-          }))
-            context.leftOut(line);
-        }
+        const { part } = selection;
+        const kinds = begin(part === undefined ? selection : { ...selection, paths: new Set([part.path]) }, context);
         for (const kind of kinds) yield* readKind(kind, selection, context);
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);

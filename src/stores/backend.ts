@@ -180,6 +180,8 @@ export interface SourceOptions extends SessionOptions {
   readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;
   readonly times?: "us" | "s" | undefined;
+  /** Another source of the same store gave it: its snapshot is read (PartedSource.share). */
+  readonly snapshot?: object | undefined;
 }
 
 /** What sinks take; each backend looks at what concerns it. */

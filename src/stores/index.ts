@@ -198,6 +198,15 @@ export function hasOwner(location: AnyLocation, list: Backends = backends): bool
   return backendOf(location, list).sourceOptions?.includes("asOwner") === true;
 }
 
+/** What a source of the store gets: the options, and the configuration where they leave something open. */
+export function sourceOptions(
+  location: AnyLocation,
+  options: SourceOptions,
+  { config, list = backends }: { readonly config?: Config | undefined; readonly list?: Backends | undefined } = {},
+): SourceOptions {
+  return withConfigured(options, backendOf(location, list).configured?.source, config);
+}
+
 /** `config`: for what the options leave open. */
 export function createSource(
   location: AnyLocation,
@@ -209,7 +218,7 @@ export function createSource(
     throw new StorageError("E_USAGE", `--as-owner (asOwner) is for PostgreSQL, not for ${backend.word}`, {
       hint: "Leave it out: nothing is hidden there.",
     });
-  return backend.createSource(location, withConfigured(options, backend.configured?.source, config));
+  return backend.createSource(location, sourceOptions(location, options, { config, list }));
 }
 
 /** `config`: for what the options leave open. */

@@ -65,7 +65,7 @@ export const sqlite: Backend<SqliteLocation> = {
       return planSqliteLoad(path, options);
     },
   },
-  async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds, order, orderBy }) {
+  async createSource({ path }, { catalog, invalidUuid, lockTimeoutSeconds, order, orderBy, snapshot }) {
     const [{ createSqliteSource }, { llmspellSqlite }] = await Promise.all([
       import("../sources/sqlite.js"),
       import("../llmspell/sqlite/application.js"),
@@ -78,6 +78,7 @@ export const sqlite: Backend<SqliteLocation> = {
       order,
       orderBy,
       lockTimeoutSeconds,
+      snapshot: snapshot as { readonly immutable: boolean } | undefined,
     });
   },
   /** The file is created and migrated when the run begins to write. */

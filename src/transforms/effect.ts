@@ -2,12 +2,11 @@
 import { tenantIndex } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
-import type { RunContext } from "../records/run-context.js";
+import type { RunContext, StepEffect } from "../records/run-context.js";
 
-/** What a pass of a step met: the records that it looked at, and those in which it found what it names. */
-export class Effect {
-  records = 0;
-  hits = 0;
+/** The counts of a pass of a step, which asks for them once, before its first batch. */
+export function effectOf(context: RunContext): StepEffect {
+  return context.effect?.() ?? { records: 0, hits: 0, passed: 0 };
 }
 
 /** `none of the 1,234 records of sessions` or `no record of sessions`. */
@@ -22,7 +21,7 @@ export function noneOf(records: number, sections: readonly string[] = []): strin
  * unless the path is `optional`; without any records of the sections a note.
  */
 export function settleMask(
-  { records, hits }: Effect,
+  { records, hits }: StepEffect,
   mask: { readonly name: string; readonly paths: readonly string[]; readonly optional: boolean },
   context: RunContext,
 ): void {
@@ -43,16 +42,25 @@ export async function* warnOfMissingTenants(
   tenants: readonly string[],
   context: RunContext,
 ): AsyncGenerator<RecordBatch> {
-  const missing = new Map(tenants.map((tenant) => [Buffer.from(tenant, "utf8").toString("latin1"), tenant]));
+  const missing = tenantsToMeet(tenants);
   for await (const batch of batches) {
     if (missing.size > 0) removeSeen(missing, batch);
     yield batch;
   }
-  for (const tenant of missing.values()) context.warn(`no record of the tenant ${JSON.stringify(tenant)} was found`);
+  for (const tenant of missing.values()) warnOfMissing(tenant, context);
+}
+
+/** By their UTF-8 bytes. */
+export function tenantsToMeet(tenants: readonly string[]): Map<string, string> {
+  return new Map(tenants.map((tenant) => [Buffer.from(tenant, "utf8").toString("latin1"), tenant]));
+}
+
+export function warnOfMissing(tenant: string, context: RunContext): void {
+  context.warn(`no record of the tenant ${JSON.stringify(tenant)} was found`);
 }
 
 /** `missing`: by their UTF-8 bytes, of which there may be many. */
-function removeSeen(missing: Map<string, string>, batch: RecordBatch): void {
+export function removeSeen(missing: Map<string, string>, batch: RecordBatch): void {
   const field = tenantIndex(batch.kind);
   for (let row = 0; field >= 0 && row < batch.rows && missing.size > 0; row++)
     missing.delete(batch.value(row, field).toString("latin1"));

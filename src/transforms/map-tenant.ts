@@ -3,7 +3,7 @@ import { type Catalog, tenantFieldOf, tenantIndex } from "../catalog/index.js";
 import { codePoints } from "../codecs/text.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
-import { Effect, noneOf } from "./effect.js";
+import { effectOf, noneOf } from "./effect.js";
 import type { Transform } from "./transform.js";
 
 /** Every tenant (RecordKind.tenantField) that is `from` becomes `to`, in every kind. Nothing else changes. E_USAGE for a name that cannot be one. */
@@ -21,7 +21,7 @@ export function createMapTenant(from: string, to: string, catalog: Catalog): Tra
     tenantAfter: (tenant) => (tenant === from ? to : tenant),
     async *apply(batches, context) {
       const editor = new BatchEditor();
-      const effect = new Effect();
+      const effect = effectOf(context);
       for await (const batch of batches) {
         const { kind, rows, width, starts, lengths, bytes } = batch;
         const field = tenantIndex(kind);

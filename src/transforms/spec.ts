@@ -39,6 +39,21 @@ export interface TransformSettings {
   readonly directory?: string | undefined;
   /** One line for `--verbose`. */
   readonly onInfo?: ((message: string) => void) | undefined;
+  /** What jq's `now` is, in seconds since 1970. Default: the time at which the step is made. */
+  readonly now?: number | undefined;
+}
+
+/** What makes a transform again in another thread: plain data. */
+export interface TransformRecipe {
+  readonly spec: TransformSpec;
+  readonly settings: Omit<TransformSettings, "catalog" | "onInfo">;
+}
+
+const recipes = new WeakMap<Transform, TransformRecipe>();
+
+/** What makes the same transform again; undefined for a program's own. */
+export function recipeOf(transform: Transform): TransformRecipe | undefined {
+  return recipes.get(transform);
 }
 
 export const DEFAULT_PLUGIN_TIMEOUT_SECONDS = 30;
@@ -53,8 +68,17 @@ export async function createTransforms(
   settings: TransformSettings,
 ): Promise<Transform[]> {
   const transforms: Transform[] = [];
-  for (const step of steps) transforms.push("apply" in step ? step : await createTransform(step, settings));
+  for (const step of steps) transforms.push("apply" in step ? step : await createOne(step, settings));
   return transforms;
+}
+
+async function createOne(spec: TransformSpec, settings: TransformSettings): Promise<Transform> {
+  const now = settings.now ?? Date.now() / 1000;
+  const transform = await createTransform(spec, { ...settings, now });
+  const { vectors, pluginTimeoutSeconds, jqTimeoutSeconds, environment, directory } = settings;
+  const again = { vectors, pluginTimeoutSeconds, jqTimeoutSeconds, environment, directory, now };
+  if (spec.type !== "plugin" || typeof spec.module === "string") recipes.set(transform, { spec, settings: again });
+  return transform;
 }
 
 /** Of each type of step, what it may say, and what of that is a text. */
@@ -95,8 +119,9 @@ async function createTransform(spec: TransformSpec, settings: TransformSettings)
     }
     case "jq": {
       const { createJqTransform } = await import("./jq/index.js");
-      const { vectors = "base64", onInfo, jqTimeoutSeconds: timeoutSeconds = DEFAULT_JQ_TIMEOUT_SECONDS } = settings;
-      return createJqTransform(spec.expression, { catalog, vectors, onInfo, timeoutSeconds });
+      const { vectors = "base64", onInfo, now } = settings;
+      const { jqTimeoutSeconds: timeoutSeconds = DEFAULT_JQ_TIMEOUT_SECONDS } = settings;
+      return createJqTransform(spec.expression, { catalog, vectors, onInfo, timeoutSeconds, now });
     }
     case "mask": {
       const { createMask } = await import("./mask/index.js");

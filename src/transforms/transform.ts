@@ -17,6 +17,8 @@ export interface Transform {
   readonly tellsDrops?: boolean;
   /** Whether it may change the field (or, undefined, any) of records of the kind at `path`, for messages; absent = it may. */
   readonly mayChange?: (path: string, field: string | undefined) => boolean;
+  /** Why all records must come through one call of `apply`; absent: parts of them may go through calls of several threads. */
+  readonly inOrder?: string;
   /** The tenant that a tenant's records belong to behind this stage, where that can be told beforehand. */
   readonly tenantAfter?: (tenant: string) => string;
   /** The sections of records that it gives for those of other sections (`from`), or (`atEnd`) after all of them. */

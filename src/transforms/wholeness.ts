@@ -13,15 +13,20 @@ export class Drops {
   private told = 0;
   private readonly stages: StageCount[] = [];
 
+  /** What the steps of another thread dropped: in a run of several. */
+  add(count: number): void {
+    this.told += count;
+  }
+
   get count(): number {
     return this.told + this.stages.reduce((sum, stage) => sum + stage.missing(), 0);
   }
 
-  /** The step, with what it takes, gives and tells counted. Looks ahead are none of it. */
-  watched(transform: Transform): Transform {
+  /** The step, with what it takes, gives and tells counted. Looks ahead are none of it, but where a run has no other pass (`always`). */
+  watched(transform: Transform, always = false): Transform {
     const { name, mayDrop, mayChange, tenantAfter, emits, tellsDrops } = transform;
     const apply = (batches: Batches, context: RunContext): Batches =>
-      context.ahead === true ? transform.apply(batches, context) : this.counted(transform, batches, context);
+      context.ahead === true && !always ? transform.apply(batches, context) : this.counted(transform, batches, context);
     return {
       name,
       // They may be methods of the transform's own.

@@ -89,15 +89,29 @@ function openReader(path: string, timeout: number): Database.Database {
   return new Database(path, { readonly: !writable, fileMustExist: true, timeout });
 }
 
+/** How the connection of this process that is open already reads the file. */
+export interface Beside {
+  /** As an immutable file (immutable.ts). */
+  readonly immutable: boolean;
+}
+
+/**
+ * A further connection of this process. The file is not looked at in any other way: to open and close it would give up all
+ * locks that the process has on it (POSIX). What the first connection made (-wal, -shm) is there.
+ */
+function openBeside(path: string, timeout: number, { immutable }: Beside): Database.Database {
+  return immutable ? openImmutable(path) : new Database(path, { readonly: true, timeout });
+}
+
 /**
  * Opens a database to read it: the file stays byte-identical, and no -wal or -shm is left where none was. sqlite-vec is
- * loaded where a vec0 table is. `timeout`: how long another process's lock is waited for, in milliseconds. E_STORE_NOT_FOUND, E_PERMISSION, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_LOCKED.
+ * loaded where a vec0 table is. `timeout`: how long another process's lock is waited for, in milliseconds. `beside`: where this process has it open. E_STORE_NOT_FOUND, E_PERMISSION, E_NOT_A_DATABASE, E_HOT_JOURNAL, E_LOCKED.
  */
-export function openSqliteForReading(path: string, timeout = BUSY_TIMEOUT): Database.Database {
+export function openSqliteForReading(path: string, timeout = BUSY_TIMEOUT, beside?: Beside): Database.Database {
   const real = locate(path);
   let database: Database.Database | undefined;
   try {
-    database = openReader(real, timeout);
+    database = beside === undefined ? openReader(real, timeout) : openBeside(real, timeout, beside);
     database.pragma("query_only = 1");
     configure(database);
     loadVectorExtension(database);

@@ -7,6 +7,7 @@ import {
   documentOptions,
   documentReadingOptions,
   exactOption,
+  jobsOption,
   loadOptions,
   lockTimeoutOption,
   migrateOptions,
@@ -85,6 +86,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
     ],
     options: () => [
       ...documentOptions(),
+      jobsOption(),
       ...storeOptions(),
       ...transferOptions(),
       ...transformOptions(),

@@ -39,6 +39,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--times",
     "--no-verify-manifest",
     "--lock-timeout",
+    "--jobs",
   ],
   Writing: [
     "--on-conflict",

@@ -69,6 +69,12 @@ export const documentOptions = (): Option[] => [
   choice("--vectors <FORM>", "embeddings as base64 (default), or as arrays of numbers", "base64", "json"),
 ];
 
+/** Of every command that can read with several threads. */
+export const jobsOption = (): Option =>
+  new Option("--jobs <N>", "so many threads, or as many as there are cores (auto); default: 1").argParser(
+    (text: string) => (text === "auto" ? text : positiveInteger(text)),
+  );
+
 /** Of every command that reads a database, `info` too. */
 export const strictOption = (): Option =>
   new Option("--strict", "tables, columns and rows that would be left out are an error, not a warning");

@@ -22,6 +22,14 @@ function isDimension(kind: RecordKind): boolean {
   return kind.sqlite.layout === "vector";
 }
 
+/** Records as text: see RecordText of the sinks. */
+interface WrittenText {
+  readonly kind: RecordKind;
+  readonly bytes: Buffer;
+  readonly records: number;
+  readonly continues: boolean;
+}
+
 export class DocumentWriter {
   /** Bytes written so far. */
   bytes = 0;
@@ -41,6 +49,8 @@ export class DocumentWriter {
   private openSection: string | undefined;
   private firstInData = true;
   private firstInSection = true;
+  /** No text was appended to the open array. */
+  private isArrayEmpty = true;
   private digest: Hash = createHash("sha256");
   private digestedTo = 0;
 
@@ -69,6 +79,25 @@ export class DocumentWriter {
     }
     this.records.set(path, before + batch.rows);
     this.total += batch.rows;
+  }
+
+  /** Appends records that are text already: the bytes as they are, with the separator before them where they do not go on. */
+  async writeText(text: WrittenText): Promise<void> {
+    const { kind, bytes, records, continues } = text;
+    await this.openArray(kind);
+    const before = this.records.get(kind.path) ?? 0;
+    if (!continues) this.out.latin1(this.isArrayEmpty ? "\n" : ",\n");
+    this.isArrayEmpty = false;
+    if (this.out.length > 0) await this.flush();
+    await this.writing;
+    // Hashed while the thread pool writes.
+    this.writing = this.output.write(bytes);
+    this.writing.catch(() => undefined);
+    this.digest.update(bytes);
+    this.bytes += bytes.length;
+    this.records.set(kind.path, before + records);
+    this.total += records;
+    await this.writing;
   }
 
   /** Completes the document and waits until all of it is written. `partial`: why it is not all that its source has. */
@@ -142,6 +171,7 @@ export class DocumentWriter {
     this.digest = createHash("sha256");
     this.digestedTo = this.out.length;
     this.out.latin1("[");
+    this.isArrayEmpty = true;
     this.arrayOpen = true;
     this.current = index;
   }

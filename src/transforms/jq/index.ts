@@ -19,6 +19,8 @@ export interface JqOptions {
   readonly catalog: Catalog;
   /** One line for `--verbose`. */
   readonly onInfo?: ((message: string) => void) | undefined;
+  /** What `now` is: one time for the whole run, so that both engines and all records see the same. Default: now. */
+  readonly now?: number | undefined;
 }
 
 /** `sessions: …`: no jq program begins like that. */
@@ -46,9 +48,7 @@ export async function createJqTransform(expression: string, options: JqOptions):
 }
 
 async function createTransform(expression: string, options: JqOptions): Promise<Transform> {
-  const { catalog, onInfo = () => {}, vectors, timeoutSeconds } = options;
-  // One time for the whole run, so that both engines and all records see the same.
-  const now = Date.now() / 1000;
+  const { catalog, onInfo = () => {}, vectors, timeoutSeconds, now = Date.now() / 1000 } = options;
   const form = SECTION_FORM.exec(expression);
   const plan =
     form === null ? await documentPlan(expression, catalog, now) : await sectionPlan(expression, form, catalog, now);

@@ -4,7 +4,7 @@ import { type Catalog, fieldIndex } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { BatchEditor } from "../../records/batch-editor.js";
 import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
-import { Effect, settleMask } from "../effect.js";
+import { effectOf, settleMask } from "../effect.js";
 import type { Transform } from "../transform.js";
 import { JsonTargets } from "./json-targets.js";
 import { createTokenMask, createValueMask, type Method, parseMethod } from "./method.js";
@@ -49,7 +49,7 @@ export function createMask(rule: string, { catalog, environment, optional }: Mas
     },
     async *apply(batches, context) {
       const editor = new BatchEditor();
-      const effect = new Effect();
+      const effect = effectOf(context);
       for await (const batch of batches) {
         const found = masks.get(batch.kind.path);
         if (found === undefined) {

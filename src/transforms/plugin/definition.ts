@@ -36,6 +36,11 @@ interface CommonDefinition<Options, State> {
   readonly emits?: readonly string[];
   /** Says that it drops no record, so that sessions and artifacts need not be read twice. */
   readonly drops?: false;
+  /**
+   * Says that each record is changed by itself, whatever came before it: with --jobs there is then one plugin in each thread,
+   * with `setup` and `flush` of its own. Default: the plugin gets all records, in one thread.
+   */
+  readonly parallel?: true;
   /** Checks the options, e.g. a zod schema. Without it no options are taken. */
   readonly options?: { parse(value: unknown): Options };
   /** Hold contents of 1 MiB and more in memory, as `data`. Default: they pass by, and reading `data` throws. */

@@ -30,6 +30,7 @@ export async function createPlugin(
     mayDrop: (path) => definition.drops !== false && sections.has(path),
     tellsDrops: true,
     mayChange: (path) => sections.has(path) || emitted.has(path),
+    ...(definition.parallel === true ? {} : { inOrder: "it does not say that it may run in parallel" }),
     ...(emitted.size === 0 ? {} : { emits: { from: sections, to: emitted, atEnd: definition.flush !== undefined } }),
     async *apply(batches, context) {
       const guard = new ProcessGuard(definition.name, typeof module === "string");

@@ -45,6 +45,8 @@ export interface RowSelection {
 /** The rows, and whether they are all of them (row-check.ts). Before them `requireAllAhead` is called, behind them `requireAll`. */
 export interface OrderedRows<Row = SqlRow> extends Pick<RowReader<Row>, "hasLargeValue" | "read" | "fields"> {
   rows(): Iterable<Row>;
+  /** Instead of the rows: their rowids, each of which counts as seen. There where the table has such. */
+  rowids?(): Iterable<bigint>;
   /** To be called with each row. E_SOURCE_DAMAGED when it is not there. */
   saw(row: Row): void;
   /** Before the rows: where only the first ones come, whether they are the first of all. E_SOURCE_DAMAGED. */
@@ -103,6 +105,16 @@ export function orderedRows(
   return {
     ...reader,
     rows: () => allRows(reader, iterate),
+    *rowids() {
+      for (const found of database
+        .prepare(rowids)
+        .pluck()
+        .safeIntegers()
+        .iterate(...values)) {
+        came.add(found as bigint);
+        yield found as bigint;
+      }
+    },
     saw(row) {
       if (row[0] === null) throw rowMissing(name);
       const at = row[0] as bigint;
@@ -128,6 +140,7 @@ export function joinedEmbeddings({ sqlite }: RecordKind, { select }: RowReader):
     : "";
 }
 
+/** The rows of a statement, of which one may have a value that the driver does not give. */
 export function* allRows(reader: RowReader, iterate: (select: string) => IterableIterator<SqlRow>): Generator<SqlRow> {
   let seen = 0;
   try {

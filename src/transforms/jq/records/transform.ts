@@ -4,8 +4,8 @@ import { type ErrorCode, StorageError } from "../../../errors.js";
 import { BatchEditor } from "../../../records/batch-editor.js";
 import { type LargeValue, RecordBatch } from "../../../records/record-batch.js";
 import { recordKey } from "../../../records/record-key.js";
-import type { RunContext } from "../../../records/run-context.js";
-import { Effect, noneOf } from "../../effect.js";
+import type { RunContext, StepEffect } from "../../../records/run-context.js";
+import { effectOf, noneOf } from "../../effect.js";
 import { rejectRow } from "../../reject-row.js";
 import type { Transform } from "../../transform.js";
 import type { Value } from "../compiled/values.js";
@@ -31,18 +31,17 @@ export function createJqStage(plan: JqPlan): Transform {
     tellsDrops: true,
     async *apply(batches, context) {
       const run = new JqRun(plan, context);
-      const effect = new Effect();
-      let records = 0;
+      const effect = effectOf(context);
       try {
         for await (const batch of batches) {
-          records += batch.rows;
+          effect.passed += batch.rows;
           const steps = run.stepsOf(batch.kind);
           if (steps !== undefined) effect.records += batch.rows;
           const edited = steps === undefined ? batch : await run.process(batch, steps);
           if (edited !== batch) effect.hits++;
           if (edited !== undefined) yield edited;
         }
-        if (context.ahead !== true) settle(plan, records, effect, context);
+        if (context.ahead !== true) settle(plan, effect, context);
       } finally {
         run.close();
       }
@@ -50,11 +49,11 @@ export function createJqStage(plan: JqPlan): Transform {
   };
 }
 
-/** `records`: all that came, of whatever section; `effect`: those of the sections that it names, and batches that it changed. */
-function settle({ expression, steps }: JqPlan, records: number, effect: Effect, context: RunContext): void {
+/** `effect`: all records that came, those of the sections that it names, and batches that it changed. */
+function settle({ expression, steps }: JqPlan, effect: StepEffect, context: RunContext): void {
   const sections = [...steps].filter(([, planned]) => planned.length > 0).map(([path]) => path);
   if (sections.length === 0) return;
-  if (effect.records === 0) context.warn(`jq ${expression}: ${noneOf(records)} is of ${sections.join(", ")}`);
+  if (effect.records === 0) context.warn(`jq ${expression}: ${noneOf(effect.passed)} is of ${sections.join(", ")}`);
   else if (effect.hits === 0)
     context.note?.(`jq ${expression}: ${noneOf(effect.records, sections)} was changed or left out`);
 }

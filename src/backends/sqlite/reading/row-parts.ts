@@ -1,0 +1,104 @@
+/**
+ * A kind's rows as parts. Whoever plans them walks the keys as a reading of all rows does (ordered-rows.ts) and cuts the rowids
+ * into lists; whoever reads a part fetches the rows of its list, in its order. So each row is in one part, by construction.
+ */
+import { setImmediate as nextTick } from "node:timers/promises";
+import { columnOf, type RecordKind, storedFields } from "../../../catalog/index.js";
+import { codecOf } from "../../../codecs/index.js";
+import { PART_BYTES } from "../../../records/parts.js";
+import type { Database } from "../open.js";
+import { columnsOf, mainTable, quoted, rowidOf, type SqlRow } from "../table.js";
+import { allRows, joinedEmbeddings, type OrderedRows } from "./ordered-rows.js";
+import { rowMissing } from "./row-check.js";
+import type { RowReader } from "./row-reader.js";
+
+/** Part.rows of this backend. */
+export interface PartRows {
+  /** In their order. */
+  readonly rowids: BigInt64Array<ArrayBuffer>;
+}
+
+/** Rows whose size is asked, of each stretch of rows. */
+const SAMPLED = 32;
+/** Rows that are taken to be alike, and so the most of a part. */
+const STRETCH = 16384;
+
+/** The lists of the parts, of about PART_BYTES each. `signal`: heard between them. */
+export async function* cutRowids(
+  database: Database,
+  kind: RecordKind,
+  rowids: Iterable<bigint>,
+  signal: AbortSignal,
+): AsyncGenerator<PartRows> {
+  const bytesOf = createSizes(database, kind);
+  const stretch = new BigInt64Array(STRETCH);
+  let length = 0;
+  for (const rowid of rowids) {
+    stretch[length++] = rowid;
+    if (length < STRETCH) continue;
+    yield* cut(stretch, bytesOf);
+    length = 0;
+    await nextTick();
+    signal.throwIfAborted();
+  }
+  yield* cut(stretch.subarray(0, length), bytesOf);
+}
+
+/** Bytes of the values of so many rows, together. */
+type Sizes = (rowids: BigInt64Array) => readonly number[];
+
+function* cut(rowids: BigInt64Array, bytesOf: Sizes): Generator<PartRows> {
+  if (rowids.length === 0) return;
+  const step = Math.max(1, Math.floor(rowids.length / SAMPLED));
+  const sampled = rowids.filter((_, i) => i % step === 0);
+  const sizes = bytesOf(sampled);
+  let [from, bytes] = [0, 0];
+  for (let at = 0; at < rowids.length; at++) {
+    bytes += sizes[Math.floor(at / step)] as number;
+    if (bytes < PART_BYTES && at + 1 < rowids.length) continue;
+    yield { rowids: rowids.slice(from, at + 1) as BigInt64Array<ArrayBuffer> };
+    [from, bytes] = [at + 1, 0];
+  }
+}
+
+/** What the headers of rows say: no value is read. */
+function createSizes(database: Database, kind: RecordKind): Sizes {
+  const table = mainTable(kind);
+  const present = columnsOf(database, table) ?? new Set();
+  const columns = storedFields(kind, "sqlite").filter(
+    (field) => codecOf(field).sqlite !== "embedding" && present.has(columnOf(field)),
+  );
+  const { sqlite } = kind;
+  const fixed = (sqlite.layout === "vector" ? sqlite.dimension * 4 : 0) + 8 * columns.length;
+  const sum = columns.map((field) => `ifnull(octet_length(t.${quoted(columnOf(field))}), 0)`).join(" + ");
+  const sizes = database
+    .prepare(
+      `SELECT ${sum} FROM json_each(?) AS s LEFT JOIN ${quoted(table)} AS t ON t.${rowidOf(database, table)} = s.value`,
+    )
+    .pluck();
+  return (rowids) => (sizes.all(listOf(rowids)) as number[]).map((bytes) => fixed + bytes);
+}
+
+/** The rows of the list, in its order. */
+export function rowsOfList(database: Database, kind: RecordKind, reader: RowReader, { rowids }: PartRows): OrderedRows {
+  const name = mainTable(kind);
+  // The join is an outer one: the list is gone through as it stands, and a row that is not there comes as NULLs.
+  const sql = (select: string): string =>
+    `SELECT ${select} FROM json_each(?) AS s LEFT JOIN ${quoted(name)} AS t ON t.${rowidOf(database, name)} = s.value ${joinedEmbeddings(kind, reader)}`;
+  const iterate = (select: string): IterableIterator<SqlRow> =>
+    database.prepare(sql(select)).raw().safeIntegers().iterate(listOf(rowids)) as IterableIterator<SqlRow>;
+  return {
+    ...reader,
+    rows: () => allRows(reader, iterate),
+    saw(row) {
+      if (row[0] === null) throw rowMissing(name);
+    },
+    // Whoever planned the parts holds their rows against the table.
+    async requireAllAhead() {},
+    async requireAll() {},
+  };
+}
+
+function listOf(rowids: BigInt64Array): string {
+  return `[${rowids.join()}]`;
+}

@@ -1,0 +1,60 @@
+/** What the coordinator and its threads say to each other: plain data, and whole ArrayBuffers, which are handed over. */
+import type { Part, PartTally } from "../records/parts.js";
+import type { StepEffect } from "../records/run-context.js";
+import type { AnyLocation, SourceOptions } from "../stores/index.js";
+import type { TransformRecipe } from "../transforms/spec.js";
+import type { SentError } from "./sent-error.js";
+
+/** Of a thread, as long as it lives. */
+export interface ThreadTask {
+  readonly location: AnyLocation;
+  /** With the configuration in it; without what no other thread can have. */
+  readonly source: Omit<SourceOptions, "catalog" | "signal">;
+  readonly recipes: readonly TransformRecipe[];
+  readonly paths: readonly string[];
+  readonly tenants: readonly string[] | undefined;
+  /** The form of embeddings in the document. */
+  readonly vectors: "base64" | "json";
+  /** Rejected records are left out, and children of theirs with them. */
+  readonly skips: boolean;
+  /** Memory that goes to and fro; the thread waits when all of it is out. */
+  readonly slots: readonly ArrayBuffer[];
+}
+
+export type ToThread =
+  /** Close the source that is open, if there is one, and open another, of this snapshot. */
+  | { readonly type: "open"; readonly snapshot: object }
+  | { readonly type: "part"; readonly part: Part }
+  | { readonly type: "slot"; readonly slot: ArrayBuffer }
+  /** Keys of parents that were rejected: of all of them before the first part of their children. */
+  | { readonly type: "rejected"; readonly path: string; readonly keys: readonly string[] }
+  /** No more parts will come. */
+  | { readonly type: "end" }
+  | { readonly type: "abort" };
+
+/** In the order of the records, but `opened`, `warn` and `note`. */
+export type FromThread =
+  | { readonly type: "opened" }
+  | {
+      readonly type: "text";
+      readonly slot: ArrayBuffer;
+      readonly bytes: number;
+      readonly records: number;
+      readonly valueBytes: number;
+    }
+  /** A record that cannot go on; its text, where there is one, follows in `record` messages up to `recordEnd`. */
+  | { readonly type: "reject"; readonly path: string; readonly error: SentError; readonly hasRecord: boolean }
+  | { readonly type: "record"; readonly slot: ArrayBuffer; readonly bytes: number }
+  | { readonly type: "recordEnd" }
+  | { readonly type: "partEnd"; readonly met: number; readonly tally: PartTally | undefined }
+  /** All parts are done, and the steps have ended. */
+  | {
+      readonly type: "ended";
+      readonly effects: readonly StepEffect[];
+      /** Records that the steps dropped. */
+      readonly dropped: number;
+      readonly unmet: readonly string[];
+    }
+  | { readonly type: "warn"; readonly message: string }
+  | { readonly type: "note"; readonly message: string }
+  | { readonly type: "failure"; readonly error: SentError };

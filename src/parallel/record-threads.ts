@@ -1,0 +1,222 @@
+/**
+ * `--jobs`: threads that each read parts of one snapshot, put them through the steps, and print them; this one plans the parts,
+ * and puts the text together in the document's order.
+ */
+import type { RecordKind } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
+import type { RecordBatch } from "../records/record-batch.js";
+import type { RunContext, StepEffect } from "../records/run-context.js";
+import type { PartedSource } from "../sources/source.js";
+import type { AnyLocation, SourceOptions } from "../stores/index.js";
+import { warnOfMissing } from "../transforms/effect.js";
+import type { RecordThreads, ThreadedRun } from "../transforms/record-threads.js";
+import { recipeOf, type TransformRecipe } from "../transforms/spec.js";
+import { type GivenPart, OrderedParts } from "./ordered-parts.js";
+import { receiveError } from "./sent-error.js";
+import { ThreadHandle, threadsCanRun } from "./thread-handle.js";
+
+export interface RecordThreadsOptions {
+  /** How many threads read; from 2 on. */
+  readonly jobs: number;
+  readonly location: AnyLocation;
+  /** As the run's own source was made with, with the configuration in it. */
+  readonly source: SourceOptions;
+  /** The form of embeddings in the document. */
+  readonly vectors: "base64" | "json";
+  /** One line for `--verbose`. */
+  readonly onInfo?: ((message: string) => void) | undefined;
+}
+
+type Text = { kind: RecordKind; bytes: Buffer; records: number; continues: boolean; valueBytes: number };
+
+export function createRecordThreads(options: RecordThreadsOptions): RecordThreads {
+  let threads: ThreadHandle[] = [];
+  return {
+    async start(run) {
+      const { onInfo = () => {} } = options;
+      const { inParts } = run.source;
+      const reason = inOrderBecause(run);
+      if (reason !== undefined || inParts === undefined) {
+        onInfo(`One job: ${reason ?? "the source cannot be read in parts"}`);
+        return undefined;
+      }
+      const coordinator = new Coordinator(options, run, inParts);
+      threads = coordinator.threads;
+      await coordinator.open();
+      return coordinator.texts();
+    },
+    async close() {
+      await Promise.all(threads.map((thread) => thread.close()));
+    },
+  };
+}
+
+/** Why the run's records must come from one thread; undefined: they need not. */
+function inOrderBecause({ inOrder, catalog, transforms, skips }: ThreadedRun): string | undefined {
+  if (!threadsCanRun()) return "no threads can be started here";
+  if (inOrder !== undefined) return inOrder;
+  if (catalog !== llmspellCatalog) return "the record kinds are a program's own";
+  if (skips && catalog.kinds.some(({ path, foreignKeys }) => foreignKeys.some(({ references }) => references === path)))
+    return "records of a kind refer to others of it";
+  for (const transform of transforms) {
+    const { name, emits } = transform;
+    if (emits !== undefined) return `the step "${name}" gives records of other sections than it gets`;
+    if (transform.inOrder !== undefined) return `the step "${name}" needs all records in order: ${transform.inOrder}`;
+    if (recipeOf(transform) === undefined) return `the step "${name}" is a program's own`;
+  }
+  return undefined;
+}
+
+class Coordinator {
+  readonly threads: ThreadHandle[];
+  private readonly parts: OrderedParts;
+
+  constructor(
+    private readonly options: RecordThreadsOptions,
+    private readonly run: ThreadedRun,
+    private readonly inParts: PartedSource,
+  ) {
+    const { location, jobs, vectors } = options;
+    const { catalog: _catalog, signal: _signal, ...source } = options.source;
+    const { selection, context, skips, transforms, catalog } = run;
+    const recipes = transforms.map((transform) => recipeOf(transform) as TransformRecipe);
+    const paths = [...selection.paths];
+    const task = { location, source, recipes, paths, tenants: selection.tenants, vectors, skips };
+    const heard = {
+      warn: (message: string) => context.warn(message),
+      note: (message: string) => context.note?.(message),
+    };
+    this.threads = Array.from({ length: jobs }, () => new ThreadHandle(task, heard, () => this.parts.changed()));
+    this.parts = new OrderedParts({ threads: this.threads, catalog, skips, signal: context.signal });
+  }
+
+  /** Of one snapshot with the run's source. */
+  async open(): Promise<void> {
+    const { threads, inParts, run } = this;
+    const { context } = run;
+    context.signal.addEventListener("abort", () => this.abort(), { once: true });
+    await inParts.share(async (snapshot) => {
+      // All have ended when this does, the one that failed included.
+      const opened = await Promise.allSettled(threads.map((thread) => thread.open(snapshot)));
+      for (const result of opened) if (result.status === "rejected") throw result.reason;
+    }, context);
+  }
+
+  private abort(): void {
+    for (const thread of this.threads) thread.abort(this.run.context.signal.reason);
+    this.parts.changed();
+  }
+
+  async *texts(): AsyncGenerator<Text> {
+    const { inParts, run, parts, options } = this;
+    const { selection, context } = run;
+    const planning = parts.giveAll(inParts.plan(selection, context));
+    const tally = { path: "", records: 0, sum: 0 };
+    const requireAll = async (): Promise<void> => {
+      if (tally.path !== "") await inParts.requireAll?.(tally.path, tally, selection);
+    };
+    try {
+      for (let given = await parts.next(); given !== undefined; given = await parts.next()) {
+        const { path } = given.part;
+        if (path !== tally.path) {
+          await requireAll();
+          Object.assign(tally, { path, records: 0, sum: 0 });
+        }
+        yield* this.textsOf(given, tally);
+        parts.took(given);
+      }
+      await requireAll();
+      await this.end();
+      for (const line of inParts.whole) options.onInfo?.(`One job for ${line}`);
+    } finally {
+      parts.close();
+      await planning;
+    }
+  }
+
+  private async *textsOf({ part, thread }: GivenPart, tally: { records: number; sum: number }): AsyncGenerator<Text> {
+    const { run } = this;
+    const { catalog, met, valueBytes } = run;
+    const kind = catalog.byPath.get(part.path) as RecordKind;
+    for (let continues = false; ; ) {
+      const message = await thread.next();
+      switch (message.type) {
+        case "text": {
+          const { slot, bytes, records } = message;
+          valueBytes.add(kind.path, message.valueBytes);
+          yield { kind, bytes: Buffer.from(slot, 0, bytes), records, continues, valueBytes: message.valueBytes };
+          continues = true;
+          thread.giveBack(slot);
+          break;
+        }
+        case "reject":
+          await this.reject(thread, kind, message);
+          break;
+        case "partEnd":
+          if (message.met > 0) met.set(kind.path, (met.get(kind.path) ?? 0) + message.met);
+          tally.records += message.tally?.records ?? 0;
+          tally.sum = (tally.sum + (message.tally?.sum ?? 0)) | 0;
+          return;
+        default:
+          throw new Error(`a thread said ${message.type} in the middle of a part`);
+      }
+    }
+  }
+
+  private async reject(
+    thread: ThreadHandle,
+    kind: RecordKind,
+    { error, hasRecord }: { readonly error: Parameters<typeof receiveError>[0]; readonly hasRecord: boolean },
+  ): Promise<void> {
+    const { context, catalog } = this.run;
+    const record = hasRecord ? recordOf(thread) : undefined;
+    const received = receiveError(error);
+    await context.reject({ kind, error: received, ...(record === undefined ? {} : { record }) });
+    // Who is told of the rejection need not have taken the record.
+    for await (const _ of record ?? []);
+    if (!catalog.parents.has(kind.path)) return;
+    const keys = [`${received.context.key}`];
+    for (const each of this.threads) each.tell({ type: "rejected", path: kind.path, keys });
+  }
+
+  /** What the steps have to say when all records have gone through them: of all threads together. */
+  private async end(): Promise<void> {
+    const { threads, run } = this;
+    const { context, drops, transforms, selection } = run;
+    for (const thread of threads) thread.tell({ type: "end" });
+    const sums: StepEffect[] = [];
+    let unmet: readonly string[] = selection.tenants ?? [];
+    for (const thread of threads) {
+      const message = await thread.next();
+      if (message.type !== "ended") throw new Error(`a thread said ${message.type} at its end`);
+      drops.add(message.dropped);
+      for (const [i, { records, hits, passed }] of message.effects.entries()) {
+        const sum = sums[i] ?? { records: 0, hits: 0, passed: 0 };
+        sums[i] = { records: sum.records + records, hits: sum.hits + hits, passed: sum.passed + passed };
+      }
+      const missing = new Set(message.unmet);
+      unmet = unmet.filter((tenant) => missing.has(tenant));
+    }
+    for (const tenant of unmet) warnOfMissing(tenant, context);
+    // A pass without records, whose steps find their counts: plugins have none.
+    const settling: RunContext = { ...context, effect: () => sums.shift() ?? { records: 0, hits: 0, passed: 0 } };
+    let batches: AsyncIterable<RecordBatch> = nothing();
+    for (const transform of transforms)
+      if (recipeOf(transform)?.spec.type !== "plugin") batches = transform.apply(batches, settling);
+    for await (const _ of batches) throw new StorageError("E_UNEXPECTED", "a step gave records that it never got");
+  }
+}
+
+async function* nothing(): AsyncGenerator<RecordBatch> {}
+
+/** The text of a rejected record. */
+async function* recordOf(thread: ThreadHandle): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const message = await thread.next();
+    if (message.type === "recordEnd") return;
+    if (message.type !== "record") throw new Error(`a thread said ${message.type} in the middle of a record`);
+    yield new Uint8Array(message.slot, 0, message.bytes);
+    thread.giveBack(message.slot);
+  }
+}

@@ -1,0 +1,121 @@
+/** The thread's records as text, in the coordinator's memory: a slot goes to it when it is full, and comes back when it is written. */
+import { ByteWriter } from "../codecs/byte-writer.js";
+import { recordPieces, writeRecord } from "../document/writing/record-writer.js";
+import type { RecordBatch } from "../records/record-batch.js";
+import { ValueBytes } from "../records/value-bytes.js";
+
+/** Bytes of a slot. Text is cut anywhere. */
+export const SLOT_BYTES = 1048576;
+/** Of a thread: what it may be ahead of its turn. */
+export const SLOTS = 8;
+
+/** Copied into a slot when so many bytes are there. */
+const FLUSH_BYTES = 262144;
+
+/** Slots that are the thread's at the moment. */
+export class Slots {
+  private readonly free: ArrayBuffer[];
+  private wake: () => void = () => {};
+
+  constructor(
+    slots: readonly ArrayBuffer[],
+    private readonly signal: AbortSignal,
+  ) {
+    this.free = [...slots];
+    signal.addEventListener("abort", () => this.wake());
+  }
+
+  giveBack(slot: ArrayBuffer): void {
+    this.free.push(slot);
+    this.wake();
+  }
+
+  /** Waits until there is one. */
+  async take(): Promise<ArrayBuffer> {
+    for (;;) {
+      this.signal.throwIfAborted();
+      const slot = this.free.pop();
+      if (slot !== undefined) return slot;
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+  }
+}
+
+/** Records that end in a piece, and bytes of their values. */
+export interface PieceCounts {
+  readonly records: number;
+  readonly valueBytes: number;
+}
+
+/** Prints the records of one part after the other. */
+export class TextPrinter {
+  private readonly out = new ByteWriter(FLUSH_BYTES * 2);
+  private slot: ArrayBuffer | undefined;
+  private filled = 0;
+  private records = 0;
+  private values = new ValueBytes();
+  private isFirst = true;
+
+  constructor(
+    private readonly slots: Slots,
+    private readonly vectors: "base64" | "json",
+    private readonly send: (slot: ArrayBuffer, bytes: number, counts: PieceCounts) => void,
+  ) {}
+
+  async write(batch: RecordBatch): Promise<void> {
+    const { out } = this;
+    const counted = this.values.counted(batch);
+    const { large } = counted;
+    for (let row = 0; row < batch.rows; row++) {
+      if (!this.isFirst) out.latin1(",\n");
+      this.isFirst = false;
+      if (large === undefined) writeRecord(counted, row, out, this.vectors);
+      else
+        for await (const piece of recordPieces(counted, row)) {
+          await this.flush();
+          await this.append(piece);
+        }
+      this.records++;
+      if (out.length >= FLUSH_BYTES) await this.flush();
+    }
+  }
+
+  /** Sends what is left. What is written next is another part's. */
+  async endPart(): Promise<void> {
+    await this.flush();
+    if (this.slot !== undefined) this.sendSlot(this.slot);
+    this.isFirst = true;
+  }
+
+  private async flush(): Promise<void> {
+    const { out } = this;
+    if (out.length === 0) return;
+    await this.append(out.view());
+    out.length = 0;
+    // Memory that one long record made grow is given back.
+    if (out.bytes.length > FLUSH_BYTES * 4) out.bytes = Buffer.allocUnsafeSlow(FLUSH_BYTES * 2);
+  }
+
+  private async append(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; ) {
+      this.slot ??= await this.slots.take();
+      const count = Math.min(bytes.length - at, SLOT_BYTES - this.filled);
+      new Uint8Array(this.slot, this.filled, count).set(bytes.subarray(at, at + count));
+      at += count;
+      this.filled += count;
+      if (this.filled === SLOT_BYTES) this.sendSlot(this.slot);
+    }
+  }
+
+  private sendSlot(slot: ArrayBuffer): void {
+    const { filled, records, values } = this;
+    const [valueBytes = 0] = values.byPath.values();
+    this.slot = undefined;
+    this.filled = 0;
+    this.records = 0;
+    this.values = new ValueBytes();
+    this.send(slot, filled, { records, valueBytes });
+  }
+}

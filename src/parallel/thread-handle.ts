@@ -1,0 +1,149 @@
+/** The coordinator's side of a thread: what it is given, and what came of it, in order. */
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { StorageError } from "../errors.js";
+import type { Part } from "../records/parts.js";
+import type { FromThread, ThreadTask, ToThread } from "./messages.js";
+import { receiveError } from "./sent-error.js";
+import { SLOT_BYTES, SLOTS } from "./text-printer.js";
+
+const FILE = new URL("./thread.js", import.meta.url);
+/** A thread that does not end by then is cut off. Milliseconds. */
+const PATIENCE = 5000;
+
+/** Of a thread: what it says out of order. */
+export interface Heard {
+  warn(message: string): void;
+  note(message: string): void;
+}
+
+/** False under a test runner, where there is no compiled file beside this one. */
+export function threadsCanRun(): boolean {
+  return existsSync(fileURLToPath(FILE));
+}
+
+export class ThreadHandle {
+  /** Parts that it was given and has not ended. */
+  parts = 0;
+  private readonly worker: Worker;
+  private readonly inbox: FromThread[] = [];
+  private failure: unknown;
+  private hasExited = false;
+  private readonly exited: Promise<void>;
+  private wake: () => void = () => {};
+  private onOpened: ((error?: unknown) => void) | undefined;
+
+  /** `partEnded`: whenever it can take another part. */
+  constructor(
+    task: Omit<ThreadTask, "slots">,
+    heard: Heard,
+    private readonly partEnded: () => void,
+  ) {
+    const slots = Array.from({ length: SLOTS }, () => new ArrayBuffer(SLOT_BYTES));
+    // Not the debugger's port of this process, nor its loaders.
+    this.worker = new Worker(FILE, {
+      workerData: { ...task, slots } satisfies ThreadTask,
+      transferList: slots,
+      execArgv: [],
+    });
+    this.worker.on("message", (message: FromThread) => this.receive(message, heard));
+    this.worker.on("error", (error) => this.fail(brokenDown(error)));
+    this.exited = new Promise((resolve) => {
+      this.worker.on("exit", () => {
+        this.hasExited = true;
+        this.fail(brokenDown(new Error("it ended")));
+        resolve();
+      });
+    });
+  }
+
+  /** Opens its source, again where it is open. What it throws. */
+  async open(snapshot: object): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.onOpened = (error) => (error === undefined ? resolve() : reject(error));
+      if (this.failure !== undefined) reject(this.failure);
+      else this.post({ type: "open", snapshot });
+    });
+    this.onOpened = undefined;
+  }
+
+  give(part: Part): void {
+    this.parts++;
+    this.post({ type: "part", part });
+  }
+
+  tell(message: ToThread & { readonly type: "rejected" | "end" }): void {
+    this.post(message);
+  }
+
+  giveBack(slot: ArrayBuffer): void {
+    this.post({ type: "slot", slot }, [slot]);
+  }
+
+  /** The next thing that came of its parts. Throws what ended the thread, when all before that was taken. */
+  async next(): Promise<FromThread> {
+    for (;;) {
+      const message = this.inbox.shift();
+      if (message?.type === "failure") throw receiveError(message.error);
+      if (message !== undefined) return message;
+      if (this.failure !== undefined) throw this.failure;
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+  }
+
+  /** Whoever waits for the thread gets the reason. */
+  abort(reason: unknown): void {
+    this.fail(reason);
+    this.post({ type: "abort" });
+  }
+
+  /** Never throws. */
+  async close(): Promise<void> {
+    this.failure ??= new Error("the thread was closed");
+    if (!this.hasExited) this.worker.postMessage({ type: "close" });
+    const patience = setTimeout(() => void this.worker.terminate(), PATIENCE);
+    await this.exited;
+    clearTimeout(patience);
+  }
+
+  private post(message: ToThread, handedOver: ArrayBuffer[] = []): void {
+    if (!this.hasExited) this.worker.postMessage(message, handedOver);
+  }
+
+  private receive(message: FromThread, heard: Heard): void {
+    const { onOpened } = this;
+    if (message.type === "warn") heard.warn(message.message);
+    else if (message.type === "note") heard.note(message.message);
+    else if (onOpened !== undefined && message.type === "opened") onOpened();
+    else if (onOpened !== undefined && message.type === "failure") onOpened(receiveError(message.error));
+    else this.keep(message);
+  }
+
+  private keep(message: FromThread): void {
+    if (message.type === "partEnd") {
+      this.parts--;
+      this.partEnded();
+    }
+    this.inbox.push(message);
+    this.wake();
+  }
+
+  private fail(reason: unknown): void {
+    this.failure ??= reason;
+    this.onOpened?.(this.failure);
+    this.wake();
+    this.partEnded();
+  }
+}
+
+function brokenDown(error: unknown): StorageError {
+  return new StorageError(
+    "E_UNEXPECTED",
+    "a thread that reads records broke down",
+    { hint: "One job (--jobs 1) does without threads." },
+    error,
+  );
+}

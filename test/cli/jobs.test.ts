@@ -1,0 +1,254 @@
+/** `--jobs`: the same document, the same rejects and the same words, whatever number of threads read. */
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import Database from "better-sqlite3";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createWorkspace, type Outcome, outcomeOf, type Workspace, withoutTimes } from "../helpers/llmspell.js";
+import { fillSqlite } from "../helpers/sample-data.js";
+
+let workspace: Workspace;
+const KEY = { LLMSPELL_MASK_KEY: "a long random text" };
+
+/** Some parts of several kinds: rows of half a kilobyte, and contents of megabytes. */
+const MANY_ROWS = `
+  INSERT INTO kv_store (kv_id, tenant_id, key, value, metadata, created_at, updated_at)
+  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 14000)
+  SELECT printf('%08x-0000-4000-8000-%012x', n * 7919 % 65536 * 40503 % 1048573, n), 'tenant-' || (n % 7), 'key ' || n,
+         CAST(printf('%.*c', 400 + n % 200, 'v') AS BLOB), '{"n":' || n || '}', 1767225600, 1767225600 + n FROM n;
+  INSERT INTO event_log (event_id, event_type, correlation_id, timestamp, sequence, language, payload, tenant_id)
+  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
+  SELECT printf('%08x-0000-4000-9000-%012x', n * 31337 % 65521, n), 'type', printf('00000000-0000-4000-9000-%012x', n),
+         1767225600 + n % 1000, n, 'rust', '{"text":"' || printf('%.*c', 300, 'p') || '"}', 'tenant-' || (n % 3) FROM n;`;
+
+/** Writes the document with each number of threads; the outcomes but for times, and the documents but for theirs. */
+async function withEach(words: readonly string[], { jobs = ["1", "2", "3"], name = "out.json" } = {}) {
+  const outcomes: Outcome[] = [];
+  const documents: string[] = [];
+  for (const each of jobs) {
+    const command = ["storage", "export", "--output", name, "--no-progress", "--jobs", each, ...words];
+    outcomes.push(await workspace.run(command, { env: KEY }));
+    documents.push(readDocument(name));
+  }
+  return { outcomes, documents };
+}
+
+function readDocument(name: string): string {
+  if (!existsSync(workspace.path(name))) return "none";
+  const bytes = readFileSync(workspace.path(name));
+  const plain = name.endsWith(".gz") ? gunzipSync(bytes) : name.endsWith(".zst") ? zstdDecompressSync(bytes) : bytes;
+  return plain.toString("utf8").replace(/"exported_at":"[^"]*"/, "");
+}
+
+/** Lines of standard error but the one that says how long it took. */
+function said({ stderr }: Outcome): string[] {
+  return withoutTimes(stderr)
+    .split("\n")
+    .filter((line) => !/^(Time|To): /.test(line));
+}
+
+/** The first is the one of one job. */
+function expectSame<T>(all: readonly T[]): void {
+  // A difference of megabytes is not to be printed.
+  for (const each of all) expect(each === all[0] || JSON.stringify(each) === JSON.stringify(all[0])).toBe(true);
+}
+
+beforeAll(async () => {
+  workspace = createWorkspace();
+  const path = workspace.path("a.db");
+  createLlmspellSqlite(path);
+  fillSqlite(path, { records: 8, contentSizes: [0, 10, 1048575, 1048576, 9_000_000, 3_000_000, 11, 12] });
+  const database = new Database(path);
+  database.exec(MANY_ROWS);
+  database.close();
+  writeFileSync(
+    workspace.path("upper.mjs"),
+    `export default { name: "upper", sections: ["kv_store"], drops: false, parallel: true, transform: (record) => ({ ...record, key: record.key.toUpperCase() }) };`,
+  );
+  writeFileSync(
+    workspace.path("counting.mjs"),
+    `let n = 0;
+     export default { name: "counting", sections: ["kv_store"], drops: false, transform: (record) => ({ ...record, key: record.key + " " + ++n }) };`,
+  );
+});
+afterAll(() => workspace[Symbol.dispose]());
+
+describe("an export of SQLite with --jobs", () => {
+  const DATABASE = ["--database", "a.db"];
+
+  it("is that of one job, manifest and all, and says the same", async () => {
+    const { outcomes, documents } = await withEach(DATABASE);
+    expect(outcomes.map(({ status }) => status)).toEqual([0, 0, 0]);
+    expect(documents[0]?.length).toBeGreaterThan(20_000_000);
+    expectSame(documents);
+    expectSame(outcomes.map(said));
+  });
+
+  it.each([
+    ["tenants, one of whom is not there", ["--tenant", "tenant-2", "--tenant", "nobody", "--tenant", "tenant-1"]],
+    [
+      "jq, a mask, a tenant's new name",
+      [
+        "--jq",
+        "kv_store: .metadata.seen = true",
+        "--mask",
+        "event_log.payload.text=hash",
+        "--map-tenant",
+        "tenant-1=b",
+      ],
+    ],
+    [
+      "a step that meets nothing",
+      ["--map-tenant", "missing=b", "--jq", "kv_store: .", "--mask-optional", "kv_store.metadata.none=redact"],
+    ],
+    [
+      "vectors as numbers, some sections",
+      ["--vectors", "json", "--include", "vector_embeddings", "--include", "sessions"],
+    ],
+    ["a plugin that may run in parallel", ["--plugin", "./upper.mjs"]],
+    ["a plugin that may not", ["--plugin", "./counting.mjs"]],
+    ["a limit", ["--limit", "70"]],
+    ["a step that drops records that others belong to", ["--jq", 'sessions: select(.status != "active")']],
+    ["digests", ["--digests"]],
+    ["ids", ["--invalid-uuid", "derive"]],
+  ])("is the same with %s", async (_, words) => {
+    const { outcomes, documents } = await withEach([...DATABASE, ...words], { jobs: ["1", "2"] });
+    expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
+    expectSame(documents);
+    expectSame(outcomes.map(said));
+  });
+
+  it.each(["out.json.gz", "out.json.zst"])("is the same compressed: %s", async (name) => {
+    const { documents } = await withEach(DATABASE, { jobs: ["1", "2"], name });
+    expect(documents[0]?.length).toBeGreaterThan(20_000_000);
+    expectSame(documents);
+  });
+
+  it("goes to standard output, and is read back", async () => {
+    const { stdout } = await workspace.bash(
+      "llmspell storage export --database a.db --jobs 2 --output - --quiet | llmspell storage import --database back.db --input - >/dev/null && llmspell storage verify a.db back.db >/dev/null && echo equal",
+    );
+    expect(stdout).toBe("equal\n");
+  });
+
+  it("says with --verbose what went through one job, and why", async () => {
+    const { outcomes } = await withEach([...DATABASE, "--verbose"], { jobs: ["2"] });
+    expect(outcomes[0]?.stderr).toContain("One job for vector_embeddings.768: the table of embeddings is a vec0 table");
+    const serial = await withEach([...DATABASE, "--verbose", "--plugin", "./counting.mjs"], { jobs: ["auto"] });
+    expect(serial.outcomes[0]?.stderr).toContain('One job: the step "plugin counting" needs all records in order');
+  });
+
+  it("takes a positive number or auto", async () => {
+    for (const jobs of ["0", "-1", "two", "1.5", "100000"]) {
+      const { status, stderr } = await workspace.run([
+        "storage",
+        "export",
+        ...DATABASE,
+        "--output",
+        "x.json",
+        "--jobs",
+        jobs,
+      ]);
+      expect([jobs, status]).toEqual([jobs, 2]);
+      expect(stderr).toContain("E_USAGE");
+    }
+    expect(existsSync(workspace.path("x.json"))).toBe(false);
+  });
+});
+
+describe("bad records with --jobs", () => {
+  beforeAll(() => {
+    const path = workspace.path("bad.db");
+    createLlmspellSqlite(path);
+    fillSqlite(path, { records: 20 });
+    const database = new Database(path);
+    database.exec(MANY_ROWS);
+    // Rows far from each other, parents with their children, and a large content.
+    database.exec("UPDATE kv_store SET metadata = 'no json' WHERE rowid % 4001 = 0");
+    database.exec("UPDATE event_log SET sequence = 'x' || rowid WHERE rowid % 2003 = 0");
+    database.exec("UPDATE sessions SET artifact_count = 'x' WHERE rowid % 3 = 0");
+    database.exec("UPDATE artifact_content SET created_at = 'x' WHERE length(data) > 1048576");
+    database.close();
+  });
+
+  it("end the run with the first one, as one job does", async () => {
+    const { outcomes, documents } = await withEach(["--database", "bad.db"]);
+    expect(outcomes[0]?.status).toBe(4);
+    expectSame(outcomes.map(({ status }) => status));
+    expectSame(documents);
+    expectSame(outcomes.map(said));
+  });
+
+  it("are left out and written to the rejects, with the children of theirs", async () => {
+    const rejects: string[] = [];
+    const documents: string[] = [];
+    for (const jobs of ["1", "2", "3"]) {
+      const {
+        outcomes,
+        documents: [document = ""],
+      } = await withEach(["--database", "bad.db", "--on-error", "skip", "--rejects", "rejects.ndjson"], {
+        jobs: [jobs],
+      });
+      expect(outcomes[0]?.status).toBe(6);
+      documents.push(document);
+      rejects.push(readFileSync(workspace.path("rejects.ndjson"), "utf8"));
+    }
+    expect(rejects[0]).toContain("E_PARENT_REJECTED");
+    expect(rejects[0]?.split("\n").length).toBeGreaterThan(15);
+    expectSame(documents);
+    expectSame(rejects);
+  });
+
+  it("name a mask that no record has", async () => {
+    const words = ["--database", "a.db", "--mask", "kv_store.metadata.missing=redact"];
+    const { outcomes } = await withEach(words, { jobs: ["1", "2"] });
+    expect(outcomes[0]?.status).toBe(2);
+    expect(outcomes[0]?.stderr).toContain("E_NO_EFFECT");
+    expectSame(outcomes.map(said));
+  });
+});
+
+describe("a run of several threads that ends early", () => {
+  const files = (): string[] => readdirSync(workspace.folder).sort();
+
+  it("leaves nothing after Ctrl-C, and ends at once", async () => {
+    const before = files();
+    // Nobody reads: it stands still in the middle.
+    const child = workspace.start(["storage", "export", "--database", "a.db", "--output", "-", "--jobs", "2"]);
+    const outcome = once(child, "close");
+    await once(child.stdout as NodeJS.ReadableStream, "readable");
+    child.kill("SIGINT");
+    child.stdout?.resume();
+    expect(await outcome).toEqual([130, null]);
+    const toFile = workspace.start(["storage", "export", "--database", "a.db", "--output", "cut.json", "--jobs", "2"]);
+    const ended = outcomeOf(toFile);
+    while (!files().some((name) => name.startsWith(".cut.json"))) await sleep(5);
+    toFile.kill("SIGTERM");
+    expect((await ended).status).toBe(143);
+    expect(files()).toEqual(before);
+  });
+
+  it("says that the reader went away", async () => {
+    const { stdout } = await workspace.bash(
+      `set +eo pipefail; llmspell storage export --database a.db --output - --jobs 2 2>/dev/null | head -c 1000000 >/dev/null; echo "\${PIPESTATUS[0]}"`,
+    );
+    expect(stdout).toBe("141\n");
+  });
+
+  it("names what a thread broke down of", async () => {
+    writeFileSync(
+      workspace.path("breaking.mjs"),
+      `let n = 0;
+       export default { name: "breaking", sections: ["kv_store"], drops: false, parallel: true,
+         transform: (record) => { if (++n === 5000) setTimeout(() => { throw new Error("left behind"); }); return record; } };`,
+    );
+    const before = files();
+    const words = ["storage", "export", "--database", "a.db", "--output", "broken.json", "--jobs", "2"];
+    const { status, stderr } = await workspace.run([...words, "--plugin", "./breaking.mjs"]);
+    expect(status).not.toBe(0);
+    expect(stderr).toContain("left behind");
+    expect(files()).toEqual(before);
+  });
+});
