@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
-import type { LoadPlanner } from "../records/load-plan.js";
+import type { LoadPlanner } from "../records/loads/load-plan.js";
 import type { Source } from "../sources/source.js";
 import { backendOf, databaseOf } from "../stores/index.js";
 import { freeBytesAt } from "../stores/planning/free-space.js";

@@ -8,8 +8,8 @@ import { deriveUuid, formatUuid, idText, isIdText, uuidDigits, withLeadingId, wr
 import { recordChunks } from "../document/writing/record-writer.js";
 import { StorageError } from "../errors.js";
 import { BatchEditor } from "../records/batch-editor.js";
-import { DerivedUuids } from "../records/derived-uuids.js";
-import type { IdMap } from "../records/id-map.js";
+import { DerivedUuids } from "../records/ids/derived-uuids.js";
+import type { IdMap } from "../records/ids/id-map.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { recordKey } from "../records/record-key.js";
 import type { RunContext } from "../records/run-context.js";

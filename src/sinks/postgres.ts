@@ -24,7 +24,7 @@ import { watchSession } from "../backends/postgres/session/watch.js";
 import { type Catalog, type RecordKind, tenantFieldOf } from "../catalog/index.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
-import { requireEmpty } from "../records/not-empty.js";
+import { requireEmpty } from "../records/loads/not-empty.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { Activity, PruneScope, RunContext, TargetScope } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";

@@ -13,7 +13,7 @@ import { type Database, fitPageCache, openSqliteForWriting } from "../backends/s
 import { unreadableEmbeddings } from "../backends/sqlite/vectors/embedding-text.js";
 import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
-import { requireEmpty } from "../records/not-empty.js";
+import { requireEmpty } from "../records/loads/not-empty.js";
 import type { PruneScope, TargetScope } from "../records/run-context.js";
 import { type Sink, sinkCatalog } from "./sink.js";
 

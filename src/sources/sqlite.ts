@@ -26,7 +26,7 @@ import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors
 import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import type { IdOrder } from "../records/derived-uuids.js";
+import type { IdOrder } from "../records/ids/derived-uuids.js";
 import type { Part } from "../records/parts.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";

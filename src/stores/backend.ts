@@ -10,7 +10,7 @@ import type { Config } from "../config/index.js";
 import type { StorageError } from "../errors.js";
 import type { SchemaComparison } from "../llmspell/schema/comparison.js";
 import type { MigrationReport, MigrationState } from "../llmspell/schema/migration.js";
-import type { LoadPlanner, LoadPlanOptions } from "../records/load-plan.js";
+import type { LoadPlanner, LoadPlanOptions } from "../records/loads/load-plan.js";
 import type { PruneScope, TargetScope } from "../records/run-context.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";

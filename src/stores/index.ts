@@ -6,7 +6,7 @@ import { statSync } from "node:fs";
 import { BACKEND_NAMES, BACKEND_NAMES_HINT, type Config, DEFAULT_BACKEND, parseBackendName } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
-import type { IdMap } from "../records/id-map.js";
+import type { IdMap } from "../records/ids/id-map.js";
 import { redactUnknown } from "../redaction.js";
 import type { Sink } from "../sinks/sink.js";
 import type { BackendName, Source } from "../sources/source.js";

@@ -5,7 +5,7 @@ import { located } from "../../codecs/index.js";
 import { StorageError } from "../../errors.js";
 import { createConstraintCheck } from "../../records/constraints.js";
 import { createKeyDigest, type KeyDigest } from "../../records/key-digest.js";
-import type { LoadPlanner, Meeting } from "../../records/load-plan.js";
+import type { LoadPlanner, Meeting } from "../../records/loads/load-plan.js";
 import { NULL_VALUE, type RecordBatch } from "../../records/record-batch.js";
 import { describeKey, keylessConflict, recordKey } from "../../records/record-key.js";
 import type { RunContext } from "../../records/run-context.js";

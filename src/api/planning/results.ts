@@ -1,6 +1,6 @@
 /** What a plan takes and gives. */
 import type { StorageError } from "../../errors.js";
-import type { LoadWay } from "../../records/load-plan.js";
+import type { LoadWay } from "../../records/loads/load-plan.js";
 import type { ExportOptions, ImportOptions } from "../options.js";
 import type { Obstacle } from "../store-info.js";
 

@@ -3,7 +3,7 @@ import type { RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { catalog as llmspellCatalog } from "../../llmspell/catalog/index.js";
 import { createTranslatingSink, parseTranslation } from "../../llmspell/translate.js";
-import type { LoadPlanner } from "../../records/load-plan.js";
+import type { LoadPlanner } from "../../records/loads/load-plan.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { Sink } from "../../sinks/sink.js";
 import {

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import Database from "better-sqlite3";
 import { openFileOutput } from "../../document/files/output.js";
 import { StorageError } from "../../errors.js";
-import type { IdMap } from "../../records/id-map.js";
+import type { IdMap } from "../../records/ids/id-map.js";
 import { fromSqliteError } from "./errors.js";
 
 const HEAD = '{"id_map":"1.0"}';

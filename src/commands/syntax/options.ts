@@ -1,4 +1,7 @@
-/** The options of the command line, each said once. */
+/**
+ * The options of the command line, each said once.
+ * Over 300 lines: one entry per option.
+ */
 import { InvalidArgumentError, Option } from "commander";
 import { BACKEND_NAMES_HINT, parseBackendName } from "../../config/index.js";
 import { backends } from "../../stores/backend-registry.js";

@@ -10,7 +10,7 @@ import { columnsOf, kindCondition, mainTable, quoted } from "../../backends/sqli
 import type { RecordKind } from "../../catalog/index.js";
 import { StorageError, toStorageError } from "../../errors.js";
 import { openNewSqliteSchema, planSqliteMigration, requireSqliteName } from "../../llmspell/schema/migrator.js";
-import type { LoadPlanner, LoadPlanOptions } from "../../records/load-plan.js";
+import type { LoadPlanner, LoadPlanOptions } from "../../records/loads/load-plan.js";
 import { linkTarget, refuseLeftovers } from "../sqlite-target.js";
 import { freeBytesAt } from "./free-space.js";
 

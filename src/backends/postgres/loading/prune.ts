@@ -4,7 +4,7 @@
  */
 import { type Catalog, type RecordKind, tenantFieldOf } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import { emptyNote, referredNote, unclearNote } from "../../../records/prune-notes.js";
+import { emptyNote, referredNote, unclearNote } from "../../../records/loads/prune-notes.js";
 import type { PruneScope, RunContext } from "../../../records/run-context.js";
 import { quote } from "../database/table-names.js";
 import { columnNamed, type TargetTable } from "../database/target-table.js";

@@ -1,7 +1,7 @@
 /** What a load into this database would do: the load's own decisions, asked in a transaction that only reads. */
 import type { RecordKind } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import type { LoadPlanner, LoadPlanOptions, LoadWay, RowsThere } from "../../../records/load-plan.js";
+import type { LoadPlanner, LoadPlanOptions, LoadWay, RowsThere } from "../../../records/loads/load-plan.js";
 import type { PostgresApplication } from "../application.js";
 import { quote, shownName, tableOf } from "../database/table-names.js";
 import { readTargetTables, type TargetTable } from "../database/target-table.js";

@@ -1,7 +1,7 @@
 /** How records would meet the rows of a table: asked of the server by the load's own query, in a transaction that only reads. */
 import { columnOf, type RecordKind, storedFields, tenantFieldOf, tenantIndex } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
-import type { Meeting } from "../../../records/load-plan.js";
+import type { Meeting } from "../../../records/loads/load-plan.js";
 import type { RecordBatch } from "../../../records/record-batch.js";
 import { keylessConflict } from "../../../records/record-key.js";
 import { quote } from "../database/table-names.js";

@@ -1,7 +1,7 @@
 /** Rows of the target that the source does not have any more: found when all is merged, children before their parents. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import { type RecordKind, tenantFieldOf } from "../../../catalog/index.js";
-import { emptyNote, referredNote, unclearNote } from "../../../records/prune-notes.js";
+import { emptyNote, referredNote, unclearNote } from "../../../records/loads/prune-notes.js";
 import type { PruneScope, TargetScope } from "../../../records/run-context.js";
 import type { Database } from "../open.js";
 import { kindCondition, mainTable, quoted, rowidOf } from "../table.js";

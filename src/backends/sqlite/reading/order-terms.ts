@@ -2,7 +2,7 @@
 import { columnOf, exactColumnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
 import { codecOf } from "../../../codecs/index.js";
 import { deriveUuid, formatUuid, uuidDigits, withLeadingId } from "../../../codecs/uuid.js";
-import type { IdOrder } from "../../../records/derived-uuids.js";
+import type { IdOrder } from "../../../records/ids/derived-uuids.js";
 import type { Database } from "../open.js";
 import { columnsOf, exactTimeSql, mainTable, quoted, secondsOfSql, usualSpellingSql, uuidDigitsSql } from "../table.js";
 

@@ -1,7 +1,7 @@
 /** Reading a kind's rows in the order of its key with bounded memory. */
 import { columnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
 import { codecOf } from "../../../codecs/index.js";
-import type { IdOrder } from "../../../records/derived-uuids.js";
+import type { IdOrder } from "../../../records/ids/derived-uuids.js";
 import type { WantedRecords } from "../../../records/run-context.js";
 import { isTooBig } from "../errors.js";
 import type { Database } from "../open.js";

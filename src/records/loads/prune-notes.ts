@@ -1,5 +1,5 @@
 /** What is said of rows that a prune leaves where they are. */
-import type { RecordKind } from "../catalog/index.js";
+import type { RecordKind } from "../../catalog/index.js";
 
 export function emptyNote({ path }: RecordKind): string {
   return `${path}: the source has no records of it, so none of the target's was pruned; --allow-empty prunes them all`;

@@ -1,7 +1,7 @@
 /** What a load would do to a database, found without writing to it: the contract of a backend's `database.planLoad`. */
-import type { Catalog, RecordKind } from "../catalog/index.js";
-import type { StorageError } from "../errors.js";
-import type { RecordBatch } from "./record-batch.js";
+import type { Catalog, RecordKind } from "../../catalog/index.js";
+import type { StorageError } from "../../errors.js";
+import type { RecordBatch } from "../record-batch.js";
 
 /** How the records of one kind go into its table. */
 export interface LoadWay {

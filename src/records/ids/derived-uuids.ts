@@ -1,5 +1,5 @@
 /** The report of UUIDs that were derived from free text (`--invalid-uuid derive`), the same for every source. */
-import type { RunContext } from "./run-context.js";
+import type { RunContext } from "../run-context.js";
 
 /** Texts that are told one by one, each once; of the others only how many values there were. */
 export const DERIVED_UUIDS_TOLD = 100;

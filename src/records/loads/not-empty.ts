@@ -1,5 +1,5 @@
 /** `--require-empty`: what a target has that should have nothing. */
-import { StorageError } from "../errors.js";
+import { StorageError } from "../../errors.js";
 
 /** E_NOT_EMPTY where a section has records. `counts`: by path. */
 export function requireEmpty(counts: ReadonlyMap<string, number | bigint>): void {
