@@ -6,6 +6,7 @@ import { StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import type { ByteOutput } from "../files/output.js";
 import { type DocumentHeader, printHead } from "../header.js";
+import type { ArrayDigest } from "../manifest.js";
 import { recordPieces, writeRecord } from "./record-writer.js";
 
 /** Bytes per write; one system call per record would cost more than making the record. */
@@ -27,6 +28,8 @@ export class DocumentWriter {
   bytes = 0;
   /** Records written so far, by path. */
   readonly records = new Map<string, number>();
+  /** Of the arrays that are complete, by path: what the manifest will say. */
+  readonly arrays = new Map<string, ArrayDigest>();
 
   private out = new ByteWriter(FLUSH_BYTES * 2);
   /** The other buffer, and the write that still uses it. */
@@ -155,11 +158,9 @@ export class DocumentWriter {
     this.digest.update(this.out.bytes.subarray(this.digestedTo, this.out.length));
     const { path } = this.catalog.kinds[this.current] as RecordKind;
     const digest = this.digestOf(path);
-    const entry = {
-      records: this.records.get(path) ?? 0,
-      sha256: this.digest.digest("hex"),
-      ...(digest === undefined ? {} : { digest }),
-    };
+    const array = { records: this.records.get(path) ?? 0, sha256: this.digest.digest("hex") };
+    this.arrays.set(path, array);
+    const entry = { ...array, ...(digest === undefined ? {} : { digest }) };
     this.manifest.push(`${JSON.stringify(path)}:${JSON.stringify(entry)}`);
   }
 
