@@ -124,6 +124,8 @@ export interface ErrorContext {
   /** The record's key as text, e.g. `tenant_id=a, session_id=…`. */
   key?: string;
   field?: string;
+  /** Of an export directory: the name of the file that it is in. */
+  file?: string;
   /** The document's line, from 1: where the record begins, or where it could not be read on. */
   line?: number;
   /** What to do about it, one or two sentences. */

@@ -63,12 +63,16 @@ export { type Codec, codecs } from "./codecs/index.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { catalog, type SectionName } from "./llmspell/catalog/index.js";
 export {
+  createDirectorySink,
+  createDirectorySource,
   createDocumentSink,
   createDocumentSource,
   createPostgresSink,
   createPostgresSource,
   createSqliteSink,
   createSqliteSource,
+  type DirectorySinkOptions,
+  type DirectorySourceOptions,
   type DocumentSinkOptions,
   type DocumentSourceOptions,
   type PostgresSinkOptions,

@@ -18,10 +18,10 @@ import { exportStore } from "./transfer.js";
 
 export interface RewriteOptions
   extends Omit<TransferOptions, "connectionTimeoutSeconds" | "strict">,
-    Pick<ExportOptions, "compress" | "force" | "allowEmpty" | "vectors"> {
-  /** The document to read: a file's name, `-`, a location, or a stream. */
+    Pick<ExportOptions, "compress" | "force" | "partBytes" | "allowEmpty" | "vectors"> {
+  /** The document to read: a file's name, a directory's, `-`, a location, or a stream. */
   readonly from: string | StoreLocation | Readable;
-  /** The document to write: a file's name, `-`, a location, a stream, or a sink of your own. */
+  /** The document to write: a file's name, a directory's (`DIR/`), `-`, a location, a stream, or a sink of your own. */
   readonly to: ExportOptions["to"];
   /** Default true: a document whose bytes do not agree with its manifest is E_DOCUMENT_MANIFEST. */
   readonly verifyManifest?: boolean;

@@ -9,10 +9,16 @@ import {
 } from "../config/backend-names.js";
 import { StorageError } from "../errors.js";
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
-import { createDocumentSource, type DocumentSourceOptions } from "../llmspell/defaults.js";
 import type { Progress } from "../pipeline.js";
 import type { StoreHeader } from "../sources/source.js";
-import { databaseOf, documentLocation, type StoreLocation, storeName, streamLocation } from "../stores/index.js";
+import {
+  createSource,
+  databaseOf,
+  documentLocation,
+  type StoreLocation,
+  storeName,
+  streamLocation,
+} from "../stores/index.js";
 import type { Finding, FindingGroup } from "../verify/validation/findings.js";
 import { validate } from "../verify/validation/validate.js";
 import { refuseUnknownOptions } from "./option-names.js";
@@ -60,7 +66,7 @@ export interface DocumentValidation {
 }
 
 /**
- * Reads a document (a file's name, `-`, a location or a stream; twice where keys occur twice or references lead nowhere) in
+ * Reads a document (a file's name, a directory's, `-`, a location or a stream; twice where keys occur twice or references lead nowhere) in
  * constant memory. What is wrong with it is the result. Throws StorageError for all else (docs/errors.md).
  */
 export async function validateDocument(
@@ -77,18 +83,20 @@ export async function validateDocument(
   let records = 0;
   let bytes = 0;
   const byPath = new Map<string, number>();
+  let tell: (error: StorageError) => Promise<void> = async () => {};
+  const source = await createSource(location, {
+    catalog,
+    lines: true,
+    onManifestError: (error) => tell(error),
+    verifyManifest,
+    times,
+  });
   try {
     const result = await validate(
-      (onManifestError) =>
-        createDocumentSource({
-          input: inputOf(location),
-          name,
-          catalog,
-          lines: true,
-          onManifestError,
-          ...(verifyManifest === undefined ? {} : { verifyManifest }),
-          ...(times === undefined ? {} : { times }),
-        }),
+      (onManifestError) => {
+        tell = onManifestError;
+        return source;
+      },
       {
         catalog,
         backend,
@@ -125,12 +133,7 @@ export async function validateDocument(
 }
 
 /** A location of a document. */
-type DocumentStore = Extract<StoreLocation, { readonly type: "document" | "stream" }>;
-
-function inputOf(location: DocumentStore): DocumentSourceOptions["input"] {
-  if ("stream" in location) return { stream: location.stream as Readable };
-  return location.path === "-" ? { stream: process.stdin } : { path: location.path };
-}
+type DocumentStore = Extract<StoreLocation, { readonly type: "directory" | "document" | "stream" }>;
 
 function backendOf(name: string | undefined): ConfiguredName | undefined {
   if (name === undefined) return undefined;

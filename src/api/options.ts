@@ -76,6 +76,8 @@ export interface ExportOptions extends TransferOptions {
   readonly compress?: "auto" | "gzip" | "zstd" | "none";
   /** Replace an existing file that is no export document. */
   readonly force?: boolean;
+  /** Of a directory (`to` ends with a slash): a file is complete with so many bytes of values. Default 64,000,000. */
+  readonly partBytes?: number;
   /** Let a document without records replace one that has some. Default false: E_NO_RECORDS. */
   readonly allowEmpty?: boolean;
   /**

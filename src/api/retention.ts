@@ -1,6 +1,7 @@
 /** `--keep N`: documents whose names tell when they were made, of which the newest stay. */
 import { lstat, readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { isOwnDirectory, removeDirectory } from "../document/directory/remove.js";
 import { documentHead } from "../document/files/output.js";
 import { isOwnHead } from "../document/header.js";
 import { StorageError } from "../errors.js";
@@ -27,7 +28,7 @@ export interface Retention {
   readonly path: string;
   /**
    * Reads the new document back, and removes all but the `keep` newest of the name's form, itself among them: regular files
-   * that begin as this tool's documents do. Nothing is removed for a document without records. Gives the names of what was
+   * that begin as this tool's documents do, or, of a directory, this tool's directories. Nothing is removed for a document without records. Gives the names of what was
    * removed, and a line for each that could not be. E_DOCUMENT_*, E_INTERRUPTED.
    */
   apply(written: ReadonlyMap<string, number>, signal: AbortSignal): Promise<Kept>;
@@ -57,18 +58,22 @@ export function planRetention(location: AnyLocation, keep: number, now: Date): R
       await readBack({ ...location, path } as AnyLocation, written, signal);
       if ([...written.values()].every((count) => count === 0))
         return { removed: [], warnings: ["the document has no records: no older ones were removed"] };
+      const isFolder = (await lstat(path)).isDirectory();
+      const [isOwn, remove] = isFolder
+        ? [isOwnDirectory, removeDirectory]
+        : [isOwnDocument, (name: string) => rm(name)];
       const others: [time: string, name: string][] = [];
       for (const other of await readdir(folder)) {
         const time = form.timeOf(other);
         if (time === undefined || other === name) continue;
-        if (await isOwnDocument(join(folder, other))) others.push([time, other]);
+        if (await isOwn(join(folder, other))) others.push([time, other]);
       }
       others.sort(([a], [b]) => (a < b ? 1 : -1));
       const removed: string[] = [];
       const warnings: string[] = [];
       for (const [, other] of others.slice(keep - 1)) {
         try {
-          await rm(join(folder, other));
+          await remove(join(folder, other));
           removed.push(join(folder, other));
         } catch (error) {
           // Another run may have removed it.

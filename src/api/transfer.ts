@@ -41,7 +41,7 @@ import { keysStay, targetScope, tenantBehind } from "./target-scope.js";
  */
 export async function exportStore(options: ExportOptions): Promise<TransferResult> {
   refuseUnknownOptions("exportStore", options);
-  const { compress, force, allowEmpty, vectors } = options;
+  const { compress, force, partBytes, allowEmpty, vectors } = options;
   const transforms = await transformsOf(options);
   const { from, to: named, config, list } = findStores(options);
   const source = await sourceFor(from, isSink(named) ? undefined : named, options, { config, list });
@@ -49,6 +49,8 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
   if (isSink(named)) {
     if (options.keep !== undefined)
       throw new StorageError("E_USAGE", "keep is for files: the output is a sink of your own");
+    if (partBytes !== undefined)
+      throw new StorageError("E_USAGE", "partBytes is for directories: the output is a sink of your own");
     return transfer(source, digester?.sink(named) ?? named, { ...options, transforms, digester }, false);
   }
   const retention = options.keep === undefined ? undefined : planRetention(named, options.keep, new Date());
@@ -69,6 +71,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
       ...shared(options),
       compress,
       force,
+      partBytes,
       allowEmpty,
       vectors,
       digestOf: digester && ((path) => digester.digestOf(path)),

@@ -19,6 +19,7 @@ export interface ExportFlags extends TransferFlags, StoreFlags {
   readonly output: string;
   readonly compress?: "auto" | "gzip" | "zstd" | "none";
   readonly force?: boolean;
+  readonly partSize?: number;
   readonly allowEmpty?: boolean;
   readonly keep?: number;
   readonly vectors?: "base64" | "json";
@@ -36,7 +37,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
   const config = announcedConfig(flags, output);
   const { location: from, because } = chooseStore(flags, config);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, allowEmpty, keep, jobs, sourceMode, sourceCheck, asOwner } = flags;
+  const { compress, force, partSize, allowEmpty, keep, jobs, sourceMode, sourceCheck, asOwner } = flags;
   const { vectors } = config;
   const lines = [
     `Exporting data from ${backendOf(from).word} backend to ${toStdout ? "standard output" : redactUnknown(flags.output)}...`,
@@ -69,6 +70,7 @@ export async function runExport(flags: ExportFlags, signal: AbortSignal): Promis
         to,
         ...(compress === undefined ? {} : { compress }),
         ...(force === undefined ? {} : { force }),
+        ...(partSize === undefined ? {} : { partBytes: partSize }),
         ...(allowEmpty === undefined ? {} : { allowEmpty }),
         ...(keep === undefined ? {} : { keep }),
         ...(vectors === undefined ? {} : { vectors }),

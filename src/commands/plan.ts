@@ -31,7 +31,7 @@ import {
 export interface PlanFlags
   extends LoadFlags,
     StoreFlags,
-    Partial<Pick<ExportFlags, "output" | "compress" | "force" | "allowEmpty" | "keep" | "vectors">> {
+    Partial<Pick<ExportFlags, "output" | "compress" | "force" | "partSize" | "allowEmpty" | "keep" | "vectors">> {
   readonly from?: string;
   readonly to?: string;
   readonly input?: string;
@@ -51,12 +51,12 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
   const to = endOf(flags, config, "target");
   if (databaseOf(to.location) === undefined)
     refuse(flags, ["onConflict", "onOrphan", "vectorsAs", "deferIndexes", "translate"], "the target is a document");
-  else refuse(flags, ["compress", "force", "allowEmpty", "vectors"], "the target is no document");
+  else refuse(flags, ["compress", "force", "partSize", "allowEmpty", "vectors"], "the target is no document");
   const command = planned ?? (databaseOf(to.location) === undefined ? "export" : from.document ? "import" : "migrate");
   const transforms = await loadTransforms({ flags, output, config, command, vectors: config.vectors });
   const resolved = [...resolvedStore(from.location, from.because), ...resolvedStore(to.location, to.because)];
   announceResolved(resolved, { flags, output, config });
-  const { compress, force, allowEmpty, sourceMode, sourceCheck, asOwner, exact } = flags;
+  const { compress, force, partSize, allowEmpty, sourceMode, sourceCheck, asOwner, exact } = flags;
   const { dryRun: _dryRun, prune: _prune, requireEmpty: _requireEmpty, ...load } = loadOptions(flags);
   const { vectors } = config;
   const progress = await createProgressDisplay(output, flags);
@@ -70,6 +70,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     to: to.location,
     ...(compress === undefined ? {} : { compress }),
     ...(force === undefined ? {} : { force }),
+    ...(partSize === undefined ? {} : { partBytes: partSize }),
     ...(allowEmpty === undefined ? {} : { allowEmpty }),
     ...(vectors === undefined ? {} : { vectors }),
     ...(sourceMode === undefined ? {} : { sourceMode }),

@@ -79,8 +79,14 @@ async function closeQuietly(file: LinesFile | undefined): Promise<void> {
   await file?.close().catch(() => undefined);
 }
 
-function findingLine({ line, section, key, field, code, message, detail }: Finding): Buffer {
-  const place = { line: line ?? null, section: section ?? null, key: key ?? null, field: field ?? null };
+function findingLine({ file, line, section, key, field, code, message, detail }: Finding): Buffer {
+  const place = {
+    line: line ?? null,
+    ...(file === undefined ? {} : { file }),
+    section: section ?? null,
+    key: key ?? null,
+    field: field ?? null,
+  };
   const reason = redact(detail === undefined ? message : `${message}: ${detail}`);
   return Buffer.from(`${JSON.stringify({ ...place, code, reason })}\n`);
 }
@@ -96,8 +102,9 @@ function resultLines({ records, sections, findings, groups, complete }: Document
 }
 
 function groupLines({ section, code, count, first }: FindingGroup): string[] {
-  const { line, key, field, message, detail, hint } = first;
+  const { file, line, key, field, message, detail, hint } = first;
   const place = [
+    file === undefined ? "" : file,
     line === undefined ? "" : `line ${line}`,
     key === undefined ? "" : `record ${key}`,
     field === undefined ? "" : `field ${field}`,

@@ -4,10 +4,12 @@
  */
 import type { Catalog } from "../catalog/index.js";
 import { type PipelineOptions, type PipelineResult, runPipeline as run } from "../pipeline.js";
+import * as directorySinks from "../sinks/document-directory.js";
 import * as documentSinks from "../sinks/json-document.js";
 import * as postgresSinks from "../sinks/postgres.js";
 import type { Sink } from "../sinks/sink.js";
 import * as sqliteSinks from "../sinks/sqlite.js";
+import * as directorySources from "../sources/document-directory.js";
 import * as documentSources from "../sources/json-document.js";
 import * as postgresSources from "../sources/postgres.js";
 import type { Source } from "../sources/source.js";
@@ -27,9 +29,11 @@ type Defaulted<Options extends object> = Omit<Options, "catalog" | "application"
 export type SqliteSourceOptions = Defaulted<sqliteSources.SqliteSourceOptions>;
 export type PostgresSourceOptions = Defaulted<postgresSources.PostgresSourceOptions>;
 export type DocumentSourceOptions = Defaulted<documentSources.DocumentSourceOptions>;
+export type DirectorySourceOptions = Defaulted<directorySources.DirectorySourceOptions>;
 export type SqliteSinkOptions = Defaulted<sqliteSinks.SqliteSinkOptions>;
 export type PostgresSinkOptions = Defaulted<postgresSinks.PostgresSinkOptions>;
 export type DocumentSinkOptions = Defaulted<documentSinks.DocumentSinkOptions>;
+export type DirectorySinkOptions = Defaulted<directorySinks.DirectorySinkOptions>;
 
 export function createSqliteSource(options: SqliteSourceOptions): Source {
   return sourceOf(options, (catalog) =>
@@ -49,6 +53,12 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
   );
 }
 
+export function createDirectorySource(options: DirectorySourceOptions): Source {
+  return sourceOf(options, (catalog) =>
+    directorySources.createDirectorySource({ application: llmspellDocuments, ...options, catalog }),
+  );
+}
+
 export function createSqliteSink(options: SqliteSinkOptions): Sink {
   return sinkOf(sqliteSinks.createSqliteSink(options));
 }
@@ -61,6 +71,11 @@ export function createPostgresSink({ catalog, ...options }: PostgresSinkOptions)
 export function createDocumentSink({ catalog, ...options }: DocumentSinkOptions): Sink {
   const given = catalog === undefined ? {} : { catalog };
   return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options, ...given }));
+}
+
+export function createDirectorySink({ catalog, ...options }: DirectorySinkOptions): Sink {
+  const given = catalog === undefined ? {} : { catalog };
+  return sinkOf(directorySinks.createDirectorySink({ ...options, ...given }));
 }
 
 /** Runs source -> transforms -> sink. Where neither the source nor the caller names a catalog, it is llmspell's. */

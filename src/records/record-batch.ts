@@ -44,6 +44,8 @@ export class RecordBatch {
     readonly assumed?: Uint8Array,
     /** Of each row, the line of the document where its record begins; of a document that is read for that only. */
     readonly lines?: readonly number[],
+    /** Of an export directory: the name of the file that `lines` are of. */
+    readonly file?: string,
   ) {}
 
   get width(): number {
@@ -64,6 +66,23 @@ export class RecordBatch {
     const at = row * this.width + field;
     const start = this.starts[at] as number;
     return this.bytes.subarray(start, start + Math.max(0, this.lengths[at] as number));
+  }
+
+  /** The rows `[from, to)`, of the same memory. */
+  rowsOf(from: number, to: number): RecordBatch {
+    const { width } = this;
+    const [first, end] = [from * width, to * width];
+    return new RecordBatch(
+      this.kind,
+      to - from,
+      this.bytes,
+      this.starts.subarray(first, end),
+      this.lengths.subarray(first, end),
+      this.large,
+      this.assumed?.subarray(first, end),
+      this.lines?.slice(from, to),
+      this.file,
+    );
   }
 
   /** Bytes of all inline values. */

@@ -5,7 +5,7 @@ import type { Catalog } from "../catalog/index.js";
 import type { DocumentApplication } from "../document/dialect.js";
 import { isFifo, openFifoForWriting } from "../document/files/fifo.js";
 import { type ByteOutput, openFileOutput, StreamOutput } from "../document/files/output.js";
-import { DOCUMENT_VERSION } from "../document/header.js";
+import { DOCUMENT_VERSION, type DocumentHeader } from "../document/header.js";
 import { type Compression, compressed, compressionOfName } from "../document/writing/compression.js";
 import { DocumentWriter } from "../document/writing/document-writer.js";
 import { StorageError } from "../errors.js";
@@ -68,13 +68,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       writer = new DocumentWriter(
         output,
         catalog,
-        {
-          version: DOCUMENT_VERSION,
-          exportedAt: exportedAt(options.exportedAt, header),
-          sourceBackend: header.backend,
-          producer: options.producer,
-          migrations: withFirst(header.migrations),
-        },
+        documentHeader(header, options),
         options.vectors,
         options.digestOf,
         header.order,
@@ -107,6 +101,20 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
     async abort() {
       await output?.abort();
     },
+  };
+}
+
+/** What a document of records from such a store says of itself. */
+export function documentHeader(
+  header: StoreHeader,
+  options: { readonly producer: string; readonly exportedAt?: Date | undefined },
+): DocumentHeader {
+  return {
+    version: DOCUMENT_VERSION,
+    exportedAt: exportedAt(options.exportedAt, header),
+    sourceBackend: header.backend,
+    producer: options.producer,
+    migrations: withFirst(header.migrations),
   };
 }
 

@@ -30,6 +30,12 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly lines?: boolean;
   /** Told of all that the manifest says otherwise. Default: the first is thrown. */
   readonly onManifestError?: (error: StorageError) => Promise<void>;
+  /** Told of a file's bytes as they lie there. */
+  readonly onBytes?: (bytes: Buffer) => void;
+  /** Told of the head, where the document has our layout, once it is known; what it throws ends the run. */
+  readonly onHead?: (head: DocumentHeader) => void;
+  /** Told of each array that was read to its end, selected or not. */
+  readonly onArray?: (path: string, records: number) => void;
 }
 
 const ISO_TIME = /^\d{4,6}-\d\d-\d\dT[\d:.]{8,18}(Z|[+-]\d\d:\d\d)$/;
@@ -55,7 +61,8 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
 
   async function openInput(context: RunContext): Promise<ByteInput> {
     const { signal } = context;
-    if ("path" in from && !(await isFifo(from.path))) return abortable(closing(await openFileInput(from.path)), signal);
+    if ("path" in from && !(await isFifo(from.path)))
+      return abortable(closing(await openFileInput(from.path, options.onBytes)), signal);
     const stream = "path" in from ? openFifoForReading(from.path) : from.stream;
     // A read that waits for a stream ends with the run.
     const abort = () => stream.destroy(new StorageError("E_INTERRUPTED", "the run was interrupted"));
@@ -117,6 +124,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       };
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
       if (isFile) await input.stop();
+      options.onHead?.(header);
       if (!ours && !dialect.legacy) warnReserialised(context);
       const { sourceBackend: backend, migrations, exportedAt } = header;
       return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
@@ -155,6 +163,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
           },
           lines: options.lines === true,
           onManifestError: options.onManifestError,
+          onArray: options.onArray,
           openSpool: () => {
             largeSpool ??= Spool.create().then(closing);
             return largeSpool;

@@ -182,6 +182,10 @@ export interface SourceOptions extends SessionOptions {
   readonly times?: "us" | "s" | undefined;
   /** Another source of the same store gave it: its snapshot is read (PartedSource.share). */
   readonly snapshot?: object | undefined;
+  /** A document's batches tell the lines of their records. */
+  readonly lines?: boolean | undefined;
+  /** Told of all that a document's manifest says otherwise. Default: the first is thrown. */
+  readonly onManifestError?: ((error: StorageError) => Promise<void>) | undefined;
 }
 
 /** What sinks take; each backend looks at what concerns it. */
@@ -199,6 +203,8 @@ export interface SinkOptions extends SessionOptions {
   readonly compress?: "auto" | "gzip" | "zstd" | "none" | undefined;
   readonly force?: boolean | undefined;
   readonly allowEmpty?: boolean | undefined;
+  /** Of each file of a directory: bytes of values. */
+  readonly partBytes?: number | undefined;
   readonly vectors?: "base64" | "json" | undefined;
   /** What a document's manifest says of the meaning of a section's records, when all of them were written. */
   readonly digestOf?: ((path: string) => string | undefined) | undefined;

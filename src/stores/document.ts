@@ -6,6 +6,7 @@ import { expandPath } from "../folders.js";
 import type { Sink } from "../sinks/sink.js";
 import type { Source } from "../sources/source.js";
 import type { Backend, SinkOptions, SourceOptions } from "./backend.js";
+import { type DirectoryLocation, directoryLocation, refusePartBytes } from "./directory.js";
 
 export interface DocumentLocation {
   readonly type: "document";
@@ -22,13 +23,20 @@ export function streamLocation(stream: Readable | Writable): StreamLocation {
   return { type: "stream", stream };
 }
 
-/** A document by its path, whatever it is called; `-` is standard input or output. E_USAGE for a URL. */
-export function documentLocation(path: string): DocumentLocation {
+/**
+ * A document by its path, whatever it is called; `-` is standard input or output; a name that ends with a slash, or a folder's, is
+ * a directory. E_USAGE for a URL.
+ */
+export function documentLocation(path: string): DocumentLocation | DirectoryLocation {
   if (path.includes("://")) {
     throw new StorageError("E_USAGE", "a URL stands where a document is expected", {
       hint: "--input and --output name a file, or - ; --database names a database, and `storage migrate` copies from one to another.",
     });
   }
+  return directoryLocation(path) ?? fileLocation(path);
+}
+
+function fileLocation(path: string): DocumentLocation {
   return { type: "document", path: path === "-" ? "-" : expandPath(path) };
 }
 
@@ -39,7 +47,7 @@ export const document: Backend<DocumentLocation> = {
     forms: ["a document (.json, .json.gz, .json.zst, -)"],
     parse(text) {
       if (text === "-") return { type: "document", path: "-" };
-      return !text.includes("://") && /\.json(\.gz|\.zst)?$/i.test(text) ? documentLocation(text) : undefined;
+      return !text.includes("://") && /\.json(\.gz|\.zst)?$/i.test(text) ? fileLocation(text) : undefined;
     },
     nameOf: ({ path }) => path,
     fileOf: ({ path }) => (path === "-" ? undefined : path),
@@ -49,6 +57,7 @@ export const document: Backend<DocumentLocation> = {
   createSource: ({ path }, options) => createSource(path === "-" ? { stream: process.stdin } : { path }, path, options),
   async createSink({ path }, options) {
     const { force, allowEmpty } = options;
+    refusePartBytes(options.partBytes);
     if (path === "-") {
       const { openStdout } = await import("../document/files/fifo.js");
       return createSink({ stream: openStdout() }, options);
@@ -60,6 +69,7 @@ export const document: Backend<DocumentLocation> = {
     return createSink({ path, ...given }, options);
   },
   async planDocument({ path }, options) {
+    refusePartBytes(options.partBytes);
     const { planDocument } = await import("./planning/document-plan.js");
     return planDocument(path, options, (output, given) => createSink({ stream: output }, given));
   },
@@ -76,14 +86,17 @@ export const stream: Backend<StreamLocation> = {
   locations: { forms: [], parse: () => undefined, nameOf: () => "a stream" },
   order: "none",
   createSource: (location, options) => createSource({ stream: location.stream as Readable }, "a stream", options),
-  createSink: (location, options) => createSink({ stream: location.stream as Writable }, options),
+  async createSink(location, options) {
+    refusePartBytes(options.partBytes);
+    return createSink({ stream: location.stream as Writable }, options);
+  },
   readFacts: async () => ({}),
 };
 
 async function createSource(
   input: { readonly path: string } | { readonly stream: Readable },
   name: string,
-  { catalog, verifyManifest, times }: SourceOptions,
+  { catalog, verifyManifest, times, lines, onManifestError }: SourceOptions,
 ): Promise<Source> {
   const [{ createDocumentSource }, { llmspellDocuments }] = await Promise.all([
     import("../sources/json-document.js"),
@@ -96,6 +109,8 @@ async function createSource(
     name,
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
+    ...(lines === undefined ? {} : { lines }),
+    ...(onManifestError === undefined ? {} : { onManifestError }),
   });
 }
 

@@ -36,9 +36,9 @@ export class TransferDigester {
         await digests.add(batch);
         await inner.write(batch);
       },
-      async finish() {
+      async finish(run) {
         await digests.settle();
-        return inner.finish();
+        return inner.finish(run);
       },
       async abort() {
         await digests.close();

@@ -136,6 +136,7 @@ describe("documents that may prune", () => {
       [["--include", "kv_store"], "sections"],
       [["--exclude", "event_log"], "sections"],
       [["--tenant", "t"], "tenants"],
+      [["--tenant", "t", "--digests"], "tenants"],
       [["--limit", "5"], "limit"],
       [["--jq", "kv_store: select(false)"], "dropped"],
     ];

@@ -25,6 +25,7 @@ const ABSENT: Readonly<Record<string, readonly [location: StoreLocation, text?: 
   postgres: [{ type: "postgres", url: "postgresql://127.0.0.1:1/none" }, "postgresql://127.0.0.1:1/none"],
   pglite: [{ type: "pglite", directory: join(folder, "none") }, `pglite:${join(folder, "none")}`],
   sqlite: [{ type: "sqlite", path: join(folder, "none.db") }, join(folder, "none.db")],
+  directory: [{ type: "directory", path: join(folder, "none") }, `${join(folder, "none")}/`],
   document: [{ type: "document", path: join(folder, "none.json") }, join(folder, "none.json")],
   stream: [{ type: "stream", stream: new PassThrough() }],
 };

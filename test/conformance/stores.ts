@@ -1,5 +1,6 @@
 /** The stores that the suites run against, by their backends: each of src/stores/backend-registry.ts has one or more. */
 import { type Backend, backends } from "../../src/stores/index.js";
+import { directoryStore } from "./directory-store.js";
 import { documentStore } from "./document-store.js";
 import { pgliteStore, postgresCursorStore, postgresStore } from "./postgres-store.js";
 import { registerSinkTests } from "./sink-tests.js";
@@ -11,6 +12,7 @@ export const stores: Readonly<Record<string, readonly StoreFactory[]>> = {
   postgres: [postgresStore, postgresCursorStore],
   pglite: [pgliteStore],
   sqlite: [sqliteStore],
+  directory: [directoryStore],
   document: [documentStore],
 };
 

@@ -39,14 +39,14 @@ export interface Target {
 export type Planning = PlanOptions & { readonly transforms: Awaited<ReturnType<typeof transformsOf>> };
 
 export async function documentTarget(to: AnyLocation, options: PlanOptions, { config, list }: Found): Promise<Target> {
-  const { compress, force, allowEmpty, vectors } = options;
+  const { compress, force, partBytes, allowEmpty, vectors } = options;
   const backend = backendOf(to, list);
   const { planDocument } = backend;
   if (planDocument === undefined)
     throw new StorageError("E_USAGE", `nothing can be planned for ${storeName(to, list)}`, {
       hint: "A plan's target is a database or a document.",
     });
-  const given = { ...shared(options), compress, force, allowEmpty, vectors, producer: PRODUCER };
+  const given = { ...shared(options), compress, force, partBytes, allowEmpty, vectors, producer: PRODUCER };
   const document = await planDocument.call(backend, to, { ...given, ...sessionOptions(to, options, config, list) });
   return {
     name: storeName(to, list),

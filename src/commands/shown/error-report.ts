@@ -10,6 +10,8 @@ export interface ErrorReport {
   readonly section?: string;
   readonly key?: string;
   readonly field?: string;
+  /** Of an export directory. */
+  readonly file?: string;
   readonly causes: readonly string[];
   readonly hint?: string;
   /** The target may have all of the records, or none. */
@@ -18,7 +20,7 @@ export interface ErrorReport {
 
 /** `error` without secrets. A foreign key that does not hold is reported by its section, as the migration guide has it. */
 export function reportError(error: StorageError): ErrorReport {
-  const { section, key, field, hint, detail, steps, outcomeUnknown } = error.context;
+  const { section, key, field, file, hint, detail, steps, outcomeUnknown } = error.context;
   const isOrphan = error.code === "E_ORPHAN" && section !== undefined;
   const message = isOrphan ? `Failed to import ${section.split(".").at(-1)}` : error.message;
   const causes = [
@@ -34,6 +36,7 @@ export function reportError(error: StorageError): ErrorReport {
     ...(section === undefined ? {} : { section }),
     ...(key === undefined ? {} : { key }),
     ...(field === undefined ? {} : { field }),
+    ...(file === undefined ? {} : { file }),
     causes: [...new Set(causes.map(redact))].filter((cause) => cause !== "" && cause !== redact(message)),
     ...(hint === undefined ? {} : { hint: redact(hint) }),
     ...(outcomeUnknown === undefined ? {} : { outcomeUnknown }),
@@ -65,6 +68,7 @@ export function errorLines(report: ErrorReport): string[] {
   const { code, hint } = report;
   const hints = hint === undefined ? [] : code === "E_JQ_SYNTAX" ? `Hint: ${hint}`.split("\n") : [`Hint: ${hint}`];
   const place = [
+    report.file === undefined ? "" : `file ${report.file}`,
     report.section === undefined ? "" : `section ${report.section}`,
     report.key === undefined ? "" : `record ${report.key}`,
     report.field === undefined ? "" : `field ${report.field}`,

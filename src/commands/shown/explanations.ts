@@ -59,12 +59,14 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: '--plugin \'./tidy.mjs:{"before":"2024-01-01"}\'',
   },
   E_OUTPUT_EXISTS: {
-    cause: "Under the output's name is a file that this tool did not write: another document, a database, a folder.",
-    remedy: "Choose another name, or --force where the file may go. An export over an older export needs no --force.",
+    cause:
+      "Under the output's name is what this tool did not write: another document, a database, a folder that is neither empty nor an export directory.",
+    remedy: "Choose another name, or --force where a file may go. An export over an older export needs no --force.",
     example: "llmspell storage export --backend sqlite --output notes.json --force",
   },
   E_INPUT_NOT_FOUND: {
-    cause: "The file of --input or of a STORE is not there, is a folder, or may not be read by this user.",
+    cause:
+      "The file of --input or of a STORE is not there, is a folder that holds no export, or may not be read by this user.",
     remedy: "Check name and rights: `ls -l FILE`. `-` is standard input.",
     example: "gunzip -c export.json.gz | llmspell storage import --backend sqlite --input -",
   },
@@ -113,7 +115,8 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: "ALTER ROLE llmspell RESET default_transaction_read_only;",
   },
   E_LOCKED: {
-    cause: "Another process or transaction holds the file, the database, tables or rows, and did not let go in time.",
+    cause:
+      "Another process or transaction holds the file, the database, tables or rows, and did not let go in time; or another export writes into the directory.",
     remedy:
       "Wait for it to end, or end it: pg_stat_activity names sessions of PostgreSQL, `fuser FILE` processes on an SQLite file.",
     example: "SELECT pid, state, query FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) = 0;",
@@ -172,8 +175,9 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
   },
   E_DOCUMENT_MANIFEST: {
     cause:
-      "Counts or digests of the manifest are not those of the content: the document was damaged, or edited by a program that left the manifest in.",
-    remedy: "For damage, copy it again. For an edit that was meant, --no-verify-manifest, or `del(.manifest)` in jq.",
+      "Counts or digests of the manifest are not those of the content: the document was damaged, or edited by a program that left the manifest in; or files of an export directory are missing, cut or others.",
+    remedy:
+      "For damage, copy it again, all files of a directory. For an edit that was meant, --no-verify-manifest, or `del(.manifest)` in jq.",
     example: "llmspell storage import --backend sqlite --input edited.json --no-verify-manifest",
   },
   E_DOCUMENT_COMPRESSION: {

@@ -11,6 +11,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--backend",
     "--database",
     "--compress",
+    "--part-size",
     "--force",
     "--allow-empty",
     "--vectors",

@@ -59,10 +59,14 @@ export const migrateOptions = (): Option[] => [
 const STDOUT_FILES: ReadonlySet<string> = new Set(["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]);
 
 export const documentOptions = (): Option[] => [
-  required("--output <FILE>", "the document: a file, or - for standard output").argParser((name: string) =>
-    STDOUT_FILES.has(name) ? "-" : name,
+  required("--output <FILE>", "the document: a file, a directory (DIR/) for many, or - for standard output").argParser(
+    (name: string) => (STDOUT_FILES.has(name) ? "-" : name),
   ),
   choice("--compress <FORMAT>", "default: by the file's name", "auto", "gzip", "zstd", "none"),
+  new Option(
+    "--part-size <SIZE>",
+    "of each file of a directory, e.g. 500MB: bytes of values (default: 64MB)",
+  ).argParser(byteSize),
   new Option("--force", "replace a file that is no export document"),
   new Option("--allow-empty", "replace a document that has records by one that has none"),
   new Option(
@@ -215,6 +219,15 @@ export const transformOptions = (): Option[] => {
     ).argParser(seconds),
   ];
 };
+
+const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
+
+function byteSize(text: string): number {
+  const [, digits, unit = ""] = /^(\d+(?:\.\d+)?) ?([kmgt]?)b?$/i.exec(text) ?? [];
+  const bytes = Math.floor(Number(digits) * (UNITS[unit.toLowerCase()] as number));
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw new InvalidArgumentError("It is a size: 64MB, 1.5GB, 500000.");
+}
 
 function seconds(text: string): number {
   const value = Number(text);

@@ -8,6 +8,10 @@ import { StorageError } from "../../errors.js";
 import { looksLikeDocument } from "../header.js";
 import { openFileInput } from "../reading/input.js";
 import { createOwned, type OwnedFile } from "./owned-file.js";
+import { SyncedFile } from "./synced-file.js";
+import { writeAll, writeError } from "./write-error.js";
+
+export { writeError, writeErrorCode } from "./write-error.js";
 
 /** Takes a document's bytes in order. E_DISK_FULL, E_CLOSED_PIPE, E_IO. */
 export interface ByteOutput {
@@ -21,40 +25,7 @@ export interface ByteOutput {
 
 type Stats = Awaited<ReturnType<typeof stat>>;
 
-/** What a failed write means, whatever was written. */
-export function writeErrorCode(error: unknown): "E_DISK_FULL" | "E_CLOSED_PIPE" | "E_IO" {
-  switch ((error as NodeJS.ErrnoException).code) {
-    case "ENOSPC":
-    case "EDQUOT":
-      return "E_DISK_FULL";
-    case "EPIPE":
-    case "ERR_STREAM_DESTROYED":
-    case "ERR_STREAM_PREMATURE_CLOSE":
-    case "ERR_STREAM_WRITE_AFTER_END":
-    case "ERR_STREAM_ALREADY_FINISHED":
-      return "E_CLOSED_PIPE";
-    default:
-      return "E_IO";
-  }
-}
-
-/** The StorageError for a failed write. */
-export function writeError(error: unknown): StorageError {
-  if (error instanceof StorageError) return error;
-  switch (writeErrorCode(error)) {
-    case "E_DISK_FULL":
-      return new StorageError("E_DISK_FULL", "Ran out of disk space writing export file", {}, error);
-    case "E_CLOSED_PIPE":
-      return new StorageError("E_CLOSED_PIPE", "the reader of the output went away", {}, error);
-    case "E_IO": {
-      const tooLarge = (error as NodeJS.ErrnoException).code === "EFBIG";
-      const context = tooLarge ? { hint: "The file system, or `ulimit -f`, permits no larger file." } : {};
-      return new StorageError("E_IO", "writing the document failed", context, error);
-    }
-  }
-}
-
-function openError(path: string, error: unknown): StorageError {
+export function openError(path: string, error: unknown): StorageError {
   switch ((error as NodeJS.ErrnoException).code) {
     case "ENOENT":
     case "ENOTDIR":
@@ -146,14 +117,6 @@ export async function documentHead(path: string): Promise<string | undefined> {
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
-  try {
-    for (let at = 0; at < bytes.length; ) at += (await handle.write(bytes, at, bytes.length - at)).bytesWritten;
-  } catch (error) {
-    throw writeError(error);
-  }
-}
-
 /** Makes a new name durable. Some folders cannot be read, or synced; what has the name is there all the same. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r").catch(() => undefined);
@@ -161,47 +124,24 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle?.close();
 }
 
-/** The disk is asked to take what is written each time so many bytes have come: at the end there is then little to wait for. */
-const SYNC_BYTES = 33554432;
-
 class ReplacingOutput implements ByteOutput {
   private state: "open" | "done" = "open";
-  private unsynced = 0;
-  /** Under way; never rejects. */
-  private syncing: Promise<void> | undefined;
-  /** What the disk reported, which it does once. */
-  private syncError: unknown;
+  private readonly file: SyncedFile;
 
   constructor(
     private readonly temporary: OwnedFile,
     private readonly final: string,
-  ) {}
-
-  private get handle(): FileHandle {
-    return this.temporary.handle;
+  ) {
+    this.file = new SyncedFile(temporary.handle);
   }
 
-  async write(bytes: Buffer): Promise<void> {
-    await writeAll(this.handle, bytes);
-    this.unsynced += bytes.length;
-    if (this.unsynced < SYNC_BYTES || this.syncing !== undefined) return;
-    this.unsynced = 0;
-    this.syncing = this.handle.datasync().then(
-      () => {
-        this.syncing = undefined;
-      },
-      (error: unknown) => {
-        this.syncing = undefined;
-        this.syncError ??= error;
-      },
-    );
+  write(bytes: Buffer): Promise<void> {
+    return this.file.write(bytes);
   }
 
   async finish(): Promise<void> {
     try {
-      await this.syncing;
-      if (this.syncError !== undefined) throw this.syncError;
-      await this.handle.sync();
+      await this.file.sync();
       // While it is locked: closed, it would be anybody's to remove.
       await rename(this.temporary.path, this.final);
       this.state = "done";
@@ -215,7 +155,7 @@ class ReplacingOutput implements ByteOutput {
   async abort(): Promise<void> {
     if (this.state === "done") return;
     this.state = "done";
-    await this.syncing;
+    await this.file.settle();
     await this.temporary.release();
     await rm(this.temporary.path, { force: true }).catch(() => undefined);
   }

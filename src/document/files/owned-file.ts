@@ -7,6 +7,7 @@
  * locks, but node:sqlite does.
  */
 import { createHash, randomBytes } from "node:crypto";
+import { closeSync, openSync, statSync } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
@@ -41,6 +42,31 @@ export async function createOwned(final: string, kind: Kind, ending: string): Pr
     if (owned !== undefined) return owned;
   }
   throw new StorageError("E_LOCKED", `other processes remove the temporary files of ${final}`);
+}
+
+/**
+ * Locks an empty file, which is made where it is not there, as long as the process lives or until `release`. Undefined: another
+ * run holds it. Who removes the file does so before releasing it. Throws what the system says, ENOENT where the folder went away.
+ */
+export function lockFile(path: string): { release(): void } | undefined {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    // At one go: a file that the process closes while it holds the lock by another handle would be unlocked by that.
+    try {
+      closeSync(openSync(path, "wx", 0o600));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    const before = statSync(path, { throwIfNoEntry: false });
+    const lock = tryLock(path);
+    if (lock === "held") return undefined;
+    const release = (): void => {
+      if (typeof lock === "object" && lock.isOpen) lock.close();
+    };
+    // Its last owner may have removed it while it was being locked.
+    if (before !== undefined && statSync(path, { throwIfNoEntry: false })?.ino === before.ino) return { release };
+    release();
+  }
+  return undefined;
 }
 
 function stemOf(final: string): string {

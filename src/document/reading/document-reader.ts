@@ -34,6 +34,8 @@ export interface ReadOptions {
   readonly lines?: boolean;
   /** Told of all that the manifest says otherwise. Default: the first is thrown. */
   readonly onManifestError?: ((error: StorageError) => Promise<void>) | undefined;
+  /** Told of each array that was read to its end, selected or not. */
+  readonly onArray?: ((path: string, records: number) => void) | undefined;
   /** Default: a warning. */
   readonly onUnknownField?: (path: string, name: string) => void;
 }
@@ -299,6 +301,7 @@ export class DocumentReader {
       records = await walker.skipValue();
     }
     if (options.verify) this.found.set(path, { records, sha256: window.endDigest() });
+    options.onArray?.(path, records);
   }
 
   /** A section (or dimension) that the catalog has not; its arrays count in the manifest all the same. */
@@ -328,6 +331,7 @@ export class DocumentReader {
     if (digested) window.beginDigest();
     const records = await walker.skipValue();
     if (digested) this.found.set(path, { records, sha256: window.endDigest() });
+    if (first === OPEN_ARRAY) options.onArray?.(path, records);
   }
 }
 

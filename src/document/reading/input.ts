@@ -19,8 +19,11 @@ export interface ByteInput {
   close(): Promise<void>;
 }
 
-/** Opens a file (or a FIFO); decompresses it by its first bytes. E_INPUT_NOT_FOUND; E_DOCUMENT_PARSE for what is no text. */
-export async function openFileInput(path: string): Promise<ByteInput> {
+/**
+ * Opens a file (or a FIFO); decompresses it by its first bytes. `onBytes` is told of those that it has. E_INPUT_NOT_FOUND;
+ * E_DOCUMENT_PARSE for what is no text.
+ */
+export async function openFileInput(path: string, onBytes?: (bytes: Buffer) => void): Promise<ByteInput> {
   let handle: FileHandle;
   try {
     if ((await stat(path)).isDirectory()) throw new StorageError("E_INPUT_NOT_FOUND", `${path} is a directory`);
@@ -31,7 +34,8 @@ export async function openFileInput(path: string): Promise<ByteInput> {
     const message = code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read`;
     throw new StorageError("E_INPUT_NOT_FOUND", message, {}, error);
   }
-  return decompressed(new HandleInput(handle, true), path);
+  const input = new HandleInput(handle, true);
+  return decompressed(onBytes === undefined ? input : watched(input, onBytes), path);
 }
 
 /** Reads a stream; decompresses it by its first bytes. E_DOCUMENT_PARSE for what is no text. */
@@ -65,6 +69,17 @@ export class HandleInput implements ByteInput {
   async close(): Promise<void> {
     if (this.owned) await this.handle.close().catch(() => undefined);
   }
+}
+
+function watched(input: ByteInput, onBytes: (bytes: Buffer) => void): ByteInput {
+  return {
+    async read(target, offset) {
+      const count = await input.read(target, offset);
+      onBytes(target.subarray(offset, offset + count));
+      return count;
+    },
+    close: () => input.close(),
+  };
 }
 
 /** Reads chunks from an iterator; `upstream` is closed with it. */

@@ -6,6 +6,7 @@ import { StorageError } from "../../errors.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import type { ByteOutput } from "../files/output.js";
 import { type DocumentHeader, printHead } from "../header.js";
+import type { ArrayDigest } from "../manifest.js";
 import { recordPieces, writeRecord } from "./record-writer.js";
 
 /** Bytes per write; one system call per record would cost more than making the record. */
@@ -35,6 +36,8 @@ export class DocumentWriter {
   bytes = 0;
   /** Records written so far, by path. */
   readonly records = new Map<string, number>();
+  /** Of the arrays that are complete, by path: what the manifest will say. */
+  readonly arrays = new Map<string, ArrayDigest>();
 
   private out = new ByteWriter(FLUSH_BYTES * 2);
   /** The other buffer, and the write that still uses it. */
@@ -187,9 +190,10 @@ export class DocumentWriter {
     this.digest.update(this.out.bytes.subarray(this.digestedTo, this.out.length));
     const { path } = this.catalog.kinds[this.current] as RecordKind;
     const digest = this.digestOf(path);
+    const array = { records: this.records.get(path) ?? 0, sha256: this.digest.digest("hex") };
+    this.arrays.set(path, array);
     const entry = {
-      records: this.records.get(path) ?? 0,
-      sha256: this.digest.digest("hex"),
+      ...array,
       ...(digest === undefined ? {} : { digest }),
       ...(this.order === undefined ? {} : { order: this.order }),
     };

@@ -9,6 +9,8 @@ export interface Finding {
   /** The record's key; undefined where it is of no record. */
   readonly key: string | undefined;
   readonly field: string | undefined;
+  /** Of an export directory: the file that `line` is of. */
+  readonly file?: string;
   /** From 1: where the record begins, or where the document could not be read on; undefined where no line is to blame. */
   readonly line: number | undefined;
   readonly message: string;
@@ -37,15 +39,25 @@ export class Findings {
 
   /** `time`: when an import would come to it, among those of one finder. */
   async add(error: StorageError, finder: Finder, time: number): Promise<void> {
-    const { section, key, field, line, detail, hint }: ErrorContext = error.context;
-    const finding: Finding = { code: error.code, section, key, field, line, message: error.message, detail, hint };
+    const { section, key, field, file, line, detail, hint }: ErrorContext = error.context;
+    const finding: Finding = {
+      code: error.code,
+      section,
+      key,
+      field,
+      ...(file === undefined ? {} : { file }),
+      line,
+      message: error.message,
+      detail,
+      hint,
+    };
     this.count++;
     const place = `${section ?? ""} ${error.code}`;
     const known = this.byPlace.get(place);
     if (known === undefined) this.byPlace.set(place, { count: 1, first: finding });
     else {
       known.count++;
-      if (line !== undefined && line < (known.first.line ?? Number.POSITIVE_INFINITY)) known.first = finding;
+      if (line !== undefined && inOrder(finding, known.first) < 0) known.first = finding;
     }
     const before = this.earliest.get(finder);
     if (before === undefined || time < before.time) this.earliest.set(finder, { time, finding });
@@ -71,15 +83,19 @@ export class Findings {
     return (isReadOn ? document : records).finding;
   }
 
-  /** In the order of their lines; those of no line last. */
+  /** In the order of their files and lines; those of no line last. */
   groups(): FindingGroup[] {
     return [...this.byPlace.values()]
       .map(({ count, first }) => ({ section: first.section, code: first.code, count, first }))
-      .sort(
-        (one, other) =>
-          (one.first.line ?? Number.POSITIVE_INFINITY) - (other.first.line ?? Number.POSITIVE_INFINITY) || 0,
-      );
+      .sort((one, other) => inOrder(one.first, other.first));
   }
+}
+
+/** Files are read in the order of their names. */
+function inOrder(one: Finding, other: Finding): number {
+  if (one.file !== other.file && one.line !== undefined && other.line !== undefined)
+    return (one.file ?? "") < (other.file ?? "") ? -1 : 1;
+  return (one.line ?? Number.POSITIVE_INFINITY) - (other.line ?? Number.POSITIVE_INFINITY) || 0;
 }
 
 export function isOfDocument(error: unknown): error is StorageError {

@@ -193,7 +193,9 @@ class Validation {
 
   private placed(error: StorageError, batch: RecordBatch, row: number, lines: RecordBatch["lines"]): StorageError {
     const line = lines?.[row];
-    const where = { section: batch.kind.path, key: recordKey(batch, row), ...(line === undefined ? {} : { line }) };
+    const inFile = batch.file === undefined ? {} : { file: batch.file };
+    const at = line === undefined ? inFile : { ...inFile, line };
+    const where = { section: batch.kind.path, key: recordKey(batch, row), ...at };
     return located(error, where) as StorageError;
   }
 

@@ -1,0 +1,156 @@
+/** The export directory as a source: its files one after the other, as its manifest names them. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { requireComplete } from "../document/directory/layout.js";
+import { type DirectoryFile, type DirectoryManifest, directoryBroken } from "../document/directory/manifest.js";
+import { printHead, tellsPartial } from "../document/header.js";
+import { shownName } from "../document/reading/limits.js";
+import { StorageError } from "../errors.js";
+import { RecordBatch } from "../records/record-batch.js";
+import type { RunContext, Selection } from "../records/run-context.js";
+import { createDocumentSource, type DocumentSourceOptions } from "./json-document.js";
+import type { Source } from "./source.js";
+
+export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "input"> {
+  /** The folder. */
+  readonly path: string;
+}
+
+/** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files); with the file that they are of. */
+export function createDirectorySource(options: DirectorySourceOptions): Source {
+  const { path: folder, catalog } = options;
+  const verifies = options.verifyManifest ?? true;
+  let manifest: DirectoryManifest | undefined;
+  let open: Source | undefined;
+
+  async function* readFile(
+    file: DirectoryFile,
+    { header }: DirectoryManifest,
+    selection: Selection,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch> {
+    const hash = verifies && selection.peek === undefined ? createHash("sha256") : undefined;
+    const arrays = new Map<string, number>();
+    let bytes = 0;
+    const source = createDocumentSource({
+      ...options,
+      input: { path: join(folder, file.name) },
+      // The file's own digest is of more than its manifest's, and costs less where it is compressed.
+      verifyManifest: false,
+      onBytes(chunk) {
+        bytes += chunk.length;
+        hash?.update(chunk);
+      },
+      onHead(head) {
+        if (verifies && printHead(head) !== printHead(header)) throw notOfThis(file);
+      },
+      onArray: (path, records) => void arrays.set(path, records),
+    });
+    open = source;
+    try {
+      await source.open(context);
+      for await (const batch of source.read(selection, context))
+        yield options.lines === true ? inFile(batch, file.name) : batch;
+      if (hash === undefined) return;
+      for (const error of differences(file, bytes, hash.digest("hex"), arrays)) {
+        if (options.onManifestError === undefined) throw error;
+        await options.onManifestError(error);
+      }
+    } finally {
+      open = undefined;
+      await source.close();
+    }
+  }
+
+  return {
+    name: options.name ?? folder,
+
+    async open() {
+      manifest = await requireComplete(folder, verifies);
+      const { sourceBackend: backend, migrations, exportedAt } = manifest.header;
+      return { backend, migrations, catalog, exportedAt };
+    },
+
+    async estimate({ paths }) {
+      const sections = [...(manifest?.sections ?? [])].filter(([path]) => paths.has(path));
+      return new Map(sections.map(([path, { records }]) => [path, records]));
+    },
+
+    partial() {
+      const { partial, header } = manifest ?? {};
+      if (partial === undefined) return "its manifest does not say that it is whole";
+      if (partial.length > 0) return `it was exported without all records (${partial.map(shownName).join(", ")})`;
+      if (!tellsPartial(header?.producer)) return `its producer, ${header?.producer}, does not say so of its documents`;
+      return verifies ? undefined : "its manifest is not checked";
+    },
+
+    async *read(selection, context) {
+      if (manifest === undefined) throw new StorageError("E_UNEXPECTED", "the source is not open");
+      for (const file of manifest.files) {
+        const paths = new Set([...file.sections.keys()].filter((path) => selection.paths.has(path)));
+        if (paths.size === 0 && file.sections.size > 0) continue;
+        try {
+          yield* readFile(file, manifest, { ...selection, paths }, withFile(context, file.name));
+        } catch (error) {
+          throw inFileOf(error, file.name);
+        }
+      }
+    },
+
+    async close() {
+      await open?.close();
+    },
+  };
+}
+
+function notOfThis({ name }: DirectoryFile): StorageError {
+  return directoryBroken(
+    `${name} is of another export, or was changed: its head is not the one that the manifest has`,
+    {
+      file: name,
+    },
+  );
+}
+
+function* differences(
+  { name, bytes, sha256, sections }: DirectoryFile,
+  foundBytes: number,
+  foundSha256: string,
+  arrays: ReadonlyMap<string, number>,
+): Generator<StorageError, void, undefined> {
+  if (foundBytes !== bytes || foundSha256 !== sha256) {
+    yield directoryBroken(`${name} is not what was written: its digest differs`, { file: name });
+    return;
+  }
+  for (const path of new Set([...sections.keys(), ...arrays.keys()])) {
+    const [records, said] = [arrays.get(path) ?? 0, sections.get(path)?.records ?? 0];
+    if (records !== said)
+      yield directoryBroken(`${path} has ${records} records in ${name}, the directory's manifest says ${said}`, {
+        file: name,
+        section: path,
+      });
+  }
+}
+
+/** The file that an error comes from; only an error of the document has one. */
+function inFileOf(error: unknown, file: string): unknown {
+  if (!(error instanceof StorageError)) return error;
+  if (error.code === "E_INPUT_NOT_FOUND") return directoryBroken(`${file} cannot be read`, { file }, error);
+  if (error.exitStatus === 4) error.context.file ??= file;
+  return error;
+}
+
+function withFile(context: RunContext, file: string): RunContext {
+  return {
+    ...context,
+    reject(rejection) {
+      rejection.error.context.file ??= file;
+      return context.reject(rejection);
+    },
+  };
+}
+
+function inFile(batch: RecordBatch, file: string): RecordBatch {
+  const { kind, rows, bytes, starts, lengths, large, assumed, lines } = batch;
+  return new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, lines, file);
+}

@@ -1,0 +1,3 @@
+import { listed, registerBackendTests } from "./stores.js";
+
+registerBackendTests(listed("directory"));
