@@ -5,6 +5,7 @@ import { type ErrorCode, StorageError } from "../errors.js";
 import { redact } from "../redaction.js";
 import type { AnyLocation, Backend, DatabaseParts, SessionOptions } from "./backend.js";
 import { postgresFacts } from "./postgres-facts.js";
+import { postgresRuns } from "./postgres-runs.js";
 
 export interface PostgresLocation {
   readonly type: "postgres";
@@ -19,13 +20,17 @@ function locationOf(url: string, origin: string, code: ErrorCode & ("E_USAGE" | 
   });
 }
 
+const targetOf = ({ url }: PostgresLocation): PostgresTarget => ({ url });
+const nameOf = ({ url }: PostgresLocation): string => redact(url);
+const server = postgresParts(targetOf, nameOf);
+
 export const postgres: Backend<PostgresLocation> = {
   type: "postgres",
   locations: {
     forms: ["a postgresql:// URL"],
     shortForms: ["postgresql:// URL"],
     parse: (text) => (/^postgres(ql)?:/i.test(text) ? locationOf(text, "the store", "E_USAGE") : undefined),
-    nameOf: ({ url }) => redact(url),
+    nameOf,
     // Two URLs that spell one server differently are not recognised.
     isSame: (one, other) => one.url === other.url,
   },
@@ -43,21 +48,13 @@ export const postgres: Backend<PostgresLocation> = {
     source: { connectionTimeoutSeconds: (config) => config.postgresql.connectionTimeoutSeconds },
     sink: { connectionTimeoutSeconds: (config) => config.postgresql.connectionTimeoutSeconds },
   },
-  ...postgresParts(
-    ({ url }) => ({ url }),
-    ({ url }) => redact(url),
-  ),
+  ...server,
+  database: { ...server.database, runs: postgresRuns(connectorOf(targetOf), nameOf) },
 };
 
-/** What every PostgreSQL has, wherever it runs. */
-export function postgresParts<Location extends AnyLocation>(
-  targetOf: (location: Location) => PostgresTarget,
-  nameOf: (location: Location) => string,
-): Pick<Backend<Location>, "word" | "order" | "sourceOptions" | "createSource" | "createSink" | "readFacts"> & {
-  readonly database: DatabaseParts<Location>;
-} {
-  /** Opens sessions; `create` makes the folder of an embedded database that is not there. */
-  const connector = async (
+/** Opens sessions; `create` makes the folder of an embedded database that is not there. */
+function connectorOf<Location extends AnyLocation>(targetOf: (location: Location) => PostgresTarget) {
+  return async (
     location: Location,
     { connectionTimeoutSeconds, lockTimeoutSeconds, signal, create }: SessionOptions & { readonly create?: boolean },
   ): Promise<PostgresConnector> => {
@@ -71,6 +68,16 @@ export function postgresParts<Location extends AnyLocation>(
         ...(create === undefined ? {} : { create }),
       });
   };
+}
+
+/** What every PostgreSQL has, wherever it runs. */
+export function postgresParts<Location extends AnyLocation>(
+  targetOf: (location: Location) => PostgresTarget,
+  nameOf: (location: Location) => string,
+): Pick<Backend<Location>, "word" | "order" | "sourceOptions" | "createSource" | "createSink" | "readFacts"> & {
+  readonly database: DatabaseParts<Location>;
+} {
+  const connector = connectorOf(targetOf);
   const connected = async <T>(
     location: Location,
     options: SessionOptions & { readonly create?: boolean },

@@ -40,6 +40,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   ],
   Writing: [
     "--on-conflict",
+    "--jobs",
     "--dry-run",
     "--plan",
     "--exact",
@@ -51,7 +52,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--repair-rowids",
   ],
   Comparing: ["--for", "--sample", "--search", "--seed", "--differences", "--show-values", "--findings"],
-  Output: ["--report", "--digests", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
+  Output: ["--watch", "--report", "--digests", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
 };
 const OTHERS = "Options";
 

@@ -31,6 +31,7 @@ import {
   transformOptions,
   validateOptions,
   verifyOptions,
+  watchOption,
 } from "./options.js";
 
 /** Both names of the program. */
@@ -94,6 +95,7 @@ const ONLY_PRINT: readonly string[] = [
   "storage verify",
   "storage digest",
   "storage plan",
+  "storage runs",
   "database health",
   "database migrations",
   "explain",
@@ -197,7 +199,25 @@ const UNPLANNED = [
   "--require-empty",
   "--digests",
   "--tenants-from",
+  "--jobs",
 ];
+
+/** Options of loads that no run takes. */
+const NOT_OF_RUNS = [
+  "--limit",
+  "--on-error",
+  "--rejects",
+  "--id-map",
+  "--on-conflict",
+  "--vectors-as",
+  "--dry-run",
+  "--prune",
+  "--allow-empty",
+  "--require-empty",
+];
+
+const ofRuns = (options: readonly Option[]): Option[] =>
+  options.filter(({ long }) => !NOT_OF_RUNS.includes(long ?? ""));
 
 const planned = (options: readonly Option[]): Option[] => options.filter(({ long }) => !UNPLANNED.includes(long ?? ""));
 
@@ -383,6 +403,40 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
     words: [new Argument("[STORE]", "a database or a document; default: as --backend says")],
     options: [...storeOptions(), ...digestOptions()],
     run: async (flags, abort, store) => (await import("../digest.js")).runDigest(flags, abort, store),
+  });
+
+  leaf(storage, {
+    name: "runs",
+    description: "loads over several connections (--jobs): which there were, and what of the unfinished one is there",
+    examples: ["llmspell storage runs --backend postgres", "llmspell storage runs --backend postgres --watch"],
+    options: [...storeOptions(), watchOption()],
+    run: async (flags, abort) => (await import("../runs.js")).runRuns(flags, abort),
+  });
+  leaf(storage, {
+    name: "resume",
+    description: "go on with a run that came to no end, from its source as it is now",
+    examples: [
+      "llmspell storage resume --backend postgres --input dev-data.json",
+      "llmspell storage resume --from ~/.local/share/llmspell/llmspell.db --to postgres --jobs 4",
+    ],
+    options: [
+      new Option("--input <FILE>", "the document that the run was begun from"),
+      new Option("--from <STORE>", "the store that the run was begun from"),
+      new Option("--to <STORE>", "with --from: the database that was loaded"),
+      ...storeOptions(),
+      ...ofRuns(transferOptions()),
+      ...transformOptions(),
+      ...ofRuns(loadOptions()),
+      ...sourceOptions(),
+    ],
+    run: async (flags, abort) => (await import("../runs.js")).runResume(flags, abort),
+  });
+  leaf(storage, {
+    name: "undo",
+    description: "take back what an unfinished run has loaded; records that others added or changed stay",
+    examples: ["llmspell storage undo --backend postgres"],
+    options: [...storeOptions(), lockTimeoutOption()],
+    run: async (flags, abort) => (await import("../runs.js")).runUndo(flags, abort),
   });
 
   const database = group(program, "database", "the schema and the health of a database");
