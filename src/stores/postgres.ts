@@ -121,16 +121,29 @@ export function postgresParts<Location extends AnyLocation>(
         }
       },
       async inspect(location, options) {
-        const [{ inspectPostgres }, { readImportRights }, { readPostgresSchema }] = await Promise.all([
-          import("../backends/postgres/database/inspect.js"),
-          import("../llmspell/postgres/import-rights.js"),
-          import("../llmspell/schema/migrator.js"),
-        ]);
+        const [{ inspectPostgres }, runs, session, { llmspellPostgres }, { readImportRights }, { readPostgresSchema }] =
+          await Promise.all([
+            import("../backends/postgres/database/inspect.js"),
+            import("../backends/postgres/runs/unfinished.js"),
+            import("../backends/postgres/session/transaction.js"),
+            import("../llmspell/postgres/application.js"),
+            import("../llmspell/postgres/import-rights.js"),
+            import("../llmspell/schema/migrator.js"),
+          ]);
         return connected(location, options, async (connection) => {
           const state = await inspectPostgres(connection);
           const rights = state.schema ? await readImportRights(connection) : undefined;
-          const json = { ...state, extensions: Object.fromEntries(state.extensions), import: rights };
+          const unfinished = await session.inTransaction(connection, "read", () =>
+            runs.findUnfinishedRun(connection, llmspellPostgres),
+          );
+          const json = {
+            ...state,
+            extensions: Object.fromEntries(state.extensions),
+            import: rights,
+            ...(unfinished === undefined ? {} : { unfinishedRun: unfinished }),
+          };
           const facts = postgresFacts(state, rights, options.catalog);
+          if (unfinished !== undefined) facts.push(`Unfinished: ${runs.describeUnfinished(unfinished)}`);
           return { facts, json, ...(await readPostgresSchema(connection)) };
         });
       },

@@ -90,20 +90,3 @@ async function describe(row: RunRow, sections: readonly SectionRow[], ledger: Le
     sessions: isUnfinished ? await ledger.sessions() : 0,
   };
 }
-
-/** The unfinished run of a store that is only read, where the role may know of it. In the caller's transaction; raises no error of the server's. */
-export async function findUnfinishedRun(
-  connection: PostgresConnection,
-  application: PostgresApplication | undefined,
-): Promise<Pick<RunRow, "run" | "state" | "source" | "started"> | undefined> {
-  if (application?.keepsRuns !== true) return undefined;
-  const { rows: found } = await connection.query<{ readable: boolean }>(
-    `SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS readable
-     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = $1 AND c.relname = 'storage_runs' AND c.relkind = 'r' AND NOT c.relrowsecurity`,
-    [application.schema],
-  );
-  if (found[0]?.readable !== true) return undefined;
-  const runs = `${application.schema}.storage_runs`;
-  return new Ledger(connection, { runs, parts: "", steps: "" }).unfinished();
-}
