@@ -19,6 +19,7 @@ export {
 } from "./api/plan.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
 export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
+export { listRuns, type RunsOptions, type UndoRunOptions, undoRun } from "./api/runs/known-runs.js";
 export { type DigestStoreOptions, digestStore, type StoreDigest } from "./api/store-digest.js";
 export {
   type Obstacle,

@@ -7,6 +7,7 @@ import type { ValidateOptions } from "./document-validation.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
 import type { PlanOptions } from "./planning/results.js";
 import type { ReadRecordsOptions } from "./record-iterator.js";
+import type { RunsOptions, UndoRunOptions } from "./runs/known-runs.js";
 import type { DigestStoreOptions } from "./store-digest.js";
 import type { StoreInfoOptions } from "./store-info.js";
 import type { VerifyOptions } from "./verification/verify-stores.js";
@@ -65,6 +66,8 @@ const importStore: Names<ImportOptions> = {
   vectorsAs: true,
   deferIndexes: true,
   translate: true,
+  jobs: true,
+  resume: true,
   dryRun: true,
   prune: true,
   requireEmpty: true,
@@ -82,6 +85,8 @@ const {
   prune: _prune,
   requireEmpty: _requireEmpty,
   digests: _plannedDigests,
+  jobs: _jobs,
+  resume: _resume,
   ...planned
 } = importStore;
 const planTransfer: Names<PlanOptions> = {
@@ -91,7 +96,6 @@ const planTransfer: Names<PlanOptions> = {
   partBytes: true,
   allowEmpty: true,
   vectors: true,
-  jobs: true,
   onInfo: true,
   exact: true,
 };
@@ -184,7 +188,12 @@ const verifyStores: Names<VerifyOptions> = {
   onDifferences: true,
 };
 
+const listRuns: Names<RunsOptions> = { signal: true, connectionTimeoutSeconds: true, config: true, backends: true };
+const undoRun: Names<UndoRunOptions> = { ...listRuns, onStep: true, lockTimeoutSeconds: true };
+
 const NAMES = {
+  listRuns,
+  undoRun,
   exportStore,
   importStore,
   migrateDatabase,

@@ -130,6 +130,13 @@ export interface ImportOptions extends TransferOptions {
   readonly deferIndexes?: "auto" | "always" | "never";
   /** `llmspell` or `llmspell:TENANT`: what llmspell spells otherwise in the target's backend (docs/llmspell.md). Default: nothing. */
   readonly translate?: string;
+  /**
+   * PostgreSQL: so many connections load. More than one (default 1) is a run: no single transaction, but parts that stay as they
+   * come, which is resumed (`resume`) or undone (`undoRun`) where it does not come to its end (docs/scale.md).
+   */
+  readonly jobs?: number;
+  /** Goes on with the target's unfinished run, with `jobs` or as many connections as it had. Default false. */
+  readonly resume?: boolean;
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
   /**

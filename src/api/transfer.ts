@@ -33,6 +33,7 @@ import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js
 import type { TransferResult } from "./results.js";
 import { planRetention, type Retention } from "./retention.js";
 import { transfer } from "./run.js";
+import { isRun, loadRun } from "./runs/load-run.js";
 import { keysStay, targetScope, tenantBehind } from "./target-scope.js";
 
 /**
@@ -107,7 +108,7 @@ async function withoutOlder(
 }
 
 /**
- * Loads a document, or another store's records, into a store: one transaction, all or nothing.
+ * Loads a document, or another store's records, into a store: one transaction, all or nothing, unless `jobs` makes a run of it.
  * Throws StorageError (docs/errors.md).
  */
 export async function importStore(options: ImportOptions): Promise<TransferResult> {
@@ -119,6 +120,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const digester = await digesterFor(options);
   if (isSink(to)) {
     const { prune, requireEmpty, allowEmpty: _allowEmpty, ...rest } = options;
+    if (isRun(options)) throw new StorageError("E_USAGE", "jobs and resume are not for a sink of your own");
     if (prune || requireEmpty)
       throw new StorageError("E_USAGE", "prune and requireEmpty are options of your sink's own");
     return transfer(source, digester?.sink(to) ?? to, { ...rest, transforms, digester }, dryRun);
@@ -135,6 +137,13 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   if ((options.prune || options.requireEmpty) && database.prunes !== true)
     throw new StorageError("E_USAGE", `${database.title} takes neither --prune nor --require-empty`);
   const scope = targetScope(options, transforms, options.catalog ?? llmspellCatalog);
+  const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
+  const invalidUuid = invalidUuidPolicy(options, to, list);
+  const before = (sink: Sink): Sink => createTranslatingSink(sink, { target: database.spelling, translate });
+  if (isRun(options)) {
+    const isDocument = isSource(from) || databaseOf(from, list) === undefined;
+    return loadRun(options, { source, to, config, list, isDocument, transforms, invalidUuid, digester, before });
+  }
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;
   const sink = await createSink(
     to,
@@ -152,9 +161,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     },
     { config, list },
   );
-  const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
-  const translating = createTranslatingSink(digester?.sink(sink) ?? sink, { target: database.spelling, translate });
-  const invalidUuid = invalidUuidPolicy(options, to, list);
+  const translating = before(digester?.sink(sink) ?? sink);
   const prune = options.prune ? { keysStay: keysStay(options, transforms, invalidUuid) } : undefined;
   return transfer(source, translating, { ...options, invalidUuid, transforms, digester, prune }, dryRun);
 }

@@ -17,6 +17,9 @@ export interface LoadFlags extends TransferFlags {
   readonly vectorsAs?: "blob" | "vec0";
   readonly deferIndexes?: "auto" | "always" | "never";
   readonly translate?: string;
+  readonly jobs?: number;
+  /** Of `storage resume`. */
+  readonly resume?: boolean;
   readonly dryRun?: boolean;
   readonly prune?: boolean;
   readonly allowEmpty?: boolean;
@@ -32,12 +35,14 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 /** The load options that were given; `vectorsAs` is in the configuration. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags | "vectorsAs"> {
   const { onConflict, onOrphan, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
-  const { prune, allowEmpty, requireEmpty } = flags;
+  const { prune, allowEmpty, requireEmpty, jobs, resume } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(translate === undefined ? {} : { translate }),
+    ...(jobs === undefined ? {} : { jobs }),
+    ...(resume === undefined ? {} : { resume }),
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(prune === undefined ? {} : { prune }),
     ...(allowEmpty === undefined ? {} : { allowEmpty }),
@@ -45,6 +50,15 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
   };
+}
+
+/** Said first of a load that is no single transaction. */
+export function runAnnouncement({ jobs = 1, resume }: LoadFlags): string[] {
+  if (resume !== true && jobs === 1) return [];
+  const what = resume === true ? "Resuming the unfinished run" : `A run with ${jobs} jobs, not one transaction`;
+  return [
+    `${what}: others see its records as they come; if it ends early, \`llmspell storage resume\` goes on with it and \`llmspell storage undo\` takes it back`,
+  ];
 }
 
 /** Gives the exit status. */
@@ -55,6 +69,7 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
   const lines = [
+    ...runAnnouncement(flags),
     `Importing data into ${backendOf(to).word} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
     fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...",
   ];

@@ -42,7 +42,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
   refuse(flags, ["report", "rejects", "dryRun"], "a plan writes nothing, and commits nothing");
   refuse(
     flags,
-    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom"],
+    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom", "jobs"],
     "a plan does not foretell it: --dry-run does",
   );
   const output = outputFor(flags);
@@ -57,7 +57,14 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
   const resolved = [...resolvedStore(from.location, from.because), ...resolvedStore(to.location, to.because)];
   announceResolved(resolved, { flags, output, config });
   const { compress, force, partSize, allowEmpty, sourceMode, sourceCheck, asOwner, exact } = flags;
-  const { dryRun: _dryRun, prune: _prune, requireEmpty: _requireEmpty, ...load } = loadOptions(flags);
+  const {
+    dryRun: _dryRun,
+    prune: _prune,
+    requireEmpty: _requireEmpty,
+    jobs: _jobs,
+    resume: _resume,
+    ...load
+  } = loadOptions(flags);
   const { vectors } = config;
   const progress = await createProgressDisplay(output, flags);
   const plan = await planTransfer({

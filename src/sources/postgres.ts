@@ -22,6 +22,7 @@ import {
   type WantedTable,
 } from "../backends/postgres/reading/tables.js";
 import { tenantLiterals, tenantStatements } from "../backends/postgres/reading/tenants.js";
+import { describeUnfinished, findUnfinishedRun, type UnfinishedRun } from "../backends/postgres/runs/unfinished.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
@@ -80,6 +81,8 @@ class PostgresSource implements Source {
   private mode: RowMode = "copy";
   private rowSecurity: RowSecurity | undefined;
   private user = "";
+  /** A load of this database that came to no end. */
+  private unfinished: UnfinishedRun | undefined;
   private detach: () => void = () => {};
 
   constructor(private readonly options: PostgresSourceOptions) {
@@ -160,6 +163,7 @@ class PostgresSource implements Source {
   }
 
   partial(): string | undefined {
+    if (this.unfinished !== undefined) return describeUnfinished(this.unfinished);
     return this.options.check === "none"
       ? "rows that a damaged index lacks are not missed (--source-check none)"
       : undefined;
@@ -176,6 +180,9 @@ class PostgresSource implements Source {
     await rowSecurity.begin(kinds, selection.tenants);
     if (selection.peek !== true) {
       await this.warnOfRowsLeftBehind(connection, context);
+      this.unfinished = await findUnfinishedRun(connection, this.options.application);
+      if (this.unfinished !== undefined)
+        context.warn(`${describeUnfinished(this.unfinished)}: only some of its records may be here`);
       const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
       for (const line of await leftOut(connection, {
         catalog: this.catalog.kinds,

@@ -4,6 +4,7 @@
  *
  * Objects are light: drivers, sources and sinks are loaded by the function that needs them, so that a document is read
  * without any driver. What a driver throws is a StorageError when it leaves the backend's own folder.
+ * Over 300 lines: what a backend may say of itself stands in one place.
  */
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import type { Config } from "../config/index.js";
@@ -121,12 +122,81 @@ export interface DatabaseParts<Location extends AnyLocation> {
    * refused for once it is connected is among the planner's `refusals`. Undefined: a plan counts records only.
    */
   planLoad?(location: Location, options: SessionOptions & LoadPlanOptions): Promise<LoadPlanner>;
+  /** Loads over several connections, that can be resumed and undone. Undefined: `jobs` is E_USAGE. */
+  readonly runs?: RunParts<Location>;
   /** What `database health` and `migrations list` say; changes nothing. E_STORE_NOT_FOUND, E_CONNECT, … */
   inspect(location: Location, options: InspectionOptions): Promise<Inspection>;
   /** What is wrong in it besides its records: schema, partitions, large objects. Only reads. Undefined: nothing can be told. */
   findings?(location: Location, options: InspectionOptions): Promise<readonly Finding[]>;
   /** What an index of embeddings answers; undefined where the kind's have none. Only reads. */
   search?(location: Location, kind: RecordKind, wanted: SearchOptions): Promise<SearchAnswers | undefined>;
+}
+
+/** What can be done with the runs of a database. */
+export interface RunParts<Location extends AnyLocation> {
+  /** A run that is begun, or (`resume`) goes on. Throws nothing of the store itself: that is for the sinks' `open`. */
+  load(location: Location, options: RunOptions): Promise<LoadRun>;
+  /** Those that the database knows, the newest first. Only reads. E_PERMISSION, E_NOT_MIGRATED */
+  list(location: Location, options: InspectionOptions): Promise<readonly KnownRun[]>;
+  /** Undoes the one that is not finished. E_USAGE where there is none. */
+  undo(
+    location: Location,
+    options: InspectionOptions & { readonly onStep?: (line: string) => void },
+  ): Promise<UndoneRun>;
+}
+
+export interface RunOptions extends SessionOptions {
+  readonly catalog?: Catalog | undefined;
+  /** Connections that load. Undefined: as many as the run has that is resumed. */
+  readonly jobs: number | undefined;
+  readonly resume: boolean;
+  /** The sections that may come. */
+  readonly paths: ReadonlySet<string>;
+  /** The source's name, without a password. */
+  readonly source: string;
+  /** By option: a digest of what it says of the records that are loaded. They must be the same when it is resumed. */
+  readonly settings: Readonly<Record<string, string>>;
+  readonly onOrphan?: "error" | "drop" | undefined;
+  readonly deferIndexes?: "auto" | "always" | "never" | undefined;
+}
+
+/** A run of this process. */
+export interface LoadRun {
+  /** Takes all records once before they come to `loading`: where a run is resumed. */
+  planning(): Sink;
+  loading(): Sink;
+  /** Its number, where it has come to no end and has written something. */
+  readonly unfinished: number | undefined;
+  /** Repeatable. */
+  close(): Promise<void>;
+}
+
+/** A run as `storage runs` shows it. */
+export interface KnownRun {
+  readonly run: number;
+  readonly state: "loading" | "undoing" | "done" | "undone";
+  readonly source: string;
+  readonly jobs: number;
+  /** UTC, ISO 8601. */
+  readonly started: string;
+  /** When the last part came, or the state changed. */
+  readonly changed: string;
+  /** What it has loaded, by section; of the newest run only. */
+  readonly sections: Readonly<
+    Record<string, { readonly parts: number; readonly records: number; readonly bytes: number }>
+  >;
+  /** Indexes that were dropped and are not built yet. */
+  readonly indexesToBuild: readonly string[];
+  /** Sessions of the server that load parts of it now. */
+  readonly sessions: number;
+}
+
+export interface UndoneRun {
+  readonly run: number;
+  /** Records that were removed, by section. */
+  readonly removed: Readonly<Record<string, number>>;
+  /** A line for each section that has records of others, and each partition that stays. */
+  readonly kept: readonly string[];
 }
 
 export interface SearchOptions extends SessionOptions {

@@ -5,6 +5,7 @@ import { type ErrorCode, StorageError } from "../errors.js";
 import { redact } from "../redaction.js";
 import type { AnyLocation, Backend, DatabaseParts, SessionOptions } from "./backend.js";
 import { postgresFacts } from "./postgres-facts.js";
+import { postgresRuns } from "./postgres-runs.js";
 
 export interface PostgresLocation {
   readonly type: "postgres";
@@ -19,6 +20,10 @@ function locationOf(url: string, origin: string, code: ErrorCode & ("E_USAGE" | 
   });
 }
 
+const targetOf = ({ url }: PostgresLocation): PostgresTarget => ({ url });
+const nameOf = ({ url }: PostgresLocation): string => redact(url);
+const server = postgresParts(targetOf, nameOf);
+
 export const postgres: Backend<PostgresLocation> = {
   type: "postgres",
   readsInThread: true,
@@ -26,7 +31,7 @@ export const postgres: Backend<PostgresLocation> = {
     forms: ["a postgresql:// URL"],
     shortForms: ["postgresql:// URL"],
     parse: (text) => (/^postgres(ql)?:/i.test(text) ? locationOf(text, "the store", "E_USAGE") : undefined),
-    nameOf: ({ url }) => redact(url),
+    nameOf,
     // Two URLs that spell one server differently are not recognised.
     isSame: (one, other) => one.url === other.url,
   },
@@ -44,21 +49,13 @@ export const postgres: Backend<PostgresLocation> = {
     source: { connectionTimeoutSeconds: (config) => config.postgresql.connectionTimeoutSeconds },
     sink: { connectionTimeoutSeconds: (config) => config.postgresql.connectionTimeoutSeconds },
   },
-  ...postgresParts(
-    ({ url }) => ({ url }),
-    ({ url }) => redact(url),
-  ),
+  ...server,
+  database: { ...server.database, runs: postgresRuns(connectorOf(targetOf), nameOf) },
 };
 
-/** What every PostgreSQL has, wherever it runs. */
-export function postgresParts<Location extends AnyLocation>(
-  targetOf: (location: Location) => PostgresTarget,
-  nameOf: (location: Location) => string,
-): Pick<Backend<Location>, "word" | "order" | "sourceOptions" | "createSource" | "createSink" | "readFacts"> & {
-  readonly database: DatabaseParts<Location>;
-} {
-  /** Opens sessions; `create` makes the folder of an embedded database that is not there. */
-  const connector = async (
+/** Opens sessions; `create` makes the folder of an embedded database that is not there. */
+function connectorOf<Location extends AnyLocation>(targetOf: (location: Location) => PostgresTarget) {
+  return async (
     location: Location,
     { connectionTimeoutSeconds, lockTimeoutSeconds, signal, create }: SessionOptions & { readonly create?: boolean },
   ): Promise<PostgresConnector> => {
@@ -72,6 +69,16 @@ export function postgresParts<Location extends AnyLocation>(
         ...(create === undefined ? {} : { create }),
       });
   };
+}
+
+/** What every PostgreSQL has, wherever it runs. */
+export function postgresParts<Location extends AnyLocation>(
+  targetOf: (location: Location) => PostgresTarget,
+  nameOf: (location: Location) => string,
+): Pick<Backend<Location>, "word" | "order" | "sourceOptions" | "createSource" | "createSink" | "readFacts"> & {
+  readonly database: DatabaseParts<Location>;
+} {
+  const connector = connectorOf(targetOf);
   const connected = async <T>(
     location: Location,
     options: SessionOptions & { readonly create?: boolean },
@@ -115,16 +122,29 @@ export function postgresParts<Location extends AnyLocation>(
         }
       },
       async inspect(location, options) {
-        const [{ inspectPostgres }, { readImportRights }, { readPostgresSchema }] = await Promise.all([
-          import("../backends/postgres/database/inspect.js"),
-          import("../llmspell/postgres/import-rights.js"),
-          import("../llmspell/schema/migrator.js"),
-        ]);
+        const [{ inspectPostgres }, runs, session, { llmspellPostgres }, { readImportRights }, { readPostgresSchema }] =
+          await Promise.all([
+            import("../backends/postgres/database/inspect.js"),
+            import("../backends/postgres/runs/unfinished.js"),
+            import("../backends/postgres/session/transaction.js"),
+            import("../llmspell/postgres/application.js"),
+            import("../llmspell/postgres/import-rights.js"),
+            import("../llmspell/schema/migrator.js"),
+          ]);
         return connected(location, options, async (connection) => {
           const state = await inspectPostgres(connection);
           const rights = state.schema ? await readImportRights(connection) : undefined;
-          const json = { ...state, extensions: Object.fromEntries(state.extensions), import: rights };
+          const unfinished = await session.inTransaction(connection, "read", () =>
+            runs.findUnfinishedRun(connection, llmspellPostgres),
+          );
+          const json = {
+            ...state,
+            extensions: Object.fromEntries(state.extensions),
+            import: rights,
+            ...(unfinished === undefined ? {} : { unfinishedRun: unfinished }),
+          };
           const facts = postgresFacts(state, rights, options.catalog);
+          if (unfinished !== undefined) facts.push(`Unfinished: ${runs.describeUnfinished(unfinished)}`);
           return { facts, json, ...(await readPostgresSchema(connection)) };
         });
       },

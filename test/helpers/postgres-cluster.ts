@@ -19,6 +19,8 @@ import { runInstallScript } from "./system-packages.js";
 export interface PostgresCluster {
   /** Superuser URL of the maintenance database. */
   readonly url: string;
+  /** Ends the server as a power failure would (immediate), and starts it again on the same port. */
+  crash(): void;
   /** Stops the server and removes its folder. Synchronous, so that it can run while the process is ending. Repeatable. */
   stop(): void;
 }
@@ -201,6 +203,19 @@ function createServerFolder(bin: string): { readonly folder: string; stop(): voi
   return { folder, stop };
 }
 
+function crash(bin: string, folder: string, port: number): void {
+  const data = ["-D", join(folder, "data"), "-w", "-t", "60"];
+  const control = (...args: string[]): Outcome =>
+    run("sh", ["-c", '"$0" "$@" >/dev/null 2>&1', join(bin, "pg_ctl"), ...args], { asServer: true });
+  must("pg_ctl stop", control("stop", ...data, "-m", "immediate"));
+  must("pg_ctl start", control("start", ...data, "-l", join(folder, "server.log"), "-o", `-p ${port}`));
+}
+
+/** Where pg_dump is, of the newest version that is installed. */
+export function findPgDump(): string {
+  return join(findServer().bin, "pg_dump");
+}
+
 /** Starts the server of the folder; gives its port. */
 async function startServer(bin: string, folder: string): Promise<number> {
   const data = join(folder, "data");
@@ -242,7 +257,7 @@ export async function startPostgresCluster(options: ClusterOptions = {}): Promis
       "psql",
       run(join(bin, "psql"), ["-h", folder, "-p", String(port), "-U", "postgres", ...role], { asServer: true }),
     );
-    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, stop };
+    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, crash: () => crash(bin, folder, port), stop };
   } catch (error) {
     stop();
     throw error;
@@ -262,7 +277,7 @@ export async function startStandby(primary: PostgresCluster, configuration = "")
       `unix_socket_directories = '${folder}'\nhot_standby = on\n${configuration}\n`,
     );
     const port = await startServer(bin, folder);
-    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, stop };
+    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, crash: () => crash(bin, folder, port), stop };
   } catch (error) {
     stop();
     throw error;

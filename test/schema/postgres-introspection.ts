@@ -2,7 +2,7 @@ import type { PostgresConnection } from "../../src/backends/postgres/session/con
 
 /** Tables that are not llmspell's data, or whose number depends on the day; and what of our own is beside llmspell's. */
 const OWN =
-  "c.relname NOT IN ('storage_migrations', 'refinery_schema_history') AND NOT c.relispartition AND c.relkind IN ('r', 'p')";
+  "c.relname NOT LIKE 'storage\\_%' AND c.relname <> 'refinery_schema_history' AND NOT c.relispartition AND c.relkind IN ('r', 'p')";
 
 const QUERIES: Readonly<Record<string, string>> = {
   columns: `SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,

@@ -10,7 +10,7 @@ import { temporaryPath } from "./sqlite-content.js";
 
 const llmspellIds = Array.from({ length: 15 }, (_, index) => `V${index + 1}`);
 /** Ours, in order. */
-const ownIds = ["S1", "S2", "S3", "S4"];
+const ownIds = ["S1", "S2", "S3", "S4", "S5"];
 const ids = (states: readonly { id: string }[]): string[] => states.map(({ id }) => id);
 
 const ENTITY = "11111111-1111-1111-1111-111111111111";
@@ -88,7 +88,7 @@ function fill(level: number): string {
 async function contentOf(connection: PostgresConnection): Promise<string[]> {
   const { rows } = await connection.query<{ name: string }>(
     `SELECT relname AS name FROM pg_class WHERE relnamespace = 'llmspell'::regnamespace AND relkind IN ('r', 'p')
-     AND NOT relispartition AND relname <> 'storage_migrations' ORDER BY 1`,
+     AND NOT relispartition AND relname NOT LIKE 'storage_%' ORDER BY 1`,
   );
   const content: string[] = [];
   for (const { name } of rows) {

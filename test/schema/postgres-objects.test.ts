@@ -80,7 +80,7 @@ describePostgres("the schema's objects", () => {
       UNION ALL SELECT 'DROP INDEX ' || indexrelid::regclass, format('index %s.%s', t.relname, c.relname)
         FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_class t ON t.oid = indrelid
         WHERE t.relnamespace = 'llmspell'::regnamespace AND NOT t.relispartition
-          AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid) AND t.relname <> 'storage_migrations'
+          AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid) AND t.relname NOT LIKE 'storage\\_%'
       UNION ALL SELECT 'DROP VIEW ' || oid::regclass, 'view ' || relname
         FROM pg_class WHERE relnamespace = 'llmspell'::regnamespace AND relkind = 'v'`);
     expect(rows.length).toBeGreaterThan(150);

@@ -5,7 +5,7 @@ import type { ExportOptions, ImportOptions } from "../options.js";
 import type { Obstacle } from "../store-info.js";
 
 /** Options of runs that a plan does not foretell. */
-type Unplanned = "dryRun" | "prune" | "requireEmpty" | "keep" | "digests";
+type Unplanned = "dryRun" | "prune" | "requireEmpty" | "keep" | "digests" | "jobs" | "resume";
 
 export interface PlanOptions
   extends Omit<ImportOptions, "to" | "from" | Unplanned>,

@@ -19,6 +19,8 @@ export interface PostgresApplication {
   readonly tenantSetting?: string;
   /** What makes the partitions of a table that a load writes; undefined where it has no need of any. Default: records must find theirs. */
   partitionsOf?(connection: PostgresConnection, table: TargetTable): PartitionMaker | undefined;
+  /** Its migrations make the tables of runs (runs/ledger.ts) in `schema`. */
+  readonly keepsRuns?: true;
   /** Whose the large objects of a table's records become. Default: the table's owner's, where that can be. */
   largeObjectOwner?(connection: PostgresConnection, table: TargetTable): Promise<LargeObjectOwner>;
 }
@@ -27,6 +29,8 @@ export interface PostgresApplication {
 export interface PartitionMaker {
   /** Remembers what the record needs. Called for each, before it is sent. */
   note(batch: RecordBatch, row: number): void;
+  /** Whether `create` has something to look at. */
+  readonly isPending: boolean;
   /** Makes the partitions that the noted records lack. E_PERMISSION. */
   create(): Promise<void>;
 }

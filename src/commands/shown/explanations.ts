@@ -364,9 +364,23 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: "a unique index of the target refuses the record [E_CONSTRAINT]",
   },
   E_NOT_EMPTY: {
-    cause: "--require-empty: the target has records of the selected sections already.",
-    remedy: "Name another target, or leave --require-empty out: the records are then merged.",
+    cause:
+      "--require-empty, or --jobs, which loads empty tables only: the target has records of the selected sections already.",
+    remedy: "Name another target, or leave these options out: the records are then merged.",
     example: "llmspell storage info --database target.db",
+  },
+  E_RUN_UNFINISHED: {
+    cause:
+      "A load over several connections (--jobs) came to no end: a process, the server or the network died. What it has loaded is there, and listed in the target.",
+    remedy:
+      "`storage resume`, with the options that it was begun with, goes on with it; `storage undo` takes it back (docs/scale.md).",
+    example: "llmspell storage runs --backend postgres",
+  },
+  E_RUN_TAKEN: {
+    cause:
+      "Another process resumed or undid the run while this one was still at it: what this one had not committed yet is not there.",
+    remedy: "Nothing is to be done here: the other process has the run.",
+    example: "llmspell storage runs --backend postgres",
   },
   E_NO_EFFECT: {
     cause: "No record of the section had what a mask names: what should be hidden may stand under another name.",

@@ -1,4 +1,7 @@
-/** The commands, as data: what each is called, takes and runs. */
+/**
+ * The commands, as data: what each is called, takes and runs.
+ * Over 300 lines: one entry per command, in the order of the help.
+ */
 import { Argument, type Command, Option } from "commander";
 import { StorageError } from "../../errors.js";
 import {
@@ -21,6 +24,7 @@ import {
   transformOptions,
   validateOptions,
   verifyOptions,
+  watchOption,
 } from "./options.js";
 
 /** What a command's run is given besides its flags and words. */
@@ -63,7 +67,25 @@ const UNPLANNED = [
   "--require-empty",
   "--digests",
   "--tenants-from",
+  "--jobs",
 ];
+
+/** Options of loads that no run takes. */
+const NOT_OF_RUNS = [
+  "--limit",
+  "--on-error",
+  "--rejects",
+  "--id-map",
+  "--on-conflict",
+  "--vectors-as",
+  "--dry-run",
+  "--prune",
+  "--allow-empty",
+  "--require-empty",
+];
+
+const ofRuns = (options: readonly Option[]): Option[] =>
+  options.filter(({ long }) => !NOT_OF_RUNS.includes(long ?? ""));
 
 const planned = (options: readonly Option[]): Option[] => options.filter(({ long }) => !UNPLANNED.includes(long ?? ""));
 
@@ -225,6 +247,40 @@ export const COMMANDS: readonly CommandDefinition[] = [
     words: () => [new Argument("[STORE]", "a database or a document; default: as --backend says")],
     options: () => [...storeOptions(), ...digestOptions()],
     run: async (flags, { signal }, store) => (await import("../digest.js")).runDigest(flags, signal, store),
+  },
+  {
+    name: "storage runs",
+    description: "loads over several connections (--jobs): which there were, and what of the unfinished one is there",
+    examples: ["llmspell storage runs --backend postgres", "llmspell storage runs --backend postgres --watch"],
+    onlyPrints: true,
+    options: () => [...storeOptions(), watchOption()],
+    run: async (flags, { signal }) => (await import("../runs.js")).runRuns(flags, signal),
+  },
+  {
+    name: "storage resume",
+    description: "go on with a run that came to no end, from its source as it is now",
+    examples: [
+      "llmspell storage resume --backend postgres --input dev-data.json",
+      "llmspell storage resume --from ~/.local/share/llmspell/llmspell.db --to postgres --jobs 4",
+    ],
+    options: () => [
+      new Option("--input <FILE>", "the document that the run was begun from"),
+      new Option("--from <STORE>", "the store that the run was begun from"),
+      new Option("--to <STORE>", "with --from: the database that was loaded"),
+      ...storeOptions(),
+      ...ofRuns(transferOptions()),
+      ...transformOptions(),
+      ...ofRuns(loadOptions()),
+      ...sourceOptions(),
+    ],
+    run: async (flags, { signal }) => (await import("../runs.js")).runResume(flags, signal),
+  },
+  {
+    name: "storage undo",
+    description: "take back what an unfinished run has loaded; records that others added or changed stay",
+    examples: ["llmspell storage undo --backend postgres"],
+    options: () => [...storeOptions(), lockTimeoutOption()],
+    run: async (flags, { signal }) => (await import("../runs.js")).runUndo(flags, signal),
   },
   {
     name: "database migrate",

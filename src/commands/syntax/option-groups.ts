@@ -44,6 +44,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   ],
   Writing: [
     "--on-conflict",
+    "--jobs",
     "--dry-run",
     "--plan",
     "--exact",
@@ -55,7 +56,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--repair-rowids",
   ],
   Comparing: ["--jobs", "--for", "--sample", "--search", "--seed", "--differences", "--show-values", "--findings"],
-  Output: ["--report", "--digests", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
+  Output: ["--watch", "--report", "--digests", "--json", "--quiet", "--verbose", "--log-format", "--no-progress"],
 };
 const OTHERS = "Options";
 

@@ -2,6 +2,7 @@
  * The options of the command line, each said once.
  * Over 300 lines: one entry per option.
  */
+import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
 import { BACKEND_NAMES_HINT, parseBackendName } from "../../config/index.js";
 import { backends } from "../../stores/backend-registry.js";
@@ -248,6 +249,15 @@ export const validateOptions = (): Option[] => [
   ...documentReadingOptions(),
 ];
 
+/** Of commands that load a server. */
+const loadJobsOption = (): Option =>
+  new Option(
+    "--jobs <N>",
+    "PostgreSQL: load empty tables with N connections (auto: as many as there are cores); a run, which can be resumed and undone, instead of one transaction",
+  ).argParser((text: string) => (text === "auto" ? availableParallelism() : positiveInteger(text)));
+
+export const watchOption = (): Option => new Option("--watch", "go on showing it until it is finished");
+
 /** Of every command that writes a database. */
 export const loadOptions = (): Option[] => [
   choice("--on-conflict <WHAT>", "a record that is there already: update (default)", "update", "skip", "error"),
@@ -266,6 +276,7 @@ export const loadOptions = (): Option[] => [
       throw new InvalidArgumentError("It is llmspell, or llmspell:TENANT for its graph (docs/llmspell.md).");
     },
   ),
+  loadJobsOption(),
   new Option("--dry-run", "everything but the commit"),
   new Option("--prune", "remove the target's records that the source does not have any more"),
   new Option("--allow-empty", "with --prune: also where a section comes without any record"),

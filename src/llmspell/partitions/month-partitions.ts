@@ -210,6 +210,10 @@ class MonthPartitions implements PartitionMaker {
     return month !== undefined && holds(month, time) ? month : undefined;
   }
 
+  get isPending(): boolean {
+    return this.wanted.size > 0;
+  }
+
   /** Makes the partitions that the noted records lack. */
   async create(): Promise<void> {
     if (this.wanted.size === 0) return;

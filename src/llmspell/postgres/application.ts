@@ -14,8 +14,12 @@ export const llmspellPostgres: PostgresApplication = {
     ["test_data", "test_data has rows: llmspell's test table is not exported"],
     ["refinery_schema_history", undefined],
     ["storage_migrations", undefined],
+    ["storage_runs", undefined],
+    ["storage_parts", undefined],
+    ["storage_steps", undefined],
   ]),
   tenantSetting: "app.current_tenant_id",
   partitionsOf,
   largeObjectOwner,
+  keepsRuns: true,
 };

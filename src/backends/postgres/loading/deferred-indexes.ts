@@ -42,11 +42,16 @@ const BUILD_PATIENCE = 10_000;
 const BUILD_PAUSE = 500;
 
 /** The part of a partitioned index in a partition: its definition does not say how it is called. */
-interface Part {
+export interface IndexPart {
   readonly index: string;
   readonly partition: number;
   readonly schema: string;
   readonly name: string;
+}
+
+/** An index that was dropped, with the names of its parts. */
+export interface DroppedIndex extends Index {
+  readonly parts: readonly IndexPart[];
 }
 
 const PARTS = `
@@ -57,7 +62,7 @@ const PARTS = `
 
 export class DeferredIndexes {
   private readonly dropped: Index[] = [];
-  private readonly parts: Part[] = [];
+  private readonly parts: IndexPart[] = [];
   /** Indexes that may still be dropped; undefined until they are looked up. */
   private candidates: readonly Index[] | undefined;
 
@@ -65,7 +70,24 @@ export class DeferredIndexes {
     private readonly connection: PostgresConnection,
     private readonly table: TargetTable,
     private readonly policy: DeferPolicy,
+    /** So many indexes are built at a time, and share the memory. */
+    private readonly atATime = 1,
   ) {}
+
+  /** Drops all that may go, unless they are not to be had now. Who keeps what is given hands it to `adopt` of another, later. */
+  async dropAll(): Promise<readonly DroppedIndex[]> {
+    await this.drop(["vector", "other"]);
+    const parts = this.parts.splice(0);
+    return this.dropped
+      .splice(0)
+      .map((index) => ({ ...index, parts: parts.filter((part) => part.index === index.name) }));
+  }
+
+  /** To be built here. */
+  adopt({ parts, ...index }: DroppedIndex): void {
+    this.dropped.push(index);
+    this.parts.push(...parts);
+  }
 
   /** Before the first row of a table that is empty. */
   async dropForEmptyTable(): Promise<void> {
@@ -114,8 +136,8 @@ export class DeferredIndexes {
     return Number(found[0]?.count ?? 0n) <= rows;
   }
 
-  private async findParts(indexes: readonly Index[]): Promise<readonly Part[]> {
-    return (await this.connection.query<Part>(PARTS, [indexes.map(({ name }) => name), this.table.oid])).rows;
+  private async findParts(indexes: readonly Index[]): Promise<readonly IndexPart[]> {
+    return (await this.connection.query<IndexPart>(PARTS, [indexes.map(({ name }) => name), this.table.oid])).rows;
   }
 
   /** What is to be built. `rows`, `bytes`: about how many the table has. */
@@ -154,7 +176,7 @@ export class DeferredIndexes {
   /** The server names the parts by their columns: those that were called otherwise get their names back. */
   private async renameParts(indexes: readonly Index[]): Promise<void> {
     if (this.parts.length === 0) return;
-    const keyOf = ({ index, partition }: Part): string => `${partition} ${index}`;
+    const keyOf = ({ index, partition }: IndexPart): string => `${partition} ${index}`;
     const names = new Map(this.parts.splice(0).map((part) => [keyOf(part), part.name]));
     const wrong = (await this.findParts(indexes)).filter((part) => (names.get(keyOf(part)) ?? part.name) !== part.name);
     const rename = (schema: string, from: string, to: string): Promise<unknown> =>
@@ -169,7 +191,7 @@ export class DeferredIndexes {
   private async grantMemory(indexClass: IndexClass, rows: number): Promise<void> {
     const { connection, dimension } = this;
     const needed = rows * (indexClass === "vector" ? (dimension * 4 + GRAPH_BYTES) * 1.2 : ENTRIES_BYTES);
-    const most = connection.embedded ? MOST_EMBEDDED_MEMORY : MOST_MEMORY;
+    const most = (connection.embedded ? MOST_EMBEDDED_MEMORY : MOST_MEMORY) / this.atATime;
     const kilobytes = Math.ceil(Math.min(Math.max(needed, LEAST_MEMORY), most) / 1024);
     // More where the server is configured for more.
     await connection.query(

@@ -112,6 +112,12 @@ export class TableLoader {
     return loader;
   }
 
+  /** Loads tuples that the server has refused, one by one where need be, to reject those at fault by their names. */
+  static async findRefused(table: TargetTable, options: LoaderOptions, encoder: CopyEncoder): Promise<void> {
+    const loader = new TableLoader(table, options);
+    await loader.send({ encoder, assumes: false, largeObjects: new Map() }, 0, encoder.length);
+  }
+
   /** The indexes that are to be built when all records are in the table. */
   get builds(): readonly Build[] {
     return this.indexes.builds(this.loaded, this.bytes);

@@ -44,7 +44,7 @@ export class CopyEncoder {
   /** Where each tuple begins, and where the last one ends. */
   private readonly offsets: number[] = [];
 
-  constructor(kind: RecordKind) {
+  constructor(readonly kind: RecordKind) {
     const { largeObject } = kind.postgres;
     this.columns = storedFields(kind, "postgresql").map((field) => ({
       index: kind.fields.indexOf(field),
@@ -141,6 +141,11 @@ export class CopyEncoder {
     const whole = this.out.view();
     this.out.length = end;
     return whole;
+  }
+
+  /** The bytes of the tuples `[from, to)`; shares memory with the encoder. */
+  tuples(from: number, to: number): Buffer {
+    return this.out.bytes.subarray(this.offsets[from] as number, this.offsets[to] as number);
   }
 
   /** The values of a tuple in binary form, as parameters of a statement. */

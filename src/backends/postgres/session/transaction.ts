@@ -75,7 +75,8 @@ export async function beginTransaction(
     // Servers before 14, and systems that cannot look at a busy socket, do without.
     await connection.query(WATCH_CLIENT).catch(async (error: StorageError) => {
       if (error.code === "E_CONNECTION_LOST") throw error;
-      await connection.query("ROLLBACK TO SAVEPOINT watch");
+      // Released, too: rows would be written by a transaction below, whose number is another.
+      await connection.query("ROLLBACK TO SAVEPOINT watch; RELEASE SAVEPOINT watch");
     });
   }
   if (mode === "write") await requireWritable(connection);

@@ -1,0 +1,134 @@
+/** Takes out what parts of a run wrote: the rows that still have their transactions' numbers. */
+import type { Catalog } from "../../../catalog/index.js";
+import { quote } from "../database/table-names.js";
+import { columnNamed, type TargetTable } from "../database/target-table.js";
+import { deleteRows } from "../loading/orphans.js";
+import { readKeys } from "../loading/stored-records.js";
+import type { PostgresConnection } from "../session/connection.js";
+import { inTransaction } from "../session/transaction.js";
+import { Ledger, type LedgerTables, type PartRow, type RunRow } from "./ledger.js";
+import { LOAD_SETTINGS } from "./part-loader.js";
+
+/** Parts of one transaction: each is a pass over the table. */
+const BATCH = 500;
+/** Large objects of one transaction: each takes a lock. */
+const LARGE_OBJECTS = 500;
+/** So many rows that stay are named. */
+const NAMED = 3;
+
+export interface RemoveOptions {
+  readonly connection: PostgresConnection;
+  readonly ledger: LedgerTables;
+  readonly run: RunRow;
+  readonly catalog: Catalog;
+  readonly tables: ReadonlyMap<string, TargetTable>;
+  readonly onRemoved?: (section: string, rows: number) => void;
+}
+
+/** xmin as the server shows it: the number's lower half. */
+function xminOf({ transaction }: PartRow): string {
+  return String(transaction & 0xffffffffn);
+}
+
+/**
+ * Deletes the rows of the parts, children before parents, with the parts' rows of the ledger. Rows that others have changed
+ * since have another xmin, and stay; so do those that rows of others refer to.
+ * @param all every part of the run: what refers to a row and is of one of these is no other's
+ */
+export async function removeParts(
+  parts: readonly PartRow[],
+  all: readonly PartRow[],
+  { connection, ledger: ledgerTables, run, catalog, tables, onRemoved }: RemoveOptions,
+): Promise<void> {
+  const ledger = new Ledger(connection, ledgerTables);
+  const own = [...new Set(all.map(xminOf))];
+  for (const kind of catalog.importOrder.toReversed()) {
+    const table = tables.get(kind.path) as TargetTable;
+    const wanted = parts.filter(({ section }) => section === kind.path);
+    for (let at = 0; at < wanted.length; at += BATCH) {
+      const batch = wanted.slice(at, at + BATCH);
+      const xmins = [...new Set(batch.map(xminOf))];
+      const children = childrenOf(table, catalog, tables);
+      const free = children
+        .map(({ condition }) => ` AND NOT EXISTS (${condition} AND NOT (c.xmin = ANY ($2::xid[])))`)
+        .join("");
+      const where = `t.xmin = ANY ($1::xid[])${free}`;
+      const parameters = children.length === 0 ? [xmins] : [xmins, own];
+      const hold = async (): Promise<void> => {
+        await connection.query(LOAD_SETTINGS);
+        await ledger.hold(run);
+        // Nobody may come to refer to a row while it is deleted: no foreign key is checked here.
+        const locked = [...new Set([table.name, ...children.map(({ name }) => name)])];
+        await connection.query(`LOCK TABLE ${locked.join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
+      };
+      let removed = 0;
+      for (let more = table.kind.postgres.largeObject !== undefined; more; ) {
+        const count = await inTransaction(connection, "write", async () => {
+          await hold();
+          return unlinkSome(connection, table, where, parameters);
+        });
+        removed += count;
+        more = count > 0;
+      }
+      removed += await inTransaction(connection, "write", async () => {
+        await hold();
+        const { rowCount } = await connection.query(`DELETE FROM ${table.name} t WHERE ${where}`, parameters);
+        await ledger.removeParts(
+          run.run,
+          batch.map(({ part }) => part),
+        );
+        return rowCount ?? 0;
+      });
+      onRemoved?.(kind.path, removed);
+    }
+  }
+}
+
+/** Deletes some rows that have large objects, with these. Gives how many. */
+async function unlinkSome(
+  connection: PostgresConnection,
+  table: TargetTable,
+  where: string,
+  parameters: readonly unknown[],
+): Promise<number> {
+  const oid = `t.${quote(table.kind.postgres.largeObject?.oidColumn ?? "")}`;
+  const { rows } = await connection.query<{ tab: string; tid: string }>(
+    `SELECT t.tableoid::text AS tab, t.ctid::text AS tid FROM ${table.name} t
+     WHERE ${oid} IS NOT NULL AND ${where} LIMIT ${LARGE_OBJECTS}`,
+    [...parameters],
+  );
+  if (rows.length > 0) await deleteRows(connection, table, [rows.map(({ tab }) => tab), rows.map(({ tid }) => tid)]);
+  return rows.length;
+}
+
+/** The tables whose rows `c` may refer to a row `t` of the table, and the query that finds those. */
+function childrenOf(table: TargetTable, catalog: Catalog, tables: ReadonlyMap<string, TargetTable>) {
+  return catalog.kinds.flatMap((kind) =>
+    kind.foreignKeys
+      .filter(({ references }) => references === table.kind.path)
+      .map((key) => {
+        const child = tables.get(kind.path) as TargetTable;
+        const same = key.referencedFields.map(
+          (name, at) => `c.${columnNamed(kind, key.fields[at] as string)} = t.${columnNamed(table.kind, name)}`,
+        );
+        return { name: child.name, condition: `SELECT FROM ${child.name} c WHERE ${same.join(" AND ")}` };
+      }),
+  );
+}
+
+/** Rows that are still there, a line for each table: others added or changed them. */
+export async function linesOfKept(connection: PostgresConnection, tables: readonly TargetTable[]): Promise<string[]> {
+  const lines: string[] = [];
+  for (const table of tables) {
+    const { rows } = await connection.query<{ count: bigint }>(`SELECT count(*) AS count FROM ${table.name}`);
+    const count = rows[0]?.count ?? 0n;
+    if (count === 0n) continue;
+    const keys = await readKeys(connection, table.kind, "t", `FROM ${table.name} t LIMIT ${NAMED}`);
+    const more = count > keys.length ? `, and ${count - BigInt(keys.length)} more` : "";
+    const which = count === 1n ? "1 record" : `${count} records`;
+    lines.push(
+      `${table.kind.path}: ${which} of others stay, added, changed or needed by them meanwhile: ${keys.join("; ")}${more}`,
+    );
+  }
+  return lines;
+}

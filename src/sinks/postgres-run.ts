@@ -1,0 +1,385 @@
+/**
+ * PostgreSQL as the target of a run: one reader, several connections that load. Not one transaction, but parts that are each
+ * there for good when they are loaded; the ledger says which, so that the run can be resumed and undone.
+ * Over 300 lines: the phases of a run, in their order.
+ */
+import type { PartitionMaker, PostgresApplication } from "../backends/postgres/application.js";
+import type { TargetTable } from "../backends/postgres/database/target-table.js";
+import { readVersions } from "../backends/postgres/database/versions.js";
+import { analyzeTables } from "../backends/postgres/loading/analyze.js";
+import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
+import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
+import { Ledger } from "../backends/postgres/runs/ledger.js";
+import { LoaderPool } from "../backends/postgres/runs/loader-pool.js";
+import { drain, type Part, PartCutter } from "../backends/postgres/runs/part-cutter.js";
+import { LOAD_SETTINGS, PartLoader } from "../backends/postgres/runs/part-loader.js";
+import { removeParts } from "../backends/postgres/runs/remove-parts.js";
+import { buildIndexes, dropIndexes } from "../backends/postgres/runs/run-indexes.js";
+import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
+import { makePartitions } from "../backends/postgres/runs/run-partitions.js";
+import {
+  openRun,
+  type RunTarget,
+  type RunTargetOptions,
+  requireEmptyTable,
+} from "../backends/postgres/runs/run-target.js";
+import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
+import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
+import { inTransaction } from "../backends/postgres/session/transaction.js";
+import type { Catalog, RecordKind } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
+import type { RecordBatch } from "../records/record-batch.js";
+import type { RunContext } from "../records/run-context.js";
+import type { StoreHeader } from "../sources/source.js";
+import { type Sink, type SinkCounts, type SinkReport, sinkCatalog } from "./sink.js";
+
+export interface PostgresRunOptions extends Omit<RunTargetOptions, "catalog" | "application" | "onWarning"> {
+  readonly connect: PostgresConnector;
+  /** For messages; without a password. */
+  readonly name: string;
+  /** Default: the source's. */
+  readonly catalog?: Catalog | undefined;
+  readonly application?: PostgresApplication | undefined;
+  readonly onOrphan?: "error" | "drop" | undefined;
+  readonly deferIndexes?: DeferPolicy | undefined;
+}
+
+/** Where each part of the source stands: what the pass before has found. */
+interface PlannedPart {
+  readonly digest: string;
+  isLoaded: boolean;
+}
+
+/** A run of one process: begun, or taken over from one that died. */
+export class PostgresRun {
+  private coordinator: PostgresConnection | undefined;
+  private target: RunTarget | undefined;
+  private catalog: Catalog | undefined;
+  private planned: Map<string, PlannedPart[]> | undefined;
+  private isDone = false;
+  private unfinishedRun: number | undefined;
+
+  constructor(private readonly options: PostgresRunOptions) {}
+
+  /** The number of the run that this process has left behind; undefined where it came to its end, or wrote nothing. */
+  get unfinished(): number | undefined {
+    return this.unfinishedRun;
+  }
+
+  /**
+   * Takes the source's records once, to learn in which parts they are: before a run is resumed. The records must come again,
+   * the same, to `loading`. Opens the run.
+   */
+  planning(): Sink {
+    const planned = new Map<string, PlannedPart[]>();
+    let cutter: PartCutter;
+    const end = (): void => {
+      const part = cutter.take();
+      if (part === undefined) return;
+      cutter.recycle(part);
+      planned.set(part.kind.path, [...(planned.get(part.kind.path) ?? []), { digest: part.digest, isLoaded: false }]);
+    };
+    return {
+      name: this.options.name,
+      checksReferences: true,
+      open: async (header, context) => {
+        const { run } = await this.open(header, context);
+        cutter = new PartCutter(run.partBytes, context);
+      },
+      write: async (batch) => {
+        if (cutter.isOfOther(batch.kind)) end();
+        for (let row = 0; row < batch.rows; row++) if (await cutter.add(batch, row, drain)) end();
+      },
+      finish: async () => {
+        end();
+        this.planned = planned;
+        return { counts: new Map(), notes: [] };
+      },
+      abort: async () => {
+        if (this.planned === undefined) await this.close();
+      },
+    };
+  }
+
+  /** Loads what is not there yet. */
+  loading(): Sink {
+    return new RunSink({
+      ...this.options,
+      open: (header, context) => this.open(header, context),
+      planned: () => this.planned,
+      done: () => {
+        this.isDone = true;
+      },
+      close: () => this.close(),
+    });
+  }
+
+  private async open(header: StoreHeader, context: RunContext): Promise<Opened> {
+    if (this.coordinator === undefined || this.target === undefined || this.catalog === undefined) {
+      this.catalog = sinkCatalog(this.options.catalog, header);
+      const connect: PostgresConnector = () =>
+        this.options.connect((waiting) => context.activity?.({ phase: "connecting", waiting }));
+      this.coordinator = await connect();
+      const { coordinator } = this;
+      context.signal.addEventListener("abort", () => void coordinator.close(), { once: true });
+      this.target = await openRun(coordinator, {
+        ...this.options,
+        connect,
+        catalog: this.catalog,
+        application: this.options.application,
+        onWarning: (message) => context.warn(message),
+      });
+      this.unfinishedRun = this.target.run.run;
+      for (const each of this.target.connections)
+        context.signal.addEventListener("abort", () => void each.close(), { once: true });
+      const encoding = await inTransaction(coordinator, "read", () => readServerEncoding(coordinator));
+      const caveat = encodingCaveat(encoding);
+      if (caveat !== undefined) context.warn(caveat);
+    }
+    return { ...this.target, coordinator: this.coordinator, catalog: this.catalog, context };
+  }
+
+  /** Repeatable. A run that has written nothing is none. */
+  async close(): Promise<void> {
+    const { coordinator, target } = this;
+    this.coordinator = undefined;
+    for (const each of target?.connections ?? []) await each.close();
+    if (coordinator === undefined) return;
+    if (target !== undefined && !this.isDone) {
+      try {
+        await inTransaction(coordinator, "write", async () => {
+          const ledger = new Ledger(coordinator, target.ledger);
+          await ledger.forget(target.run);
+          if ((await ledger.unfinished())?.run !== target.run.run) this.unfinishedRun = undefined;
+        });
+      } catch {
+        // It stays unfinished.
+      }
+    }
+    if (this.isDone) this.unfinishedRun = undefined;
+    await coordinator.close();
+  }
+}
+
+interface Opened extends RunTarget {
+  readonly coordinator: PostgresConnection;
+  readonly catalog: Catalog;
+  readonly context: RunContext;
+}
+
+interface RunSinkOptions extends PostgresRunOptions {
+  open(header: StoreHeader, context: RunContext): Promise<Opened>;
+  planned(): Map<string, PlannedPart[]> | undefined;
+  done(): void;
+  close(): Promise<void>;
+}
+
+class RunSink implements Sink {
+  readonly name: string;
+  readonly checksReferences = true;
+  private opened: Opened | undefined;
+  private pool = new LoaderPool([]);
+  private cutter!: PartCutter;
+  private planned: Map<string, PlannedPart[]> | undefined;
+  /** What the part at hand has of its loader already, for large objects. */
+  private reserved: { readonly loader: PartLoader; readonly number: number } | undefined;
+  private number = 0;
+  private readonly begun = new Set<string>();
+  private readonly makers = new Map<string, PartitionMaker>();
+
+  constructor(private readonly options: RunSinkOptions) {
+    this.name = options.name;
+  }
+
+  async open(header: StoreHeader, context: RunContext): Promise<void> {
+    const opened = await this.options.open(header, context);
+    const { run, parts, steps, ledger, connections } = opened;
+    this.opened = opened;
+    this.cutter = new PartCutter(run.partBytes, context);
+    this.number = Math.max(0, ...parts.map(({ part }) => part));
+    const { application } = this.options;
+    this.pool = new LoaderPool(connections.map((each) => new PartLoader(each, { ledger, run, application, context })));
+    for (const { section } of [...steps, ...parts]) this.begun.add(section);
+    this.planned = this.options.planned();
+    if (this.planned !== undefined) await this.removeStale(opened, this.planned);
+    context.activity?.({ phase: "rows" });
+  }
+
+  /**
+   * Parts that the source does not have any more, as they were loaded: all of them go before any comes, so that keys that moved
+   * from one to another find no other holder.
+   */
+  private async removeStale(opened: Opened, planned: Map<string, PlannedPart[]>): Promise<void> {
+    const { parts, coordinator, ledger, run, catalog, tables } = opened;
+    const keyOf = (section: string, digest: string): string => `${section} ${digest}`;
+    const loaded = Map.groupBy(parts, ({ section, digest }) => keyOf(section, digest));
+    for (const [section, list] of planned)
+      for (const part of list) part.isLoaded = loaded.get(keyOf(section, part.digest))?.pop() !== undefined;
+    const stale = [...loaded.values()].flat();
+    if (stale.length > 0) await removeParts(stale, parts, { connection: coordinator, ledger, run, catalog, tables });
+  }
+
+  async write(batch: RecordBatch): Promise<void> {
+    const { kind } = batch;
+    const { tables } = this.requireOpen();
+    if (this.cutter.isOfOther(kind)) await this.endPart();
+    if (!this.makers.has(kind.path)) await this.beginKind(kind);
+    const maker = this.makers.get(kind.path);
+    const table = tables.get(kind.path) as TargetTable;
+    try {
+      for (let row = 0; row < batch.rows; row++) {
+        const isLoaded = this.plannedOf(kind)?.isLoaded === true;
+        const store = isLoaded ? drain : (chunks: AsyncIterable<Buffer>) => this.storeLarge(table, chunks);
+        const isFull = await this.cutter.add(batch, row, store);
+        if (!isLoaded) maker?.note(batch, row);
+        if (isFull) await this.endPart();
+      }
+    } finally {
+      await batch.large?.discard();
+    }
+  }
+
+  private plannedOf(kind: RecordKind): PlannedPart | undefined {
+    return this.planned?.get(kind.path)?.[this.cutter.placeOf(kind)];
+  }
+
+  private async storeLarge(table: TargetTable, chunks: AsyncIterable<Buffer>): Promise<number> {
+    this.reserved ??= { loader: await this.pool.take(), number: ++this.number };
+    return this.reserved.loader.store(table, this.reserved.number, chunks);
+  }
+
+  /** Before the first record of a kind in this process. */
+  private async beginKind(kind: RecordKind): Promise<void> {
+    const { coordinator, tables, run, ledger: ledgerTables } = this.requireOpen();
+    const { application, deferIndexes: policy = "auto", paths } = this.options;
+    const table = tables.get(kind.path);
+    if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
+    this.makers.set(kind.path, application?.partitionsOf?.(coordinator, table) ?? NO_PARTITIONS);
+    if (this.begun.has(kind.path)) return;
+    this.begun.add(kind.path);
+    const ledger = new Ledger(coordinator, ledgerTables);
+    await inTransaction(coordinator, "write", async () => {
+      await coordinator.query("SET LOCAL client_min_messages = 'warning'");
+      await ledger.hold(run);
+      // A step that gives records of other sections than were selected.
+      if (!paths.has(kind.path)) await requireEmptyTable(coordinator, table);
+      await ledger.addStep(run.run, { what: "section", section: kind.path, name: "", definition: "" });
+      await dropIndexes(coordinator, { ledger, run, table, policy });
+    });
+  }
+
+  /** Hands the part at hand to a loader, when one is free. */
+  private async endPart(): Promise<void> {
+    const { tables, coordinator, ledger, run } = this.requireOpen();
+    const planned = this.cutter.take();
+    if (planned === undefined) return;
+    const part: Part = planned;
+    const known = this.planned?.get(part.kind.path)?.[part.place];
+    if (this.planned !== undefined && known?.digest !== part.digest) throw otherRecords(part.kind);
+    if (known?.isLoaded === true) {
+      this.cutter.recycle(part);
+      return;
+    }
+    const table = tables.get(part.kind.path) as TargetTable;
+    const maker = this.makers.get(part.kind.path);
+    if (maker?.isPending === true) {
+      await this.pool.drain();
+      await makePartitions(coordinator, { ledger, run, table, maker });
+    }
+    const { loader, number } = this.reserved ?? { loader: await this.pool.take(), number: ++this.number };
+    this.reserved = undefined;
+    this.pool.start(loader, async () => {
+      await loader.load(table, number, part);
+      this.cutter.recycle(part);
+    });
+  }
+
+  async finish(): Promise<SinkReport> {
+    const opened = this.requireOpen();
+    const { coordinator, context, run, ledger: ledgerTables, catalog, tables, connections } = opened;
+    await this.endPart();
+    await this.pool.drain();
+    const missing = [...(this.planned ?? [])].find(
+      ([path, list]) => list.length !== this.cutter.placeOf(catalog.byPath.get(path) as RecordKind),
+    );
+    if (missing !== undefined) throw otherRecords(catalog.byPath.get(missing[0]) as RecordKind);
+    context.activity?.({ phase: "checking" });
+    const ledger = new Ledger(coordinator, ledgerTables);
+    const [parts, steps] = await inTransaction(coordinator, "read", async () => [
+      await ledger.parts(run.run),
+      await ledger.steps(run.run),
+    ]);
+    const rows = new Map<string, number>();
+    for (const { section, records } of parts) rows.set(section, (rows.get(section) ?? 0) + Number(records));
+    const { onOrphan = "error" } = this.options;
+    const orphans = { connection: coordinator, context, catalog, tables, onOrphan, loaded: new Set(rows.keys()) };
+    const settle = async (): Promise<Map<string, number>> => {
+      await coordinator.query(LOAD_SETTINGS);
+      await ledger.hold(run);
+      return settleRunOrphans(orphans);
+    };
+    // Before what takes long. What is dropped is dropped in the last transaction only: a run that is resumed may bring the parents.
+    if (onOrphan === "error") await inTransaction(coordinator, "write", settle);
+    await buildIndexes(steps, {
+      connections,
+      ledger: ledgerTables,
+      run,
+      catalog,
+      tables,
+      rows,
+      onIndex: (index) => context.activity?.({ phase: "indexes", index }),
+    });
+    context.activity?.({ phase: "checking" });
+    const notes = [...(await this.analyze(rows)), ...this.pool.loaders.flatMap((loader) => loader.notes)];
+    const loadedBefore = [...(this.planned?.values() ?? [])].flat().filter(({ isLoaded }) => isLoaded).length;
+    if (this.planned !== undefined) notes.push(`${loadedBefore} of ${parts.length} parts were there already`);
+    context.activity?.({ phase: "committing" });
+    const { dropped, target } = await inTransaction(coordinator, "write", async () => {
+      const dropped = await settle();
+      await ledger.setState(run, "done", "");
+      const versions = await readVersions(coordinator);
+      const migrations = (await this.options.application?.readVersions?.(coordinator)) ?? [];
+      return { dropped, target: { versions, migrations } };
+    });
+    this.options.done();
+    const counts = new Map<string, SinkCounts>();
+    for (const [path, records] of rows) {
+      const gone = dropped.get(path) ?? 0;
+      counts.set(path, { inserted: records - gone, updated: 0, skipped: 0, dropped: gone });
+    }
+    return { counts, target, notes: [...new Set(notes)] };
+  }
+
+  private async analyze(rows: ReadonlyMap<string, number>): Promise<readonly string[]> {
+    const { coordinator, tables } = this.requireOpen();
+    const transaction = new LoadTransaction(coordinator);
+    await transaction.begin();
+    const written = [...rows].map(([path, count]) => ({
+      table: tables.get(path) as TargetTable,
+      rows: count,
+      filled: true,
+    }));
+    const notes = await analyzeTables(transaction, written);
+    await transaction.commit();
+    return notes;
+  }
+
+  async abort(): Promise<void> {
+    await this.options.close();
+  }
+
+  private requireOpen(): Opened {
+    if (this.opened === undefined) throw new StorageError("E_UNEXPECTED", "the sink is not open");
+    return this.opened;
+  }
+}
+
+/** Of a table that has no need of any. */
+const NO_PARTITIONS: PartitionMaker = { isPending: false, note() {}, async create() {} };
+
+function otherRecords({ path }: RecordKind): StorageError {
+  return new StorageError("E_IO", "the source gave other records when it was read again", {
+    section: path,
+    hint: "Somebody changes it meanwhile. Resume the run once more, when the source stays as it is.",
+  });
+}

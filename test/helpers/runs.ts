@@ -1,0 +1,123 @@
+/** Runs (loads over several connections) for tests: targets, what is in them, and processes that die in the middle. */
+import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import type { Workspace } from "./llmspell.js";
+import { findPgDump } from "./postgres-cluster.js";
+
+/** Small parts: a run of little data has many. */
+export const SMALL_PARTS = { LLMSPELL_STORAGE_PART_BYTES: "20000" };
+
+export async function query<Row extends object>(url: string, sql: string, values: unknown[] = []): Promise<Row[]> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 });
+  client.on("error", () => {});
+  await client.connect();
+  try {
+    return (await client.query(sql, values)).rows as Row[];
+  } finally {
+    await client.end();
+  }
+}
+
+/** Copies of one database that was migrated once. */
+export async function createTargets(adminUrl: string, workspace: Workspace) {
+  const admin = new URL(adminUrl);
+  const prefix = `test_${randomBytes(6).toString("hex")}`;
+  const at = (name: string): string => Object.assign(new URL(admin), { pathname: `/${name}` }).href;
+  const template = `${prefix}_t`;
+  await query(adminUrl, `CREATE DATABASE ${template} TEMPLATE template0`);
+  await workspace.must(["database", "migrate", "--database", at(template)]);
+  const names = [template];
+  return {
+    template: at(template),
+    async next(): Promise<string> {
+      const name = `${prefix}_${names.length}`;
+      names.push(name);
+      await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${template}`);
+      return at(name);
+    },
+    async drop(): Promise<void> {
+      for (const name of names.toReversed()) await query(adminUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+    },
+  };
+}
+
+/** What pg_dump sees, the ledger aside; with `schemaOnly` without rows and large objects. */
+export function dumpOf(url: string, schemaOnly = false): string {
+  const options = ["--exclude-table=llmspell.storage_*", ...(schemaOnly ? ["--schema-only"] : [])];
+  const dump = spawnSync(findPgDump(), [...options, url], { encoding: "utf8", maxBuffer: 1 << 28 });
+  if (dump.status !== 0) throw new Error(`pg_dump: ${dump.stderr}`);
+  return dump.stdout
+    .split("\n")
+    .filter((line) => !/^\\(un)?restrict |^-- Dumped/.test(line))
+    .join("\n");
+}
+
+/** Large objects by owner and rights. */
+export async function largeObjectsOf(url: string): Promise<string> {
+  const rows = await query<{ line: string }>(
+    url,
+    `SELECT count(*) || ' ' || lomowner::regrole || ' ' || coalesce(lomacl::text, '') AS line
+     FROM pg_largeobject_metadata GROUP BY lomowner, lomacl ORDER BY 1`,
+  );
+  return rows.map(({ line }) => line).join("\n");
+}
+
+/** The state of the run that is not finished; undefined where there is none. */
+export async function unfinishedState(url: string): Promise<string | undefined> {
+  const rows = await query<{ state: string }>(
+    url,
+    "SELECT state FROM llmspell.storage_runs WHERE state IN ('loading', 'undoing')",
+  );
+  return rows[0]?.state;
+}
+
+/** Starts a command and kills it so many milliseconds later. True where it was killed, false where it ended before. */
+export async function killed(workspace: Workspace, args: readonly string[], milliseconds: number): Promise<boolean> {
+  const child = workspace.start(args, { env: SMALL_PARTS });
+  child.stdout?.resume();
+  child.stderr?.resume();
+  const closed = once(child, "close") as Promise<[number | null, string | null]>;
+  await Promise.race([closed, sleep(milliseconds)]);
+  child.kill("SIGKILL");
+  const [, signal] = await closed;
+  return signal === "SIGKILL";
+}
+
+/** A network between, all of whose connections can be cut. */
+export async function startNetwork(url: string) {
+  const target = new URL(url);
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    const upstream = connect(Number(target.port), target.hostname);
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      sockets.add(one);
+      one.on("error", () => {});
+      one.on("close", () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+      one.pipe(other);
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  return {
+    url: (of: string): string => Object.assign(new URL(of), { port: String(port), hostname: "127.0.0.1" }).href,
+    cut(): void {
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
+    async close(): Promise<void> {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}

@@ -1,0 +1,389 @@
+/** Runs: what they refuse, how they are resumed from a source that has changed, and undone among others' rows. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import {
+  exportStore,
+  type ImportOptions,
+  importStore,
+  listRuns,
+  storeInfo,
+  undoRun,
+  verifyStores,
+} from "../../src/index.js";
+import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { startPooler } from "../helpers/pgbouncer.js";
+import { createTestRole, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { createTargets, dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
+import { fillPostgres } from "../helpers/sample-data.js";
+import { describeWithTools } from "../helpers/system-tools.js";
+
+describePostgres("runs", () => {
+  let workspace: Workspace;
+  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let source: string;
+  let document: string;
+  let before: string;
+
+  beforeAll(async () => {
+    Object.assign(process.env, SMALL_PARTS);
+    workspace = createWorkspace();
+    targets = await createTargets(postgresAdminUrl(), workspace);
+    source = await targets.next();
+    await fillPostgres(source, { records: 30, contentSizes: [1048576, 9, 1048577] });
+    document = workspace.path("source.json");
+    await exportStore({ from: source, to: document });
+    before = dumpOf(targets.template);
+  }, 120_000);
+  afterAll(async () => {
+    for (const name of Object.keys(SMALL_PARTS)) delete process.env[name];
+    await targets?.drop();
+    workspace?.[Symbol.dispose]();
+  });
+
+  const run = (to: string, options: Partial<ImportOptions> = {}) =>
+    importStore({ from: document, to, jobs: 2, ...options });
+  const resume = (to: string, options: Partial<ImportOptions> = {}) =>
+    importStore({ from: document, to, resume: true, ...options });
+  const same = async (a: string, b: string): Promise<void> => {
+    expect((await verifyStores({ a, b })).identical).toBe(true);
+  };
+  const ledger = async (url: string): Promise<number> => (await query(url, "SELECT FROM llmspell.storage_runs")).length;
+
+  /** A run that ends early, when so many records have been handed on. */
+  async function interrupted(to: string, records: number, options: Partial<ImportOptions> = {}): Promise<string> {
+    const controller = new AbortController();
+    const error = await run(to, {
+      signal: controller.signal,
+      onProgress: (progress) => void (progress.records >= records && controller.abort()),
+      ...options,
+    }).then(
+      () => undefined,
+      (failure) => failure,
+    );
+    expect(error).toMatchObject({ code: "E_INTERRUPTED" });
+    expect(await unfinishedState(to)).toBe("loading");
+    return error.context.hint;
+  }
+
+  it("say first what they are, load everything, and are listed", async () => {
+    const target = await targets.next();
+    const { stdout } = await workspace.must(
+      ["storage", "import", "--database", target, "--input", document, "--jobs", "2"],
+      { env: SMALL_PARTS },
+    );
+    expect(stdout.split("\n", 1)[0]).toMatch(/^A run with 2 jobs, not one transaction: .*storage resume.*storage undo/);
+    expect(stdout).toContain("✅ Imported 450 total records");
+    await same(document, target);
+    const [listed] = await listRuns(target);
+    expect(listed).toMatchObject({ run: 1, state: "done", jobs: 2, source: document, indexesToBuild: [] });
+    const records = Object.values(listed?.sections ?? {}).reduce((sum, section) => sum + section.records, 0);
+    expect(records).toBe(450);
+    expect(Object.values(listed?.sections ?? {}).some(({ parts }) => parts > 2)).toBe(true);
+    const shown = await workspace.must(["storage", "runs", "--database", target]);
+    expect(shown.stdout).toMatch(/^Run 1: done; begun .* from .*source\.json, with 2 jobs$/m);
+    await expect(undoRun(target)).rejects.toMatchObject({ code: "E_USAGE" });
+    await expect(resume(target)).rejects.toMatchObject({ code: "E_USAGE" });
+  });
+
+  it.each<[string, Partial<ImportOptions>]>([
+    ["dryRun", { dryRun: true }],
+    ["prune", { prune: true }],
+    ["requireEmpty", { requireEmpty: true }],
+    ["limit", { limit: 3 }],
+    ["onConflict error", { onConflict: "error" }],
+    ["onConflict skip", { onConflict: "skip" }],
+    ["onReject", { onReject: () => {} }],
+    ["idMap", { idMap: "/nowhere/ids" }],
+    ["artifacts without their contents", { exclude: ["artifacts.content"] }],
+    ["no jobs", { jobs: 0 }],
+  ])("do not go with %s", async (_name, options) => {
+    const target = targets.template;
+    await expect(run(target, options)).rejects.toMatchObject({ code: "E_USAGE" });
+    expect(await ledger(target)).toBe(0);
+  });
+
+  it("are for servers only", async () => {
+    const refused = { code: "E_USAGE", message: expect.stringContaining("is loaded by one job") };
+    await expect(run(workspace.path("target.db"))).rejects.toMatchObject(refused);
+    await expect(run(`pglite:${workspace.path("embedded")}`)).rejects.toMatchObject(refused);
+    await expect(listRuns(workspace.path("target.db"))).rejects.toMatchObject({ code: "E_USAGE" });
+  });
+
+  it("refuse a section that has records before anything is written, and go without it", async () => {
+    const target = await targets.next();
+    await importStore({ from: document, to: target, include: ["kv_store"] });
+    const error = {
+      code: "E_NOT_EMPTY",
+      context: { section: "kv_store", hint: expect.stringContaining("--exclude kv_store") },
+    };
+    await expect(run(target)).rejects.toMatchObject(error);
+    expect(await ledger(target)).toBe(0);
+    await run(target, { exclude: ["kv_store"] });
+    await same(document, target);
+  });
+
+  it("find a damaged document before anything is written", async () => {
+    const target = await targets.next();
+    const damaged = workspace.path("damaged.json");
+    const text = readFileSync(document, "utf8");
+    const at = text.lastIndexOf('"tenant_id":"') + 13;
+    writeFileSync(damaged, `${text.slice(0, at)}x${text.slice(at + 1)}`);
+    await expect(run(target, { from: damaged })).rejects.toMatchObject({ code: "E_DOCUMENT_MANIFEST" });
+    expect(await ledger(target)).toBe(0);
+    expect(dumpOf(target)).toBe(before);
+  });
+
+  it("that are unfinished are told of, and refuse another and other options", async () => {
+    const target = await targets.next();
+    const hint = await interrupted(target, 300);
+    expect(hint).toMatch(/The run 1 is unfinished.*storage resume.*storage undo/);
+    const unfinished = { code: "E_RUN_UNFINISHED", context: { hint: expect.stringContaining("storage resume") } };
+    await expect(run(target)).rejects.toMatchObject(unfinished);
+    await expect(resume(target, { tenants: ["somebody"] })).rejects.toMatchObject({
+      code: "E_USAGE",
+      message: expect.stringContaining("another --tenant"),
+    });
+    const warnings: string[] = [];
+    const onWarning = (message: string): void => void warnings.push(message);
+    await storeInfo(target, { onWarning });
+    expect(warnings.join()).toMatch(/has a run that is unfinished \(run 1, begun .*source\.json/);
+    warnings.length = 0;
+    await exportStore({ from: target, to: workspace.path("half.json"), onWarning });
+    expect(warnings.join()).toContain("only some of its records may be here");
+    const health = await workspace.must(["database", "health", "--database", target]);
+    expect(health.stdout).toContain("Unfinished: the database has a run that is unfinished");
+    const shown = await workspace.must(["storage", "runs", "--database", target]);
+    expect(shown.stdout).toContain("storage undo");
+    const result = await resume(target);
+    expect(result.totals.inserted).toBe(450);
+    expect(result.notes.join()).toMatch(/^[1-9]\d* of \d+ parts were there already$/m);
+    await same(document, target);
+    expect(dumpOf(target, true)).toBe(await schemaOfOneJob());
+  });
+
+  let oneJob: string | undefined;
+  async function schemaOfOneJob(): Promise<string> {
+    if (oneJob === undefined) {
+      const target = await targets.next();
+      await importStore({ from: document, to: target });
+      oneJob = dumpOf(target, true);
+    }
+    return oneJob;
+  }
+
+  it("are resumed from a source that has changed, also in what was loaded", async () => {
+    const [from, target] = [await targets.next(), await targets.next()];
+    await fillPostgres(from, { records: 30, contentSizes: [1048576, 9, 1048577], seed: "changing" });
+    await interrupted(target, 420, { from });
+    const changes = [
+      "DELETE FROM llmspell.vector_embeddings_384 WHERE ctid = (SELECT min(ctid) FROM llmspell.vector_embeddings_384)",
+      "UPDATE llmspell.agent_states SET state_data = '{\"changed\": true}' WHERE ctid IN (SELECT ctid FROM llmspell.agent_states LIMIT 3)",
+      "UPDATE llmspell.artifact_content SET is_compressed = NOT is_compressed WHERE large_object_oid IS NOT NULL",
+      "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('a new tenant', 'a new key', 'new')",
+      // Natural keys that move from one record to another.
+      `UPDATE llmspell.kv_store k SET key = o.key || '-' FROM (SELECT kv_id, key FROM llmspell.kv_store LIMIT 2) o WHERE o.kv_id = k.kv_id`,
+      `WITH two AS (SELECT kv_id, tenant_id, key, row_number() OVER () AS n FROM llmspell.kv_store WHERE tenant_id = (SELECT tenant_id FROM llmspell.kv_store GROUP BY 1 ORDER BY count(*) DESC LIMIT 1) LIMIT 2)
+       DELETE FROM llmspell.kv_store k USING two WHERE two.kv_id = k.kv_id AND two.n = 2`,
+    ];
+    await query(from, `SET session_replication_role = replica; ${changes.join("; ")}`);
+    await resume(target, { from });
+    await same(from, target);
+    const [{ objects, named } = { objects: 0, named: 1 }] = await query<{ objects: number; named: number }>(
+      target,
+      `SELECT (SELECT count(*)::int FROM pg_largeobject_metadata) AS objects,
+        (SELECT count(large_object_oid)::int FROM llmspell.artifact_content) AS named`,
+    );
+    expect(objects).toBe(named);
+  });
+
+  it("are undone as if they had not been, but for what others did meanwhile", async () => {
+    const target = await targets.next();
+    await interrupted(target, 400);
+    await query(target, "VACUUM (FREEZE)");
+    const untouched = await targets.next();
+    await interrupted(untouched, 400);
+    await undoRun(untouched);
+    expect(dumpOf(untouched)).toBe(before);
+
+    const session = "(SELECT ctid FROM llmspell.sessions ORDER BY session_id LIMIT 1)";
+    await query(
+      target,
+      `UPDATE llmspell.agent_states SET agent_type = 'changed' WHERE ctid = (SELECT min(ctid) FROM llmspell.agent_states);
+       INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('another', 'mine', 'x');
+       INSERT INTO llmspell.artifact_content (tenant_id, content_hash, storage_type, data, size_bytes)
+         SELECT tenant_id, repeat('f', 64), 'bytea', 'x', 1 FROM llmspell.sessions WHERE ctid = ${session};
+       INSERT INTO llmspell.artifacts (tenant_id, artifact_id, session_id, sequence, content_hash, metadata, name, artifact_type, mime_type, size_bytes)
+         SELECT tenant_id, 'mine', session_id, 999999, repeat('f', 64), '{}', 'n', 't', 'm', 1 FROM llmspell.sessions WHERE ctid = ${session}`,
+    );
+    const undone = await undoRun(target);
+    expect(undone.kept.map((line) => line.replace(/:.*/s, "")).sort()).toEqual([
+      "agent_state",
+      "artifacts.artifacts",
+      "artifacts.content",
+      "kv_store",
+      "sessions",
+    ]);
+    const left = await query<{ n: number }>(
+      target,
+      `SELECT count(*)::int AS n FROM llmspell.artifacts a JOIN llmspell.sessions s USING (tenant_id, session_id)
+       JOIN llmspell.artifact_content c ON c.tenant_id = a.tenant_id AND c.content_hash = a.content_hash`,
+    );
+    expect(left).toEqual([{ n: 1 }]);
+    expect(dumpOf(target, true)).toBe(dumpOf(targets.template, true));
+    // The next run loads the rest.
+    await run(target, { include: ["hook_history", "event_log"] });
+  });
+
+  it("run nothing that a ledger was made to say", async () => {
+    const target = await targets.next();
+    await interrupted(target, 400);
+    const evil = JSON.stringify({
+      definition: "CREATE INDEX i ON llmspell.sessions USING btree (tenant_id); DROP TABLE llmspell.kv_store",
+      class: "other",
+      parts: [],
+    });
+    await query(
+      target,
+      `INSERT INTO llmspell.storage_steps (run, step, what, section, name, definition) VALUES (1, 5000, 'index', 'sessions', 'i', $1)`,
+      [evil],
+    );
+    await query(
+      target,
+      `INSERT INTO llmspell.storage_steps (run, step, what, section, name) VALUES (1, 5001, 'partition', 'event_log', 'kv_store')`,
+    );
+    await expect(undoRun(target)).rejects.toMatchObject({ code: "E_RUN_UNFINISHED" });
+    expect((await query(target, "SELECT FROM pg_class WHERE relname IN ('kv_store')")).length).toBe(1);
+    expect(await unfinishedState(target)).toBe("undoing");
+    await expect(resume(target)).rejects.toMatchObject({ code: "E_RUN_UNFINISHED" });
+    await query(target, "DELETE FROM llmspell.storage_steps WHERE step = 5000");
+    await undoRun(target);
+    expect(dumpOf(target)).toBe(before);
+  });
+
+  it("trust no ledger that others may write, nor one of another database", async () => {
+    const target = await targets.next();
+    await interrupted(target, 400);
+    await query(target, "GRANT INSERT ON llmspell.storage_parts TO PUBLIC");
+    for (const refused of [undoRun, resume, listRuns])
+      await expect(refused(target)).rejects.toMatchObject({
+        code: "E_PERMISSION",
+        message: expect.stringContaining("storage_parts"),
+      });
+    await query(target, "REVOKE INSERT ON llmspell.storage_parts FROM PUBLIC");
+    await query(
+      target,
+      "UPDATE llmspell.storage_parts SET transaction = (transaction::text::numeric + 4294967296)::text::xid8",
+    );
+    await expect(undoRun(target)).rejects.toMatchObject({ code: "E_RUN_UNFINISHED" });
+    await query(
+      target,
+      "UPDATE llmspell.storage_parts SET transaction = (transaction::text::numeric - 4294967296)::text::xid8",
+    );
+    await query(target, "UPDATE llmspell.storage_runs SET place = 'elsewhere'");
+    const lost = { code: "E_RUN_UNFINISHED", message: expect.stringContaining("cannot be told any more") };
+    await expect(undoRun(target)).rejects.toMatchObject(lost);
+    await expect(resume(target)).rejects.toMatchObject(lost);
+  });
+
+  it("end at a record that cannot be, naming it, and nothing of its part stays", async () => {
+    const target = await targets.next();
+    const twice = workspace.path("twice.json");
+    // Two records of one natural key, parts of others between.
+    await exportStore({ from: source, to: twice, include: ["kv_store"] });
+    const lines = readFileSync(twice, "utf8").split("\n");
+    const [first, last] = [
+      lines.findIndex((line) => line.includes('"kv_id"')),
+      lines.findLastIndex((line) => line.includes('"kv_id"')),
+    ];
+    const id = /"kv_id":"[^"]*"/;
+    const key = /"tenant_id":"(?:[^"\\]|\\.)*"|"key":"(?:[^"\\]|\\.)*"/g;
+    const own = [...(lines[first] as string).matchAll(key)].map(([text]) => text);
+    let at = 0;
+    lines[last] = (lines[last] as string).replaceAll(key, () => own[at++] as string);
+    expect(id.exec(lines[first] as string)?.[0]).not.toBe(id.exec(lines[last] as string)?.[0]);
+    writeFileSync(twice, lines.join("\n"));
+    const error = await run(target, { from: twice, verifyManifest: false }).catch((failure) => failure);
+    expect(error).toMatchObject({
+      code: "E_KEY_CONFLICT",
+      context: { section: "kv_store", key: expect.stringContaining("=") },
+    });
+    expect(await unfinishedState(target)).toBeDefined();
+    await undoRun(target);
+    expect(dumpOf(target)).toBe(before);
+  });
+
+  it("leave orphans to be resumed with --on-orphan drop, or undone", async () => {
+    const target = await targets.next();
+    const orphans = { exclude: ["sessions"], invalidUuid: "error" } as const;
+    const error = await run(target, orphans).catch((failure) => failure);
+    expect(error).toMatchObject({ code: "E_USAGE" });
+    const from = await targets.next();
+    await fillPostgres(from, { records: 20, contentSizes: [1048576] });
+    await query(
+      from,
+      "SET session_replication_role = replica; DELETE FROM llmspell.artifact_content WHERE ctid IN (SELECT ctid FROM llmspell.artifact_content LIMIT 5)",
+    );
+    await expect(run(target, { from })).rejects.toMatchObject({
+      code: "E_ORPHAN",
+      context: { section: "artifacts.artifacts" },
+    });
+    const result = await resume(target, { from, onOrphan: "drop" });
+    expect(result.totals.dropped).toBeGreaterThan(0);
+    expect(await unfinishedState(target)).toBeUndefined();
+    const other = await targets.next();
+    await importStore({ from, to: other, onOrphan: "drop" });
+    await same(other, target);
+  });
+
+  it("need a role that no trigger and no policy stops, and the connections that it may have", async () => {
+    const target = await targets.next();
+    const database = { url: target, name: new URL(target).pathname.slice(1) } as never;
+    await using plain = await createTestRole(database);
+    await using bypassing = await createTestRole(database, { attributes: "BYPASSRLS" });
+    await query(
+      target,
+      `GRANT USAGE, CREATE ON SCHEMA llmspell TO ${plain.name}, ${bypassing.name};
+       GRANT ALL ON ALL TABLES IN SCHEMA llmspell TO ${plain.name};
+       REVOKE ALL ON llmspell.storage_runs, llmspell.storage_parts, llmspell.storage_steps FROM ${plain.name};
+       GRANT SET ON PARAMETER session_replication_role TO ${bypassing.name}`,
+    );
+    try {
+      await expect(run(plain.url)).rejects.toMatchObject({
+        code: "E_PERMISSION",
+        context: { hint: expect.stringContaining("session_replication_role") },
+      });
+      await expect(run(bypassing.url)).rejects.toMatchObject({
+        code: "E_PERMISSION",
+        message: expect.stringContaining("belongs to another role"),
+      });
+      expect(await ledger(target)).toBe(0);
+      // The owner of all of it, who may have three sessions.
+      const tables = "c.relnamespace = 'llmspell'::regnamespace AND c.relkind IN ('r', 'p')";
+      await query(
+        target,
+        `DO $$ DECLARE each record; BEGIN FOR each IN SELECT c.oid::regclass AS name FROM pg_class c WHERE ${tables} LOOP
+           EXECUTE format('ALTER TABLE %s OWNER TO ${bypassing.name}', each.name); END LOOP; END $$;
+         ALTER ROLE ${bypassing.name} CONNECTION LIMIT 3`,
+      );
+      const warnings: string[] = [];
+      await run(bypassing.url, { jobs: 5, onWarning: (message) => void warnings.push(message) });
+      expect(warnings).toContain("the server has 2 of 5 connections left: the run goes with 2");
+      await same(document, target);
+    } finally {
+      await query(target, `REVOKE SET ON PARAMETER session_replication_role FROM ${bypassing.name}`);
+      await query(target, `REASSIGN OWNED BY ${bypassing.name} TO CURRENT_USER`);
+    }
+  });
+
+  describeWithTools(["pgbouncer"], "behind a pooler", () => {
+    it("that shares sessions nothing is begun", async () => {
+      const target = await targets.next();
+      await using pooler = await startPooler();
+      await expect(run(pooler.url(new URL(target).pathname.slice(1)))).rejects.toMatchObject({
+        code: "E_USAGE",
+        message: expect.stringContaining("pooler"),
+      });
+      expect(await ledger(target)).toBe(0);
+    });
+  });
+});
