@@ -9,7 +9,7 @@ import { readVersions } from "../backends/postgres/database/versions.js";
 import { analyzeTables } from "../backends/postgres/loading/analyze.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
-import { Ledger } from "../backends/postgres/runs/ledger.js";
+import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
 import { LoaderPool } from "../backends/postgres/runs/loader-pool.js";
 import { drain, type Part, PartCutter } from "../backends/postgres/runs/part-cutter.js";
 import { LOAD_SETTINGS, PartLoader } from "../backends/postgres/runs/part-loader.js";

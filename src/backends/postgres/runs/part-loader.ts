@@ -13,7 +13,7 @@ import { TableLoader } from "../loading/table-loader.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { beginTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type RunRow } from "./ledger.js";
+import { Ledger, type LedgerTables, type RunRow } from "./ledger/ledger.js";
 import type { Part } from "./part-cutter.js";
 
 export interface PartLoaderOptions {

@@ -6,7 +6,7 @@ import { deleteRows } from "../loading/orphans.js";
 import { readKeys } from "../loading/stored-records.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type PartRow, type RunRow } from "./ledger.js";
+import { Ledger, type LedgerTables, type PartRow, type RunRow } from "./ledger/ledger.js";
 import { LOAD_SETTINGS } from "./part-loader.js";
 
 /** Parts of one transaction: each is a pass over the table. */

@@ -6,8 +6,8 @@ import { readTargetTables, type TargetTable } from "../database/target-table.js"
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { requireRights } from "./connections.js";
-import { Ledger } from "./ledger.js";
-import { requireKnownTransactions, requireLedger } from "./ledger-trust.js";
+import { Ledger } from "./ledger/ledger.js";
+import { requireKnownTransactions, requireLedger } from "./ledger/ledger-trust.js";
 import { linesOfKept, removeParts } from "./remove-parts.js";
 import { buildIndexes } from "./run-indexes.js";
 import { dropPartitions } from "./run-partitions.js";

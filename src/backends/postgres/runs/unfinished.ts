@@ -2,7 +2,7 @@
 import type { PostgresApplication } from "../application.js";
 import { quote, schemaSql } from "../database/table-names.js";
 import type { PostgresConnection } from "../session/connection.js";
-import { Ledger, type RunRow } from "./ledger.js";
+import { Ledger, type RunRow } from "./ledger/ledger.js";
 
 export type UnfinishedRun = Pick<RunRow, "run" | "state" | "source" | "started">;
 
