@@ -2,6 +2,12 @@
  * The public parts for programs that move llmspell's records: the engine's, which know no record kind by themselves, with
  * llmspell's catalog where the caller gives none.
  */
+import {
+  type ConnectOptions,
+  connectPostgres as connect,
+  type PostgresConnection,
+  type PostgresTarget,
+} from "../backends/postgres/session/connection.js";
 import type { Catalog } from "../catalog/index.js";
 import { type PipelineOptions, type PipelineResult, runPipeline as run } from "../pipeline.js";
 import * as documentSinks from "../sinks/json-document.js";
@@ -16,6 +22,7 @@ import * as specs from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { catalog as llmspell } from "./catalog/index.js";
 import { llmspellDocuments } from "./documents/exporters.js";
+import { refuseUnknownPartOptions } from "./part-options.js";
 import { llmspellPostgres } from "./postgres/application.js";
 import { llmspellSqlite } from "./sqlite/application.js";
 
@@ -32,40 +39,58 @@ export type PostgresSinkOptions = Defaulted<postgresSinks.PostgresSinkOptions>;
 export type DocumentSinkOptions = Defaulted<documentSinks.DocumentSinkOptions>;
 
 export function createSqliteSource(options: SqliteSourceOptions): Source {
+  refuseUnknownPartOptions("createSqliteSource", options);
   return sourceOf(options, (catalog) =>
     sqliteSources.createSqliteSource({ application: llmspellSqlite, ...options, catalog }),
   );
 }
 
 export function createPostgresSource(options: PostgresSourceOptions): Source {
+  refuseUnknownPartOptions("createPostgresSource", options);
   return sourceOf(options, (catalog) =>
     postgresSources.createPostgresSource({ application: llmspellPostgres, ...options, catalog }),
   );
 }
 
 export function createDocumentSource(options: DocumentSourceOptions): Source {
+  refuseUnknownPartOptions("createDocumentSource", options);
   return sourceOf(options, (catalog) =>
     documentSources.createDocumentSource({ application: llmspellDocuments, ...options, catalog }),
   );
 }
 
 export function createSqliteSink(options: SqliteSinkOptions): Sink {
+  refuseUnknownPartOptions("createSqliteSink", options);
   return sinkOf(sqliteSinks.createSqliteSink(options));
 }
 
-export function createPostgresSink({ catalog, ...options }: PostgresSinkOptions): Sink {
-  const given = catalog === undefined ? {} : { catalog };
-  return sinkOf(postgresSinks.createPostgresSink({ application: llmspellPostgres, ...options, ...given }));
+export function createPostgresSink(given: PostgresSinkOptions): Sink {
+  refuseUnknownPartOptions("createPostgresSink", given);
+  const { catalog, ...options } = given;
+  const own = catalog === undefined ? {} : { catalog };
+  return sinkOf(postgresSinks.createPostgresSink({ application: llmspellPostgres, ...options, ...own }));
 }
 
-export function createDocumentSink({ catalog, ...options }: DocumentSinkOptions): Sink {
-  const given = catalog === undefined ? {} : { catalog };
-  return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options, ...given }));
+export function createDocumentSink(given: DocumentSinkOptions): Sink {
+  refuseUnknownPartOptions("createDocumentSink", given);
+  const { catalog, ...options } = given;
+  const own = catalog === undefined ? {} : { catalog };
+  return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options, ...own }));
 }
 
 /** Runs source -> transforms -> sink. Where neither the source nor the caller names a catalog, it is llmspell's. */
-export function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
+export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
+  refuseUnknownPartOptions("runPipeline", options);
   return run({ ...options, catalog: options.catalog ?? llmspell });
+}
+
+/** A session with a server, or with an embedded database: see the backend's. */
+export async function connectPostgres(
+  target: PostgresTarget,
+  options: ConnectOptions = {},
+): Promise<PostgresConnection> {
+  refuseUnknownPartOptions("connectPostgres", options);
+  return connect(target, options);
 }
 
 /** The transforms of a list of steps: see the engine's. */
