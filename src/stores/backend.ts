@@ -125,6 +125,8 @@ export interface DatabaseParts<Location extends AnyLocation> {
   inspect(location: Location, options: InspectionOptions): Promise<Inspection>;
   /** What is wrong in it besides its records: schema, partitions, large objects. Only reads. Undefined: nothing can be told. */
   findings?(location: Location, options: InspectionOptions): Promise<readonly Finding[]>;
+  /** The same for every name of one database, and for no other; undefined where that cannot be told. Only reads. */
+  identity?(location: Location, options: SessionOptions): Promise<string | undefined>;
   /** What an index of embeddings answers; undefined where the kind's have none. Only reads. */
   search?(location: Location, kind: RecordKind, wanted: SearchOptions): Promise<SearchAnswers | undefined>;
 }

@@ -128,6 +128,10 @@ export function postgresParts<Location extends AnyLocation>(
           return { facts, json, ...(await readPostgresSchema(connection)) };
         });
       },
+      async identity(location, options) {
+        const { readIdentity } = await import("../backends/postgres/database/inspect.js");
+        return connected(location, options, readIdentity);
+      },
       async findings(location, options) {
         const { postgresFindings } = await import("./postgres-findings.js");
         return connected(location, options, (connection) => postgresFindings(connection, options.catalog));
