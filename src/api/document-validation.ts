@@ -13,6 +13,7 @@ import { createDocumentSource, type DocumentSourceOptions } from "../llmspell/de
 import type { Progress } from "../pipeline.js";
 import type { StoreHeader } from "../sources/source.js";
 import { databaseOf, documentLocation, type StoreLocation, storeName, streamLocation } from "../stores/index.js";
+import { DigestWriter } from "../verify/digest.js";
 import type { Finding, FindingGroup } from "../verify/validation/findings.js";
 import { validate } from "../verify/validation/validate.js";
 import { refuseUnknownOptions } from "./option-names.js";
@@ -85,6 +86,7 @@ export async function validateDocument(
           name,
           catalog,
           lines: true,
+          digests: () => new DigestWriter(catalog),
           onManifestError,
           ...(verifyManifest === undefined ? {} : { verifyManifest }),
           ...(times === undefined ? {} : { times }),

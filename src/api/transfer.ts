@@ -228,7 +228,16 @@ export async function sourceFor(
   const invalidUuid = invalidUuidPolicy(options, target, list);
   return createSource(
     from,
-    { ...shared(options), invalidUuid, sourceMode, sourceCheck, asOwner, verifyManifest, times },
+    {
+      ...shared(options),
+      invalidUuid,
+      sourceMode,
+      sourceCheck,
+      asOwner,
+      verifyManifest,
+      times,
+      checkDigests: options.digests,
+    },
     { config, list },
   );
 }

@@ -48,6 +48,8 @@ const createDocumentSource: Names<DocumentSourceOptions> = {
   verifyManifest: true,
   times: true,
   lines: true,
+  digests: true,
+  checkDigests: true,
   onManifestError: true,
   ...limits,
 };

@@ -179,6 +179,8 @@ export interface SourceOptions extends SessionOptions {
   readonly invalidUuid?: InvalidUuidPolicy | undefined;
   readonly verifyManifest?: boolean | undefined;
   readonly times?: "us" | "s" | undefined;
+  /** A document's records are held against the digests of their meaning that its manifest has, whether or not its bytes are as they were written. */
+  readonly checkDigests?: boolean | undefined;
 }
 
 /** What sinks take; each backend looks at what concerns it. */

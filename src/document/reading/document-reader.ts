@@ -58,7 +58,8 @@ export class DocumentReader {
   private readonly window: ByteWindow;
   private readonly walker: JsonWalker;
   private readonly topKeys: AsyncGenerator<string, void, undefined>;
-  private manifest: unknown;
+  /** As it was parsed; undefined before it has come. */
+  manifest: unknown;
   private unknown: UnknownNames | undefined;
   /** The selected arrays that have been read, by path. */
   private readonly come = new Set<string>();
