@@ -137,6 +137,15 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
     },
 
+    async sectionOrder(wanted, signal) {
+      // Our writer goes by the catalog.
+      if (ours || reader === undefined) return undefined;
+      hasRead = true;
+      const order = await reader.scanOrder(wanted);
+      signal.throwIfAborted();
+      return order;
+    },
+
     async estimate(selection) {
       const manifest = ours && "path" in from ? await readManifest(from.path) : undefined;
       const records = manifest?.filter(([path]) => selection.paths.has(path));

@@ -97,6 +97,29 @@ export class DocumentReader {
     });
   }
 
+  /** After readHead: the paths of the catalog's arrays, in the order in which they come. What is in them is skipped, strictly. */
+  scanOrder(catalog: Catalog): Promise<string[]> {
+    return this.located(async () => {
+      const { walker } = this;
+      const order: string[] = [];
+      if (!(await walker.enterObject("data"))) return order;
+      for await (const section of walker.keys("data")) {
+        const kinds = catalog.kinds.filter((kind) => locationOf(kind)[0] === section);
+        const isObject = kinds.some((kind) => locationOf(kind).length > 1) && (await walker.need()) === OPEN_OBJECT;
+        if (!isObject) {
+          order.push(...kinds.map(({ path }) => path));
+          await walker.skipValue();
+          continue;
+        }
+        for await (const key of walker.keys(section)) {
+          order.push(...kinds.flatMap((kind) => (locationOf(kind)[1] === key ? [kind.path] : [])));
+          await walker.skipValue();
+        }
+      }
+      return order;
+    });
+  }
+
   /**
    * After readHead: the rest of the header, as scanRest; and whether a record of these sections, the first of its array, has a
    * surrogate key.
