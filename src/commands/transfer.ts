@@ -140,6 +140,15 @@ export async function loadTransforms({
   });
 }
 
+/** Of a command that moves nothing: what runs by itself where records are moved does not run here, and nobody is to think so. */
+export function announceUnapplied({ output, config }: Pick<TransferRun, "output" | "config">): void {
+  const { transforms } = config;
+  if (transforms === undefined || transforms.steps.length === 0) return;
+  output.info(
+    `Not applied: the transforms of ${transforms.file}, which are for ${transforms.on.join(", ")}: ${transforms.steps.map(describeStep).join("; ")}`,
+  );
+}
+
 /** The options of every run and plan that were given. */
 export function selectedOptions(flags: TransferFlags): TransferOptions {
   return {
