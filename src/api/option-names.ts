@@ -81,6 +81,7 @@ const planTransfer: Names<PlanOptions> = {
   allowEmpty: true,
   vectors: true,
   exact: true,
+  measure: true,
 };
 const migrateDatabase: Names<MigrateDatabaseOptions> = {
   signal: true,

@@ -51,6 +51,7 @@ export interface TransferFlags extends CommonFlags {
   readonly report?: string;
   readonly plan?: boolean;
   readonly exact?: boolean;
+  readonly measure?: boolean;
   readonly invalidUuid?: "keep" | "error" | "derive";
   readonly idMap?: string;
   readonly digests?: boolean;
