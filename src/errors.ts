@@ -22,7 +22,10 @@ export const ERROR_CODES = {
   // 2: usage and configuration
   E_USAGE: { exit: EXIT.usage, meaning: "The command line is not understood." },
   E_CONFIG: { exit: EXIT.usage, meaning: "The configuration is not valid." },
-  E_NO_EFFECT: { exit: EXIT.usage, meaning: "No record has what a mask names: nothing would have been hidden." },
+  E_NO_EFFECT: {
+    exit: EXIT.usage,
+    meaning: "No record has what a mask or verify's --tenant names: nothing was hidden, or compared.",
+  },
   E_JQ_SYNTAX: { exit: EXIT.usage, meaning: "A jq expression is not valid jq." },
   E_JQ_UNSUPPORTED: { exit: EXIT.usage, meaning: "A jq expression needs the whole document at once." },
   E_PLUGIN_LOAD: { exit: EXIT.usage, meaning: "A plugin cannot be loaded, or refuses its options." },

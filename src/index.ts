@@ -41,12 +41,11 @@ export {
   type VerifyResult,
   verifyStores,
 } from "./api/verification/verify-stores.js";
-export {
-  type ConnectOptions,
-  connectPostgres,
-  type PostgresConnection,
-  type PostgresConnector,
-  type PostgresTarget,
+export type {
+  ConnectOptions,
+  PostgresConnection,
+  PostgresConnector,
+  PostgresTarget,
 } from "./backends/postgres/session/connection.js";
 export {
   type Catalog,
@@ -64,6 +63,7 @@ export { type Codec, codecs } from "./codecs/index.js";
 export { ERROR_CODES, type ErrorCode, type ErrorContext, StorageError } from "./errors.js";
 export { catalog, type SectionName } from "./llmspell/catalog/index.js";
 export {
+  connectPostgres,
   createDirectorySink,
   createDirectorySource,
   createDocumentSink,

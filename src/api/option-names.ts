@@ -1,6 +1,6 @@
 /** A program's options are checked like a command line's: one that is misspelt would be left out without a word. */
 
-import { StorageError } from "../errors.js";
+import { type Names, refuseUnknownNames } from "../llmspell/part-options.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
 import type { RewriteOptions } from "./document-rewriting.js";
 import type { ValidateOptions } from "./document-validation.js";
@@ -11,9 +11,6 @@ import type { RunsOptions, UndoRunOptions } from "./runs/known-runs.js";
 import type { DigestStoreOptions } from "./store-digest.js";
 import type { StoreInfoOptions } from "./store-info.js";
 import type { VerifyOptions } from "./verification/verify-stores.js";
-
-/** Every option, as tsc makes sure. */
-type Names<Options> = Readonly<Record<keyof Options, true>>;
 
 const transfer: Names<TransferOptions> = {
   include: true,
@@ -98,6 +95,7 @@ const planTransfer: Names<PlanOptions> = {
   vectors: true,
   onInfo: true,
   exact: true,
+  measure: true,
 };
 const migrateDatabase: Names<MigrateDatabaseOptions> = {
   signal: true,
@@ -208,10 +206,5 @@ const NAMES = {
 
 /** E_USAGE, naming the options that the function does not have. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {
-  const known = Object.keys(NAMES[called]);
-  const unknown = Object.entries(options).filter(([name, value]) => value !== undefined && !known.includes(name));
-  if (unknown.length === 0) return;
-  throw new StorageError("E_USAGE", `${called} has no option ${unknown.map(([name]) => name).join(", ")}`, {
-    hint: `Its options are ${known.join(", ")}.`,
-  });
+  refuseUnknownNames(called, NAMES[called], options);
 }

@@ -1,7 +1,7 @@
 /** What an export or an import would do, found without writing anything: `llmspell storage plan`. */
 import { tmpdir } from "node:os";
 import type { RecordKind } from "../catalog/index.js";
-import { StorageError } from "../errors.js";
+import { StorageError, toStorageError } from "../errors.js";
 import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import type { LoadPlanner } from "../records/loads/load-plan.js";
 import type { Source } from "../sources/source.js";
@@ -9,9 +9,10 @@ import { backendOf, databaseOf } from "../stores/index.js";
 import { freeBytesAt } from "../stores/planning/free-space.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ImportOptions } from "./options.js";
-import { type Draft, exactDraft, quickDraft } from "./planning/drafts.js";
-import type { PlannedSection, PlanOptions, TransferPlan } from "./planning/results.js";
-import { documentTarget, loadTarget, type Target } from "./planning/targets.js";
+import { type Draft, exactDraft, quickDraft, silent } from "./planning/drafts.js";
+import { measureRates } from "./planning/measuring.js";
+import type { MeasuredRates, PlannedSection, PlanOptions, TransferPlan } from "./planning/results.js";
+import { documentTarget, loadTarget, type Planning, type Target } from "./planning/targets.js";
 import rates from "./planning/transfer-rates.json" with { type: "json" };
 import {
   type Found,
@@ -24,7 +25,7 @@ import {
   transformsOf,
 } from "./transfer.js";
 
-export type { PlannedSection, PlannedSpace, PlanOptions, TransferPlan } from "./planning/results.js";
+export type { MeasuredRates, PlannedSection, PlannedSpace, PlanOptions, TransferPlan } from "./planning/results.js";
 
 /** What a plan, and the sets of a run, keep of a record. Bytes. */
 const LEDGER_BYTES = 64;
@@ -39,6 +40,7 @@ export async function planTransfer(options: PlanOptions): Promise<TransferPlan> 
   const transforms = await transformsOf(options);
   const found = findStores(options as ImportOptions);
   const { to, config, list } = found;
+  requireMeasurable(options, found);
   if (isSink(to)) throw new StorageError("E_USAGE", "a plan needs a store as its target, not a sink");
   const source = await sourceFor(found.from, to, options, { config, list });
   if (!isSource(found.from)) refuseSameStore(found.from, to, list);
@@ -49,11 +51,22 @@ export async function planTransfer(options: PlanOptions): Promise<TransferPlan> 
   try {
     const draft =
       options.exact === true ? await exactDraft(source, target, planning) : await quickDraft(source, options);
-    return await finishPlan(source, target, draft, options, found);
+    const plan = await finishPlan(source, target, draft, options, found);
+    return options.measure === true ? await withMeasuredRates(plan, { target, draft, planning, found }) : plan;
+  } catch (error) {
+    throw interruptionOf(options.signal) ?? error;
   } finally {
     await source.close();
     await target.close();
   }
+}
+
+function interruptionOf(signal: AbortSignal | undefined): StorageError | undefined {
+  if (signal?.aborted !== true) return undefined;
+  const { reason } = signal;
+  return reason instanceof StorageError
+    ? reason
+    : new StorageError("E_INTERRUPTED", "the run was interrupted", {}, reason);
 }
 
 async function finishPlan(
@@ -107,8 +120,73 @@ async function finishPlan(
     leftOut: draft.leftOut,
     targetSpace,
     temporarySpace: { wanted: known ? count * LEDGER_BYTES : undefined, estimated: true, free: freeBytesAt(tmpdir()) },
+    measured: undefined,
     seconds: known ? secondsOf(bytes, isSource(from) ? undefined : backendOf(from, list).word, target.word) : undefined,
   };
+}
+
+/** Of what was measured, up or down. */
+const MEASURED_SPREAD = 1.5;
+
+interface Measuring {
+  readonly target: Target;
+  readonly draft: Draft;
+  readonly planning: Planning;
+  readonly found: Found;
+}
+
+async function withMeasuredRates(plan: TransferPlan, measuring: Measuring): Promise<TransferPlan> {
+  const measured = await measuredRates(measuring).catch((error) => {
+    const failure = toStorageError(error);
+    if (failure.exitStatus >= 128 || measuring.planning.signal?.aborted) throw failure;
+    return failure;
+  });
+  if (measured instanceof StorageError)
+    return { ...plan, notes: [...plan.notes, `nothing could be measured: ${measured.message}`] };
+  const { seconds } = measured;
+  return { ...plan, measured, seconds: { least: seconds / MEASURED_SPREAD, most: seconds * MEASURED_SPREAD } };
+}
+
+async function measuredRates({ target, draft, planning, found }: Measuring): Promise<MeasuredRates> {
+  const { config, list, to } = found;
+  const begin = target.planner?.measure;
+  if (begin === undefined || isSource(found.from) || isSink(to))
+    throw new StorageError("E_USAGE", "the target has no way to, or the source can be read only once");
+  const catalog = planning.catalog ?? llmspellCatalog;
+  const source = await sourceFor(found.from, to, planning, { config, list });
+  try {
+    const measure = await begin();
+    try {
+      const byKind = databaseOf(found.from, list) !== undefined;
+      const { tenants, transforms, signal } = planning;
+      return await measureRates({
+        source,
+        byKind,
+        measure,
+        catalog,
+        draft,
+        transforms,
+        tenants,
+        context: { ...silent(signal), ahead: true },
+      });
+    } finally {
+      await measure.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** E_USAGE where nothing can be measured by what is asked for. */
+function requireMeasurable({ measure, exact }: PlanOptions, { from, to, list }: Found): void {
+  if (measure !== true) return;
+  if (isSink(to) || databaseOf(to, list) === undefined)
+    throw new StorageError("E_USAGE", "--measure (measure) is for databases, and the target is a document");
+  const isRead = isSource(from) || databaseOf(from, list) === undefined;
+  if (isRead && exact !== true)
+    throw new StorageError("E_USAGE", "--measure (measure) of a document needs --exact (exact)", {
+      hint: "Only a full pass tells how many records it has.",
+    });
 }
 
 async function planSection(

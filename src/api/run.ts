@@ -89,7 +89,9 @@ export async function transfer(
     source: onStart === undefined ? source : announced(source, selection, limit, onStart),
     sink: idSink,
     selection,
-    ...(sink.inCatalogOrder === true ? { transforms: await inCatalogOrder(options.transforms, catalog) } : {}),
+    ...(sink.inCatalogOrder === true
+      ? { transforms: () => inCatalogOrder(source, options.transforms, catalog, options.signal) }
+      : {}),
   });
   for (const section of options.include ?? []) {
     const kinds = catalog.kinds.filter((kind) => isOfSection(kind, section));
@@ -152,11 +154,26 @@ export async function transfer(
   };
 }
 
-/** Transforms that give records of other sections than they got need a last stage that puts sections in order. */
-async function inCatalogOrder(transforms: readonly Transform[], catalog: Catalog): Promise<readonly Transform[]> {
-  if (transforms.every(({ emits }) => emits === undefined)) return transforms;
-  const { createSectionOrder } = await import("../transforms/section-order.js");
-  return [...transforms, createSectionOrder(transforms, catalog)];
+/**
+ * A source whose sections come in another order needs a first stage that puts them in order; transforms that give records of other
+ * sections than they got, a last one.
+ */
+async function inCatalogOrder(
+  source: Source,
+  transforms: readonly Transform[],
+  catalog: Catalog,
+  signal = new AbortController().signal,
+): Promise<readonly Transform[]> {
+  const order = await source.sectionOrder?.(catalog, signal);
+  const isMixed = transforms.some(({ emits }) => emits !== undefined);
+  if (order === undefined && !isMixed) return transforms;
+  const { createSectionOrder, orderedSections } = await import("../transforms/section-order.js");
+  const first = order === undefined ? undefined : orderedSections(order, catalog);
+  return [
+    ...(first === undefined ? [] : [first]),
+    ...transforms,
+    ...(isMixed ? [createSectionOrder(transforms, catalog)] : []),
+  ];
 }
 
 /** The source, telling `onStart` when it is open. */

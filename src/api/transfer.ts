@@ -265,6 +265,7 @@ function sourceOptionsFor(
     orderBy,
     verifyManifest,
     times,
+    checkDigests: options.digests,
   };
   return sourceOptions(from, given, { config, list });
 }

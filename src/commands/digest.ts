@@ -9,6 +9,7 @@ import { createProgressDisplay } from "./shown/progress.js";
 import {
   announcedConfig,
   announceResolved,
+  announceUnapplied,
   givenSteps,
   outputFor,
   resolvedStore,
@@ -37,6 +38,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
       ? chooseStore(flags, config)
       : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
   announceResolved(resolvedStore(location, because), { flags, output, config });
+  announceUnapplied({ output, config });
   const progress = await createProgressDisplay(output, flags);
   const warnings: string[] = [];
   const { include, exclude, tenant, cascade, invalidUuid, idMap, strict } = flags;
@@ -45,8 +47,8 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
     config,
     signal,
     transforms: givenSteps(flags),
-    ...(flags.jqTimeout === undefined ? {} : { jqTimeoutSeconds: flags.jqTimeout }),
-    ...(flags.pluginTimeout === undefined ? {} : { pluginTimeoutSeconds: flags.pluginTimeout }),
+    ...(config.jqTimeoutSeconds === undefined ? {} : { jqTimeoutSeconds: config.jqTimeoutSeconds }),
+    ...(config.pluginTimeoutSeconds === undefined ? {} : { pluginTimeoutSeconds: config.pluginTimeoutSeconds }),
     ...(include === undefined ? {} : { include }),
     ...(exclude === undefined ? {} : { exclude }),
     ...(tenant === undefined ? {} : { tenants: tenant }),

@@ -51,6 +51,7 @@ export interface TransferFlags extends CommonFlags {
   readonly report?: string;
   readonly plan?: boolean;
   readonly exact?: boolean;
+  readonly measure?: boolean;
   readonly invalidUuid?: "keep" | "error" | "derive";
   readonly idMap?: string;
   readonly digests?: boolean;
@@ -140,6 +141,15 @@ export async function loadTransforms({
     jqTimeoutSeconds: config.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
+}
+
+/** Of a command that moves nothing: what runs by itself where records are moved does not run here, and nobody is to think so. */
+export function announceUnapplied({ output, config }: Pick<TransferRun, "output" | "config">): void {
+  const { transforms } = config;
+  if (transforms === undefined || transforms.steps.length === 0) return;
+  output.info(
+    `Not applied: the transforms of ${transforms.file}, which are for ${transforms.on.join(", ")}: ${transforms.steps.map(describeStep).join("; ")}`,
+  );
 }
 
 /** The options of every run and plan that were given. */

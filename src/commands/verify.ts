@@ -17,6 +17,7 @@ import { createProgressDisplay } from "./shown/progress.js";
 import {
   announcedConfig,
   announceResolved,
+  announceUnapplied,
   givenSteps,
   outputFor,
   resolvedStore,
@@ -48,6 +49,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
   output.line(`A: ${nameOf(stores.a)}`);
   output.line(`B: ${nameOf(stores.b)}`);
   announceResolved(resolved, { flags, output, config });
+  announceUnapplied({ output, config });
   const transforms = await createTransforms(givenSteps(flags), {
     catalog,
     pluginTimeoutSeconds: config.pluginTimeoutSeconds,

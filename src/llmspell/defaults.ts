@@ -2,6 +2,12 @@
  * The public parts for programs that move llmspell's records: the engine's, which know no record kind by themselves, with
  * llmspell's catalog where the caller gives none.
  */
+import {
+  type ConnectOptions,
+  connectPostgres as connect,
+  type PostgresConnection,
+  type PostgresTarget,
+} from "../backends/postgres/session/connection.js";
 import type { Catalog } from "../catalog/index.js";
 import { type PipelineOptions, type PipelineResult, runPipeline as run } from "../pipeline.js";
 import * as directorySinks from "../sinks/document-directory.js";
@@ -18,6 +24,7 @@ import * as specs from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { catalog as llmspell } from "./catalog/index.js";
 import { llmspellDocuments } from "./documents/exporters.js";
+import { refuseUnknownPartOptions } from "./part-options.js";
 import { llmspellPostgres } from "./postgres/application.js";
 import { llmspellSqlite } from "./sqlite/application.js";
 
@@ -36,18 +43,21 @@ export type DocumentSinkOptions = Defaulted<documentSinks.DocumentSinkOptions>;
 export type DirectorySinkOptions = Defaulted<directorySinks.DirectorySinkOptions>;
 
 export function createSqliteSource(options: SqliteSourceOptions): Source {
+  refuseUnknownPartOptions("createSqliteSource", options);
   return sourceOf(options, (catalog) =>
     sqliteSources.createSqliteSource({ application: llmspellSqlite, ...options, catalog }),
   );
 }
 
 export function createPostgresSource(options: PostgresSourceOptions): Source {
+  refuseUnknownPartOptions("createPostgresSource", options);
   return sourceOf(options, (catalog) =>
     postgresSources.createPostgresSource({ application: llmspellPostgres, ...options, catalog }),
   );
 }
 
 export function createDocumentSource(options: DocumentSourceOptions): Source {
+  refuseUnknownPartOptions("createDocumentSource", options);
   return sourceOf(options, (catalog) =>
     documentSources.createDocumentSource({ application: llmspellDocuments, ...options, catalog }),
   );
@@ -60,17 +70,22 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
 }
 
 export function createSqliteSink(options: SqliteSinkOptions): Sink {
+  refuseUnknownPartOptions("createSqliteSink", options);
   return sinkOf(sqliteSinks.createSqliteSink(options));
 }
 
-export function createPostgresSink({ catalog, ...options }: PostgresSinkOptions): Sink {
-  const given = catalog === undefined ? {} : { catalog };
-  return sinkOf(postgresSinks.createPostgresSink({ application: llmspellPostgres, ...options, ...given }));
+export function createPostgresSink(given: PostgresSinkOptions): Sink {
+  refuseUnknownPartOptions("createPostgresSink", given);
+  const { catalog, ...options } = given;
+  const own = catalog === undefined ? {} : { catalog };
+  return sinkOf(postgresSinks.createPostgresSink({ application: llmspellPostgres, ...options, ...own }));
 }
 
-export function createDocumentSink({ catalog, ...options }: DocumentSinkOptions): Sink {
-  const given = catalog === undefined ? {} : { catalog };
-  return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options, ...given }));
+export function createDocumentSink(given: DocumentSinkOptions): Sink {
+  refuseUnknownPartOptions("createDocumentSink", given);
+  const { catalog, ...options } = given;
+  const own = catalog === undefined ? {} : { catalog };
+  return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options, ...own }));
 }
 
 export function createDirectorySink({ catalog, ...options }: DirectorySinkOptions): Sink {
@@ -79,8 +94,18 @@ export function createDirectorySink({ catalog, ...options }: DirectorySinkOption
 }
 
 /** Runs source -> transforms -> sink. Where neither the source nor the caller names a catalog, it is llmspell's. */
-export function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
+export async function runPipeline(options: PipelineOptions): Promise<PipelineResult> {
+  refuseUnknownPartOptions("runPipeline", options);
   return run({ ...options, catalog: options.catalog ?? llmspell });
+}
+
+/** A session with a server, or with an embedded database: see the backend's. */
+export async function connectPostgres(
+  target: PostgresTarget,
+  options: ConnectOptions = {},
+): Promise<PostgresConnection> {
+  refuseUnknownPartOptions("connectPostgres", options);
+  return connect(target, options);
 }
 
 /** The transforms of a list of steps: see the engine's. */

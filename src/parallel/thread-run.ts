@@ -5,7 +5,7 @@ import type { RecordBatch } from "../records/record-batch.js";
 import type { Rejection, RunContext, Selection, StepEffect } from "../records/run-context.js";
 import type { Source } from "../sources/source.js";
 import { createSource } from "../stores/index.js";
-import { removeSeen, tenantsToMeet } from "../transforms/effect.js";
+import { UnmetTenants } from "../transforms/effect.js";
 import { RejectedKeys } from "../transforms/referential/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "../transforms/referential/rejected-parents.js";
 import { createTransforms } from "../transforms/spec.js";
@@ -25,7 +25,7 @@ export class ThreadRun {
   private readonly context: RunContext;
   private readonly effects: StepEffect[] = [];
   private readonly drops = new Drops();
-  private readonly unmet: Map<string, string>;
+  private readonly unmet: UnmetTenants;
   private readonly selection: Selection;
   private source: Source | undefined;
   private tally: PartTally | undefined;
@@ -42,7 +42,7 @@ export class ThreadRun {
   ) {
     const { signal } = this.controller;
     this.slots = new Slots(task.slots, signal);
-    this.unmet = tenantsToMeet(task.tenants ?? []);
+    this.unmet = new UnmetTenants(task.tenants ?? []);
     const paths = new Set(task.paths);
     this.selection = task.tenants === undefined ? { paths } : { paths, tenants: task.tenants };
     this.printer = new TextPrinter(this.slots, task.vectors, (slot, bytes, counts) =>
@@ -121,7 +121,7 @@ export class ThreadRun {
     if (task.skips) batches = rejectOrphans(batches, orphans, context);
     for await (const batch of batches) await printer.write(batch);
     const { effects, unmet } = this;
-    this.send({ type: "ended", effects, dropped: drops.count, unmet: [...unmet.values()] });
+    this.send({ type: "ended", effects, dropped: drops.count, unmet: unmet.names() });
   }
 
   private async steps(): Promise<Transform[]> {
@@ -141,7 +141,7 @@ export class ThreadRun {
       for await (const batch of source.read({ ...selection, part }, context)) {
         context.signal.throwIfAborted();
         met += batch.rows;
-        if (this.unmet.size > 0) removeSeen(this.unmet, batch);
+        this.unmet.see(batch);
         yield batch;
       }
       await this.printer.endPart();

@@ -12,6 +12,7 @@ import { ReplayInput } from "../document/reading/replay.js";
 import { StorageError } from "../errors.js";
 import type { BatchLimits } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
+import { DigestCheck, hasDigests, type MeaningDigests, mayHaveDigests, readsAll } from "./document-digests.js";
 import type { Source } from "./source.js";
 
 export interface DocumentSourceOptions extends BatchLimits {
@@ -26,6 +27,10 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly verifyManifest?: boolean;
   /** The unit of the times of a document that names no producer, where it does not tell, or tells wrongly. */
   readonly times?: "us" | "s";
+  /** Makes what the records are held against where the manifest has digests of what they mean (document-digests.ts). */
+  readonly digests?: (() => MeaningDigests) | undefined;
+  /** Also of a document whose bytes are as they were written. Default: only of one that was printed anew. */
+  readonly checkDigests?: boolean | undefined;
   /** Batches tell the lines of their records (RecordBatch.lines). Default false. */
   readonly lines?: boolean;
   /** Told of all that the manifest says otherwise. Default: the first is thrown. */
@@ -50,6 +55,9 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
   let reader: DocumentReader | undefined;
   let hasRead = false;
   let header: DocumentHeader | undefined;
+  /** Whether a document that was printed anew has digests of what its records mean. */
+  let seal: "none" | "unknown" = "none";
+  const checks = (options.verifyManifest ?? true) && options.digests !== undefined;
   let dialect: DocumentDialect | undefined;
   let ours = false;
   let largeSpool: Promise<Spool> | undefined;
@@ -125,9 +133,25 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
       if (isFile) await input.stop();
       options.onHead?.(header);
-      if (!ours && !dialect.legacy) warnReserialised(context);
+      if (!ours && !dialect.legacy) {
+        const known = first.manifest ?? reader.manifest;
+        const isPossible =
+          header.producer !== undefined &&
+          (known !== undefined ? hasDigests(known) : !isFile || !("path" in from) || mayHaveDigests(from.path));
+        seal = isPossible ? "unknown" : "none";
+        if (!isPossible || !checks) warnReserialised(context);
+      }
       const { sourceBackend: backend, migrations, exportedAt } = header;
       return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
+    },
+
+    async sectionOrder(wanted, signal) {
+      // Our writer goes by the catalog.
+      if (ours || reader === undefined) return undefined;
+      hasRead = true;
+      const order = await reader.scanOrder(wanted);
+      signal.throwIfAborted();
+      return order;
     },
 
     async estimate(selection) {
@@ -150,7 +174,12 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       hasRead = true;
       if (selection.peek === undefined && selection.again === undefined) await input?.stop();
       const { batchSize, batchBytes } = options;
-      yield* reader.readRecords(
+      const isChecked = checks && readsAll(selection) && (ours ? options.checkDigests === true : seal === "unknown");
+      if (checks && seal === "unknown" && !isChecked && selection.peek === undefined) warnReserialised(context);
+      const check =
+        isChecked && options.digests !== undefined ? new DigestCheck(closing(options.digests())) : undefined;
+      const current = reader;
+      const batches = current.readRecords(
         {
           catalog,
           selection,
@@ -169,8 +198,17 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
             return largeSpool;
           },
         },
-        context,
+        check?.context(context) ?? context,
       );
+      yield* check?.seen(batches) ?? batches;
+      if (check === undefined) return;
+      const errors = check.errors(current.manifest, selection.paths);
+      let { done, value } = await errors.next();
+      for (; done !== true; { done, value } = await errors.next()) {
+        if (options.onManifestError === undefined) throw value;
+        await options.onManifestError(value as StorageError);
+      }
+      if (value === false && !ours) warnReserialised(context);
     },
 
     async close() {

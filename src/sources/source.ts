@@ -57,6 +57,11 @@ export interface Source {
   open(context: RunContext, selection?: Selection): Promise<StoreHeader>;
   /** Estimated records per path, for progress only; undefined where it would cost a scan. */
   estimate(selection: Selection): Promise<ReadonlyMap<string, number> | undefined>;
+  /**
+   * After open: the paths of the kinds in the order in which their records come, where that may not be the catalog's. `catalog`:
+   * whose kinds are meant. A document is gone through for it.
+   */
+  sectionOrder?(catalog: Catalog, signal: AbortSignal): Promise<readonly string[] | undefined>;
   /** Ids that are no UUIDs, by path, where the store can hold such and count them before it is read. E_INTERRUPTED. */
   countInvalidUuids?(selection: Selection): Promise<ReadonlyMap<string, number>>;
   /**

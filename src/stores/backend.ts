@@ -128,6 +128,8 @@ export interface DatabaseParts<Location extends AnyLocation> {
   inspect(location: Location, options: InspectionOptions): Promise<Inspection>;
   /** What is wrong in it besides its records: schema, partitions, large objects. Only reads. Undefined: nothing can be told. */
   findings?(location: Location, options: InspectionOptions): Promise<readonly Finding[]>;
+  /** The same for every name of one database, and for no other; undefined where that cannot be told. Only reads. */
+  identity?(location: Location, options: SessionOptions): Promise<string | undefined>;
   /** What an index of embeddings answers; undefined where the kind's have none. Only reads. */
   search?(location: Location, kind: RecordKind, wanted: SearchOptions): Promise<SearchAnswers | undefined>;
 }
@@ -256,6 +258,8 @@ export interface SourceOptions extends SessionOptions {
   readonly lines?: boolean | undefined;
   /** Told of all that a document's manifest says otherwise. Default: the first is thrown. */
   readonly onManifestError?: ((error: StorageError) => Promise<void>) | undefined;
+  /** A document's records are held against the digests of their meaning that its manifest has, whether or not its bytes are as they were written. */
+  readonly checkDigests?: boolean | undefined;
 }
 
 /** What sinks take; each backend looks at what concerns it. */

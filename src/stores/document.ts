@@ -96,17 +96,20 @@ export const stream: Backend<StreamLocation> = {
 async function createSource(
   input: { readonly path: string } | { readonly stream: Readable },
   name: string,
-  { catalog, verifyManifest, times, lines, onManifestError }: SourceOptions,
+  { catalog, verifyManifest, times, checkDigests, lines, onManifestError }: SourceOptions,
 ): Promise<Source> {
-  const [{ createDocumentSource }, { llmspellDocuments }] = await Promise.all([
+  const [{ createDocumentSource }, { llmspellDocuments }, { DigestWriter }] = await Promise.all([
     import("../sources/json-document.js"),
     import("../llmspell/documents/exporters.js"),
+    import("../verify/digest.js"),
   ]);
   return createDocumentSource({
     application: llmspellDocuments,
     catalog,
     input,
     name,
+    digests: () => new DigestWriter(catalog),
+    checkDigests,
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
     ...(lines === undefined ? {} : { lines }),

@@ -2,6 +2,7 @@
 import type { PostgresConnection, PostgresConnector, PostgresTarget } from "../backends/postgres/session/connection.js";
 import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
 import { type ErrorCode, StorageError } from "../errors.js";
+import type { LoadMeasure } from "../records/loads/load-plan.js";
 import { redact } from "../redaction.js";
 import type { AnyLocation, Backend, DatabaseParts, SessionOptions } from "./backend.js";
 import { postgresFacts } from "./postgres-facts.js";
@@ -112,10 +113,17 @@ export function postgresParts<Location extends AnyLocation>(
           import("../llmspell/postgres/application.js"),
           import("./planning/postgres-notes.js"),
         ]);
-        const connection = await (await connector(location, options))();
+        const connect = await connector(location, options);
+        const connection = await connect();
+        const measure = async (): Promise<LoadMeasure> => {
+          const { measurePostgresLoad } = await import("../backends/postgres/planning/load-measure.js");
+          return measurePostgresLoad(await connect(), options.catalog);
+        };
         try {
           const known = await readPostgresNotes(connection);
-          return await planPostgresLoad(connection, { ...options, ...known, application: llmspellPostgres });
+          // An embedded database has one session.
+          const given = connection.embedded ? options : { ...options, measure };
+          return await planPostgresLoad(connection, { ...given, ...known, application: llmspellPostgres });
         } catch (error) {
           await connection.close();
           throw error;
@@ -147,6 +155,10 @@ export function postgresParts<Location extends AnyLocation>(
           if (unfinished !== undefined) facts.push(`Unfinished: ${runs.describeUnfinished(unfinished)}`);
           return { facts, json, ...(await readPostgresSchema(connection)) };
         });
+      },
+      async identity(location, options) {
+        const { readIdentity } = await import("../backends/postgres/database/inspect.js");
+        return connected(location, options, readIdentity);
       },
       async findings(location, options) {
         const { postgresFindings } = await import("./postgres-findings.js");

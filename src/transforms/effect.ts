@@ -42,26 +42,35 @@ export async function* warnOfMissingTenants(
   tenants: readonly string[],
   context: RunContext,
 ): AsyncGenerator<RecordBatch> {
-  const missing = tenantsToMeet(tenants);
+  const unmet = new UnmetTenants(tenants);
   for await (const batch of batches) {
-    if (missing.size > 0) removeSeen(missing, batch);
+    unmet.see(batch);
     yield batch;
   }
-  for (const tenant of missing.values()) warnOfMissing(tenant, context);
-}
-
-/** By their UTF-8 bytes. */
-export function tenantsToMeet(tenants: readonly string[]): Map<string, string> {
-  return new Map(tenants.map((tenant) => [Buffer.from(tenant, "utf8").toString("latin1"), tenant]));
+  for (const tenant of unmet.names()) warnOfMissing(tenant, context);
 }
 
 export function warnOfMissing(tenant: string, context: RunContext): void {
   context.warn(`no record of the tenant ${JSON.stringify(tenant)} was found`);
 }
 
-/** `missing`: by their UTF-8 bytes, of which there may be many. */
-export function removeSeen(missing: Map<string, string>, batch: RecordBatch): void {
-  const field = tenantIndex(batch.kind);
-  for (let row = 0; field >= 0 && row < batch.rows && missing.size > 0; row++)
-    missing.delete(batch.value(row, field).toString("latin1"));
+/** Of some tenants, those that had no record so far. */
+export class UnmetTenants {
+  /** By their UTF-8 bytes. */
+  private readonly left: Map<string, string>;
+
+  constructor(tenants: readonly string[]) {
+    this.left = new Map(tenants.map((tenant) => [Buffer.from(tenant, "utf8").toString("latin1"), tenant]));
+  }
+
+  see(batch: RecordBatch): void {
+    if (this.left.size === 0) return;
+    const field = tenantIndex(batch.kind);
+    for (let row = 0; field >= 0 && row < batch.rows && this.left.size > 0; row++)
+      this.left.delete(batch.value(row, field).toString("latin1"));
+  }
+
+  names(): readonly string[] {
+    return [...this.left.values()];
+  }
 }

@@ -35,13 +35,51 @@ export function createSectionOrder(transforms: readonly Transform[], catalog: Ca
   };
 }
 
+/** For a source whose sections come in the `order`; undefined where that is the catalog's. */
+export function orderedSections(order: readonly string[], catalog: Catalog): Transform | undefined {
+  const places = order.map((path) => catalog.kinds.findIndex((kind) => kind.path === path));
+  /** Of each section: the last place in the order where one comes that belongs before it. */
+  const waitsFor = new Map(
+    order.map((path, at) => [
+      path,
+      places.findLastIndex((place, later) => later > at && place < (places[at] as number)),
+    ]),
+  );
+  if ([...waitsFor.values()].every((at) => at < 0)) return undefined;
+  return {
+    name: "section order",
+    mayDrop: () => false,
+    async *apply(batches) {
+      const held = new Map<RecordKind, BatchSpool>();
+      try {
+        for await (const batch of batches) {
+          const { kind } = batch;
+          // What was held for sections that have come by now.
+          yield* release(held, catalog, (path) => (waitsFor.get(path) ?? -1) < order.indexOf(kind.path));
+          if ((waitsFor.get(kind.path) ?? -1) < 0) {
+            yield batch;
+            continue;
+          }
+          const spool = held.get(kind) ?? (await BatchSpool.create(kind));
+          held.set(kind, spool);
+          await spool.append(batch);
+        }
+        yield* release(held, catalog);
+      } finally {
+        for (const spool of held.values()) await spool.close();
+      }
+    },
+  };
+}
+
 async function* release(
   held: Map<RecordKind, BatchSpool>,
   catalog: Catalog,
+  isDue: (path: string) => boolean = () => true,
 ): AsyncGenerator<RecordBatch, void, undefined> {
   for (const kind of catalog.kinds) {
     const spool = held.get(kind);
-    if (spool === undefined) continue;
+    if (spool === undefined || !isDue(kind.path)) continue;
     yield* spool.read();
     await spool.close();
     held.delete(kind);

@@ -4,7 +4,7 @@ import type { Catalog, RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
 import { RecordBatch } from "../records/record-batch.js";
 import { DigestThread } from "./digest-thread.js";
-import { DigestSum, RecordDigester } from "./record-digest.js";
+import { DigestSum, RecordDigester, VERSION } from "./record-digest.js";
 
 export interface SectionDigest {
   /** E.g. `artifacts.content`. */
@@ -27,6 +27,8 @@ const THREAD_BYTES = 8388608;
 
 /** Takes batch after batch; small stores are digested here, the bulk of others in a thread beside. */
 export class DigestWriter {
+  /** Of the algorithm. */
+  readonly version = VERSION;
   private readonly sections = new Map<string, RecordDigester>();
   private text = new ByteWriter();
   private bytes = 0;

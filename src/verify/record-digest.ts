@@ -14,7 +14,7 @@ import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../records/record-bat
 import { JsonMeaning } from "./json-meaning.js";
 import { isMeant, meansItsBytes } from "./meaning.js";
 
-const VERSION = 1;
+export const VERSION = 1;
 const DIGEST_BYTES = 32;
 const WORDS = DIGEST_BYTES / 4;
 export interface SumState {

@@ -5,10 +5,18 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
+  connectPostgres,
+  createDocumentSink,
+  createDocumentSource,
+  createPostgresSink,
+  createPostgresSource,
+  createSqliteSink,
+  createSqliteSource,
   exportStore,
   importStore,
   migrateDatabase,
   readRecords,
+  runPipeline,
   StorageError,
   type StoredRecord,
   storeInfo,
@@ -174,6 +182,26 @@ describe("an option that there is not", () => {
     ["importStore", () => importStore({ from: source, to: join(folder, "b.db"), dryrun: true } as never), "dryRun"],
     ["migrateDatabase", () => migrateDatabase(join(folder, "c.db"), { timeout: 1 } as never), "signal"],
     ["storeInfo", () => storeInfo(source, { include: ["sessions"] } as never), "onProgress"],
+    [
+      "createSqliteSource",
+      async () => createSqliteSource({ path: source, lockTimeout: 1 } as never),
+      "lockTimeoutSeconds",
+    ],
+    ["createPostgresSource", async () => createPostgresSource({ name: "x", sourceMode: "copy" } as never), "mode"],
+    [
+      "createDocumentSource",
+      async () => createDocumentSource({ input: source, verify: false } as never),
+      "verifyManifest",
+    ],
+    ["createSqliteSink", async () => createSqliteSink({ path: join(folder, "c.db"), dryrun: true } as never), "dryRun"],
+    ["createPostgresSink", async () => createPostgresSink({ name: "x", onConflicts: "skip" } as never), "onConflict"],
+    ["createDocumentSink", async () => createDocumentSink({ output: {}, compression: "gzip" } as never), "compress"],
+    ["runPipeline", () => runPipeline({ transform: [] } as never), "transforms"],
+    [
+      "connectPostgres",
+      () => connectPostgres({ url: "postgresql://127.0.0.1:1/x" }, { timeout: 1 } as never),
+      "signal",
+    ],
   ])("is refused by name, and nothing is written: %s", async (name, run, known) => {
     const { code, message, hint } = await refusal(run());
     expect([code, message]).toEqual(["E_USAGE", expect.stringMatching(new RegExp(`^${name} has no option \\w+$`))]);

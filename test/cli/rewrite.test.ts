@@ -38,6 +38,46 @@ describe("storage rewrite", () => {
     expect(stderr).toContain("Rewritten");
   });
 
+  it("puts sections that come in any order into that of a document, records and large contents whole", async () => {
+    const { rawJSON } = JSON as unknown as { rawJSON: (text: string) => unknown };
+    const exact = (_key: string, value: unknown, { source }: { source?: string } = {}): unknown =>
+      typeof value === "number" && source !== undefined ? rawJSON(source) : value;
+    const { data, ...rest } = JSON.parse(full, exact as never);
+    const digest = (text: string): string => createHash("sha256").update(text).digest("hex");
+    writeFileSync(workspace.path("anew.json"), JSON.stringify({ data, ...rest }));
+    await rewrite("--input", "anew.json", "--output", "expected.json");
+    const expected = digest(read("expected.json"));
+    const orders: readonly ((a: string, b: string) => number)[] = [
+      (a, b) => (a < b ? -1 : 1),
+      (a, b) => (a < b ? 1 : -1),
+      (a, b) => (createHash("md5").update(a).digest("hex") < createHash("md5").update(b).digest("hex") ? -1 : 1),
+    ];
+    for (const order of orders) {
+      const sorted = (value: object): object =>
+        Object.fromEntries(Object.entries(value).sort(([a], [b]) => order(a, b)));
+      const sections = Object.entries(sorted(data)).map(([name, value]) => [
+        name,
+        Array.isArray(value) ? value : sorted(value as object),
+      ]);
+      const text = JSON.stringify({ data: Object.fromEntries(sections), ...rest });
+      writeFileSync(workspace.path("sorted.json"), text);
+      await rewrite("--input", "sorted.json", "--output", "ordered.json");
+      expect(digest(read("ordered.json"))).toBe(expected);
+      const { stdout } = await workspace.must(["storage", "rewrite", "--input", "-", "--output", "-"], {
+        stdin: gzipSync(text),
+      });
+      expect(digest(stdout)).toBe(expected);
+    }
+    // With steps, a selection, and what goes with dropped records.
+    await rewrite("--input", "sorted.json", "--output", "some.json", "--jq", ".data.sessions = .data.sessions[:2]");
+    await rewrite("--input", "anew.json", "--output", "same.json", "--jq", ".data.sessions = .data.sessions[:2]");
+    expect(digest(read("some.json"))).toBe(digest(read("same.json")));
+    writeFileSync(workspace.path("cut.json"), JSON.stringify({ data }).slice(0, -1000));
+    const cut = await workspace.run(["storage", "rewrite", "--input", "cut.json", "--output", "not.json"]);
+    expect(cut.stderr).toContain("[E_DOCUMENT_TRUNCATED]");
+    expect(existsSync(workspace.path("not.json"))).toBe(false);
+  });
+
   it("does what the guide does with jq, as a stream", async () => {
     await workspace.bash("jq '.data.sessions = .data.sessions[:5]' full.json > with-jq.json");
     await rewrite(

@@ -155,6 +155,39 @@ describe("the command", () => {
 });
 
 describe("transforms of A", () => {
+  it("do not come from config.toml, which is said", async () => {
+    const config = '[transforms]\non = ["export"]\n[[transforms.steps]]\nmask = "sessions.session_data.email=redact"\n';
+    writeFileSync(path("steps.toml"), config);
+    const env = { LLMSPELL_CONFIG: path("steps.toml") };
+    for (const words of [
+      ["verify", "original.json", "copy.db"],
+      ["digest", "copy.db"],
+    ]) {
+      const { status, stderr } = await workspace.run(["storage", ...words], { env });
+      expect(status).toBe(0);
+      expect(stderr).toMatch(
+        /Not applied: the transforms of .*steps.toml, which are for export: mask sessions.session_data.email=redact\n/,
+      );
+    }
+  });
+
+  it("is no proof of a tenant that neither store has", async () => {
+    const misspelt = await workspace.run(["storage", "verify", "original.json", "copy.db", "--tenant", "acmee"]);
+    expect(misspelt.status).toBe(2);
+    expect(misspelt.stderr).toContain('neither store has a record of the tenant "acmee" [E_NO_EFFECT]');
+    const mapped = await refusal(
+      verifyStores({
+        a: original,
+        b: copy,
+        tenants: ["acme", "other"],
+        transforms: [{ type: "map-tenant", from: "other", to: "acme" }],
+      }),
+    ).catch(() => undefined);
+    expect(mapped).toBeUndefined();
+    const one = await refusal(verifyStores({ a: original, b: copy, tenants: ["acme", "nobody"] }));
+    expect([one.code, one.message]).toEqual(["E_NO_EFFECT", 'neither store has a record of the tenant "nobody"']);
+  });
+
   it("let a masked, mapped or partial copy be verified", async () => {
     const mask = ["--mask", "sessions.session_data.email=redact"];
     const map = ["--map-tenant", "acme=zeta"];

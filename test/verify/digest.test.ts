@@ -1,10 +1,20 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type DigestStoreOptions, digestStore, exportStore, importStore } from "../../src/index.js";
+import {
+  type DigestStoreOptions,
+  digestStore,
+  exportStore,
+  type ImportOptions,
+  importStore,
+  type StorageError,
+  validateDocument,
+  verifyStores,
+} from "../../src/index.js";
 import * as records from "../fidelity/records.js";
 import { float32, id, MIB, type Sections, time } from "../fidelity/records.js";
 import { documentText, Json } from "../fidelity/support.js";
@@ -21,6 +31,14 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 async function digestLines(from: string, options: DigestStoreOptions = {}): Promise<string[]> {
   const { sections, total } = await digestStore(from.startsWith("{") ? Readable.from([from]) : from, options);
   return [...sections, { path: "total", ...total }].map(({ path, records, digest }) => `${path} ${records} ${digest}`);
+}
+
+/** As JSON.parse, without rounding numbers. */
+function parsed(text: string) {
+  const { rawJSON } = JSON as unknown as { rawJSON: (text: string) => unknown };
+  const reviver = (_key: string, value: unknown, { source }: { source?: string } = {}): unknown =>
+    typeof value === "number" && source !== undefined ? rawJSON(source) : value;
+  return JSON.parse(text, reviver);
 }
 
 const digestOf = (sections: Sections): Promise<string[]> => digestLines(documentText(sections));
@@ -238,6 +256,93 @@ describe("digests of transfers", () => {
     expect(imported.digests).toEqual(exported.digests);
     const { sections, total } = await digestStore(target);
     expect(imported.digests).toEqual({ sections, total });
+  });
+
+  describe("of a document that another program printed anew", () => {
+    const [source, sealed] = [join(tmpdir(), `sealed-${process.pid}.db`), join(tmpdir(), `sealed-${process.pid}.json`)];
+    let text: string;
+    beforeAll(async () => {
+      createLlmspellSqlite(source);
+      fillSqlite(source, { records: 6, contentSizes: [9, 1_100_000] });
+      await exportStore({ from: source, to: sealed, digests: true });
+      // As `jq -S .` does, and with another order of the records.
+      const { data, ...rest } = parsed(readFileSync(sealed, "utf8"));
+      data.kv_store.reverse();
+      data.kv_store[0].metadata = { note: 9007199254740992 };
+      text = JSON.stringify({ ...rest, data: { sessions: data.sessions, ...data } }, undefined, 1);
+    });
+    afterAll(() => {
+      for (const path of [source, sealed]) rmSync(path, { force: true });
+    });
+
+    /** What an import of the text says, and whether it committed. */
+    async function imported(document: string, options: Partial<ImportOptions> = {}) {
+      const target = join(mkdtempSync(join(folder, "sealed-")), "target.db");
+      const warnings: string[] = [];
+      const run = importStore({
+        from: Readable.from([document]),
+        to: target,
+        onWarning: (message) => warnings.push(message),
+        ...options,
+      });
+      const error = await run.then(
+        () => undefined,
+        ({ code, message, context }: StorageError) => ({ code, message, section: context.section }),
+      );
+      return { error, warnings, isThere: existsSync(target) };
+    }
+
+    const changed = {
+      error: {
+        code: "E_DOCUMENT_MANIFEST",
+        message: "kv_store does not mean what was written: the digest of its records differs",
+        section: "kv_store",
+      },
+      isThere: false,
+    };
+
+    it("are checked before anything is kept", async () => {
+      expect(await imported(text)).toMatchObject(changed);
+      const file = join(folder, "anew.json");
+      writeFileSync(file, text);
+      expect(await imported("", { from: file })).toMatchObject(changed);
+      writeFileSync(`${file}.gz`, gzipSync(text));
+      expect(await imported("", { from: `${file}.gz` })).toMatchObject(changed);
+      await expect(verifyStores({ a: source, b: file })).rejects.toMatchObject({ code: "E_DOCUMENT_MANIFEST" });
+      const found: string[] = [];
+      await validateDocument(file, { onFinding: ({ code, section }) => void found.push(`${code} ${section}`) });
+      expect(found).toEqual(["E_DOCUMENT_MANIFEST kv_store"]);
+    });
+
+    it("say that nothing was rounded or lost", async () => {
+      const whole = parsed(text);
+      whole.data.kv_store[0].metadata = parsed(readFileSync(sealed, "utf8")).data.kv_store.at(-1).metadata;
+      expect(await imported(JSON.stringify(whole))).toEqual({ error: undefined, warnings: [], isThere: true });
+      whole.data.kv_store.pop();
+      expect(await imported(JSON.stringify(whole))).toMatchObject(changed);
+      whole.data.kv_store = [];
+      expect(await imported(JSON.stringify(whole))).toMatchObject(changed);
+    });
+
+    it("are not, where they cannot be or nobody wants it", async () => {
+      const unchecked = { error: undefined, warnings: [expect.stringContaining("re-serialised")], isThere: true };
+      expect(await imported(text, { verifyManifest: false })).toEqual(unchecked);
+      expect(await imported(text, { tenants: ["tenant-a"] })).toMatchObject({ warnings: unchecked.warnings });
+      expect(await imported(text, { exclude: ["kv_store"] })).toEqual({ ...unchecked, warnings: [] });
+      const without = parsed(text);
+      for (const entry of Object.values<{ digest?: string }>(without.manifest)) delete entry.digest;
+      expect(await imported(JSON.stringify(without))).toEqual(unchecked);
+    });
+
+    it("are checked with --digests in every document", async () => {
+      // The bytes agree with the manifest, the digests do not: whoever wrote it had other records.
+      const lying = readFileSync(sealed, "utf8").replace(
+        /("kv_store":\{[^}]*"digest":"1:)(.)/,
+        (_all, before, digit) => `${before}${digit === "0" ? "1" : "0"}`,
+      );
+      expect(await imported(lying)).toMatchObject({ error: undefined });
+      expect(await imported(lying, { digests: true })).toMatchObject(changed);
+    });
   });
 
   it("are none of sections that the target did not take as they came", async () => {

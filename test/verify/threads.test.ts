@@ -177,4 +177,12 @@ describePostgres("with PostgreSQL", () => {
     expect(different.result?.equal).toBe(false);
     expect((await both({ a: path("a.db"), b: `${database.url}_none` })).error?.code).toBe("E_STORE_NOT_FOUND");
   });
+
+  it("one database by two names is told", async () => {
+    const url = new URL(database.url);
+    url.searchParams.set("application_name", "another name");
+    const { warnings, result } = await both({ a: database.url, b: url.href });
+    expect(result?.equal).toBe(true);
+    expect(warnings).toContain("A and B are the same database, by two names: it was compared with itself");
+  });
 });

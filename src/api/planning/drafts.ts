@@ -129,7 +129,7 @@ export async function quickDraft(source: Source, options: PlanOptions): Promise<
 }
 
 /** Of a look whose bad records are told by the run, or by `exact`. */
-function silent(signal: AbortSignal | undefined): RunContext {
+export function silent(signal: AbortSignal | undefined): RunContext {
   return {
     signal: signal ?? new AbortController().signal,
     reject: async () => {},

@@ -16,6 +16,23 @@ export interface PlanOptions
   readonly to: ExportOptions["to"] | ImportOptions["to"];
   /** A full pass of the source, whose records are held against the target's. Default false: estimates. */
   readonly exact?: boolean;
+  /**
+   * Times are of this machine: some of the records are written to temporary tables, or to a temporary file beside the target, which
+   * go away again. The one thing that a plan writes. For databases; of a document with `exact` only. Default false.
+   */
+  readonly measure?: boolean;
+}
+
+/** What was measured. */
+export interface MeasuredRates {
+  /** That the run would take, indexes included. */
+  readonly seconds: number;
+  /** Of the sample, and what it was written to. */
+  readonly records: number;
+  readonly bytes: number;
+  readonly into: string;
+  /** Seconds that the measuring took. */
+  readonly took: number;
 }
 
 /** What would become of one kind's records; undefined: unknown, or not without `exact`. */
@@ -77,4 +94,6 @@ export interface TransferPlan {
   readonly temporarySpace: PlannedSpace;
   /** From the shipped rates (bench/RESULTS.md), which are of one machine; undefined where the size is unknown. */
   readonly seconds: { readonly least: number; readonly most: number } | undefined;
+  /** With `measure`, where it could be done (`notes` say why not): `seconds` are by it. */
+  readonly measured: MeasuredRates | undefined;
 }

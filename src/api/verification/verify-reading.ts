@@ -210,7 +210,7 @@ function asImported({ options, stores: { b }, list }: Run): "error" | undefined 
 }
 
 /** The tenants' names behind the transforms; undefined where that cannot be told, and B is then read whole. */
-function tenantsBehind(tenants: readonly string[], transforms: readonly Transform[]): string[] | undefined {
+export function tenantsBehind(tenants: readonly string[], transforms: readonly Transform[]): string[] | undefined {
   const isUnknown = ({ tenantAfter, mayChange }: Transform): boolean =>
     tenantAfter === undefined &&
     standardCatalog.kinds.some(({ path }) => mayChange === undefined || mayChange(path, "tenant_id"));

@@ -9,15 +9,14 @@ import {
   type Backend,
   backendOf,
   backends,
-  databaseOf,
   dependsOnConfig,
   hasOwner,
   parseStore,
   sameStore,
-  sessionOptions,
   storeName,
   streamLocation,
 } from "../../stores/index.js";
+import { UnmetTenants } from "../../transforms/effect.js";
 import { createTransforms } from "../../transforms/spec.js";
 import type { Transform } from "../../transforms/transform.js";
 import { joinRecords, OrderError, type Side } from "../../verify/comparison/record-join.js";
@@ -31,6 +30,7 @@ import {
 import { refuseUnknownOptions } from "../option-names.js";
 import type { ImportOptions } from "../options.js";
 import { selectPaths } from "../run.js";
+import { areOne, judge, ownFindings, type StoreFinding } from "./store-findings.js";
 import { threadsOf } from "./thread-choice.js";
 import {
   isRereadable,
@@ -39,16 +39,10 @@ import {
   type Run,
   type Stores,
   TwoSided,
+  tenantsBehind,
   type VerifyOptions,
 } from "./verify-reading.js";
 import { compareSearches, requireSearchable, type Searches, type SearchResult } from "./verify-search.js";
-
-/** Findings of a store that the comparison of records does not show. */
-export interface StoreFinding extends Finding {
-  readonly store: "a" | "b";
-  /** Whether it makes the stores unequal: B has it and A has less of it, or `strict`. */
-  readonly counts: boolean;
-}
 
 export interface VerifyResult {
   /** Names for messages; never with a password. */
@@ -137,6 +131,8 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
   if (paths.size === 0) throw new StorageError("E_USAGE", "no section is left to compare");
   const references = { a: new References(catalog, paths), b: new References(catalog, paths) };
   const progress = new TwoSided(options);
+  const tenants = options.tenants && tenantsBehind(options.tenants, transforms);
+  const unmet = tenants && new UnmetTenants(tenants);
   const reject = (side: Side, rejection: Rejection): Promise<void> => {
     references[side].miss(rejection.kind);
     return verification.reject(side, rejection);
@@ -153,7 +149,10 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
         batches: { a: readings.a.batches(), b: readings.b.batches() },
         ordered: { a: isOrdered(run, "a") && keepsKeys, b: isOrdered(run, "b") },
         sample,
-        onBatch: (side, batch) => references[side].see(batch),
+        onBatch(side, batch) {
+          unmet?.see(batch);
+          return references[side].see(batch);
+        },
       },
       verification,
     );
@@ -163,6 +162,10 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
       b: [...recordFindings.b, ...(await ownFindings(run, "b"))],
     };
     const sections = verification.sections();
+    if (sections.every(({ unreadableInA, unreadableInB }) => unreadableInA + unreadableInB === 0))
+      requireTenants(unmet);
+    if (await areOne(run))
+      options.onWarning?.("A and B are the same database, by two names: it was compared with itself");
     const searches =
       options.search === undefined ? undefined : await compareSearches(run, options.search, paths, signal);
     const judged = judge(findings, strict);
@@ -224,27 +227,6 @@ function isSame(section: SectionVerification): boolean {
   return onlyInA + onlyInB + different + unreadableInA + unreadableInB === 0;
 }
 
-/** What B has and A has not, or has less of, counts; everything does where strictness is asked for. */
-function judge(findings: Readonly<Record<Side, readonly Finding[]>>, strict: boolean): StoreFinding[] {
-  const inA = new Map(findings.a.map(({ check, object, count }) => [`${check} ${object}`, count]));
-  return [
-    ...findings.a.map((finding) => ({ ...finding, store: "a" as const, counts: strict })),
-    ...findings.b.map((finding) => ({
-      ...finding,
-      store: "b" as const,
-      counts: strict || finding.count > (inA.get(`${finding.check} ${finding.object}`) ?? 0),
-    })),
-  ];
-}
-
-async function ownFindings({ options, stores, config, list }: Run, side: Side): Promise<readonly Finding[]> {
-  const store = stores[side];
-  const database = isSource(store) ? undefined : databaseOf(store, list);
-  if (isSource(store) || database?.findings === undefined) return [];
-  const { catalog = standardCatalog } = options;
-  return database.findings(store, { ...sessionOptions(store, options, config, list), catalog });
-}
-
 function located(store: ImportOptions["from"]): string | AnyLocation | Source {
   if (typeof store === "string" || isSource(store)) return store;
   return "type" in store ? store : streamLocation(store);
@@ -265,9 +247,22 @@ function interruption({ reason }: AbortSignal): StorageError {
   return new StorageError("E_INTERRUPTED", "the run was interrupted", {}, reason);
 }
 
+/** Of a tenant that neither store has nothing was compared: that they are equal would be no evidence. */
+function requireTenants(unmet: UnmetTenants | undefined): void {
+  const names = unmet?.names() ?? [];
+  if (names.length === 0) return;
+  throw new StorageError(
+    "E_NO_EFFECT",
+    `neither store has a record of the tenant ${names.map((name) => JSON.stringify(name)).join(", ")}`,
+    {
+      hint: "Is it misspelt? `llmspell storage info --tenants` lists those that a store has.",
+    },
+  );
+}
+
 function sampleSize({ sample }: VerifyOptions): number | undefined {
   if (sample === undefined || (Number.isSafeInteger(sample) && sample > 0)) return sample;
   throw new StorageError("E_USAGE", "the sample is no positive integer");
 }
 
-export type { Difference, Finding, Searches, SearchResult, SectionVerification, VerifyOptions };
+export type { Difference, Finding, Searches, SearchResult, SectionVerification, StoreFinding, VerifyOptions };

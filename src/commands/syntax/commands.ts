@@ -13,6 +13,7 @@ import {
   jobsOption,
   loadOptions,
   lockTimeoutOption,
+  measureOption,
   migrateOptions,
   planOptions,
   required,
@@ -89,9 +90,10 @@ const ofRuns = (options: readonly Option[]): Option[] =>
 
 const planned = (options: readonly Option[]): Option[] => options.filter(({ long }) => !UNPLANNED.includes(long ?? ""));
 
-/** E_USAGE for --exact of a run that is no plan. */
-function isPlan(flags: { readonly plan?: boolean; readonly exact?: boolean }): boolean {
+/** E_USAGE for --exact or --measure of a run that is no plan. */
+function isPlan(flags: { readonly plan?: boolean; readonly exact?: boolean; readonly measure?: boolean }): boolean {
   if (flags.exact && !flags.plan) throw new StorageError("E_USAGE", "--exact needs --plan");
+  if (flags.measure && !flags.plan) throw new StorageError("E_USAGE", "--measure needs --plan");
   return flags.plan === true;
 }
 
@@ -203,6 +205,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
       new Option("--input <FILE>", "the document to read, instead of --from"),
       ...documentOptions().map((option) => (option.long === "--output" ? option.makeOptionMandatory(false) : option)),
       exactOption(),
+      measureOption(),
       ...storeOptions(),
       ...planned(transferOptions()),
       ...transformOptions(),

@@ -48,6 +48,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--dry-run",
     "--plan",
     "--exact",
+    "--measure",
     "--prune",
     "--require-empty",
     "--keep",

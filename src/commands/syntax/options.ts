@@ -178,7 +178,14 @@ export const transferOptions = (): Option[] => [
 export const planOptions = (): Option[] => [
   new Option("--plan", "say what it would do, and write nothing (as `storage plan` does)"),
   exactOption(),
+  measureOption(),
 ];
+
+export const measureOption = (): Option =>
+  new Option(
+    "--measure",
+    "times by some of the records, which are written to temporary tables or a temporary file, and removed",
+  );
 
 export const exactOption = (): Option =>
   new Option("--exact", "a plan by a full pass of the source: what the target has of it, and what it would refuse");

@@ -60,7 +60,8 @@ export class DocumentReader {
   private readonly window: ByteWindow;
   private readonly walker: JsonWalker;
   private readonly topKeys: AsyncGenerator<string, void, undefined>;
-  private manifest: unknown;
+  /** As it was parsed; undefined before it has come. */
+  manifest: unknown;
   private unknown: UnknownNames | undefined;
   /** The selected arrays that have been read, by path. */
   private readonly come = new Set<string>();
@@ -95,6 +96,29 @@ export class DocumentReader {
       await this.walker.skipValue();
       for await (const key of this.topKeys) await this.readTopKey(key, context);
       await this.end();
+    });
+  }
+
+  /** After readHead: the paths of the catalog's arrays, in the order in which they come. What is in them is skipped, strictly. */
+  scanOrder(catalog: Catalog): Promise<string[]> {
+    return this.located(async () => {
+      const { walker } = this;
+      const order: string[] = [];
+      if (!(await walker.enterObject("data"))) return order;
+      for await (const section of walker.keys("data")) {
+        const kinds = catalog.kinds.filter((kind) => locationOf(kind)[0] === section);
+        const isObject = kinds.some((kind) => locationOf(kind).length > 1) && (await walker.need()) === OPEN_OBJECT;
+        if (!isObject) {
+          order.push(...kinds.map(({ path }) => path));
+          await walker.skipValue();
+          continue;
+        }
+        for await (const key of walker.keys(section)) {
+          order.push(...kinds.flatMap((kind) => (locationOf(kind)[1] === key ? [kind.path] : [])));
+          await walker.skipValue();
+        }
+      }
+      return order;
     });
   }
 

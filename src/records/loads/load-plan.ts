@@ -31,6 +31,22 @@ export interface Meeting {
   readonly parents: readonly boolean[];
 }
 
+/** Some of the records, written to something beside the target's tables that goes away again: how long they take there. */
+export interface LoadMeasure {
+  /** What they are written to, e.g. "temporary tables of the server". */
+  readonly into: string;
+  /** A kind's records come one behind the other. What cannot be written is left out. The batch may change when it has resolved. */
+  write(batch: RecordBatch): Promise<void>;
+  /** Waits until all of it has arrived. */
+  settle(): Promise<void>;
+  /** Seconds that what is built at the end takes for so many of the kind's records, by what it takes for those written. */
+  secondsAtEnd(kind: RecordKind, records: number): Promise<number>;
+  /** Ends the writing: seconds that this takes for a run of so many times the bytes. */
+  finish(times: number): Promise<number>;
+  /** Takes away what was written; idempotent; never throws. */
+  close(): Promise<void>;
+}
+
 /** A look at the target, in one snapshot, with a reader's locks. */
 export interface LoadPlanner {
   /** Why the load would not begin, first what it would stop at. */
@@ -53,6 +69,8 @@ export interface LoadPlanner {
    * against them.
    */
   readonly meet: ((batch: RecordBatch) => Promise<readonly Meeting[]>) | undefined;
+  /** Begins to write, which nothing else here does. Undefined where nothing can be measured. */
+  readonly measure?: (() => Promise<LoadMeasure>) | undefined;
   /** Releases everything; idempotent; never throws. */
   close(): Promise<void>;
 }

@@ -14,7 +14,7 @@ import type { LoadPlanner, LoadPlanOptions } from "../../records/loads/load-plan
 import { linkTarget, refuseLeftovers } from "../sqlite-target.js";
 import { freeBytesAt } from "./free-space.js";
 
-export async function planSqliteLoad(given: string, _options: LoadPlanOptions): Promise<LoadPlanner> {
+export async function planSqliteLoad(given: string, options: LoadPlanOptions): Promise<LoadPlanner> {
   const path = linkTarget(given);
   const refusals: StorageError[] = [];
   const attempt = <T>(work: () => T): T | undefined => {
@@ -89,6 +89,7 @@ export async function planSqliteLoad(given: string, _options: LoadPlanOptions): 
       };
     },
     meet: undefined,
+    measure: async () => (await import("./sqlite-measure.js")).measureSqliteLoad(path, options),
     async close() {
       database?.close();
       database = undefined;

@@ -147,3 +147,12 @@ async function inspectTables(connection: PostgresConnection): Promise<TableState
     writable,
   }));
 }
+
+/** Of the server's data and the database in them; a standby is another one than what it follows. Undefined: the role may not ask. */
+export async function readIdentity(connection: PostgresConnection): Promise<string | undefined> {
+  const { rows } = await connection.query<{ identity: string }>(
+    `SELECT pg_catalog.format('%s %s %s', s.system_identifier, d.oid, pg_catalog.pg_is_in_recovery()) AS identity
+     FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`,
+  );
+  return rows[0]?.identity;
+}

@@ -57,6 +57,11 @@ function shippedSeconds(build: Build): number {
   return FIXED_SECONDS + (build.rows * microseconds) / 1e6;
 }
 
+/** Seconds of a build like another one, which took `taken`. */
+export function scaledSeconds(build: Build, like: Build, taken: number): number {
+  return (taken * shippedSeconds(build)) / shippedSeconds(like);
+}
+
 interface Ratio {
   expected: number;
   taken: number;

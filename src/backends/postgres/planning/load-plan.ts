@@ -24,6 +24,7 @@ export interface PostgresPlanOptions extends LoadPlanOptions {
   /** What else is known of the database. */
   readonly grants: readonly string[];
   readonly notes: readonly string[];
+  readonly measure?: LoadPlanner["measure"];
 }
 
 /** Takes the connection over: `close` of the planner closes it. */
@@ -195,6 +196,10 @@ class PostgresPlanner implements LoadPlanner {
       `SELECT count(*) AS count FROM (SELECT FROM ${table.name} LIMIT ${Math.ceil(most) + 1}) few`,
     );
     return Number(rows[0]?.count ?? 0n) <= most;
+  }
+
+  get measure(): LoadPlanner["measure"] {
+    return this.session === undefined ? undefined : this.options.measure;
   }
 
   get meet(): LoadPlanner["meet"] {
