@@ -64,6 +64,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
 }
 
 export function createDirectorySource(options: DirectorySourceOptions): Source {
+  refuseUnknownPartOptions("createDirectorySource", options);
   return sourceOf(options, (catalog) =>
     directorySources.createDirectorySource({ application: llmspellDocuments, ...options, catalog }),
   );
@@ -88,9 +89,11 @@ export function createDocumentSink(given: DocumentSinkOptions): Sink {
   return sinkOf(documentSinks.createDocumentSink({ application: llmspellDocuments, ...options, ...own }));
 }
 
-export function createDirectorySink({ catalog, ...options }: DirectorySinkOptions): Sink {
-  const given = catalog === undefined ? {} : { catalog };
-  return sinkOf(directorySinks.createDirectorySink({ ...options, ...given }));
+export function createDirectorySink(given: DirectorySinkOptions): Sink {
+  refuseUnknownPartOptions("createDirectorySink", given);
+  const { catalog, ...options } = given;
+  const own = catalog === undefined ? {} : { catalog };
+  return sinkOf(directorySinks.createDirectorySink({ ...options, ...own }));
 }
 
 /** Runs source -> transforms -> sink. Where neither the source nor the caller names a catalog, it is llmspell's. */

@@ -3,6 +3,8 @@ import type { ConnectOptions } from "../backends/postgres/session/connection.js"
 import { StorageError } from "../errors.js";
 import type { PipelineOptions } from "../pipeline.js";
 import type {
+  DirectorySinkOptions,
+  DirectorySourceOptions,
   DocumentSinkOptions,
   DocumentSourceOptions,
   PostgresSinkOptions,
@@ -61,6 +63,8 @@ const createDocumentSource: Names<DocumentSourceOptions> = {
   onBytes: true,
   ...limits,
 };
+const { input: _input, ...ofFiles } = createDocumentSource;
+const createDirectorySource: Names<DirectorySourceOptions> = { path: true, ...ofFiles };
 const createSqliteSink: Names<SqliteSinkOptions> = {
   path: true,
   catalog: true,
@@ -95,6 +99,18 @@ const createDocumentSink: Names<DocumentSinkOptions> = {
   producer: true,
   exportedAt: true,
 };
+const createDirectorySink: Names<DirectorySinkOptions> = {
+  path: true,
+  name: true,
+  compress: true,
+  vectors: true,
+  partBytes: true,
+  allowEmpty: true,
+  digestOf: true,
+  catalog: true,
+  producer: true,
+  exportedAt: true,
+};
 const runPipeline: Names<PipelineOptions> = {
   source: true,
   sink: true,
@@ -124,9 +140,11 @@ const NAMES = {
   createSqliteSource,
   createPostgresSource,
   createDocumentSource,
+  createDirectorySource,
   createSqliteSink,
   createPostgresSink,
   createDocumentSink,
+  createDirectorySink,
   runPipeline,
   connectPostgres,
 } as const;
