@@ -302,7 +302,9 @@ describePostgres("runs", () => {
     lines[last] = (lines[last] as string).replaceAll(key, () => own[at++] as string);
     expect(id.exec(lines[first] as string)?.[0]).not.toBe(id.exec(lines[last] as string)?.[0]);
     writeFileSync(twice, lines.join("\n"));
+    process.env["LLMSPELL_STORAGE_PART_BYTES"] = "1000";
     const error = await run(target, { from: twice, verifyManifest: false }).catch((failure) => failure);
+    Object.assign(process.env, SMALL_PARTS);
     expect(error).toMatchObject({
       code: "E_KEY_CONFLICT",
       context: { section: "kv_store", key: expect.stringContaining("=") },
