@@ -126,6 +126,14 @@ export class PartLoader {
     } finally {
       await transaction.rollback().catch(() => {});
     }
-    return found ?? error;
+    if (found?.code !== "E_KEY_CONFLICT") return found ?? error;
+    const { message, context: where, cause } = found;
+    const detail = `${where.detail ?? ""}; it may be one that others have added or changed meanwhile`;
+    return new StorageError(
+      "E_KEY_CONFLICT",
+      message.replace("two records of the run", "two records"),
+      { ...where, detail },
+      cause,
+    );
   }
 }
