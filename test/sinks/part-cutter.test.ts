@@ -1,7 +1,7 @@
 /** How records become parts: each in exactly one, wherever batches end, and the same again around what has changed. */
 import { expect, it } from "vitest";
 import { parseIndexDefinition } from "../../src/backends/postgres/runs/index-definition.js";
-import { drain, PartCutter } from "../../src/backends/postgres/runs/part-cutter.js";
+import { drain, PartCutter } from "../../src/backends/postgres/runs/parts/part-cutter.js";
 import { fieldIndex } from "../../src/catalog/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { BatchBuilder, type RecordBatch } from "../../src/records/record-batch.js";

@@ -9,7 +9,7 @@ import { classesForRows, type DeferPolicy } from "../loading/index-choice.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { parseIndexDefinition } from "./index-definition.js";
-import { Ledger, type LedgerTables, type RunRow, type StepRow } from "./ledger.js";
+import { Ledger, type LedgerTables, type RunRow, type StepRow } from "./ledger/ledger.js";
 
 /** What the ledger keeps of an index besides its name. */
 interface Kept {

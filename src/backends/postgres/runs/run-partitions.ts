@@ -5,7 +5,7 @@ import { quote, schemaSql, tableOf } from "../database/table-names.js";
 import type { TargetTable } from "../database/target-table.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type RunRow, type StepRow } from "./ledger.js";
+import { Ledger, type LedgerTables, type RunRow, type StepRow } from "./ledger/ledger.js";
 
 async function partitionsOf(connection: PostgresConnection, { oid }: TargetTable): Promise<Set<string>> {
   const { rows } = await connection.query<{ name: string }>(

@@ -1,12 +1,12 @@
 /** Takes out what parts of a run wrote: the rows that still have their transactions' numbers. */
-import type { Catalog } from "../../../catalog/index.js";
-import { quote } from "../database/table-names.js";
-import { columnNamed, type TargetTable } from "../database/target-table.js";
-import { deleteRows } from "../loading/orphans.js";
-import { readKeys } from "../loading/stored-records.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { inTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type PartRow, type RunRow } from "./ledger.js";
+import type { Catalog } from "../../../../catalog/index.js";
+import { quote } from "../../database/table-names.js";
+import { columnNamed, type TargetTable } from "../../database/target-table.js";
+import { deleteRows } from "../../loading/orphans.js";
+import { readKeys } from "../../loading/stored-records.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import { inTransaction } from "../../session/transaction.js";
+import { Ledger, type LedgerTables, type PartRow, type RunRow } from "../ledger/ledger.js";
 import { LOAD_SETTINGS } from "./part-loader.js";
 
 /** Parts of one transaction: each is a pass over the table. */

@@ -2,8 +2,8 @@
  * The ledger of runs, in the target (105-runs.sql): what each part wrote, and what was dropped or made besides. Whoever resumes
  * or undoes a run raises its epoch first; no transaction of an earlier epoch commits afterwards.
  */
-import { StorageError } from "../../../errors.js";
-import type { PostgresConnection } from "../session/connection.js";
+import { StorageError } from "../../../../errors.js";
+import type { PostgresConnection } from "../../session/connection.js";
 
 export type RunState = "loading" | "undoing" | "done" | "undone";
 

@@ -1,8 +1,8 @@
 /** Whether a ledger can be relied on: whose it is, and whether the numbers in it are still those of the rows. */
-import { StorageError } from "../../../errors.js";
-import type { PostgresApplication } from "../application.js";
-import { quote, schemaSql } from "../database/table-names.js";
-import type { PostgresConnection } from "../session/connection.js";
+import { StorageError } from "../../../../errors.js";
+import type { PostgresApplication } from "../../application.js";
+import { quote, schemaSql } from "../../database/table-names.js";
+import type { PostgresConnection } from "../../session/connection.js";
 import type { LedgerTables, PartRow, RunRow } from "./ledger.js";
 
 const NAMES = ["storage_runs", "storage_parts", "storage_steps"] as const;
