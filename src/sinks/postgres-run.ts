@@ -358,17 +358,25 @@ class RunSink implements Sink {
     return { counts, target, notes: [...new Set(notes)] };
   }
 
+  /** Statistics of all tables, side by side. */
   private async analyze(rows: ReadonlyMap<string, number>): Promise<readonly string[]> {
-    const { coordinator, tables } = this.requireOpen();
-    const transaction = new LoadTransaction(coordinator);
-    await transaction.begin();
-    const written = [...rows].map(([path, count]) => ({
-      table: tables.get(path) as TargetTable,
-      rows: count,
-      filled: true,
-    }));
-    const notes = await analyzeTables(transaction, written);
-    await transaction.commit();
+    const { connections, tables } = this.requireOpen();
+    const waiting = [...rows].sort(([, one], [, other]) => other - one);
+    const notes: string[] = [];
+    const work = async (connection: PostgresConnection): Promise<void> => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        const [path, count] = next;
+        const transaction = new LoadTransaction(connection);
+        await transaction.begin();
+        notes.push(
+          ...(await analyzeTables(transaction, [
+            { table: tables.get(path) as TargetTable, rows: count, filled: true },
+          ])),
+        );
+        await transaction.commit();
+      }
+    };
+    await Promise.all(connections.map(work));
     return notes;
   }
 

@@ -20,7 +20,7 @@ import { fillPostgres } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 
 const KILLS = scaled(2, 100);
-const UNDONE = scaled(2, 20);
+const UNDONE = scaled(1, 20);
 const CUTS = scaled(1, 100);
 const CRASHES = scaled(1, 100);
 const MINUTES = 60_000;
