@@ -2,7 +2,7 @@
 import { TABLES } from "../data/rows.mjs";
 
 /** Not exported by us: bookkeeping, keys that are never exported, and a table of llmspell's tests. */
-const NOT_DATA = ["storage_migrations", "api_keys", "test_data"];
+const NOT_DATA = ["storage_migrations", "storage_runs", "storage_parts", "storage_steps", "api_keys", "test_data"];
 
 /** `without`: tables to leave out besides. Large objects go with the content. */
 export function pgDump(url, { format, file, dataOnly = true, table, without = [] }) {

@@ -132,7 +132,7 @@ export interface ImportOptions extends TransferOptions {
   readonly translate?: string;
   /**
    * PostgreSQL: so many connections load. More than one (default 1) is a run: no single transaction, but parts that stay as they
-   * come, which is resumed (`resume`) or undone (`undoRun`) where it does not come to its end (docs/scale.md).
+   * come, which is resumed (`resume`) or undone (`undoRun`) where it does not come to its end (docs/runs.md).
    */
   readonly jobs?: number;
   /** Goes on with the target's unfinished run, with `jobs` or as many connections as it had. Default false. */

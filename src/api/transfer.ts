@@ -141,7 +141,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const invalidUuid = invalidUuidPolicy(options, to, list);
   const before = (sink: Sink): Sink => createTranslatingSink(sink, { target: database.spelling, translate });
   if (isRun(options)) {
-    const isDocument = isSource(from) || databaseOf(from, list) === undefined;
+    const isDocument = !isSource(from) && databaseOf(from, list) === undefined;
     return loadRun(options, { source, to, config, list, isDocument, transforms, invalidUuid, digester, before });
   }
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;

@@ -42,9 +42,10 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
   refuse(flags, ["report", "rejects", "dryRun"], "a plan writes nothing, and commits nothing");
   refuse(
     flags,
-    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom", "jobs"],
+    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom"],
     "a plan does not foretell it: --dry-run does",
   );
+  refuse(flags, ["jobs"], "a plan is one of a single transaction");
   const output = outputFor(flags);
   const config = announcedConfig(flags, output);
   const from = endOf(flags, config, "source");

@@ -10,10 +10,10 @@ import { analyzeTables } from "../backends/postgres/loading/analyze.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
-import { LoaderPool } from "../backends/postgres/runs/loader-pool.js";
-import { drain, type Part, PartCutter } from "../backends/postgres/runs/part-cutter.js";
-import { LOAD_SETTINGS, PartLoader } from "../backends/postgres/runs/part-loader.js";
-import { removeParts } from "../backends/postgres/runs/remove-parts.js";
+import { LoaderPool } from "../backends/postgres/runs/parts/loader-pool.js";
+import { drain, type Part, PartCutter } from "../backends/postgres/runs/parts/part-cutter.js";
+import { LOAD_SETTINGS, PartLoader } from "../backends/postgres/runs/parts/part-loader.js";
+import { removeParts } from "../backends/postgres/runs/parts/remove-parts.js";
 import { buildIndexes, dropIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
 import { makePartitions } from "../backends/postgres/runs/run-partitions.js";
@@ -223,16 +223,16 @@ class RunSink implements Sink {
     const { kind } = batch;
     const { tables } = this.requireOpen();
     if (this.cutter.isOfOther(kind)) await this.endPart();
-    if (!this.makers.has(kind.path)) await this.beginKind(kind);
-    const maker = this.makers.get(kind.path);
-    const table = tables.get(kind.path) as TargetTable;
+    const table = tables.get(kind.path);
+    if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
+    const maker = this.makerOf(table);
     try {
       for (let row = 0; row < batch.rows; row++) {
         const isLoaded = this.plannedOf(kind)?.isLoaded === true;
         const store = isLoaded ? drain : (chunks: AsyncIterable<Buffer>) => this.storeLarge(table, chunks);
         const isFull = await this.cutter.add(batch, row, store);
-        if (!isLoaded) maker?.note(batch, row);
-        if (isFull) await this.endPart();
+        if (!isLoaded) maker.note(batch, row);
+        if (isFull) await this.endPart(true);
       }
     } finally {
       await batch.large?.discard();
@@ -248,28 +248,35 @@ class RunSink implements Sink {
     return this.reserved.loader.store(table, this.reserved.number, chunks);
   }
 
-  /** Before the first record of a kind in this process. */
-  private async beginKind(kind: RecordKind): Promise<void> {
-    const { coordinator, tables, run, ledger: ledgerTables } = this.requireOpen();
-    const { application, deferIndexes: policy = "auto", paths } = this.options;
-    const table = tables.get(kind.path);
-    if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
-    this.makers.set(kind.path, application?.partitionsOf?.(coordinator, table) ?? NO_PARTITIONS);
-    if (this.begun.has(kind.path)) return;
-    this.begun.add(kind.path);
+  private makerOf(table: TargetTable): PartitionMaker {
+    const { coordinator } = this.requireOpen();
+    const { path } = table.kind;
+    const maker =
+      this.makers.get(path) ?? this.options.application?.partitionsOf?.(coordinator, table) ?? NO_PARTITIONS;
+    this.makers.set(path, maker);
+    return maker;
+  }
+
+  /** Before the first part of a kind. */
+  private async beginKind(table: TargetTable, { records }: Part, isFull: boolean): Promise<void> {
+    const { coordinator, run, ledger: ledgerTables } = this.requireOpen();
+    const { deferIndexes: policy = "auto", paths } = this.options;
+    const { path } = table.kind;
+    if (this.begun.has(path)) return;
+    this.begun.add(path);
     const ledger = new Ledger(coordinator, ledgerTables);
     await inTransaction(coordinator, "write", async () => {
       await coordinator.query("SET LOCAL client_min_messages = 'warning'");
       await ledger.hold(run);
       // A step that gives records of other sections than were selected.
-      if (!paths.has(kind.path)) await requireEmptyTable(coordinator, table);
-      await ledger.addStep(run.run, { what: "section", section: kind.path, name: "", definition: "" });
-      await dropIndexes(coordinator, { ledger, run, table, policy });
+      if (!paths.has(path)) await requireEmptyTable(coordinator, table);
+      await ledger.addStep(run.run, { what: "section", section: path, name: "", definition: "" });
+      await dropIndexes(coordinator, { ledger, run, table, policy, records, isFull });
     });
   }
 
-  /** Hands the part at hand to a loader, when one is free. */
-  private async endPart(): Promise<void> {
+  /** Hands the part at hand to a loader, when one is free. `isFull`: more of its kind may come. */
+  private async endPart(isFull = false): Promise<void> {
     const { tables, coordinator, ledger, run } = this.requireOpen();
     const planned = this.cutter.take();
     if (planned === undefined) return;
@@ -281,8 +288,9 @@ class RunSink implements Sink {
       return;
     }
     const table = tables.get(part.kind.path) as TargetTable;
-    const maker = this.makers.get(part.kind.path);
-    if (maker?.isPending === true) {
+    await this.beginKind(table, part, isFull);
+    const maker = this.makerOf(table);
+    if (maker.isPending) {
       await this.pool.drain();
       await makePartitions(coordinator, { ledger, run, table, maker });
     }
@@ -350,17 +358,25 @@ class RunSink implements Sink {
     return { counts, target, notes: [...new Set(notes)] };
   }
 
+  /** Statistics of all tables, side by side. */
   private async analyze(rows: ReadonlyMap<string, number>): Promise<readonly string[]> {
-    const { coordinator, tables } = this.requireOpen();
-    const transaction = new LoadTransaction(coordinator);
-    await transaction.begin();
-    const written = [...rows].map(([path, count]) => ({
-      table: tables.get(path) as TargetTable,
-      rows: count,
-      filled: true,
-    }));
-    const notes = await analyzeTables(transaction, written);
-    await transaction.commit();
+    const { connections, tables } = this.requireOpen();
+    const waiting = [...rows].sort(([, one], [, other]) => other - one);
+    const notes: string[] = [];
+    const work = async (connection: PostgresConnection): Promise<void> => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        const [path, count] = next;
+        const transaction = new LoadTransaction(connection);
+        await transaction.begin();
+        notes.push(
+          ...(await analyzeTables(transaction, [
+            { table: tables.get(path) as TargetTable, rows: count, filled: true },
+          ])),
+        );
+        await transaction.commit();
+      }
+    };
+    await Promise.all(connections.map(work));
     return notes;
   }
 

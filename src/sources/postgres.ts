@@ -22,7 +22,11 @@ import {
   type WantedTable,
 } from "../backends/postgres/reading/tables.js";
 import { tenantLiterals, tenantStatements } from "../backends/postgres/reading/tenants.js";
-import { describeUnfinished, findUnfinishedRun, type UnfinishedRun } from "../backends/postgres/runs/unfinished.js";
+import {
+  describeUnfinished,
+  findUnfinishedRun,
+  type UnfinishedRun,
+} from "../backends/postgres/runs/ledger/unfinished.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";

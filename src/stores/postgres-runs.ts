@@ -51,7 +51,7 @@ export function postgresRuns(
     },
     async list(location, options) {
       const [{ listRuns }, { llmspellPostgres }] = await Promise.all([
-        import("../backends/postgres/runs/list.js"),
+        import("../backends/postgres/runs/ledger/list.js"),
         import("../llmspell/postgres/application.js"),
       ]);
       return connected(

@@ -133,7 +133,7 @@ export function postgresParts<Location extends AnyLocation>(
         const [{ inspectPostgres }, runs, session, { llmspellPostgres }, { readImportRights }, { readPostgresSchema }] =
           await Promise.all([
             import("../backends/postgres/database/inspect.js"),
-            import("../backends/postgres/runs/unfinished.js"),
+            import("../backends/postgres/runs/ledger/unfinished.js"),
             import("../backends/postgres/session/transaction.js"),
             import("../llmspell/postgres/application.js"),
             import("../llmspell/postgres/import-rights.js"),

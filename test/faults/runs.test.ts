@@ -20,7 +20,7 @@ import { fillPostgres } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 
 const KILLS = scaled(2, 100);
-const UNDONE = scaled(2, 20);
+const UNDONE = scaled(1, 20);
 const CUTS = scaled(1, 100);
 const CRASHES = scaled(1, 100);
 const MINUTES = 60_000;
@@ -127,6 +127,33 @@ describePostgres("a run of which something dies", () => {
       }
     },
     UNDONE * MINUTES,
+  );
+
+  it(
+    "is taken over from a process that only stood still, which then loads nothing more",
+    async () => {
+      const target = await targets.next();
+      const child = workspace.start(importInto(target), ENV);
+      const closed = once(child, "close") as Promise<[number | null]>;
+      let errors = "";
+      child.stdout?.resume();
+      child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+        errors += text;
+      });
+      const parts = async (): Promise<number> => (await query(target, "SELECT FROM llmspell.storage_parts")).length;
+      while ((await parts()) < 3 && child.exitCode === null) await sleep(20);
+      child.kill("SIGSTOP");
+      expect(await unfinishedState(target)).toBe("loading");
+      await workspace.must(resume(target), ENV);
+      const loaded = await parts();
+      child.kill("SIGCONT");
+      const [status] = await closed;
+      expect(status).not.toBe(0);
+      expect(errors).toMatch(/\[E_(RUN_TAKEN|CONNECTION_LOST)\]/);
+      expect(await parts()).toBe(loaded);
+      await expectLoaded(target);
+    },
+    2 * MINUTES,
   );
 
   it(

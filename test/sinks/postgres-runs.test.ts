@@ -215,13 +215,30 @@ describePostgres("runs", () => {
        INSERT INTO llmspell.artifacts (tenant_id, artifact_id, session_id, sequence, content_hash, metadata, name, artifact_type, mime_type, size_bytes)
          SELECT tenant_id, 'mine', session_id, 999999, repeat('f', 64), '{}', 'n', 't', 'm', 1 FROM llmspell.sessions WHERE ctid = ${session}`,
     );
+    // Somebody's own table.
+    await query(
+      target,
+      `ALTER TABLE llmspell.workflow_states ADD CONSTRAINT pair UNIQUE (tenant_id, workflow_id);
+       CREATE TABLE own (tenant varchar, workflow varchar, FOREIGN KEY (tenant, workflow) REFERENCES llmspell.workflow_states (tenant_id, workflow_id));
+       INSERT INTO own SELECT tenant_id, workflow_id FROM llmspell.workflow_states LIMIT 1`,
+    );
     const undone = await undoRun(target);
+    expect(
+      (
+        await query(
+          target,
+          "SELECT FROM own JOIN llmspell.workflow_states ON tenant = tenant_id AND workflow = workflow_id",
+        )
+      ).length,
+    ).toBe(1);
+    await query(target, "DROP TABLE own; ALTER TABLE llmspell.workflow_states DROP CONSTRAINT pair");
     expect(undone.kept.map((line) => line.replace(/:.*/s, "")).sort()).toEqual([
       "agent_state",
       "artifacts.artifacts",
       "artifacts.content",
       "kv_store",
       "sessions",
+      "workflow_states",
     ]);
     const left = await query<{ n: number }>(
       target,
@@ -302,7 +319,9 @@ describePostgres("runs", () => {
     lines[last] = (lines[last] as string).replaceAll(key, () => own[at++] as string);
     expect(id.exec(lines[first] as string)?.[0]).not.toBe(id.exec(lines[last] as string)?.[0]);
     writeFileSync(twice, lines.join("\n"));
+    process.env["LLMSPELL_STORAGE_PART_BYTES"] = "1000";
     const error = await run(target, { from: twice, verifyManifest: false }).catch((failure) => failure);
+    Object.assign(process.env, SMALL_PARTS);
     expect(error).toMatchObject({
       code: "E_KEY_CONFLICT",
       context: { section: "kv_store", key: expect.stringContaining("=") },

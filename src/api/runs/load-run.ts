@@ -34,7 +34,7 @@ export function isRun({ jobs, resume }: ImportOptions): boolean {
   return resume === true || (jobs ?? 1) > 1;
 }
 
-/** What does not go with a run, and why (docs/scale.md has the table). */
+/** What does not go with a run, and why (docs/runs.md has the table). */
 const REFUSED: readonly (readonly [option: string, given: (options: ImportOptions) => boolean, why: string])[] = [
   ["--dry-run (dryRun)", ({ dryRun }) => dryRun === true, "a run commits part by part"],
   ["--prune (prune)", ({ prune }) => prune === true, "it loads empty tables only, in which there is nothing to remove"],
@@ -187,7 +187,8 @@ class KeptSource implements Source {
     if (this.verifies && selection !== undefined) {
       context.activity?.({ phase: "planning" });
       const silent = { ...context, ahead: true as const, warn() {}, note() {}, leftOut() {} };
-      for await (const batch of this.inner.read({ ...selection, again: true }, silent)) {
+      // Without any of its sections: their bytes are held against the manifest, and nothing is decoded.
+      for await (const batch of this.inner.read({ paths: new Set(), again: true }, silent)) {
         context.signal.throwIfAborted();
         await batch.large?.discard();
       }

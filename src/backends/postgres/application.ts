@@ -19,7 +19,7 @@ export interface PostgresApplication {
   readonly tenantSetting?: string;
   /** What makes the partitions of a table that a load writes; undefined where it has no need of any. Default: records must find theirs. */
   partitionsOf?(connection: PostgresConnection, table: TargetTable): PartitionMaker | undefined;
-  /** Its migrations make the tables of runs (runs/ledger.ts) in `schema`. */
+  /** Its migrations make the tables of runs (runs/ledger/ledger.ts) in `schema`. */
   readonly keepsRuns?: true;
   /** Whose the large objects of a table's records become. Default: the table's owner's, where that can be. */
   largeObjectOwner?(connection: PostgresConnection, table: TargetTable): Promise<LargeObjectOwner>;

@@ -373,7 +373,7 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     cause:
       "A load over several connections (--jobs) came to no end: a process, the server or the network died. What it has loaded is there, and listed in the target.",
     remedy:
-      "`storage resume`, with the options that it was begun with, goes on with it; `storage undo` takes it back (docs/scale.md).",
+      "`storage resume`, with the options that it was begun with, goes on with it; `storage undo` takes it back (docs/runs.md).",
     example: "llmspell storage runs --backend postgres",
   },
   E_RUN_TAKEN: {

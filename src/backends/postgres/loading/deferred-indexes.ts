@@ -74,9 +74,12 @@ export class DeferredIndexes {
     private readonly atATime = 1,
   ) {}
 
-  /** Drops all that may go, unless they are not to be had now. Who keeps what is given hands it to `adopt` of another, later. */
-  async dropAll(): Promise<readonly DroppedIndex[]> {
-    await this.drop(["vector", "other"]);
+  /**
+   * Before the first rows of a table that is empty, and (`isLarge`) will have many. Who keeps what is given hands it to `adopt`
+   * of another, later.
+   */
+  async dropToKeep(isLarge: boolean): Promise<readonly DroppedIndex[]> {
+    await this.drop(isLarge ? ["vector", "other"] : classesForEmptyTable(this.policy, this.table.kind));
     const parts = this.parts.splice(0);
     return this.dropped
       .splice(0)

@@ -25,6 +25,9 @@ function plain(name: string): string {
 export function parseIndexDefinition(definition: string): Named | undefined {
   const head = HEAD.exec(definition);
   if (head === null) return undefined;
+  // A letter before a string (E'…') would make escapes of its backslashes.
+  if (/\w'|&'/.test(definition.replaceAll(/'(?:[^']|'')*'/g, (text) => text.replaceAll(/[^']/g, " "))))
+    return undefined;
   const tokens: string[] = [];
   TOKEN.lastIndex = head[0].length;
   while (TOKEN.lastIndex < definition.length) {

@@ -5,7 +5,7 @@ import { StorageError } from "../../../errors.js";
 import { shownName, tableOf } from "../database/table-names.js";
 import type { TargetTable } from "../database/target-table.js";
 import { DeferredIndexes, type DroppedIndex, type IndexPart } from "../loading/deferred-indexes.js";
-import type { DeferPolicy } from "../loading/index-choice.js";
+import { classesForRows, type DeferPolicy } from "../loading/index-choice.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { parseIndexDefinition } from "./index-definition.js";
@@ -18,13 +18,22 @@ interface Kept {
   readonly parts: readonly IndexPart[];
 }
 
-/** Drops the indexes of a kind's table before its first part. To be called in a transaction. */
+/** Drops the indexes of a kind's table before its first part, of so many records; `isFull`: there may be more. To be called in a transaction. */
 export async function dropIndexes(
   connection: PostgresConnection,
-  { ledger, run, table, policy }: { ledger: Ledger; run: RunRow; table: TargetTable; policy: DeferPolicy },
+  {
+    ledger,
+    run,
+    table,
+    policy,
+    records,
+    isFull,
+  }: { ledger: Ledger; run: RunRow; table: TargetTable; policy: DeferPolicy; records: number; isFull: boolean },
 ): Promise<void> {
   if (policy === "never") return;
-  const dropped = await new DeferredIndexes(connection, table, policy).dropAll();
+  const dropped = await new DeferredIndexes(connection, table, policy).dropToKeep(
+    isFull || classesForRows(records).length > 0,
+  );
   for (const { name, definition, class: indexClass, parts } of dropped) {
     // What could not be made again from the ledger must stay: the whole transaction goes.
     requireDefinition(name, definition, table.kind);
@@ -34,7 +43,7 @@ export async function dropIndexes(
   }
 }
 
-/** @throws {StorageError} E_RUN_UNFINISHED for a definition that is none of an index of the kind's table */
+/** Its access method. @throws {StorageError} E_RUN_UNFINISHED for a definition that is none of an index of the kind's table */
 function requireDefinition(name: string, definition: unknown, kind: RecordKind): string {
   const { schema, table } = tableOf(kind);
   const parsed = typeof definition === "string" ? parseIndexDefinition(definition) : undefined;

@@ -8,8 +8,8 @@ import type { PostgresConnection, PostgresConnector } from "../session/connectio
 import { inTransaction } from "../session/transaction.js";
 import { affordable, openConnections, requireRights } from "./connections.js";
 import { Ledger, type LedgerTables, type PartRow, type RunRow, type StepRow } from "./ledger/ledger.js";
-import { readPlace, requireKnownTransactions, requireLedger } from "./ledger/ledger-trust.js";
-import { takeOver } from "./take-over.js";
+import { takeOver } from "./ledger/take-over.js";
+import { readPlace, requireKnownTransactions, requireLedger } from "./ledger/trust.js";
 
 export interface RunTargetOptions {
   readonly connect: PostgresConnector;

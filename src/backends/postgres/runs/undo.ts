@@ -7,11 +7,11 @@ import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { requireRights } from "./connections.js";
 import { Ledger } from "./ledger/ledger.js";
-import { requireKnownTransactions, requireLedger } from "./ledger/ledger-trust.js";
-import { linesOfKept, removeParts } from "./remove-parts.js";
+import { takeOver } from "./ledger/take-over.js";
+import { requireKnownTransactions, requireLedger } from "./ledger/trust.js";
+import { linesOfKept, removeParts } from "./parts/remove-parts.js";
 import { buildIndexes } from "./run-indexes.js";
 import { dropPartitions } from "./run-partitions.js";
-import { takeOver } from "./take-over.js";
 
 export interface UndoOptions {
   readonly connection: PostgresConnection;

@@ -1,12 +1,12 @@
 /** Takes out what parts of a run wrote: the rows that still have their transactions' numbers. */
-import type { Catalog } from "../../../catalog/index.js";
-import { quote } from "../database/table-names.js";
-import { columnNamed, type TargetTable } from "../database/target-table.js";
-import { deleteRows } from "../loading/orphans.js";
-import { readKeys } from "../loading/stored-records.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { inTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type PartRow, type RunRow } from "./ledger/ledger.js";
+import type { Catalog } from "../../../../catalog/index.js";
+import { quote } from "../../database/table-names.js";
+import { columnNamed, type TargetTable } from "../../database/target-table.js";
+import { deleteRows } from "../../loading/orphans.js";
+import { readKeys } from "../../loading/stored-records.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import { inTransaction } from "../../session/transaction.js";
+import { Ledger, type LedgerTables, type PartRow, type RunRow } from "../ledger/ledger.js";
 import { LOAD_SETTINGS } from "./part-loader.js";
 
 /** Parts of one transaction: each is a pass over the table. */
@@ -48,7 +48,10 @@ export async function removeParts(
     for (let at = 0; at < wanted.length; at += BATCH) {
       const batch = wanted.slice(at, at + BATCH);
       const xmins = [...new Set(batch.map(xminOf))];
-      const children = childrenOf(table, catalog, tables);
+      const children = [
+        ...childrenOf(table, catalog, tables),
+        ...(await inTransaction(connection, "read", () => otherChildren(connection, table, tables))),
+      ];
       const free = children
         .map(({ condition }) => ` AND NOT EXISTS (${condition} AND NOT (c.xmin = ANY ($2::xid[])))`)
         .join("");
@@ -114,6 +117,26 @@ function childrenOf(table: TargetTable, catalog: Catalog, tables: ReadonlyMap<st
         return { name: child.name, condition: `SELECT FROM ${child.name} c WHERE ${same.join(" AND ")}` };
       }),
   );
+}
+
+/** The same of tables that are no kind's: somebody's own that refer to ours. */
+async function otherChildren(
+  connection: PostgresConnection,
+  table: TargetTable,
+  tables: ReadonlyMap<string, TargetTable>,
+) {
+  const { rows } = await connection.query<{ name: string; pairs: string[] }>(
+    `SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
+       ARRAY(SELECT pg_catalog.format('c.%I = t.%I', a.attname, b.attname)
+         FROM unnest(k.conkey, k.confkey) AS u (own, other)
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.own
+         JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.other) AS pairs
+     FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE k.contype = 'f' AND k.confrelid = $1 AND NOT c.relispartition AND k.conrelid <> ALL ($2::oid[])`,
+    [table.oid, [...tables.values()].map(({ oid }) => oid)],
+  );
+  return rows.map(({ name, pairs }) => ({ name, condition: `SELECT FROM ${name} c WHERE ${pairs.join(" AND ")}` }));
 }
 
 /** Rows that are still there, a line for each table: others added or changed them. */

@@ -2,18 +2,18 @@
  * One of a run's connections: it loads a part in a transaction that does nothing else than the fence, its row of the ledger and
  * the COPY. There is no savepoint in it, so that all of its rows have the transaction's number for their xmin.
  */
-import { located } from "../../../codecs/index.js";
-import { StorageError } from "../../../errors.js";
-import type { RunContext } from "../../../records/run-context.js";
-import type { PostgresApplication } from "../application.js";
-import { loadColumns, type TargetTable } from "../database/target-table.js";
-import { LargeObjectWriter } from "../loading/large-objects.js";
-import { isRecordError, LoadTransaction } from "../loading/load-transaction.js";
-import { TableLoader } from "../loading/table-loader.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { postgresCause } from "../session/errors.js";
-import { beginTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type RunRow } from "./ledger/ledger.js";
+import { located } from "../../../../codecs/index.js";
+import { StorageError } from "../../../../errors.js";
+import type { RunContext } from "../../../../records/run-context.js";
+import type { PostgresApplication } from "../../application.js";
+import { loadColumns, type TargetTable } from "../../database/target-table.js";
+import { LargeObjectWriter } from "../../loading/large-objects.js";
+import { isRecordError, LoadTransaction } from "../../loading/load-transaction.js";
+import { TableLoader } from "../../loading/table-loader.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import { postgresCause } from "../../session/errors.js";
+import { beginTransaction } from "../../session/transaction.js";
+import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
 import type { Part } from "./part-cutter.js";
 
 export interface PartLoaderOptions {
@@ -126,6 +126,14 @@ export class PartLoader {
     } finally {
       await transaction.rollback().catch(() => {});
     }
-    return found ?? error;
+    if (found?.code !== "E_KEY_CONFLICT") return found ?? error;
+    const { message, context: where, cause } = found;
+    const detail = `${where.detail ?? ""}; it may be one that others have added or changed meanwhile`;
+    return new StorageError(
+      "E_KEY_CONFLICT",
+      message.replace("two records of the run", "two records"),
+      { ...where, detail },
+      cause,
+    );
   }
 }

@@ -1,11 +1,11 @@
 /** What a target's ledger says of its runs, for people. Only reads. */
-import type { Catalog } from "../../../catalog/index.js";
-import type { PostgresApplication } from "../application.js";
-import { IS_NAMED, namesAsParameters, tableOf } from "../database/table-names.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { inTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type RunRow, type RunState } from "./ledger/ledger.js";
-import { requireLedger } from "./ledger/ledger-trust.js";
+import type { Catalog } from "../../../../catalog/index.js";
+import type { PostgresApplication } from "../../application.js";
+import { IS_NAMED, namesAsParameters, tableOf } from "../../database/table-names.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import { inTransaction } from "../../session/transaction.js";
+import { Ledger, type LedgerTables, type RunRow, type RunState } from "./ledger.js";
+import { requireLedger } from "./trust.js";
 
 export interface ListedRun {
   readonly run: number;

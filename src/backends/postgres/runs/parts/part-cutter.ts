@@ -6,14 +6,14 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import { fieldIndex, type RecordKind } from "../../../catalog/index.js";
-import { located } from "../../../codecs/index.js";
-import { recordChunks } from "../../../document/writing/record-writer.js";
-import { StorageError } from "../../../errors.js";
-import type { RecordBatch } from "../../../records/record-batch.js";
-import { recordKey } from "../../../records/record-key.js";
-import type { RunContext } from "../../../records/run-context.js";
-import { CopyEncoder, needsLargeObject, type TupleExtras } from "../session/copy-encoder.js";
+import { fieldIndex, type RecordKind } from "../../../../catalog/index.js";
+import { located } from "../../../../codecs/index.js";
+import { recordChunks } from "../../../../document/writing/record-writer.js";
+import { StorageError } from "../../../../errors.js";
+import type { RecordBatch } from "../../../../records/record-batch.js";
+import { recordKey } from "../../../../records/record-key.js";
+import type { RunContext } from "../../../../records/run-context.js";
+import { CopyEncoder, needsLargeObject, type TupleExtras } from "../../session/copy-encoder.js";
 
 /** Records that are ready to be loaded. */
 export interface Part {

@@ -1,8 +1,8 @@
 /** What a store that is only read says of a run that came to no end, where the role may know of it. */
-import type { PostgresApplication } from "../application.js";
-import { quote, schemaSql } from "../database/table-names.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { Ledger, type RunRow } from "./ledger/ledger.js";
+import type { PostgresApplication } from "../../application.js";
+import { quote, schemaSql } from "../../database/table-names.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import { Ledger, type RunRow } from "./ledger.js";
 
 export type UnfinishedRun = Pick<RunRow, "run" | "state" | "source" | "started">;
 

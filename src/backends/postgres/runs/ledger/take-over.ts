@@ -1,10 +1,10 @@
 /** Taking a run over, whoever had it: nothing of an earlier epoch commits afterwards. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { StorageError } from "../../../errors.js";
-import type { PostgresConnection } from "../session/connection.js";
-import { postgresCause } from "../session/errors.js";
-import { inTransaction } from "../session/transaction.js";
-import { Ledger, type LedgerTables, type RunRow, type RunState } from "./ledger/ledger.js";
+import { StorageError } from "../../../../errors.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import { postgresCause } from "../../session/errors.js";
+import { inTransaction } from "../../session/transaction.js";
+import { Ledger, type LedgerTables, type RunRow, type RunState } from "./ledger.js";
 
 /** A part that is under way may come to its end; a session whose client is gone never would. */
 const ATTEMPTS = 10;
