@@ -4,8 +4,10 @@
  */
 import { randomBytes } from "node:crypto";
 import { lstat, readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { StorageError } from "../../errors.js";
+import { documentHead } from "../files/output.js";
+import { looksLikeDocument } from "../header.js";
 import type { Compression } from "../writing/compression.js";
 import { type DirectoryManifest, directoryBroken, MANIFEST_NAME, readManifest } from "./manifest.js";
 
@@ -64,14 +66,37 @@ export async function examineDirectory(folder: string): Promise<DirectoryState> 
       folder,
       unnamed.filter((name) => !isLeft(name)),
     );
+    const strangers: string[] = [];
+    for (const name of rest) if (await isDocument(folder, name)) strangers.push(name);
     return {
       manifest,
       leftovers,
-      strangers: rest.filter((name) => DOCUMENT.test(name)),
-      others: rest.filter((name) => !DOCUMENT.test(name)),
+      strangers,
+      others: rest.filter((name) => !strangers.includes(name)),
       unfinished: names.includes(UNFINISHED),
     };
   }
+}
+
+/** A run's report may be called as a document is. */
+async function isDocument(folder: string, name: string): Promise<boolean> {
+  if (PART.test(name)) return true;
+  if (!DOCUMENT.test(name) || !(await lstat(join(folder, name))).isFile()) return false;
+  return looksLikeDocument((await documentHead(join(folder, name))) ?? "");
+}
+
+/** E_OUTPUT_EXISTS where a document would go into an export directory, which nobody would read any more. */
+export async function refuseInDirectory(path: string): Promise<void> {
+  const folder = dirname(path);
+  const manifest = await readManifest(folder).catch(() => undefined);
+  if (manifest === undefined) return;
+  throw new StorageError(
+    "E_OUTPUT_EXISTS",
+    `${folder} is an export directory, and ${basename(path)} would not be of it`,
+    {
+      hint: "Choose another folder; a name that ends with a slash (--output DIR/) replaces the directory.",
+    },
+  );
 }
 
 function runOf(name: string): string | undefined {
