@@ -2,7 +2,12 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { requireComplete } from "../document/directory/layout.js";
-import { type DirectoryFile, type DirectoryManifest, directoryBroken } from "../document/directory/manifest.js";
+import {
+  type DirectoryFile,
+  type DirectoryManifest,
+  directoryBroken,
+  sectionsOfFiles,
+} from "../document/directory/manifest.js";
 import { printHead, tellsPartial } from "../document/header.js";
 import { shownName } from "../document/reading/limits.js";
 import { StorageError } from "../errors.js";
@@ -14,11 +19,14 @@ import type { Source } from "./source.js";
 export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "input"> {
   /** The folder. */
   readonly path: string;
+  /** Only these of its files, by their names: a share of one who reads it with others. Default: all. */
+  readonly files?: readonly string[];
 }
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files); with the file that they are of. */
 export function createDirectorySource(options: DirectorySourceOptions): Source {
   const { path: folder, catalog } = options;
+  const wanted = options.files === undefined ? undefined : new Set(options.files);
   const verifies = options.verifyManifest ?? true;
   let manifest: DirectoryManifest | undefined;
   let open: Source | undefined;
@@ -66,7 +74,9 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     name: options.name ?? folder,
 
     async open() {
-      manifest = await requireComplete(folder, verifies);
+      const complete = await requireComplete(folder, verifies);
+      const files = wanted === undefined ? complete.files : complete.files.filter(({ name }) => wanted.has(name));
+      manifest = { ...complete, files, sections: sectionsOfFiles(files) };
       const { sourceBackend: backend, migrations, exportedAt } = manifest.header;
       return { backend, migrations, catalog, exportedAt };
     },
@@ -78,6 +88,7 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
 
     partial() {
       const { partial, header } = manifest ?? {};
+      if (wanted !== undefined) return "only some of its files are read";
       if (partial === undefined) return "its manifest does not say that it is whole";
       if (partial.length > 0) return `it was exported without all records (${partial.map(shownName).join(", ")})`;
       if (!tellsPartial(header?.producer)) return `its producer, ${header?.producer}, does not say so of its documents`;

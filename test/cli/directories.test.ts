@@ -174,7 +174,12 @@ describe("a directory in a document's place", () => {
     await workspace.must(["storage", "verify", "copy.db", "copy-2.db", "--quiet"]);
     const { stdout } = await workspace.must(["storage", "info", "backup", "--json"]);
     const { totals } = manifestOf(workspace.path("backup"));
-    expect(JSON.parse(stdout)).toMatchObject({ bytes: totals.bytes, records: totals.records, sourceBackend: "sqlite" });
+    expect(JSON.parse(stdout)).toMatchObject({
+      bytes: totals.bytes,
+      files: totals.files,
+      records: totals.records,
+      sourceBackend: "sqlite",
+    });
     const validated = await workspace.must(["storage", "validate", "backup/"]);
     expect(validated.stdout).toContain("No findings");
     const planned = await workspace.must(["storage", "plan", "--input", "backup/", "--database", "copy.db", "--json"]);
@@ -397,6 +402,9 @@ describe("the folder", () => {
     expect(await reading("bare/")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
     expect(await reading("bare")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
     expect(await reading("absent/")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
+    expect(await reading("single.json/")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
+    for (const name of ["bare", "absent/", "single.json/"])
+      expect((await failureOf(storeInfo(workspace.path(name)))).code).toBe("E_INPUT_NOT_FOUND");
     expect(existsSync(workspace.path("none.db"))).toBe(false);
   });
 });

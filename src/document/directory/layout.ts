@@ -109,6 +109,7 @@ async function namesIn(folder: string): Promise<string[]> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") throw new StorageError("E_INPUT_NOT_FOUND", `${folder} does not exist`, {}, error);
+    if (code === "ENOTDIR") throw new StorageError("E_INPUT_NOT_FOUND", `${folder} is no directory`, {}, error);
     throw new StorageError("E_INPUT_NOT_FOUND", `${folder} cannot be read`, {}, error);
   }
 }
@@ -142,7 +143,10 @@ export async function requireOurs(folder: string): Promise<DirectoryState> {
   try {
     state = await examineDirectory(folder);
   } catch (error) {
-    if (!(error instanceof StorageError) || error.exitStatus !== 4) throw error;
+    if (!(error instanceof StorageError)) throw error;
+    if (error.code === "E_INPUT_NOT_FOUND")
+      throw new StorageError("E_READ_ONLY", `${folder} cannot be read and written`, {}, error);
+    if (error.exitStatus !== 4) throw error;
     throw new StorageError(
       "E_OUTPUT_EXISTS",
       `${folder} holds a ${MANIFEST_NAME} that this program does not read`,
