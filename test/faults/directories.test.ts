@@ -33,9 +33,12 @@ import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 import { canMount, command, mountSmall, type SmallDisk } from "../helpers/small-disk.js";
+
+import { postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
 
 const SEED = Number(process.env["SEED"] ?? randomInt(1e9));
 /** Of each form. */
@@ -279,6 +282,37 @@ describe("a directory whose files are not what was written", () => {
     symlinkSync(path("elsewhere.json"), join(of, name));
     expect(await isWhole(of, small)).toBe(true);
   });
+});
+
+function registerDamagedImport(factory: TargetFactory): void {
+  it(`changes nothing in ${factory.name} where the last file was changed, or is missing`, async () => {
+    using workspace = createWorkspace();
+    const target = await factory.open(workspace);
+    try {
+      const of = path("of-large");
+      await exportStore({ from: large, to: `${of}/`, partBytes: 500_000, compress: "zstd" });
+      await importStore({ from: small, to: target.store });
+      const [before, leftovers] = [await target.digest(), await target.leftovers()];
+      const last = partsOf(of).at(-1) as string;
+      const bytes = readFileSync(join(of, last));
+      bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
+      writeFileSync(join(of, last), bytes);
+      const changed = await failureOf(importStore({ from: of, to: target.store }));
+      expect([changed.exitStatus, changed.context.file]).toEqual([4, last]);
+      rmSync(join(of, last));
+      const missing = await failureOf(importStore({ from: of, to: target.store }));
+      expect([missing.code, missing.context.file]).toEqual(["E_DOCUMENT_MANIFEST", last]);
+      expect(await target.digest()).toBe(before);
+      expect(await target.leftovers()).toEqual(leftovers);
+    } finally {
+      await target.close();
+    }
+  });
+}
+
+describe("an import of a damaged directory", () => {
+  registerDamagedImport(sqliteTarget);
+  describePostgres("on a server", () => registerDamagedImport(postgresTarget));
 });
 
 /** A source that waits behind so many batches until it is told to go on. */
