@@ -5,7 +5,6 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -13,7 +12,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -29,6 +27,7 @@ import {
   verifyStores,
 } from "../../src/index.js";
 import { failureOf } from "../conformance/expectations.js";
+import { temporaryFolder } from "../conformance/store.js";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
@@ -42,10 +41,10 @@ import { postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
 
 const SEED = Number(process.env["SEED"] ?? randomInt(1e9));
 /** Of each form. */
-const FLIPS = scaled(60, 2000);
-const KILLS = scaled(4, 60);
+const FLIPS = scaled(40, 2000);
+const KILLS = scaled(3, 60);
 
-const folder = mkdtempSync(join(tmpdir(), "llmspell-directories-"));
+const folder = temporaryFolder();
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const path = (name: string): string => join(folder, name);
 const small = path("small.db");
@@ -379,6 +378,14 @@ describe("a run that does not come to its end", () => {
     expect(error.context.hint).toContain("export again");
     goOn();
     await run;
+    // Killed while it was to replace an export whose manifest then got lost: that one's files stay.
+    const of = await directory("robbed");
+    cpSync(path("killed-first/.exporting"), join(of, ".exporting"), { recursive: true });
+    writeFileSync(join(of, ".exporting/replaced.json"), JSON.stringify(partsOf(of)));
+    rmSync(join(of, "manifest.json"));
+    const left = partsOf(of);
+    expect((await failureOf(exportStore({ from: small, to: `${of}/` }))).code).toBe("E_OUTPUT_EXISTS");
+    expect(partsOf(of)).toEqual(left);
     await exportStore({ from: small, to: path("killed-first/") });
     expectClean(path("killed-first"));
     // A manifest that got lost is no interrupted export: whoever has the files may have nothing else.

@@ -269,7 +269,10 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       "llmspell storage import --backend postgres --input data.json --on-error skip --rejects rejects.ndjson",
     ],
     options: [
-      required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
+      required(
+        "--input <FILE>",
+        "the document: a file, a directory, or - for standard input; gzip and zstd are recognised",
+      ),
       ...storeOptions(),
       ...transferOptions(),
       ...transformOptions(),
@@ -307,7 +310,10 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       "gunzip -c full.json.gz | llmspell storage rewrite --input - --output - --tenant acme | gzip > acme.json.gz",
     ],
     options: [
-      required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
+      required(
+        "--input <FILE>",
+        "the document: a file, a directory, or - for standard input; gzip and zstd are recognised",
+      ),
       ...documentOptions(),
       ...transferOptions(),
       ...transformOptions(),
@@ -323,7 +329,7 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       "llmspell storage validate dev-data.json --for postgres --findings findings.ndjson",
       "gunzip -c export.json.gz | llmspell storage validate - --for sqlite",
     ],
-    words: [new Argument("<DOCUMENT>", "a file, or - for standard input; gzip and zstd are recognised")],
+    words: [new Argument("<DOCUMENT>", "a file, a directory, or - for standard input; gzip and zstd are recognised")],
     options: validateOptions(),
     run: async (flags, abort, document) =>
       (await import("../validate.js")).runValidate(flags, abort, document as string),

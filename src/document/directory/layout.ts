@@ -60,7 +60,9 @@ export async function examineDirectory(folder: string): Promise<DirectoryState> 
     if (before?.run !== manifest?.run && attempt < ATTEMPTS) continue;
     const files = new Set(manifest?.files.map(({ name }) => name));
     const unnamed = names.filter((name) => !files.has(name) && name !== MANIFEST_NAME && name !== UNFINISHED);
-    const isLeft = (name: string): boolean => unfinished.replaced.has(name) || unfinished.runs.has(runOf(name) ?? "");
+    // Only the manifest of the run that replaced them says that they are nobody's any more.
+    const replaced = unfinished.runs.has(manifest?.run ?? "") ? unfinished.replaced : undefined;
+    const isLeft = (name: string): boolean => replaced?.has(name) === true || unfinished.runs.has(runOf(name) ?? "");
     const leftovers = unnamed.filter(isLeft);
     const rest = await stillThere(
       folder,
