@@ -146,7 +146,10 @@ function* differences(
 /** The file that an error comes from; only an error of the document has one. */
 function inFileOf(error: unknown, file: string): unknown {
   if (!(error instanceof StorageError)) return error;
-  if (error.code === "E_INPUT_NOT_FOUND") return directoryBroken(`${file} cannot be read`, { file }, error);
+  // It was there when the run began.
+  const isGone =
+    error.code === "E_INPUT_NOT_FOUND" && (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
+  if (isGone) return directoryBroken(`${file} is missing`, { file }, error);
   if (error.exitStatus === 4) error.context.file ??= file;
   return error;
 }
