@@ -13,7 +13,7 @@ import { shownName } from "../document/reading/limits.js";
 import { StorageError } from "../errors.js";
 import { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
-import { createDocumentSource, type DocumentSourceOptions } from "./json-document.js";
+import { createDocumentSource, type DocumentSourceOptions, ISO_TIME } from "./json-document.js";
 import type { Source } from "./source.js";
 
 export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "input"> {
@@ -78,7 +78,7 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
       const files = wanted === undefined ? complete.files : complete.files.filter(({ name }) => wanted.has(name));
       manifest = { ...complete, files, sections: sectionsOfFiles(files) };
       const { sourceBackend: backend, migrations, exportedAt } = manifest.header;
-      return { backend, migrations, catalog, exportedAt };
+      return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
     },
 
     async estimate({ paths }) {
@@ -98,10 +98,13 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     async *read(selection, context) {
       if (manifest === undefined) throw new StorageError("E_UNEXPECTED", "the source is not open");
       for (const file of manifest.files) {
-        const paths = new Set([...file.sections.keys()].filter((path) => selection.paths.has(path)));
-        if (paths.size === 0 && file.sections.size > 0) continue;
+        const said = [...file.sections.keys()];
+        const paths = new Set(said.filter((path) => selection.paths.has(path)));
+        // One that has sections that nobody knows is read: that tells of them.
+        if (verifies && paths.size === 0 && said.every((path) => catalog.byPath.has(path))) continue;
+        const share = verifies ? { ...selection, paths } : selection;
         try {
-          yield* readFile(file, manifest, { ...selection, paths }, withFile(context, file.name));
+          yield* readFile(file, manifest, share, withFile(context, file.name));
         } catch (error) {
           throw inFileOf(error, file.name);
         }

@@ -1,5 +1,5 @@
 /** Export directories that were damaged, and runs that did not come to their end: what is wrong is named, nothing is loaded, the older export stays. */
-import { randomInt } from "node:crypto";
+import { createHash, randomInt } from "node:crypto";
 import { once } from "node:events";
 import {
   cpSync,
@@ -69,6 +69,15 @@ async function directory(name: string, more: object = {}): Promise<string> {
   rmSync(path(name), { recursive: true, force: true });
   await exportStore({ from: small, to: `${path(name)}/`, partBytes: 100, ...more });
   return path(name);
+}
+
+/** Of the seed: whole numbers below the one given. */
+function numbers(): (below: number) => number {
+  let random = SEED;
+  return (below) => {
+    random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
+    return Math.floor((random / 2 ** 32) * below);
+  };
 }
 
 const partsOf = (of: string): string[] => readdirSync(of).filter((name) => name.startsWith("part-"));
@@ -223,11 +232,7 @@ describe("a directory whose files are not what was written", () => {
     async (compress) => {
       const of = await directory("flipped", { compress });
       const parts = partsOf(of);
-      let random = SEED;
-      const next = (below: number): number => {
-        random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
-        return Math.floor((random / 2 ** 32) * below);
-      };
+      const next = numbers();
       for (let flip = 0; flip < FLIPS; flip++) {
         const name = parts[next(parts.length)] as string;
         const bytes = readFileSync(join(of, name));
@@ -242,6 +247,50 @@ describe("a directory whose files are not what was written", () => {
       expect(await isWhole(of, small)).toBe(true);
     },
   );
+
+  it(`is refused, or read as it was, with any byte of its manifest changed (${FLIPS * 3} places, seed ${SEED})`, async () => {
+    const of = await directory("flipped-manifest");
+    const bytes = readFileSync(join(of, "manifest.json"));
+    const next = numbers();
+    let refused = 0;
+    for (let flip = 0; flip < FLIPS * 3; flip++) {
+      const changed = Buffer.from(bytes);
+      const at = next(bytes.length);
+      changed[at] = (changed[at] as number) ^ (1 << next(8));
+      writeFileSync(join(of, "manifest.json"), changed);
+      const info = await storeInfo(of).catch((error: StorageError) => error);
+      if (!(info instanceof Error)) expect([flip, at, info.records, info.rejected]).toEqual([flip, at, 12, 0]);
+      else {
+        refused++;
+        expect([flip, at, info.exitStatus]).toEqual([flip, at, 4]);
+      }
+    }
+    expect(refused).toBeGreaterThan(FLIPS);
+  });
+
+  it("warns of records of kinds that nobody knows, as a document does", async () => {
+    const of = await directory("newer");
+    const manifest = manifestOf(of);
+    const files = manifest.files.map((file) => {
+      const before = readFileSync(join(of, file.name), "utf8");
+      if (!before.includes('"event_log"')) return file;
+      const text = before.replaceAll('"event_log"', '"event_logs"');
+      writeFileSync(join(of, file.name), text);
+      const { event_log: events } = file["sections"] as Record<string, object>;
+      const sha256 = createHash("sha256").update(text).digest("hex");
+      return { ...file, bytes: Buffer.byteLength(text), sha256, sections: { event_logs: events } };
+    });
+    const { event_log: events, ...sections } = manifest["sections"] as Record<string, object>;
+    const bytes = files.reduce((sum, file) => sum + ((file as Entry)["bytes"] as number), 0);
+    const totals = { ...(manifest["totals"] as object), bytes };
+    writeManifest(of, { ...manifest, files, sections: { ...sections, event_logs: events }, totals });
+    const warnings: string[] = [];
+    for (const more of [{}, { include: ["sessions"] }]) {
+      const onWarning = (message: string): void => void warnings.push(message);
+      await importStore({ from: of, to: path("newer.db"), onWarning, ...more });
+      expect(warnings.splice(0)).toEqual(['the section "event_logs" is not known and was ignored']);
+    }
+  });
 
   it("is read all the same with --no-verify-manifest, but for files that are not there", async () => {
     const of = await directory("edited");
