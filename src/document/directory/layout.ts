@@ -3,7 +3,7 @@
  * a folder `.exporting` that says what else is of runs and of nobody any more.
  */
 import { randomBytes } from "node:crypto";
-import { lstat, readdir, readFile, stat } from "node:fs/promises";
+import { lstat, readdir, readFile, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { StorageError } from "../../errors.js";
 import { documentHead } from "../files/output.js";
@@ -20,6 +20,13 @@ const DOCUMENT = /^[^.].*\.json(?:\.gz|\.zst)?$/i;
 const ENDINGS = { none: "", gzip: ".gz", zstd: ".zst" } as const;
 /** Of a look at a directory that another run replaces meanwhile. */
 const ATTEMPTS = 5;
+
+/** Where it is there. What hinders it is told as it is, which `rm` does not. */
+export async function removeFile(path: string): Promise<void> {
+  await unlink(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+}
 
 export function newRun(): string {
   return randomBytes(8).toString("hex");
