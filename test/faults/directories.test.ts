@@ -466,31 +466,28 @@ describe("a run that does not come to its end", () => {
     expect(await isWhole(of, small)).toBe(true);
   });
 
-  it.runIf(command("which", "chattr"))(
-    "keeps saying which files are nobody's, where they cannot be removed",
-    async () => {
-      const of = join(mkdtempSync(join(tmpdir(), "llmspell-immutable-")), "backup");
-      try {
-        await exportStore({ from: small, to: `${of}/`, partBytes: 100 });
-        const [name] = partsOf(of) as [string];
-        // It takes root, and a file system that has such files.
-        if (!command("chattr", "+i", join(of, name))) skip();
-        const warnings: string[] = [];
-        const onWarning = (message: string): void => void warnings.push(message);
-        await exportStore({ from: small, to: `${of}/`, onWarning });
-        expect(warnings).toEqual([expect.stringContaining(`${name} of the export before could not be removed`)]);
-        expect(await isWhole(of, small)).toBe(true);
-        expect((await failureOf(exportStore({ from: small, to: `${of}/` }))).code).toBe("E_READ_ONLY");
-        expect(await isWhole(of, small)).toBe(true);
-        command("chattr", "-i", join(of, name));
-        await exportStore({ from: small, to: `${of}/` });
-        expectClean(of);
-      } finally {
-        for (const name of partsOf(of)) command("chattr", "-i", join(of, name));
-        rmSync(join(of, ".."), { recursive: true, force: true });
-      }
-    },
-  );
+  it("keeps saying which files are nobody's, where they cannot be removed", async ({ skip }) => {
+    const of = join(mkdtempSync(join(tmpdir(), "llmspell-immutable-")), "backup");
+    try {
+      await exportStore({ from: small, to: `${of}/`, partBytes: 100 });
+      const [name] = partsOf(of) as [string];
+      // It takes root, and a file system that has such files.
+      if (!command("chattr", "+i", join(of, name))) skip();
+      const warnings: string[] = [];
+      const onWarning = (message: string): void => void warnings.push(message);
+      await exportStore({ from: small, to: `${of}/`, onWarning });
+      expect(warnings).toEqual([expect.stringContaining(`${name} of the export before could not be removed`)]);
+      expect(await isWhole(of, small)).toBe(true);
+      expect((await failureOf(exportStore({ from: small, to: `${of}/` }))).code).toBe("E_READ_ONLY");
+      expect(await isWhole(of, small)).toBe(true);
+      command("chattr", "-i", join(of, name));
+      await exportStore({ from: small, to: `${of}/` });
+      expectClean(of);
+    } finally {
+      for (const name of partsOf(of)) command("chattr", "-i", join(of, name));
+      rmSync(join(of, ".."), { recursive: true, force: true });
+    }
+  });
 
   it("leaves nothing where it fails or is interrupted, nor the folder that it made", async () => {
     for (const name of ["new", "old"]) {
