@@ -89,7 +89,7 @@ interface Fact {
 
 /** In the order in which they are told. */
 function shownFacts(facts: StoreFacts): Fact[] {
-  const { sqliteVersion, serverVersion, pgvectorVersion, bytes, embeddings } = facts;
+  const { sqliteVersion, serverVersion, pgvectorVersion, bytes, files, embeddings } = facts;
   const vector = serverVersion === undefined ? undefined : (pgvectorVersion ?? "not installed");
   const shapes =
     embeddings &&
@@ -103,6 +103,7 @@ function shownFacts(facts: StoreFacts): Fact[] {
     ["serverVersion", "PostgreSQL", serverVersion],
     ["pgvectorVersion", "pgvector", vector],
     ["bytes", "Size", size, bytes],
+    ["files", "Files", files === undefined ? undefined : formatCount(files), files],
     ["embeddings", "Embedding tables", shapes, embeddings],
   ];
   return all.flatMap(([name, label, text, value = text]) => (text === undefined ? [] : [{ name, label, text, value }]));

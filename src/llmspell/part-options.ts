@@ -64,7 +64,7 @@ const createDocumentSource: Names<DocumentSourceOptions> = {
   ...limits,
 };
 const { input: _input, ...ofFiles } = createDocumentSource;
-const createDirectorySource: Names<DirectorySourceOptions> = { path: true, ...ofFiles };
+const createDirectorySource: Names<DirectorySourceOptions> = { path: true, files: true, ...ofFiles };
 const createSqliteSink: Names<SqliteSinkOptions> = {
   path: true,
   catalog: true,

@@ -1,7 +1,7 @@
 /** The export directory as a sink: documents of one kind each, and a manifest that names them. Format: docs/document-format.md. */
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { DirectoryWriter } from "../document/directory/directory-writer.js";
-import { type DirectoryFile, type DirectorySection, recordsOf } from "../document/directory/manifest.js";
+import { type DirectoryFile, recordsOf, sectionsOfFiles } from "../document/directory/manifest.js";
 import { PartWriter } from "../document/directory/part-writer.js";
 import type { DocumentHeader } from "../document/header.js";
 import type { Compression } from "../document/writing/compression.js";
@@ -124,12 +124,7 @@ export function createDirectorySink(options: DirectorySinkOptions): Sink {
         if (recordsOf(writer.previous) > 0) throw emptier(path);
       context?.activity?.({ phase: "committing" });
       await endPart();
-      const sections = new Map<string, DirectorySection>();
-      for (const file of files)
-        for (const [section, array] of file.sections) {
-          const sum = (sections.get(section)?.records ?? 0) + array.records;
-          sections.set(section, { records: sum, digest: options.digestOf?.(section) });
-        }
+      const sections = sectionsOfFiles(files, options.digestOf);
       context?.signal.throwIfAborted();
       const warnings = await writer.publish({ header, partial: run?.partial ?? [], files, sections });
       for (const warning of warnings) context?.warn(warning);

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import type { Writable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
 import type { DocumentApplication } from "../document/dialect.js";
+import { refuseInDirectory } from "../document/directory/layout.js";
 import { isFifo, openFifoForWriting } from "../document/files/fifo.js";
 import { type ByteOutput, openFileOutput, StreamOutput } from "../document/files/output.js";
 import { DOCUMENT_VERSION, type DocumentHeader } from "../document/header.js";
@@ -57,6 +58,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       activity = context.activity;
       signal.throwIfAborted();
       catalog = sinkCatalog(options.catalog, header);
+      if ("path" in target) await refuseInDirectory(target.path);
       const plain =
         "stream" in target
           ? new StreamOutput(target.stream, signal)

@@ -2,23 +2,31 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { requireComplete } from "../document/directory/layout.js";
-import { type DirectoryFile, type DirectoryManifest, directoryBroken } from "../document/directory/manifest.js";
+import {
+  type DirectoryFile,
+  type DirectoryManifest,
+  directoryBroken,
+  sectionsOfFiles,
+} from "../document/directory/manifest.js";
 import { printHead, tellsPartial } from "../document/header.js";
 import { shownName } from "../document/reading/limits.js";
 import { StorageError } from "../errors.js";
 import { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
-import { createDocumentSource, type DocumentSourceOptions } from "./json-document.js";
+import { createDocumentSource, type DocumentSourceOptions, ISO_TIME } from "./json-document.js";
 import type { Source } from "./source.js";
 
 export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "input"> {
   /** The folder. */
   readonly path: string;
+  /** Only these of its files, by their names: a share of one who reads it with others. Default: all. */
+  readonly files?: readonly string[];
 }
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files); with the file that they are of. */
 export function createDirectorySource(options: DirectorySourceOptions): Source {
   const { path: folder, catalog } = options;
+  const wanted = options.files === undefined ? undefined : new Set(options.files);
   const verifies = options.verifyManifest ?? true;
   let manifest: DirectoryManifest | undefined;
   let open: Source | undefined;
@@ -66,9 +74,11 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     name: options.name ?? folder,
 
     async open() {
-      manifest = await requireComplete(folder, verifies);
+      const complete = await requireComplete(folder, verifies);
+      const files = wanted === undefined ? complete.files : complete.files.filter(({ name }) => wanted.has(name));
+      manifest = { ...complete, files, sections: sectionsOfFiles(files) };
       const { sourceBackend: backend, migrations, exportedAt } = manifest.header;
-      return { backend, migrations, catalog, exportedAt };
+      return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
     },
 
     async estimate({ paths }) {
@@ -78,6 +88,7 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
 
     partial() {
       const { partial, header } = manifest ?? {};
+      if (wanted !== undefined) return "only some of its files are read";
       if (partial === undefined) return "its manifest does not say that it is whole";
       if (partial.length > 0) return `it was exported without all records (${partial.map(shownName).join(", ")})`;
       if (!tellsPartial(header?.producer)) return `its producer, ${header?.producer}, does not say so of its documents`;
@@ -87,10 +98,13 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     async *read(selection, context) {
       if (manifest === undefined) throw new StorageError("E_UNEXPECTED", "the source is not open");
       for (const file of manifest.files) {
-        const paths = new Set([...file.sections.keys()].filter((path) => selection.paths.has(path)));
-        if (paths.size === 0 && file.sections.size > 0) continue;
+        const said = [...file.sections.keys()];
+        const paths = new Set(said.filter((path) => selection.paths.has(path)));
+        // One that has sections that nobody knows is read: that tells of them.
+        if (verifies && paths.size === 0 && said.every((path) => catalog.byPath.has(path))) continue;
+        const share = verifies ? { ...selection, paths } : selection;
         try {
-          yield* readFile(file, manifest, { ...selection, paths }, withFile(context, file.name));
+          yield* readFile(file, manifest, share, withFile(context, file.name));
         } catch (error) {
           throw inFileOf(error, file.name);
         }
@@ -135,7 +149,10 @@ function* differences(
 /** The file that an error comes from; only an error of the document has one. */
 function inFileOf(error: unknown, file: string): unknown {
   if (!(error instanceof StorageError)) return error;
-  if (error.code === "E_INPUT_NOT_FOUND") return directoryBroken(`${file} cannot be read`, { file }, error);
+  // It was there when the run began.
+  const isGone =
+    error.code === "E_INPUT_NOT_FOUND" && (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
+  if (isGone) return directoryBroken(`${file} is missing`, { file }, error);
   if (error.exitStatus === 4) error.context.file ??= file;
   return error;
 }

@@ -43,7 +43,8 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly onArray?: (path: string, records: number) => void;
 }
 
-const ISO_TIME = /^\d{4,6}-\d\d-\d\dT[\d:.]{8,18}(Z|[+-]\d\d:\d\d)$/;
+/** A time that a document may be of. */
+export const ISO_TIME = /^\d{4,6}-\d\d-\d\dT[\d:.]{8,18}(Z|[+-]\d\d:\d\d)$/;
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files). */
 export function createDocumentSource(options: DocumentSourceOptions): Source {

@@ -293,6 +293,8 @@ export interface StoreFacts {
   readonly pgvectorVersion?: string;
   /** Of the file or the database. */
   readonly bytes?: number;
+  /** Of a directory of documents: how many there are. */
+  readonly files?: number;
   /** SQLite: the shape of each table of embeddings. */
   readonly embeddings?: Readonly<Record<string, string>>;
 }

@@ -74,7 +74,8 @@ export const directory: Backend<DirectoryLocation> = {
   async readFacts({ path }) {
     const { readManifest } = await import("../document/directory/manifest.js");
     const manifest = await readManifest(path);
-    return manifest === undefined ? {} : { bytes: manifest.files.reduce((sum, { bytes }) => sum + bytes, 0) };
+    if (manifest === undefined) return {};
+    return { bytes: manifest.files.reduce((sum, { bytes }) => sum + bytes, 0), files: manifest.files.length };
   },
 };
 

@@ -174,7 +174,12 @@ describe("a directory in a document's place", () => {
     await workspace.must(["storage", "verify", "copy.db", "copy-2.db", "--quiet"]);
     const { stdout } = await workspace.must(["storage", "info", "backup", "--json"]);
     const { totals } = manifestOf(workspace.path("backup"));
-    expect(JSON.parse(stdout)).toMatchObject({ bytes: totals.bytes, records: totals.records, sourceBackend: "sqlite" });
+    expect(JSON.parse(stdout)).toMatchObject({
+      bytes: totals.bytes,
+      files: totals.files,
+      records: totals.records,
+      sourceBackend: "sqlite",
+    });
     const validated = await workspace.must(["storage", "validate", "backup/"]);
     expect(validated.stdout).toContain("No findings");
     const planned = await workspace.must(["storage", "plan", "--input", "backup/", "--database", "copy.db", "--json"]);
@@ -312,8 +317,9 @@ describe("the folder", () => {
     expect(existsSync(workspace.path("link/manifest.json"))).toBe(true);
     expect(readdirSync(workspace.path("there")).length).toBe(manifestOf(workspace.path("there")).totals.files + 1);
     expect((await storeInfo(workspace.path(odd))).records).toBe(manifestOf(workspace.path(odd)).totals.records);
-    // What is no document's stays.
+    // What is no document's stays, whatever its name.
     writeFileSync(workspace.path("there/README"), "mine");
+    writeFileSync(workspace.path("there/report.json"), '{"report":"of a run"}');
     await write("there/", { compress: "gzip" });
     expect(readFileSync(workspace.path("there/README"), "utf8")).toBe("mine");
     expect((await verifyStores({ a: workspace.path("there/"), b: source })).equal).toBe(true);
@@ -337,6 +343,21 @@ describe("the folder", () => {
         expect([name, (await failureOf(write(`${name}/`, { force }))).code]).toEqual([name, "E_OUTPUT_EXISTS"]);
       expect(readdirSync(workspace.path(name))).toEqual(before);
     }
+  });
+
+  it("of an export takes no document by itself, neither a new one nor in the place of a file of its own", async () => {
+    await write("closed/");
+    const before = readdirSync(workspace.path("closed"));
+    for (const name of ["new.json", "new.json.gz", before[1] as string, "manifest.json"]) {
+      const error = await failureOf(write(`closed/${name}`, { force: true }));
+      expect([error.code, error.message]).toEqual([
+        "E_OUTPUT_EXISTS",
+        expect.stringContaining("is an export directory"),
+      ]);
+      const plan = await planTransfer({ from: source, to: workspace.path(`closed/${name}`), force: true });
+      expect(plan.refused?.code).toBe("E_OUTPUT_EXISTS");
+    }
+    expect(readdirSync(workspace.path("closed"))).toEqual(before);
   });
 
   it("is refused where it cannot be one", async () => {
@@ -381,6 +402,9 @@ describe("the folder", () => {
     expect(await reading("bare/")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
     expect(await reading("bare")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
     expect(await reading("absent/")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
+    expect(await reading("single.json/")).toMatchObject({ code: "E_INPUT_NOT_FOUND" });
+    for (const name of ["bare", "absent/", "single.json/"])
+      expect((await failureOf(storeInfo(workspace.path(name)))).code).toBe("E_INPUT_NOT_FOUND");
     expect(existsSync(workspace.path("none.db"))).toBe(false);
   });
 });

@@ -4,7 +4,7 @@ import { createDirectorySink, createDirectorySource } from "../../src/index.js";
 import { type StoreFactory, temporaryFolder } from "./store.js";
 
 /** Its files are small, so that kinds are cut. */
-const PART_BYTES = 4000;
+const PART_BYTES = 30_000;
 
 export const directoryStore: StoreFactory = {
   name: "directory",

@@ -1,5 +1,5 @@
 /** Export directories that were damaged, and runs that did not come to their end: what is wrong is named, nothing is loaded, the older export stays. */
-import { randomInt } from "node:crypto";
+import { createHash, randomInt } from "node:crypto";
 import { once } from "node:events";
 import {
   cpSync,
@@ -29,20 +29,24 @@ import {
   verifyStores,
 } from "../../src/index.js";
 import { failureOf } from "../conformance/expectations.js";
+import { temporaryFolder } from "../conformance/store.js";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 import { canMount, command, mountSmall, type SmallDisk } from "../helpers/small-disk.js";
 
+import { postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
+
 const SEED = Number(process.env["SEED"] ?? randomInt(1e9));
 /** Of each form. */
-const FLIPS = scaled(60, 2000);
-const KILLS = scaled(4, 60);
+const FLIPS = scaled(40, 2000);
+const KILLS = scaled(3, 60);
 
-const folder = mkdtempSync(join(tmpdir(), "llmspell-directories-"));
+const folder = temporaryFolder();
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const path = (name: string): string => join(folder, name);
 const small = path("small.db");
@@ -67,6 +71,15 @@ async function directory(name: string, more: object = {}): Promise<string> {
   rmSync(path(name), { recursive: true, force: true });
   await exportStore({ from: small, to: `${path(name)}/`, partBytes: 100, ...more });
   return path(name);
+}
+
+/** Of the seed: whole numbers below the one given. */
+function numbers(): (below: number) => number {
+  let random = SEED;
+  return (below) => {
+    random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
+    return Math.floor((random / 2 ** 32) * below);
+  };
 }
 
 const partsOf = (of: string): string[] => readdirSync(of).filter((name) => name.startsWith("part-"));
@@ -221,11 +234,7 @@ describe("a directory whose files are not what was written", () => {
     async (compress) => {
       const of = await directory("flipped", { compress });
       const parts = partsOf(of);
-      let random = SEED;
-      const next = (below: number): number => {
-        random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
-        return Math.floor((random / 2 ** 32) * below);
-      };
+      const next = numbers();
       for (let flip = 0; flip < FLIPS; flip++) {
         const name = parts[next(parts.length)] as string;
         const bytes = readFileSync(join(of, name));
@@ -240,6 +249,50 @@ describe("a directory whose files are not what was written", () => {
       expect(await isWhole(of, small)).toBe(true);
     },
   );
+
+  it(`is refused, or read as it was, with any byte of its manifest changed (${FLIPS * 3} places, seed ${SEED})`, async () => {
+    const of = await directory("flipped-manifest");
+    const bytes = readFileSync(join(of, "manifest.json"));
+    const next = numbers();
+    let refused = 0;
+    for (let flip = 0; flip < FLIPS * 3; flip++) {
+      const changed = Buffer.from(bytes);
+      const at = next(bytes.length);
+      changed[at] = (changed[at] as number) ^ (1 << next(8));
+      writeFileSync(join(of, "manifest.json"), changed);
+      const info = await storeInfo(of).catch((error: StorageError) => error);
+      if (!(info instanceof Error)) expect([flip, at, info.records, info.rejected]).toEqual([flip, at, 12, 0]);
+      else {
+        refused++;
+        expect([flip, at, info.exitStatus]).toEqual([flip, at, 4]);
+      }
+    }
+    expect(refused).toBeGreaterThan(FLIPS);
+  });
+
+  it("warns of records of kinds that nobody knows, as a document does", async () => {
+    const of = await directory("newer");
+    const manifest = manifestOf(of);
+    const files = manifest.files.map((file) => {
+      const before = readFileSync(join(of, file.name), "utf8");
+      if (!before.includes('"event_log"')) return file;
+      const text = before.replaceAll('"event_log"', '"event_logs"');
+      writeFileSync(join(of, file.name), text);
+      const { event_log: events } = file["sections"] as Record<string, object>;
+      const sha256 = createHash("sha256").update(text).digest("hex");
+      return { ...file, bytes: Buffer.byteLength(text), sha256, sections: { event_logs: events } };
+    });
+    const { event_log: events, ...sections } = manifest["sections"] as Record<string, object>;
+    const bytes = files.reduce((sum, file) => sum + ((file as Entry)["bytes"] as number), 0);
+    const totals = { ...(manifest["totals"] as object), bytes };
+    writeManifest(of, { ...manifest, files, sections: { ...sections, event_logs: events }, totals });
+    const warnings: string[] = [];
+    for (const more of [{}, { include: ["sessions"] }]) {
+      const onWarning = (message: string): void => void warnings.push(message);
+      await importStore({ from: of, to: path("newer.db"), onWarning, ...more });
+      expect(warnings.splice(0)).toEqual(['the section "event_logs" is not known and was ignored']);
+    }
+  });
 
   it("is read all the same with --no-verify-manifest, but for files that are not there", async () => {
     const of = await directory("edited");
@@ -279,6 +332,37 @@ describe("a directory whose files are not what was written", () => {
     symlinkSync(path("elsewhere.json"), join(of, name));
     expect(await isWhole(of, small)).toBe(true);
   });
+});
+
+function registerDamagedImport(factory: TargetFactory): void {
+  it(`changes nothing in ${factory.name} where the last file was changed, or is missing`, async () => {
+    using workspace = createWorkspace();
+    const target = await factory.open(workspace);
+    try {
+      const of = path("of-large");
+      await exportStore({ from: large, to: `${of}/`, partBytes: 500_000, compress: "zstd" });
+      await importStore({ from: small, to: target.store });
+      const [before, leftovers] = [await target.digest(), await target.leftovers()];
+      const last = partsOf(of).at(-1) as string;
+      const bytes = readFileSync(join(of, last));
+      bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
+      writeFileSync(join(of, last), bytes);
+      const changed = await failureOf(importStore({ from: of, to: target.store }));
+      expect([changed.exitStatus, changed.context.file]).toEqual([4, last]);
+      rmSync(join(of, last));
+      const missing = await failureOf(importStore({ from: of, to: target.store }));
+      expect([missing.code, missing.context.file]).toEqual(["E_DOCUMENT_MANIFEST", last]);
+      expect(await target.digest()).toBe(before);
+      expect(await target.leftovers()).toEqual(leftovers);
+    } finally {
+      await target.close();
+    }
+  });
+}
+
+describe("an import of a damaged directory", () => {
+  registerDamagedImport(sqliteTarget);
+  describePostgres("on a server", () => registerDamagedImport(postgresTarget));
 });
 
 /** A source that waits behind so many batches until it is told to go on. */
@@ -345,6 +429,14 @@ describe("a run that does not come to its end", () => {
     expect(error.context.hint).toContain("export again");
     goOn();
     await run;
+    // Killed while it was to replace an export whose manifest then got lost: that one's files stay.
+    const of = await directory("robbed");
+    cpSync(path("killed-first/.exporting"), join(of, ".exporting"), { recursive: true });
+    writeFileSync(join(of, ".exporting/replaced.json"), JSON.stringify(partsOf(of)));
+    rmSync(join(of, "manifest.json"));
+    const left = partsOf(of);
+    expect((await failureOf(exportStore({ from: small, to: `${of}/` }))).code).toBe("E_OUTPUT_EXISTS");
+    expect(partsOf(of)).toEqual(left);
     await exportStore({ from: small, to: path("killed-first/") });
     expectClean(path("killed-first"));
     // A manifest that got lost is no interrupted export: whoever has the files may have nothing else.
@@ -372,6 +464,29 @@ describe("a run that does not come to its end", () => {
     expectClean(of);
     expect(parts).toBe(partsOf(of).length + names.length);
     expect(await isWhole(of, small)).toBe(true);
+  });
+
+  it("keeps saying which files are nobody's, where they cannot be removed", async ({ skip }) => {
+    const of = join(mkdtempSync(join(tmpdir(), "llmspell-immutable-")), "backup");
+    try {
+      await exportStore({ from: small, to: `${of}/`, partBytes: 100 });
+      const [name] = partsOf(of) as [string];
+      // It takes root, and a file system that has such files.
+      if (!command("chattr", "+i", join(of, name))) skip();
+      const warnings: string[] = [];
+      const onWarning = (message: string): void => void warnings.push(message);
+      await exportStore({ from: small, to: `${of}/`, onWarning });
+      expect(warnings).toEqual([expect.stringContaining(`${name} of the export before could not be removed`)]);
+      expect(await isWhole(of, small)).toBe(true);
+      expect((await failureOf(exportStore({ from: small, to: `${of}/` }))).code).toBe("E_READ_ONLY");
+      expect(await isWhole(of, small)).toBe(true);
+      command("chattr", "-i", join(of, name));
+      await exportStore({ from: small, to: `${of}/` });
+      expectClean(of);
+    } finally {
+      for (const name of partsOf(of)) command("chattr", "-i", join(of, name));
+      rmSync(join(of, ".."), { recursive: true, force: true });
+    }
   });
 
   it("leaves nothing where it fails or is interrupted, nor the folder that it made", async () => {

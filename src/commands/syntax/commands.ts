@@ -130,7 +130,10 @@ export const COMMANDS: readonly CommandDefinition[] = [
       "llmspell storage import --backend postgres --input data.json --on-error skip --rejects rejects.ndjson",
     ],
     options: () => [
-      required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
+      required(
+        "--input <FILE>",
+        "the document: a file, a directory, or - for standard input; gzip and zstd are recognised",
+      ),
       ...storeOptions(),
       ...transferOptions(),
       ...transformOptions(),
@@ -168,7 +171,10 @@ export const COMMANDS: readonly CommandDefinition[] = [
       "gunzip -c full.json.gz | llmspell storage rewrite --input - --output - --tenant acme | gzip > acme.json.gz",
     ],
     options: () => [
-      required("--input <FILE>", "the document: a file, or - for standard input; gzip and zstd are recognised"),
+      required(
+        "--input <FILE>",
+        "the document: a file, a directory, or - for standard input; gzip and zstd are recognised",
+      ),
       ...documentOptions(),
       ...transferOptions(),
       ...transformOptions(),
@@ -185,7 +191,9 @@ export const COMMANDS: readonly CommandDefinition[] = [
       "llmspell storage validate dev-data.json --for postgres --findings findings.ndjson",
       "gunzip -c export.json.gz | llmspell storage validate - --for sqlite",
     ],
-    words: () => [new Argument("<DOCUMENT>", "a file, or - for standard input; gzip and zstd are recognised")],
+    words: () => [
+      new Argument("<DOCUMENT>", "a file, a directory, or - for standard input; gzip and zstd are recognised"),
+    ],
     options: () => validateOptions(),
     run: async (flags, { signal }, document) =>
       (await import("../validate.js")).runValidate(flags, signal, document as string),

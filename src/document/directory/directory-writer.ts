@@ -10,7 +10,7 @@ import { lockFile } from "../files/owned-file.js";
 import { SyncedFile } from "../files/synced-file.js";
 import { writeError } from "../files/write-error.js";
 import type { Compression } from "../writing/compression.js";
-import { isPartOf, markerOf, newRun, partName, REPLACED, requireOurs, UNFINISHED } from "./layout.js";
+import { isPartOf, markerOf, newRun, partName, REPLACED, removeFile, requireOurs, UNFINISHED } from "./layout.js";
 import { type DirectoryManifest, MANIFEST_NAME, printManifest } from "./manifest.js";
 import type { PartPlace } from "./part-writer.js";
 
@@ -39,12 +39,16 @@ export class DirectoryWriter {
   static async open(path: string): Promise<DirectoryWriter> {
     const { folder, isNew } = await folderAt(path);
     let lock: DirectoryLock | undefined;
+    /** Nothing is left that `.exporting` would have to tell of. */
+    let isClear = false;
     try {
       await requireOurs(folder);
       lock = await lockDirectory(folder);
       const { manifest, leftovers } = await requireOurs(folder);
       const unfinished = join(folder, UNFINISHED);
-      for (const name of leftovers) await rm(join(folder, name), { force: true, recursive: true });
+      for (const name of leftovers) await removeFile(join(folder, name));
+      await syncFolder(folder);
+      isClear = true;
       for (const name of await readdir(unfinished))
         if (name !== LOCK) await rm(join(unfinished, name), { force: true, recursive: true });
       const writer = new DirectoryWriter(folder, manifest, lock, isNew);
@@ -58,7 +62,8 @@ export class DirectoryWriter {
       await syncFolder(folder);
       return writer;
     } catch (error) {
-      await lock?.giveUp();
+      if (isClear) await lock?.giveUp();
+      else lock?.release();
       if (isNew) await rmdir(folder).catch(() => undefined);
       throw error instanceof StorageError ? error : openError(path, error);
     }
@@ -124,12 +129,13 @@ export class DirectoryWriter {
     const warnings: string[] = [];
     for (const { name } of this.previous?.files ?? []) {
       if (kept.has(name)) continue;
-      await rm(join(this.folder, name), { force: true }).catch((error: Error) => {
+      await removeFile(join(this.folder, name)).catch((error: Error) => {
         warnings.push(`${join(this.folder, name)} of the export before could not be removed: ${error.message}`);
       });
     }
     // As long as there are such files, it says that they are nobody's any more.
     if (warnings.length === 0) {
+      await syncFolder(this.folder);
       this.state = "over";
       await this.lock.giveUp();
     }

@@ -3,9 +3,11 @@
  * a folder `.exporting` that says what else is of runs and of nobody any more.
  */
 import { randomBytes } from "node:crypto";
-import { lstat, readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { lstat, readdir, readFile, stat, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { StorageError } from "../../errors.js";
+import { documentHead } from "../files/output.js";
+import { looksLikeDocument } from "../header.js";
 import type { Compression } from "../writing/compression.js";
 import { type DirectoryManifest, directoryBroken, MANIFEST_NAME, readManifest } from "./manifest.js";
 
@@ -18,6 +20,13 @@ const DOCUMENT = /^[^.].*\.json(?:\.gz|\.zst)?$/i;
 const ENDINGS = { none: "", gzip: ".gz", zstd: ".zst" } as const;
 /** Of a look at a directory that another run replaces meanwhile. */
 const ATTEMPTS = 5;
+
+/** Where it is there. What hinders it is told as it is, which `rm` does not. */
+export async function removeFile(path: string): Promise<void> {
+  await unlink(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+}
 
 export function newRun(): string {
   return randomBytes(8).toString("hex");
@@ -58,20 +67,45 @@ export async function examineDirectory(folder: string): Promise<DirectoryState> 
     if (before?.run !== manifest?.run && attempt < ATTEMPTS) continue;
     const files = new Set(manifest?.files.map(({ name }) => name));
     const unnamed = names.filter((name) => !files.has(name) && name !== MANIFEST_NAME && name !== UNFINISHED);
-    const isLeft = (name: string): boolean => unfinished.replaced.has(name) || unfinished.runs.has(runOf(name) ?? "");
+    // Only the manifest of the run that replaced them says that they are nobody's any more.
+    const replaced = unfinished.runs.has(manifest?.run ?? "") ? unfinished.replaced : undefined;
+    const isLeft = (name: string): boolean => replaced?.has(name) === true || unfinished.runs.has(runOf(name) ?? "");
     const leftovers = unnamed.filter(isLeft);
     const rest = await stillThere(
       folder,
       unnamed.filter((name) => !isLeft(name)),
     );
+    const strangers: string[] = [];
+    for (const name of rest) if (await isDocument(folder, name)) strangers.push(name);
     return {
       manifest,
       leftovers,
-      strangers: rest.filter((name) => DOCUMENT.test(name)),
-      others: rest.filter((name) => !DOCUMENT.test(name)),
+      strangers,
+      others: rest.filter((name) => !strangers.includes(name)),
       unfinished: names.includes(UNFINISHED),
     };
   }
+}
+
+/** A run's report may be called as a document is. */
+async function isDocument(folder: string, name: string): Promise<boolean> {
+  if (PART.test(name)) return true;
+  if (!DOCUMENT.test(name) || !(await lstat(join(folder, name))).isFile()) return false;
+  return looksLikeDocument((await documentHead(join(folder, name))) ?? "");
+}
+
+/** E_OUTPUT_EXISTS where a document would go into an export directory, which nobody would read any more. */
+export async function refuseInDirectory(path: string): Promise<void> {
+  const folder = dirname(path);
+  const manifest = await readManifest(folder).catch(() => undefined);
+  if (manifest === undefined) return;
+  throw new StorageError(
+    "E_OUTPUT_EXISTS",
+    `${folder} is an export directory, and ${basename(path)} would not be of it`,
+    {
+      hint: "Choose another folder; a name that ends with a slash (--output DIR/) replaces the directory.",
+    },
+  );
 }
 
 function runOf(name: string): string | undefined {
@@ -84,6 +118,7 @@ async function namesIn(folder: string): Promise<string[]> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") throw new StorageError("E_INPUT_NOT_FOUND", `${folder} does not exist`, {}, error);
+    if (code === "ENOTDIR") throw new StorageError("E_INPUT_NOT_FOUND", `${folder} is no directory`, {}, error);
     throw new StorageError("E_INPUT_NOT_FOUND", `${folder} cannot be read`, {}, error);
   }
 }
@@ -117,7 +152,10 @@ export async function requireOurs(folder: string): Promise<DirectoryState> {
   try {
     state = await examineDirectory(folder);
   } catch (error) {
-    if (!(error instanceof StorageError) || error.exitStatus !== 4) throw error;
+    if (!(error instanceof StorageError)) throw error;
+    if (error.code === "E_INPUT_NOT_FOUND")
+      throw new StorageError("E_READ_ONLY", `${folder} cannot be read and written`, {}, error);
+    if (error.exitStatus !== 4) throw error;
     throw new StorageError(
       "E_OUTPUT_EXISTS",
       `${folder} holds a ${MANIFEST_NAME} that this program does not read`,

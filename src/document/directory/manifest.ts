@@ -45,6 +45,18 @@ export function recordsOf({ sections }: DirectoryManifest): number {
   return [...sections.values()].reduce((sum, { records }) => sum + records, 0);
 }
 
+/** What the files hold together. `digestOf`: of a section whose records were all written. */
+export function sectionsOfFiles(
+  files: readonly DirectoryFile[],
+  digestOf?: (path: string) => string | undefined,
+): ReadonlyMap<string, DirectorySection> {
+  const sections = new Map<string, DirectorySection>();
+  for (const file of files)
+    for (const [path, { records }] of file.sections)
+      sections.set(path, { records: (sections.get(path)?.records ?? 0) + records, digest: digestOf?.(path) });
+  return sections;
+}
+
 /** In pieces: a directory may have very many files. */
 export function* printManifest(manifest: DirectoryManifest): Generator<string, void, undefined> {
   const { run, header, partial, files, sections } = manifest;
@@ -104,8 +116,9 @@ async function readText(path: string): Promise<string | undefined> {
   } catch (error) {
     if (error instanceof StorageError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return undefined;
-    if (code === "EACCES") throw new StorageError("E_INPUT_NOT_FOUND", `${path} cannot be read`, {}, error);
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    if (code === "EACCES" || code === "EPERM")
+      throw new StorageError("E_INPUT_NOT_FOUND", `${path} cannot be read`, {}, error);
     throw new StorageError("E_IO", "reading the directory's manifest failed", named, error);
   } finally {
     await handle?.close();
@@ -198,17 +211,15 @@ function sectionsOf(value: unknown): ReadonlyMap<string, DirectorySection> {
 /** What the files hold is what the sections and the totals say: an entry that somebody took out is noticed. */
 function requireSums(manifest: DirectoryManifest, totals: unknown): void {
   const { files, sections } = manifest;
-  const sums = new Map<string, number>();
-  for (const file of files)
-    for (const [path, { records }] of file.sections) sums.set(path, (sums.get(path) ?? 0) + records);
-  for (const [path, records] of sums)
+  const sums = sectionsOfFiles(files);
+  for (const [path, { records }] of sums)
     if (records !== (sections.get(path)?.records ?? 0))
       throw directoryBroken(`the files have ${records} records of ${path}, the manifest says another number`, {
         ...named,
         section: path,
       });
   for (const [path, { records }] of sections)
-    if (records !== (sums.get(path) ?? 0))
+    if (records !== (sums.get(path)?.records ?? 0))
       throw directoryBroken(`no file has records of ${path}, but the manifest knows it`, { ...named, section: path });
   const { files: count, bytes, records } = isObject(totals) ? totals : {};
   const sum = files.reduce((all, file) => all + file.bytes, 0);

@@ -1,8 +1,8 @@
 /** Removes an export directory. */
-import { lstat, rm, rmdir } from "node:fs/promises";
+import { lstat, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { lockDirectory } from "./directory-writer.js";
-import { examineDirectory } from "./layout.js";
+import { examineDirectory, removeFile } from "./layout.js";
 import { MANIFEST_NAME, readManifest } from "./manifest.js";
 
 /** Whether it is a folder, no symlink, with a manifest of ours. */
@@ -21,11 +21,13 @@ export async function removeDirectory(folder: string): Promise<void> {
   try {
     const { manifest, leftovers } = await examineDirectory(folder);
     for (const name of [...(manifest?.files.map((file) => file.name) ?? []), ...leftovers])
-      await rm(join(folder, name), { force: true });
+      await removeFile(join(folder, name));
     // The last: whoever is killed before it is found again by it.
-    await rm(join(folder, MANIFEST_NAME), { force: true });
-  } finally {
-    await lock.giveUp();
+    await removeFile(join(folder, MANIFEST_NAME));
+  } catch (error) {
+    lock.release();
+    throw error;
   }
+  await lock.giveUp();
   await rmdir(folder);
 }

@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { Writable } from "node:stream";
+import { refuseInDirectory } from "../../document/directory/layout.js";
 import { requireReplaceable, resolveLinks } from "../../document/files/output.js";
 import { compressionOfName } from "../../document/writing/compression.js";
 import { StorageError, toStorageError } from "../../errors.js";
@@ -20,10 +21,12 @@ export async function planDocument(
   const isFile = path !== "-" && (!existsSync(path) || statSync(path).isFile());
   const refusals: StorageError[] = [];
   const final = isFile ? await resolveLinks(path) : path;
-  if (path !== "-" && options.force !== true) {
-    await requireReplaceable(path).catch((error) => {
-      refusals.push(toStorageError(error));
-    });
+  if (path !== "-") {
+    await refuseInDirectory(path)
+      .then(() => (options.force === true ? undefined : requireReplaceable(path)))
+      .catch((error) => {
+        refusals.push(toStorageError(error));
+      });
   }
   if (isFile) {
     try {
