@@ -71,6 +71,18 @@ describe("a copy that prunes", () => {
     database.close();
   });
 
+  it("tells with --digests what the target holds then", async () => {
+    await fill("source.db", LESS);
+    await fill("target.db", ALL);
+    const migrate = "storage migrate --from source.db --to target.db --prune --digests --json".split(" ");
+    const { digests, pruned } = JSON.parse((await workspace.must(migrate)).stdout);
+    expect(pruned).toBe(4);
+    for (const store of ["source.db", "target.db"]) {
+      const { total, sections } = JSON.parse((await workspace.must(["storage", "digest", store, "--json"])).stdout);
+      expect([digests.total, digests.sections]).toEqual([total, sections]);
+    }
+  });
+
   it("keeps rows that tables of others refer to", async () => {
     await fill("source.db", LESS);
     await fill("target.db", ALL);

@@ -1,6 +1,6 @@
 /** `--keep N`: which documents go, and when none does; and lines of a log that tell the time. */
 import { readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { exportStore } from "../../src/index.js";
@@ -29,6 +29,18 @@ const documents = (): string[] =>
     .sort();
 
 describe("--keep", () => {
+  it("goes with --digests: the document that is read back has them", async () => {
+    writeFileSync(workspace.path("daily-2024-01-01.json.gz"), gzipSync(own));
+    const { stdout } = await workspace.must(exporting("--output", OUTPUT, "--keep", "1", "--digests", "--json"));
+    const { digests, removed } = JSON.parse(stdout);
+    expect(removed).toEqual([workspace.path("daily-2024-01-01.json.gz")]);
+    expect(documents()).toEqual([today()]);
+    const { manifest } = JSON.parse(gunzipSync(readFileSync(workspace.path(today()))).toString("utf8"));
+    expect(manifest.kv_store.digest).toBe(digests.sections.kv_store.digest);
+    const digested = await workspace.must(["storage", "digest", "source.db", "--json"]);
+    expect(JSON.parse(digested.stdout).total).toEqual(digests.total);
+  });
+
   it("removes the oldest documents of the name's form, and nothing else", async () => {
     for (const day of ["2024-01-01", "2024-02-01", "2023-12-31", "2024-01-31"])
       writeFileSync(workspace.path(`daily-${day}.json.gz`), gzipSync(own));
