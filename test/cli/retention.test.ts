@@ -1,9 +1,10 @@
 /** `--keep N`: which documents go, and when none does; and lines of a log that tell the time. */
 import { readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { Readable } from "node:stream";
 import { gunzipSync, gzipSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { exportStore } from "../../src/index.js";
+import { exportStore, importStore } from "../../src/index.js";
 import { failureOf } from "../conformance/expectations.js";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
@@ -13,9 +14,9 @@ let workspace: Workspace;
 let own: string;
 beforeEach(async () => {
   workspace = createWorkspace();
-  writeFileSync(workspace.path("in.json"), documentText({ kv_store: [records.kv(1)] }));
-  await workspace.must(["storage", "import", "--database", "source.db", "--input", "in.json"]);
-  await workspace.must(["storage", "export", "--database", "source.db", "--output", "own.json"]);
+  const [source, to] = [workspace.path("source.db"), workspace.path("own.json")];
+  await importStore({ from: Readable.from([documentText({ kv_store: [records.kv(1)] })]), to: source });
+  await exportStore({ from: source, to });
   own = readFileSync(workspace.path("own.json"), "utf8");
 });
 afterEach(() => workspace[Symbol.dispose]());
