@@ -7,7 +7,13 @@ const LONG = [
   "conformance/property",
   "conformance/pglite",
   "faults/kill",
-  "fidelity/one-in-a-million",
+  "cli/database",
+  "cli/transforms",
+  "cli/export-import",
+  "cli/prune",
+  "backends/postgres-search-path",
+  "conformance/postgres",
+  "reports/reports",
 ].map((name) => `/test/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {

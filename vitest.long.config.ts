@@ -11,6 +11,7 @@ export default defineConfig({
       "conformance/property",
       "conformance/property-second",
       "faults/kill",
+      "faults/cut-document",
       "fidelity/one-in-a-million",
       "transforms/jq/generated",
       "verify/json-meaning",

@@ -1,8 +1,18 @@
 /** The owner of the tables, without superuser and BYPASSRLS, under forced row-level security: `--as-owner`, and tenants that are named. */
 import { readFileSync, writeFileSync } from "node:fs";
+import Database from "better-sqlite3";
 import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type ExportOptions, exportStore, StorageError, storeInfo, type Transform } from "../../src/index.js";
+import {
+  digestStore,
+  type ExportOptions,
+  exportStore,
+  importStore,
+  planTransfer,
+  StorageError,
+  storeInfo,
+  type Transform,
+} from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { collectDocument } from "../helpers/collect-document.js";
 import { withClient } from "../helpers/content-digest.js";
@@ -159,6 +169,29 @@ describePostgres("the owner under forced row-level security", () => {
     expect((await workspace.must(["storage", "info", "whole.json", "--tenants"])).stdout).toContain(
       `Tenants: ${counted.length}\n`,
     );
+  });
+
+  it("plans, prunes and digests as a superuser does; what the policies hide is not pruned", async () => {
+    const to = workspace.path("copy.db");
+    await importStore({ from: database.url, to });
+    const file = new Database(to);
+    file.exec(
+      "INSERT INTO kv_store (kv_id, tenant_id, key, value, created_at, updated_at) VALUES ('00000000-0000-4000-8000-0000000000ee', 't', 'only here', '', 0, 0)",
+    );
+    file.close();
+    expect((await failureOf(importStore({ from: owner.url, to, prune: true }))).code).toBe("E_ROW_SECURITY");
+    const plan = await planTransfer({ from: owner.url, to, asOwner: true, exact: true });
+    const plain = await planTransfer({ from: database.url, to, exact: true });
+    expect(plan.sections).toEqual(plain.sections);
+    expect(plan.sections.find(({ path }) => path === "kv_store")).toMatchObject({ new: 0, onlyThere: 1 });
+    expect((await failureOf(planTransfer({ from: owner.url, to }))).code).toBe("E_ROW_SECURITY");
+    expect(await state()).toEqual(forced);
+    const result = await importStore({ from: owner.url, to, asOwner: true, prune: true, digests: true });
+    expect(result.totals).toMatchObject({ pruned: 1, inserted: 0, dropped: 0 });
+    const { total } = await digestStore(database.url);
+    expect(result.digests?.total).toEqual(total);
+    expect((await digestStore(to)).total).toEqual(total);
+    expect(await state()).toEqual(forced);
   });
 
   it("reads one moment, and stands in nobody's way while it reads", async () => {

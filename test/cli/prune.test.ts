@@ -1,10 +1,18 @@
 /** `--prune` and `--require-empty` as users meet them: which sources may prune, what is said, what stays. */
 import { readFileSync, writeFileSync } from "node:fs";
+import { Readable } from "node:stream";
 import Database from "better-sqlite3";
 import pg from "pg";
 import * as sqliteVec from "sqlite-vec";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { BatchBuilder, exportStore, importStore, type RecordBatch, type Transform } from "../../src/index.js";
+import {
+  BatchBuilder,
+  exportStore,
+  importStore,
+  type RecordBatch,
+  storeInfo,
+  type Transform,
+} from "../../src/index.js";
 import { failureOf } from "../conformance/expectations.js";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
@@ -30,33 +38,30 @@ const LESS = {
   sessions: ALL.sessions.slice(0, 1),
 };
 
-/** A database with the records, by way of an import. */
-async function fill(store: string, sections: Parameters<typeof documentText>[0], ...more: string[]): Promise<void> {
-  writeFileSync(workspace.path("fill.json"), documentText(sections));
-  await workspace.must(["storage", "import", "--database", store, "--input", "fill.json", ...more]);
+/** A STORE text as the library takes it: names are relative to the workspace. */
+const at = (store: string): string => (store.endsWith(".db") ? workspace.path(store) : store);
+
+/** A database with the records, by way of an import in this process: what is tested are the commands that follow. */
+async function fill(
+  store: string,
+  sections: Parameters<typeof documentText>[0],
+  vectorsAs: "blob" | "vec0" = "blob",
+): Promise<void> {
+  await importStore({ from: Readable.from([documentText(sections)]), to: at(store), vectorsAs });
 }
 
 async function counts(store: string): Promise<Record<string, number>> {
-  const { stdout } = await workspace.must([
-    "storage",
-    "export",
-    "--database",
-    store,
-    "--output",
-    "count.json",
-    "--json",
-  ]);
-  const { sections } = JSON.parse(stdout) as { sections: Record<string, { read: number }> };
-  return Object.fromEntries(Object.entries(sections).map(([path, { read }]) => [path, read]));
+  const { sections } = await storeInfo(at(store));
+  return Object.fromEntries(sections.map(({ path, records: count }) => [path, count]));
 }
 
 const sizes = (sections: Record<string, readonly unknown[]>): Record<string, number> =>
   Object.fromEntries(Object.entries(sections).map(([path, list]) => [path, list.length]));
 
 describe("a copy that prunes", () => {
-  it.each(["blob", "vec0"])("leaves in SQLite what the source has, and says what went (%s)", async (shape) => {
+  it.each(["blob", "vec0"] as const)("leaves in SQLite what the source has, and says what went (%s)", async (shape) => {
     await fill("source.db", LESS);
-    await fill("target.db", ALL, "--vectors-as", shape);
+    await fill("target.db", ALL, shape);
     const migrate = ["storage", "migrate", "--from", "source.db", "--to", "target.db", "--prune"];
     const dry = await workspace.must([...migrate, "--dry-run"]);
     expect(dry.stdout).toContain("Would have pruned: 4 (vector_embeddings.384 1, kv_store 2, sessions 1)\n");
@@ -69,6 +74,18 @@ describe("a copy that prunes", () => {
     expect(database.prepare("SELECT count(*) FROM vec_embeddings_384").pluck().get()).toBe(1);
     expect(database.pragma("integrity_check", { simple: true })).toBe("ok");
     database.close();
+  });
+
+  it("tells with --digests what the target holds then", async () => {
+    await fill("source.db", LESS);
+    await fill("target.db", ALL);
+    const migrate = "storage migrate --from source.db --to target.db --prune --digests --json".split(" ");
+    const { digests, pruned } = JSON.parse((await workspace.must(migrate)).stdout);
+    expect(pruned).toBe(4);
+    for (const store of ["source.db", "target.db"]) {
+      const { total, sections } = JSON.parse((await workspace.must(["storage", "digest", store, "--json"])).stdout);
+      expect([digests.total, digests.sections]).toEqual([total, sections]);
+    }
   });
 
   it("keeps rows that tables of others refer to", async () => {

@@ -1,9 +1,10 @@
 /** `--keep N`: which documents go, and when none does; and lines of a log that tell the time. */
 import { readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { Readable } from "node:stream";
+import { gunzipSync, gzipSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { exportStore } from "../../src/index.js";
+import { exportStore, importStore } from "../../src/index.js";
 import { failureOf } from "../conformance/expectations.js";
 import * as records from "../fidelity/records.js";
 import { documentText } from "../fidelity/support.js";
@@ -13,9 +14,9 @@ let workspace: Workspace;
 let own: string;
 beforeEach(async () => {
   workspace = createWorkspace();
-  writeFileSync(workspace.path("in.json"), documentText({ kv_store: [records.kv(1)] }));
-  await workspace.must(["storage", "import", "--database", "source.db", "--input", "in.json"]);
-  await workspace.must(["storage", "export", "--database", "source.db", "--output", "own.json"]);
+  const [source, to] = [workspace.path("source.db"), workspace.path("own.json")];
+  await importStore({ from: Readable.from([documentText({ kv_store: [records.kv(1)] })]), to: source });
+  await exportStore({ from: source, to });
   own = readFileSync(workspace.path("own.json"), "utf8");
 });
 afterEach(() => workspace[Symbol.dispose]());
@@ -29,6 +30,18 @@ const documents = (): string[] =>
     .sort();
 
 describe("--keep", () => {
+  it("goes with --digests: the document that is read back has them", async () => {
+    writeFileSync(workspace.path("daily-2024-01-01.json.gz"), gzipSync(own));
+    const { stdout } = await workspace.must(exporting("--output", OUTPUT, "--keep", "1", "--digests", "--json"));
+    const { digests, removed } = JSON.parse(stdout);
+    expect(removed).toEqual([workspace.path("daily-2024-01-01.json.gz")]);
+    expect(documents()).toEqual([today()]);
+    const { manifest } = JSON.parse(gunzipSync(readFileSync(workspace.path(today()))).toString("utf8"));
+    expect(manifest.kv_store.digest).toBe(digests.sections.kv_store.digest);
+    const digested = await workspace.must(["storage", "digest", "source.db", "--json"]);
+    expect(JSON.parse(digested.stdout).total).toEqual(digests.total);
+  });
+
   it("removes the oldest documents of the name's form, and nothing else", async () => {
     for (const day of ["2024-01-01", "2024-02-01", "2023-12-31", "2024-01-31"])
       writeFileSync(workspace.path(`daily-${day}.json.gz`), gzipSync(own));

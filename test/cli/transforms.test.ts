@@ -2,7 +2,7 @@
 import { createHash, createHmac } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { catalog, exportStore, fieldIndex, type Transform } from "../../src/index.js";
+import { catalog, exportStore, fieldIndex, importStore, type Transform } from "../../src/index.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace, withoutTimes } from "../helpers/llmspell.js";
@@ -59,13 +59,13 @@ async function through(input: string, words: readonly string[], options = KEY): 
   const database = fresh(".db");
   const output = fresh(".json");
   await workspace.must(["storage", "import", "--database", database, "--input", input, ...words], options);
-  await workspace.must(["storage", "export", "--database", database, "--output", output]);
+  await exportStore({ from: database, to: output });
   return output;
 }
 
 async function databaseOf(input: string): Promise<string> {
   const database = fresh(".db");
-  await workspace.must(["storage", "import", "--database", database, "--input", input]);
+  await importStore({ from: input, to: database });
   return database;
 }
 

@@ -23,7 +23,7 @@ import { inSourceOrder } from "./sample-memory.js";
 import { sqliteStore } from "./sqlite-store.js";
 import type { TestStore } from "./store.js";
 
-const RUNS = Math.ceil(Number(process.env["PROPERTY_RUNS"] ?? scaled(140, 1000)) / 2);
+const RUNS = Math.ceil(Number(process.env["PROPERTY_RUNS"] ?? scaled(80, 1000)) / 2);
 const SEED = Number(process.env["PROPERTY_SEED"] ?? Date.now() % 2 ** 31);
 
 const databases = fc.oneof(

@@ -11,6 +11,7 @@ import { sampleMemoryRecords } from "../conformance/sample-memory.js";
 import { sqliteStore } from "../conformance/sqlite-store.js";
 import type { StoreFactory, TestStore } from "../conformance/store.js";
 import { describePostgres } from "../helpers/postgres-server.js";
+import { scaled } from "../helpers/scale.js";
 
 const records = sampleMemoryRecords({ records: 3, contentSizes: [3, 1048576] });
 const own = sampleMemoryRecords({ records: 3, seed: "own", contentSizes: [] });
@@ -80,5 +81,5 @@ function registerCutTests(factory: StoreFactory, count: number, ends: number): v
   });
 }
 
-registerCutTests(sqliteStore, 60, 70);
-describePostgres("with a server", () => registerCutTests(postgresStore, 20, 15));
+registerCutTests(sqliteStore, scaled(30, 60), scaled(40, 70));
+describePostgres("with a server", () => registerCutTests(postgresStore, scaled(10, 20), scaled(8, 15)));

@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
-import { PostgresUnavailable, startPostgresCluster } from "./postgres-cluster.js";
+import { isAlive, PostgresUnavailable, startPostgresCluster } from "./postgres-cluster.js";
 import { installMissingTools, runInstallScript, type SystemTool } from "./system-packages.js";
 
 /** What the test files are told about the PostgreSQL server of this run. */
@@ -53,6 +53,15 @@ async function useGivenServer(url: string): Promise<PostgresService> {
   return { available: true, url };
 }
 
+/** Those of runs that were killed: a folder's name begins with the process id of its run. */
+function removeAbandonedFolders(): void {
+  for (const name of readdirSync(tmpdir())) {
+    if (!name.startsWith(TEMPLATE_FOLDER)) continue;
+    const pid = Number(name.slice(TEMPLATE_FOLDER.length).split("_")[0]);
+    if (!isAlive(pid)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
 /** Drops the run's templates on a server that goes on. */
 async function dropTemplates(url: string, run: string): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 });
@@ -76,7 +85,8 @@ async function dropTemplates(url: string, run: string): Promise<void> {
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   project.provide("missingTools", installMissingTools());
-  const run = randomBytes(6).toString("hex");
+  const run = `${process.pid}_${randomBytes(4).toString("hex")}`;
+  removeAbandonedFolders();
   project.provide("run", run);
   const removeFolder = (): void => rmSync(join(tmpdir(), TEMPLATE_FOLDER + run), { recursive: true, force: true });
   process.once("exit", removeFolder);

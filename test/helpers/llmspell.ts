@@ -4,6 +4,8 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { inject } from "vitest";
+import { TEMPLATE_FOLDER } from "./global-setup.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const cli = join(root, "dist/cli.js");
@@ -53,7 +55,7 @@ export function builtLibrary(): string {
 }
 
 /** For the environment of a workspace: commands set their allocator up as for a user (src/allocator.ts), which takes a start more. */
-export const WITH_ALLOCATOR = { MALLOC_ARENA_MAX: undefined };
+export const WITH_ALLOCATOR = { MALLOC_ARENA_MAX: undefined, NODE_COMPILE_CACHE: undefined };
 
 /** Builds dist/ where it is missing or older than the sources, and makes an empty workspace. */
 export function createWorkspace(env: Readonly<Record<string, string | undefined>> = {}): Workspace {
@@ -69,6 +71,8 @@ export function createWorkspace(env: Readonly<Record<string, string | undefined>
     TMPDIR: process.env["TMPDIR"] ?? tmpdir(),
     LANG: "C.UTF-8",
     MALLOC_ARENA_MAX: "1",
+    // What Node compiled once in this run of the tests.
+    NODE_COMPILE_CACHE: join(tmpdir(), TEMPLATE_FOLDER + inject("run"), "compiled"),
     ...env,
   };
 

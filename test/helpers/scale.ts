@@ -1,4 +1,4 @@
 /** How much of a thing a test does: `npm run test:long` runs the same tests with larger numbers. */
-export function scaled(ordinary: number, long: number): number {
+export function scaled<Value>(ordinary: Value, long: Value): Value {
   return process.env["TEST_LONG"] === "1" ? long : ordinary;
 }

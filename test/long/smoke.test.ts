@@ -13,13 +13,13 @@ const seed = 1;
 describePostgres("mutated documents", () => {
   it("are imported whole, or refused", async () => {
     await using database = await createTestDatabase();
-    expect((await fuzzDocuments({ runs: 12, seed }, database.url)).list).toEqual([]);
+    expect((await fuzzDocuments({ runs: 8, seed }, database.url)).list).toEqual([]);
   });
 });
 
 describeWithTools(["sqlite3"], "damaged SQLite files, and those with strange types", () => {
   it("are exported whole, or refused", async () => {
-    expect((await fuzzSqliteFiles({ runs: 12, seed }, ["types", "pages", "truncated", "indexes"])).list).toEqual([]);
+    expect((await fuzzSqliteFiles({ runs: 8, seed }, ["types", "pages", "truncated", "indexes"])).list).toEqual([]);
   });
 });
 
@@ -32,5 +32,5 @@ it("command lines end with a documented status", async () => {
 });
 
 it("commands come to an end", async () => {
-  expect((await endCommands({ runs: 8, seed })).list).toEqual([]);
+  expect((await endCommands({ runs: 5, seed })).list).toEqual([]);
 });

@@ -1,6 +1,6 @@
 /**
  * The guide's Workflow 5, "Backend Testing & Validation", as it is written there: real databases, the real binary, the
- * real jq. 400 records of every kind and dimension (`npm run test:long`: 2,000), one artifact of 100 MiB.
+ * real jq. 200 records of every kind (`npm run test:long`: 2,000), one artifact of 20 MiB (100 MiB).
  */
 import { expect, it } from "vitest";
 import { createLlmspellPostgres, createLlmspellSqlite } from "../fixtures/index.js";
@@ -14,15 +14,15 @@ import { dataDigest, fileDigest, manifestCounts } from "./documents.js";
 const RECORDS = scaled(200, 2000);
 /** Of each dimension, where HNSW indexes are built: vectors are by far the dearest rows of an import. */
 const FEWER = scaled(60, 500);
-const CONTENT_SIZES = [...DEFAULT_CONTENT_SIZES, 100 * 1048576];
+const CONTENT_SIZES = [...DEFAULT_CONTENT_SIZES, scaled(20, 100) * 1048576];
 const MINUTES = 60_000;
 
-const FEWER_VECTORS = {
-  vector_embeddings_384: FEWER,
-  vector_embeddings_768: FEWER,
-  vector_embeddings_1536: FEWER,
-  vector_embeddings_3072: FEWER,
-};
+const vectors = (count: number) => ({
+  vector_embeddings_384: count,
+  vector_embeddings_768: count,
+  vector_embeddings_1536: count,
+  vector_embeddings_3072: count,
+});
 
 /** What the guide prints with every comparison: empty output and status 0 mean equal. */
 async function expectEqualByJq(workspace: Workspace, a: string, b: string): Promise<void> {
@@ -46,13 +46,13 @@ function defineServerTests(): void {
       using workspace = createWorkspace(WITH_ALLOCATOR);
       const sqlite = workspace.path("llmspell.db");
       createLlmspellSqlite(sqlite);
-      fillSqlite(sqlite, { records: RECORDS, contentSizes: CONTENT_SIZES });
+      fillSqlite(sqlite, { records: RECORDS, counts: vectors(scaled(FEWER, RECORDS)), contentSizes: CONTENT_SIZES });
       const before = await fileDigest(sqlite);
       const env = { LLMSPELL_SQLITE_PATH: sqlite, TARGET_URL: database.url };
 
       await workspace.bash(`llmspell storage export --backend sqlite --output round1-export.json`, { env });
       expect(await fileDigest(sqlite)).toBe(before);
-      expectCounts(workspace.path("round1-export.json"), RECORDS);
+      expectCounts(workspace.path("round1-export.json"), scaled(FEWER, RECORDS));
 
       await workspace.bash(
         `export DATABASE_URL="$TARGET_URL"
@@ -92,7 +92,7 @@ function defineServerTests(): void {
       await using target = await createTestDatabase();
       using workspace = createWorkspace(WITH_ALLOCATOR);
       await createLlmspellPostgres(database.url);
-      await fillPostgres(database.url, { records: RECORDS, counts: FEWER_VECTORS, json: "free" });
+      await fillPostgres(database.url, { records: RECORDS, counts: vectors(FEWER), json: "free" });
 
       await workspace.bash(
         `DATABASE_URL="$SOURCE_URL" llmspell storage export --backend postgres --output first.json
@@ -122,7 +122,7 @@ function defineEmbeddedTest(): void {
       using workspace = createWorkspace(WITH_ALLOCATOR);
       const sqlite = workspace.path("llmspell.db");
       createLlmspellSqlite(sqlite);
-      fillSqlite(sqlite, { records: RECORDS, counts: FEWER_VECTORS });
+      fillSqlite(sqlite, { records: RECORDS, counts: vectors(FEWER) });
       await workspace.bash(
         `llmspell storage export --backend sqlite --output round1.json
        llmspell database migrate --database pglite:embedded

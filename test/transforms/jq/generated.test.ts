@@ -6,7 +6,7 @@ import { runCompiled, runReal } from "./engines.js";
 import { inputs, programs } from "./generated.js";
 
 const seed = Number(process.env["PROPERTY_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
-const numRuns = Number(process.env["JQ_PROGRAMS"] ?? scaled(2000, 10000));
+const numRuns = Number(process.env["JQ_PROGRAMS"] ?? scaled(800, 10000));
 
 it("agrees with jq on arbitrary programs and inputs", async () => {
   let compared = 0;

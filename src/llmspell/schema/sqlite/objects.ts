@@ -25,36 +25,36 @@ interface ColumnRow {
   readonly pk: number;
 }
 
-/** The objects of a table, in lower case. */
-function describeTable(database: Database, table: string, objects: Map<string, string>): void {
-  const add = (kind: string, name: string, definition: string): void =>
-    void objects.set(`${kind} ${table.toLowerCase()}.${name.toLowerCase()}`, definition);
-  objects.set(`table ${table.toLowerCase()}`, "");
-  const columns = database
-    .prepare('SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(?)')
-    .all(table) as ColumnRow[];
-  for (const { name, type, notnull, dflt_value, pk } of columns) {
-    const fallback =
-      dflt_value === null ? "" : ` DEFAULT ${dflt_value.startsWith("strftime") ? `(${dflt_value})` : dflt_value}`;
-    add("column", name, `${pk > 0 ? "key " : ""}${type}${Number(notnull) === 1 ? " NOT NULL" : ""}${fallback}`);
-  }
-  const indexes = database
+type Describe = (table: string, objects: Map<string, string>) => void;
+
+/** Adds the objects of a table, in lower case. */
+function describer(database: Database): Describe {
+  const columnsOf = database.prepare('SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(?)');
+  const indexesOf = database
     .prepare(
       `SELECT l.name, l."unique" = 1 AND l.partial = 0, m.sql,
          (SELECT group_concat(coalesce(name, ''), ', ') FROM (SELECT name FROM pragma_index_info(l.name) ORDER BY seqno))
        FROM pragma_index_list(?) AS l LEFT JOIN sqlite_master AS m ON m.type = 'index' AND m.name = l.name`,
     )
-    .raw()
-    .all(table) as [string, number, string | null, string][];
-  for (const [name, unique, sql, key] of indexes) {
-    if (Number(unique) === 1) add("constraint", `(${key})`, key.toLowerCase());
-    if (sql !== null) add("index", name, indexDefinition(sql));
-  }
-  const triggers = database
+    .raw();
+  const triggersOf = database
     .prepare("SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?)")
-    .pluck()
-    .all(table) as string[];
-  for (const name of triggers) add("trigger", name, "");
+    .pluck();
+  return (table, objects) => {
+    const add = (kind: string, name: string, definition: string): void =>
+      void objects.set(`${kind} ${table.toLowerCase()}.${name.toLowerCase()}`, definition);
+    objects.set(`table ${table.toLowerCase()}`, "");
+    for (const { name, type, notnull, dflt_value, pk } of columnsOf.all(table) as ColumnRow[]) {
+      const fallback =
+        dflt_value === null ? "" : ` DEFAULT ${dflt_value.startsWith("strftime") ? `(${dflt_value})` : dflt_value}`;
+      add("column", name, `${pk > 0 ? "key " : ""}${type}${Number(notnull) === 1 ? " NOT NULL" : ""}${fallback}`);
+    }
+    for (const [name, unique, sql, key] of indexesOf.all(table) as [string, number, string | null, string][]) {
+      if (Number(unique) === 1) add("constraint", `(${key})`, key.toLowerCase());
+      if (sql !== null) add("index", name, indexDefinition(sql));
+    }
+    for (const name of triggersOf.all(table) as string[]) add("trigger", name, "");
+  };
 }
 
 /** What an index holds, however its statement is written: everything behind the table's name. */
@@ -68,7 +68,8 @@ function indexDefinition(sql: string): string {
 export function describeSchema(database: Database, tables: ReadonlySet<string>): SqliteObjects {
   const objects = new Map<string, string>();
   const names = database.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").pluck().all() as string[];
-  for (const name of names) if (tables.has(name.toLowerCase())) describeTable(database, name, objects);
+  const describe = describer(database);
+  for (const name of names) if (tables.has(name.toLowerCase())) describe(name, objects);
   return objects;
 }
 
@@ -84,15 +85,27 @@ function makeExpected(): ExpectedObject[] {
   const scratch = openScratch();
   try {
     const versions = new Map<string, number>();
-    let objects: SqliteObjects = new Map();
+    const describe = describer(scratch);
+    /** By table, with all that the file says of it: most migrations change few of them. */
+    let tables = new Map<string, { readonly sql: string; readonly objects: SqliteObjects }>();
     for (const { version, sql } of loadMigrations("sqlite")) {
       if (rebuiltTable(sql) === undefined) scratch.exec(sql);
       else rebuildEmptyTable(scratch, sql);
-      const names = scratch.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").pluck().all() as string[];
-      objects = describeSchema(scratch, new Set(names.map((name) => name.toLowerCase())));
-      for (const object of objects.keys()) if (!versions.has(object)) versions.set(object, version);
+      const described = new Map(tables);
+      tables = new Map();
+      for (const [table, text] of statementsByTable(scratch)) {
+        const same = described.get(table);
+        if (same?.sql === text) tables.set(table, same);
+        else {
+          const objects = new Map<string, string>();
+          describe(table, objects);
+          for (const object of objects.keys()) if (!versions.has(object)) versions.set(object, version);
+          tables.set(table, { sql: text, objects });
+        }
+      }
     }
-    return [...objects].map(([object, definition]) => ({
+    const objects = [...tables.values()].flatMap((table) => [...table.objects]);
+    return objects.map(([object, definition]) => ({
       object,
       table: /^\w+ (\w+)/.exec(object)?.[1] as string,
       definition,
@@ -101,6 +114,23 @@ function makeExpected(): ExpectedObject[] {
   } finally {
     scratch.close();
   }
+}
+
+/** Of each table in the file's order, the statements of it and of its indexes and triggers. */
+function statementsByTable(database: Database): Map<string, string> {
+  const rows = database.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master").raw().all() as [
+    string,
+    string,
+    string,
+    string,
+  ][];
+  const statements = new Map<string, string>();
+  for (const [type, name] of rows) if (type === "table") statements.set(name, "");
+  for (const [type, name, table, sql] of rows) {
+    const text = statements.get(table);
+    if (text !== undefined) statements.set(table, `${text}${type} ${name} ${sql}\0`);
+  }
+  return statements;
 }
 
 /** A foreign key of any table of the file. */
