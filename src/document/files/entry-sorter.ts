@@ -3,6 +3,8 @@ import { ENTRY_HEAD_BYTES, SortedRuns } from "./sorted-runs.js";
 
 /** A run is sorted in memory. Bytes. */
 const RUN_BYTES = 2097152;
+/** Up to here the memory doubles. Bytes. */
+const FEW_BYTES = 65536;
 /** What is written at once. Bytes. */
 const WRITE_BYTES = 262144;
 /** Entries are first compared as numbers of so many bytes. */
@@ -28,7 +30,9 @@ export class EntrySorter {
   add(entry: Buffer): void {
     const needed = this.length + ENTRY_HEAD_BYTES + entry.length;
     if (needed > this.arena.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.arena.length * 2));
+      // Few entries need little; where there are many, what was outgrown would stay until it is collected.
+      const size = this.arena.length < FEW_BYTES ? this.arena.length * 2 : this.runBytes + this.runBytes / 8;
+      const grown = Buffer.allocUnsafeSlow(Math.max(needed, size));
       this.arena.copy(grown, 0, 0, this.length);
       this.arena = grown;
     }
@@ -55,7 +59,7 @@ export class EntrySorter {
     }
     await this.runs.write(piece.subarray(0, at));
     this.runs.endRun();
-    // What one long entry made grow, or a last run leaves, is given back.
+    // What one long entry made grow is given back.
     if (this.arena.length > 2 * this.runBytes) this.arena = Buffer.allocUnsafeSlow(1024);
     this.length = 0;
     this.starts = [];
