@@ -83,7 +83,13 @@ const MIXED = {
   content: { from: 1024, to: 2 * MIB },
 };
 
-const SETS = { standard: STANDARD, mixed: MIXED, large: LARGE, rewrite: REWRITE, vectors: VECTORS };
+/** For the case of databases larger than memory: keys are UUIDs, rows of some hundred bytes. */
+const COLD = {
+  rows: { entities: 500_000, relationships: 500_000, kv_store: 800_000, hook_history: 300_000, event_log: 300_000 },
+  content: STANDARD.content,
+};
+
+const SETS = { cold: COLD, standard: STANDARD, mixed: MIXED, large: LARGE, rewrite: REWRITE, vectors: VECTORS };
 
 /** Of a `least` rows each where the set has the table: every path is taken at any factor. */
 export function sizes(set, factor = 1, least = 6) {

@@ -125,7 +125,8 @@ export const int4Codec: Codec = {
   fromWire: copyFixed(4, "int4"),
   toWire: copyWithLength,
   fromSqlite(_field, value, out) {
-    out.int32(checkInt4(requireInteger(value, () => sqliteType(value))));
+    // A Number rounds what is outside of int4 only, and leaves it there.
+    out.int32(checkInt4(Number(requireInteger(value, () => sqliteType(value)))));
   },
   toSqlite(_field, source, start) {
     return BigInt(source.readInt32BE(start));

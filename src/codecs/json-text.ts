@@ -3,7 +3,9 @@ import { StorageError } from "../errors.js";
 import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "./codec.js";
 import { findByte } from "./find-byte.js";
+import { scanJson } from "./json/json-scan.js";
 import { parseJson } from "./json-values.js";
+import { writeUtf8 } from "./sqlite-text.js";
 
 /** Appends valid JSON text without its line breaks: raw ones stand only between tokens. */
 export function copyWithoutLineBreaks(source: Buffer, start: number, end: number, out: ByteWriter): void {
@@ -69,6 +71,19 @@ export function jsonDepth(text: Buffer): number {
   return deepest;
 }
 
+function requireJson(text: string): void {
+  try {
+    JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the value.
+    throw invalidJson();
+  }
+}
+
+function invalidJson(): StorageError {
+  return new StorageError("E_INVALID_JSON", "the text is not valid JSON");
+}
+
 /** The jsonb wire format's version byte. */
 const JSONB_VERSION = 1;
 
@@ -95,18 +110,20 @@ export const jsonCodec: Codec = {
   },
   fromSqlite(_field, value, out) {
     if (typeof value !== "string") throw fieldTypeError("TEXT", sqliteType(value));
-    try {
-      JSON.parse(value);
-    } catch {
-      // The parser's own message quotes the value.
-      throw new StorageError("E_INVALID_JSON", "the text is not valid JSON");
+    if (!value.isWellFormed()) {
+      requireJson(value);
+      throw new StorageError("E_INVALID_UTF8", "the text is not valid UTF-8");
     }
-    if (!value.isWellFormed()) throw new StorageError("E_INVALID_UTF8", "the text is not valid UTF-8");
-    if (!/[\n\r]/.test(value)) {
-      out.utf8(value);
-      return;
+    const start = out.length;
+    writeUtf8(value, out);
+    const scanned = scanJson(out.bytes, start, out.length);
+    if (scanned === "json") return;
+    if (scanned === undefined) {
+      out.length = start;
+      throw invalidJson();
     }
-    const bytes = Buffer.from(value, "utf8");
+    const bytes = Buffer.from(out.bytes.subarray(start, out.length));
+    out.length = start;
     copyWithoutLineBreaks(bytes, 0, bytes.length, out);
   },
   toSqlite(_field, source, start, length) {

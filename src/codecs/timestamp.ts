@@ -74,6 +74,9 @@ function fromLegacyMicroseconds(micros: bigint): bigint {
 /** The same as a Number; all that fits is within PostgreSQL's range. */
 const SAFE_EPOCH = 946684800000000;
 
+/** Inside of these neither SQLite's infinities nor what is no safe integer are found. */
+const SAFE_SECONDS = 8e9;
+
 export const timestampCodec: Codec = {
   postgres: { types: ["timestamptz"] },
   sqlite: "time",
@@ -117,7 +120,9 @@ export const timestampCodec: Codec = {
   /** The seconds alone; with a companion see fromSqliteTime. */
   fromSqlite(_field, value, out) {
     if (typeof value !== "bigint") throw fieldTypeError("INTEGER", sqliteType(value));
-    out.int64(fromSqliteTime(value, undefined));
+    const seconds = Number(value);
+    if (seconds > -SAFE_SECONDS && seconds < SAFE_SECONDS) out.safeInt64((seconds - SAFE_EPOCH / 1e6) * 1e6);
+    else out.int64(fromSqliteTime(value, undefined));
   },
   /** The seconds alone; the companion is the canonical int64 itself. */
   toSqlite(_field, source, start) {

@@ -31,7 +31,7 @@ it.each([
   let turns = 0;
   await runs.compact(() => void turns++);
   const merged: Buffer[] = [];
-  for await (const entry of runs.merged()) merged.push(Buffer.from(entry));
+  for (const entry of runs.merged()) merged.push(Buffer.from(entry));
   await runs.close();
   await runs.close();
   const expected = all.sort(Buffer.compare);

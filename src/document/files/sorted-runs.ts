@@ -22,7 +22,7 @@ interface Run {
 
 export class SortedRuns {
   private runs: Run[] = [];
-  private spool: Promise<Spool> | undefined;
+  private spool: Spool | undefined;
   /** Where the run that is being written begins and ends. */
   private start = 0;
   private end = 0;
@@ -35,8 +35,8 @@ export class SortedRuns {
 
   /** Appends to the run: bytes of entries, each with its length before it. E_DISK_FULL, E_IO. */
   async write(bytes: Buffer): Promise<void> {
-    this.spool ??= Spool.create();
-    (await this.spool).appendNow(bytes);
+    this.spool ??= await Spool.create();
+    this.spool.appendNow(bytes);
     this.end += bytes.length;
   }
 
@@ -49,9 +49,8 @@ export class SortedRuns {
   /** Merges runs until they are few enough for `merged`. E_DISK_FULL, E_IO; whatever `turn` throws, which is called now and then. */
   async compact(turn: () => void = () => {}): Promise<void> {
     while (this.spool !== undefined && this.runs.length > this.mostRuns) {
-      const source = await this.spool;
-      const { runs } = this;
-      this.spool = Spool.create();
+      const { spool: source, runs } = this;
+      this.spool = await Spool.create();
       this.runs = [];
       this.start = 0;
       this.end = 0;
@@ -93,24 +92,17 @@ export class SortedRuns {
   }
 
   /** All entries in the order of their bytes, after `compact`; each is valid until the next is asked for. E_IO. */
-  async *merged(): AsyncGenerator<Buffer, void, undefined> {
-    yield* await this.mergedNow();
-  }
-
-  /** The same for callers that cannot wait for each. */
-  async mergedNow(): Promise<Generator<Buffer, void, undefined>> {
-    return this.spool === undefined ? nothing() : mergeRuns(await this.spool, this.runs);
+  *merged(): Generator<Buffer, void, undefined> {
+    if (this.spool !== undefined) yield* mergeRuns(this.spool, this.runs);
   }
 
   /** Idempotent; never throws. */
   async close(): Promise<void> {
-    await (await this.spool?.catch(() => undefined))?.close();
+    await this.spool?.close();
     this.spool = undefined;
     this.runs = [];
   }
 }
-
-function* nothing(): Generator<Buffer, void, undefined> {}
 
 function* mergeRuns(spool: Spool, runs: readonly Run[]): Generator<Buffer, void, undefined> {
   const bytes = Math.max(

@@ -1,10 +1,10 @@
 /** Records of one kind in a temporary file, to be found again in the order of their keys. */
 import { LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
+import { EntrySorter } from "../../document/files/entry-sorter.js";
 import { Spool } from "../../document/files/spool.js";
 import { StorageError } from "../../errors.js";
 import { type LargeValue, NULL_VALUE, RecordBatch } from "../../records/record-batch.js";
-import { EntrySorter } from "./entry-sorter.js";
 import type { KeyOrder } from "./key-order.js";
 
 /** What is written at once. Bytes. */

@@ -5,9 +5,9 @@
  */
 import { type Catalog, type ForeignKey, fieldIndex, type RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
+import { EntrySorter } from "../../document/files/entry-sorter.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import { recordKey } from "../../records/record-key.js";
-import { EntrySorter } from "./entry-sorter.js";
 import { KeyOrder } from "./key-order.js";
 
 /** Something that is wrong in one store. */

@@ -136,7 +136,7 @@ export function orderedRows(
 /** The join that brings ordinary embeddings, where the reader wants them so. */
 export function joinedEmbeddings({ sqlite }: RecordKind, { select }: RowReader): string {
   return sqlite.layout === "vector" && select.includes("e.embedding")
-    ? `LEFT JOIN ${quoted(sqlite.embeddingTable)} AS e ON e.rowid = t.rowid`
+    ? `LEFT JOIN (SELECT rowid, embedding FROM ${quoted(sqlite.embeddingTable)}) AS e ON e.rowid = t.rowid`
     : "";
 }
 

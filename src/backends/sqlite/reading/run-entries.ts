@@ -10,8 +10,6 @@ import { BatchBuilder } from "../../../records/record-batch.js";
 import type { SqlRow, SqlValue } from "../table.js";
 import type { RowReader } from "./row-reader.js";
 
-/** What is written to the temporary file at once. Bytes. */
-export const WRITE_BYTES = 262144;
 const LEAST_INTEGER = -(2n ** 63n);
 const GREATEST_INTEGER = 2n ** 63n - 1n;
 
@@ -54,13 +52,13 @@ export function readEntry(entry: Buffer, written: readonly number[], builder: Ba
   }
 }
 
-/** Entries, each with its length before it, until they are taken. */
+/** Makes entries of rows that have the terms of their key behind the reader's columns. */
 export class EntryWriter {
-  private readonly out = new ByteWriter(WRITE_BYTES * 2);
+  private readonly out = new ByteWriter(4096);
   private readonly record: BatchBuilder;
-  /** The columns of the row in front of the key's terms. */
   private width: number | undefined;
 
+  /** `raw`: per term, the bytes of the text that a row has there. */
   constructor(
     kind: RecordKind,
     private readonly reader: RowReader,
@@ -69,30 +67,18 @@ export class EntryWriter {
     this.record = new BatchBuilder(kind);
   }
 
-  get length(): number {
-    return this.out.length;
-  }
-
-  /** Valid until the next entry is added. */
-  take(): Buffer {
-    const bytes = this.out.view();
-    this.out.length = 0;
-    return bytes;
-  }
-
-  add(row: SqlRow): void {
+  /** Valid until the next one. */
+  entryOf(row: SqlRow): Buffer {
     const { out, raw } = this;
-    if (row[0] === null) throw new Error("a row of the table's own walk is not there");
     const rowid = row[0] as bigint;
     this.width ??= row.length - raw.length;
-    const start = out.length;
-    out.int32(0);
+    out.length = 0;
     for (const [i, again] of raw.entries()) writeTerm(row[this.width + i] as SqlValue, () => again(rowid), out);
-    const place = out.length - start - 4;
+    const place = out.length;
     out.int64(rowid ^ LEAST_INTEGER);
     this.addRecord(row);
     out.int32(place);
-    out.bytes.writeUInt32LE(out.length - start - 4, start);
+    return out.view();
   }
 
   private addRecord(row: SqlRow): void {

@@ -1,29 +1,24 @@
 /**
  * A kind's rows by their key, where the table is larger than memory: along an index each row would be a page from somewhere on
- * the disk. So the table is read once from its beginning to its end, a run of rows after the other; SQLite sorts the keys of a
- * run, whose pages are at hand, and the records go to a temporary file. Then the runs are merged. A row with a large value, or
- * one that cannot be read, goes there by its rowid, and is read again when its turn comes.
+ * the disk. So the table is read once from its beginning to its end, its records are sorted in runs in a temporary file, and the
+ * runs are merged. A row with a large value, or one that cannot be read, goes there by its rowid, and is read again when its turn
+ * comes.
  */
 import { setImmediate as nextTick } from "node:timers/promises";
 import type { RecordKind } from "../../../catalog/index.js";
-import { SortedRuns } from "../../../document/files/sorted-runs.js";
+import { EntrySorter } from "../../../document/files/entry-sorter.js";
 import type { Database } from "../open.js";
 import { mainTable, quoted, rowidOf, type SqlRow, type SqlValue, tenantsFor } from "../table.js";
 import { orderTerms } from "./order-terms.js";
 import { allRows, joinedEmbeddings, type OrderedRows, type RowSelection, selectedRows } from "./ordered-rows.js";
 import { RowidTally, requireRowsOfIndex, rowMissing, rowsOutOfOrder } from "./row-check.js";
 import type { RowReader } from "./row-reader.js";
-import { EntryWriter, isAgain, readEntry, rowidOf as rowidOfEntry, WRITE_BYTES } from "./run-entries.js";
+import { EntryWriter, isAgain, readEntry, rowidOf as rowidOfEntry } from "./run-entries.js";
 
-/** What a run's records should come to. Bytes. */
-const RUN_BYTES = 16777216;
-/** The first run has so many rows, and each later one at most so many times the one before. */
-const FIRST_ROWS = 1000;
-const GROWTH = 8;
-/** A run's rows between two visits of the event loop. */
-const ROWS_PER_TURN = 4096;
-const LEAST_ROWID = -(2n ** 63n);
-const GREATEST_ROWID = 2n ** 63n - 1n;
+/** What is sorted in memory. Bytes. */
+const RUN_BYTES = 8388608;
+/** Rows between two visits of the event loop. */
+const ROWS_PER_TURN = 1024;
 
 export interface SortedRows extends OrderedRows<Buffer> {
   /** Before the rows: reads the table and sorts it. E_DISK_FULL, E_IO, whatever the signal aborts with. */
@@ -43,28 +38,23 @@ export function sortedRows(
   const rowid = rowidOf(database, name);
   const tenants = tenantsFor(kind, selection.tenants);
   const where = selectedRows(kind, tenants);
-  const runs = new SortedRuns();
+  const sorter = new EntrySorter(RUN_BYTES);
   const came = new RowidTally();
   const readAgain = rereader(database, kind, reader, rowid);
   let merged: Iterable<Buffer> = [];
-  let last: bigint | undefined;
   /** The row of the entry at hand, where it was read again. */
   let again: SqlRow | undefined;
 
   return {
     async sort(signal) {
       const values = tenants === undefined ? [] : [JSON.stringify(tenants)];
-      await writeRuns(database, kind, reader, { name, rowid, where, values, idOrder: selection.idOrder }, runs, signal);
-      await runs.compact(() => signal.throwIfAborted());
-      merged = await runs.mergedNow();
+      await addRows(database, kind, reader, { name, rowid, where, values, idOrder: selection.idOrder }, sorter, signal);
+      merged = await sorter.sortedNow(() => signal.throwIfAborted());
     },
     async requireAllAhead() {},
     rows: () => merged,
     saw(entry) {
       const at = rowidOfEntry(entry);
-      // A page that the table has twice: its rows stand one behind the other.
-      if (at === last) throw rowsOutOfOrder(name);
-      last = at;
       came.add(at);
       again = isAgain(entry) ? readAgain(at) : undefined;
     },
@@ -76,7 +66,7 @@ export function sortedRows(
     // Only what cannot be read is asked for.
     fields: () => reader.fields(again as SqlRow),
     requireAll: (signal) => requireRowsOfIndex(database, { name, rowid, came, isWhole: where === undefined }, signal),
-    close: () => runs.close(),
+    close: () => sorter.close(),
   };
 }
 
@@ -88,62 +78,39 @@ interface Walk {
   readonly idOrder: RowSelection["idOrder"];
 }
 
-/** The whole table in the order of its rowids, as runs that are sorted each. */
-async function writeRuns(
+/** The whole table in the order of its rowids. E_SOURCE_DAMAGED where they are in none. */
+async function addRows(
   database: Database,
   kind: RecordKind,
   reader: RowReader,
   { name, rowid, where, values, idOrder }: Walk,
-  runs: SortedRuns,
+  sorter: EntrySorter,
   signal: AbortSignal,
 ): Promise<void> {
   const table = quoted(name);
   const terms = orderTerms(database, kind, idOrder);
-  const keys = terms.map((_, i) => `k${i}`);
-  const selected = terms.map((term, i) => `${term} AS k${i}`).join(", ");
-  // LIMIT keeps SQLite from dropping the inner ORDER BY.
-  const rowids = `SELECT ${rowid} AS r, ${selected} FROM ${table} NOT INDEXED WHERE ${rowid} BETWEEN ? AND ?
-    ${where === undefined ? "" : `AND ${where}`} ORDER BY ${keys.join(", ")}, r LIMIT -1`;
-  const rest = `FROM (${rowids}) AS s LEFT JOIN ${table} AS t ON t.${rowid} = s.r ${joinedEmbeddings(kind, reader)}`;
-  const statement = (select: string) =>
-    database
-      .prepare(`SELECT ${select}, ${keys.map((key) => `s.${key}`).join(", ")} ${rest}`)
-      .raw()
-      .safeIntegers();
+  const rest = `${terms.join(", ")} FROM ${table} AS t NOT INDEXED ${joinedEmbeddings(kind, reader)}
+    ${where === undefined ? "" : `WHERE ${where}`} ORDER BY t.${rowid}`;
   // Behind its columns the reader looks for what only the short ones have.
-  const [usual, short] = [statement(`${reader.select}, NULL`), statement(reader.shortSelect)];
-  const nextFrom = database
-    .prepare(`SELECT ${rowid} FROM ${table} NOT INDEXED WHERE ${rowid} >= ? ORDER BY ${rowid} LIMIT 1 OFFSET ?`)
-    .pluck()
-    .safeIntegers();
+  const iterate = (select: string) =>
+    database
+      .prepare(`SELECT ${select}, ${select === reader.select ? "NULL, " : ""}${rest}`)
+      .raw()
+      .safeIntegers()
+      .iterate(...values) as IterableIterator<SqlRow>;
   const writer = new EntryWriter(kind, reader, rawTerms(database, table, rowid, terms));
-  let count = FIRST_ROWS;
-  for (let from = LEAST_ROWID; ; ) {
-    const next = nextFrom.get(from, BigInt(count)) as bigint | undefined;
-    const to = next === undefined ? GREATEST_ROWID : next - 1n;
-    const iterate = (select: string) =>
-      (select === reader.select ? usual : short).iterate(from, to, ...values) as IterableIterator<SqlRow>;
-    let bytes = 0;
-    let turn = 0;
-    for (const row of allRows(reader, iterate)) {
-      writer.add(row);
-      if (writer.length >= WRITE_BYTES) {
-        bytes += writer.length;
-        await runs.write(writer.take());
-      }
-      if (++turn % ROWS_PER_TURN !== 0) continue;
-      await nextTick();
-      signal.throwIfAborted();
-    }
-    bytes += writer.length;
-    await runs.write(writer.take());
-    runs.endRun();
+  let last: bigint | undefined;
+  let count = 0;
+  for (const row of allRows(reader, iterate)) {
+    const at = row[0] as bigint;
+    // A page that the table has twice, or in another's place.
+    if (last !== undefined && at <= last) throw rowsOutOfOrder(name);
+    last = at;
+    sorter.add(writer.entryOf(row));
+    if (sorter.full) await sorter.settle();
+    if (++count % ROWS_PER_TURN !== 0) continue;
     await nextTick();
     signal.throwIfAborted();
-    if (next === undefined) return;
-    from = next;
-    // As many rows as would come to a run, judged by these.
-    count = Math.max(FIRST_ROWS, Math.min(count * GROWTH, Math.floor((count * RUN_BYTES) / Math.max(1, bytes))));
   }
 }
 
