@@ -7,7 +7,7 @@ import type { SelectOptions } from "../backends/postgres/reading/select.js";
 import { tenantLiterals } from "../backends/postgres/reading/tenants.js";
 import type { PostgresConnection } from "../backends/postgres/session/connection.js";
 import type { RecordKind } from "../catalog/index.js";
-import { PART_BYTES, type Part, type PartTally } from "../records/parts.js";
+import type { Part, PartTally } from "../records/parts.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { PartedSource } from "./source.js";
 
@@ -20,6 +20,8 @@ export interface PostgresPartsOptions {
   readonly bytesOf: (kind: RecordKind) => number;
   /** Whether row-level security binds the role there. */
   readonly isBound: (kind: RecordKind) => boolean;
+  /** Bytes of values that a part is to have. */
+  readonly partBytes: number;
   /** Tables are not counted. */
   readonly unchecked: boolean;
 }
@@ -46,7 +48,8 @@ export class PostgresParts implements PartedSource {
         continue;
       }
       this.cut.set(path, kind);
-      const parts = cutRows(this.options.connection, kind, selection.tenants, this.options.select);
+      const { connection, select, partBytes } = this.options;
+      const parts = cutRows(connection, kind, selection.tenants, { select, partBytes });
       for (;;) {
         const next = await this.alone(() => parts.next());
         if (next.done === true) break;
@@ -65,12 +68,12 @@ export class PostgresParts implements PartedSource {
   }
 
   private isWhole(kind: RecordKind): boolean {
-    const { bytesOf, isBound } = this.options;
+    const { bytesOf, isBound, partBytes } = this.options;
     if (isBound(kind)) {
       this.whole.push(`${kind.path}: row-level security shows the rows of ${tableOf(kind).table} tenant by tenant`);
       return true;
     }
-    return kind.postgres.largeObject === undefined && bytesOf(kind) <= PART_BYTES;
+    return kind.postgres.largeObject === undefined && bytesOf(kind) <= partBytes;
   }
 
   /** One behind the other. */

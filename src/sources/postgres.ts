@@ -27,6 +27,7 @@ import type { PostgresConnection, PostgresConnector } from "../backends/postgres
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { PART_BYTES } from "../records/parts.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import { PostgresParts } from "./postgres-parts.js";
@@ -44,6 +45,8 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly mode?: "auto" | RowMode;
   /** "count" (default): each table is counted by itself, so that rows which an index lacks are missed. "none": indexes are trusted. */
   readonly check?: "count" | "none";
+  /** Bytes of values that a part is to have. Default 4 MiB. */
+  readonly partBytes?: number | undefined;
   /** It is to read the snapshot of another source, which gave it (PartedSource.share). */
   readonly snapshot?: SharedSnapshot | undefined;
   /** The role owns the tables, and forced row-level security binds it: reads all tenants, in one pass each (reading/owner.ts). */
@@ -150,6 +153,7 @@ class PostgresSource implements Source {
       bytesOf: (kind) => this.tableOf(kind).bytes,
       isBound: (kind) => rowSecurity.binds(kind),
       unchecked: this.options.check === "none",
+      partBytes: this.options.partBytes ?? PART_BYTES,
     });
   }
 

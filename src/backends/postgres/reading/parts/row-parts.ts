@@ -34,6 +34,12 @@ export interface KeySlice {
   readonly upTo?: readonly string[];
 }
 
+export interface CutOptions {
+  readonly select: SelectOptions;
+  /** Bytes of values that a part is to have. */
+  readonly partBytes: number;
+}
+
 /** The most rows of a part that is a list of places, and of one that is a range. */
 const MOST_PLACES = 1000;
 const MOST_ROWS = 50000;
@@ -57,11 +63,11 @@ export async function* cutRows(
   connection: PostgresConnection,
   kind: RecordKind,
   tenants: readonly string[] | undefined,
-  options: SelectOptions,
+  options: CutOptions,
 ): AsyncGenerator<PartRows> {
   const selected = tenants === undefined ? undefined : possibleTenants(tenants);
-  const isByTenant = isKeyedByTenant(kind) && !options.distrustsTextIndexes;
-  const each = isByTenant ? (selected ?? (await tenantsOf(connection, kind, options))) : undefined;
+  const isByTenant = isKeyedByTenant(kind) && !options.select.distrustsTextIndexes;
+  const each = isByTenant ? (selected ?? (await tenantsOf(connection, kind, options.select))) : undefined;
   const literals = selected?.map((tenant) => connection.client.escapeLiteral(tenant));
   const all: TenantFilter = literals === undefined ? {} : { tenants: literals };
   const isAlongIndex = kind.postgres.largeObject === undefined;
@@ -77,9 +83,9 @@ async function* cutTenants(
   connection: PostgresConnection,
   kind: RecordKind,
   tenants: readonly (string | undefined)[],
-  options: SelectOptions,
+  { select: options, partBytes }: CutOptions,
 ): AsyncGenerator<PartRows> {
-  const rows = await rowsOfPart(connection, kind);
+  const rows = await rowsOfPart(connection, kind, partBytes);
   let slices: KeySlice[] = [];
   let filled = 0;
   for (const tenant of tenants) {
@@ -119,20 +125,20 @@ async function nthKey(
 }
 
 /** How many rows of the kind make a part, by the first ones as the server sends them. */
-async function rowsOfPart(connection: PostgresConnection, kind: RecordKind): Promise<number> {
+async function rowsOfPart(connection: PostgresConnection, kind: RecordKind, partBytes: number): Promise<number> {
   const columns = storedFields(kind, "postgresql").map((field) => quote(columnOf(field)));
   const { rows } = await connection.query<{ bytes: number | null }>(
     `SELECT avg(octet_length(record_send(ROW(${columns.join(", ")}))))::float8 AS bytes
      FROM (SELECT * FROM ${sqlName(tableOf(kind))} LIMIT ${SAMPLED}) sampled`,
   );
-  return Math.max(1, Math.min(MOST_ROWS, Math.ceil(PART_BYTES / (rows[0]?.bytes ?? 1))));
+  return Math.max(1, Math.min(MOST_ROWS, Math.ceil(partBytes / (rows[0]?.bytes ?? 1))));
 }
 
 async function* cutPlaces(
   connection: PostgresConnection,
   kind: RecordKind,
   filter: TenantFilter,
-  options: SelectOptions,
+  { select: options, partBytes }: CutOptions,
 ): AsyncGenerator<PartRows> {
   const { largeObject } = kind.postgres;
   // As they are stored: nothing is unpacked to be measured.
@@ -152,7 +158,7 @@ async function* cutPlaces(
     for (const { tableoid, ctid, bytes } of rows) {
       places.push({ tableoid, ctid });
       filled += Number(bytes);
-      if (filled < PART_BYTES && places.length < MOST_PLACES) continue;
+      if (filled < partBytes && places.length < MOST_PLACES) continue;
       yield { places };
       [places, filled] = [[], 0];
     }
