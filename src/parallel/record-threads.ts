@@ -143,9 +143,9 @@ class Coordinator {
       const message = await thread.next();
       switch (message.type) {
         case "text": {
-          const { slot, bytes, records } = message;
+          const { slot, records } = message;
           valueBytes.add(kind.path, message.valueBytes);
-          yield { kind, bytes: Buffer.from(slot, 0, bytes), records, continues, valueBytes: message.valueBytes };
+          yield { kind, bytes: thread.bytesOf(message), records, continues, valueBytes: message.valueBytes };
           continues = true;
           thread.giveBack(slot);
           break;
@@ -216,7 +216,7 @@ async function* recordOf(thread: ThreadHandle): AsyncGenerator<Uint8Array> {
     const message = await thread.next();
     if (message.type === "recordEnd") return;
     if (message.type !== "record") throw new Error(`a thread said ${message.type} in the middle of a record`);
-    yield new Uint8Array(message.slot, 0, message.bytes);
+    yield thread.bytesOf(message);
     thread.giveBack(message.slot);
   }
 }

@@ -1,4 +1,4 @@
-/** The thread's records as text, in the coordinator's memory: a slot goes to it when it is full, and comes back when it is written. */
+/** The thread's records as text, in memory that the coordinator sees: a slot is its when it is full, and comes back when it is written. */
 import { ByteWriter } from "../codecs/byte-writer.js";
 import { recordPieces, writeRecord } from "../document/writing/record-writer.js";
 import type { RecordBatch } from "../records/record-batch.js";
@@ -12,26 +12,33 @@ export const SLOTS = 8;
 /** Copied into a slot when so many bytes are there. */
 const FLUSH_BYTES = 262144;
 
-/** Slots that are the thread's at the moment. */
+/** The memory of each slot. */
+export function slotsOf(memory: SharedArrayBuffer): readonly Buffer[] {
+  return Array.from({ length: SLOTS }, (_, slot) => Buffer.from(memory, slot * SLOT_BYTES, SLOT_BYTES));
+}
+
+/** Slots that are the thread's at the moment, by number. */
 export class Slots {
-  private readonly free: ArrayBuffer[];
+  readonly memory: readonly Buffer[];
+  private readonly free: number[];
   private wake: () => void = () => {};
 
   constructor(
-    slots: readonly ArrayBuffer[],
+    memory: SharedArrayBuffer,
     private readonly signal: AbortSignal,
   ) {
-    this.free = [...slots];
+    this.memory = slotsOf(memory);
+    this.free = [...this.memory.keys()];
     signal.addEventListener("abort", () => this.wake());
   }
 
-  giveBack(slot: ArrayBuffer): void {
+  giveBack(slot: number): void {
     this.free.push(slot);
     this.wake();
   }
 
   /** Waits until there is one. */
-  async take(): Promise<ArrayBuffer> {
+  async take(): Promise<number> {
     for (;;) {
       this.signal.throwIfAborted();
       const slot = this.free.pop();
@@ -52,7 +59,7 @@ export interface PieceCounts {
 /** Prints the records of one part after the other. */
 export class TextPrinter {
   private readonly out = new ByteWriter(FLUSH_BYTES * 2);
-  private slot: ArrayBuffer | undefined;
+  private slot: number | undefined;
   private filled = 0;
   private records = 0;
   private values = new ValueBytes();
@@ -61,7 +68,7 @@ export class TextPrinter {
   constructor(
     private readonly slots: Slots,
     private readonly vectors: "base64" | "json",
-    private readonly send: (slot: ArrayBuffer, bytes: number, counts: PieceCounts) => void,
+    private readonly send: (slot: number, bytes: number, counts: PieceCounts) => void,
   ) {}
 
   async write(batch: RecordBatch): Promise<void> {
@@ -102,14 +109,14 @@ export class TextPrinter {
     for (let at = 0; at < bytes.length; ) {
       this.slot ??= await this.slots.take();
       const count = Math.min(bytes.length - at, SLOT_BYTES - this.filled);
-      new Uint8Array(this.slot, this.filled, count).set(bytes.subarray(at, at + count));
+      this.slots.memory[this.slot]?.set(bytes.subarray(at, at + count), this.filled);
       at += count;
       this.filled += count;
       if (this.filled === SLOT_BYTES) this.sendSlot(this.slot);
     }
   }
 
-  private sendSlot(slot: ArrayBuffer): void {
+  private sendSlot(slot: number): void {
     const { filled, records, values } = this;
     const [valueBytes = 0] = values.byPath.values();
     this.slot = undefined;

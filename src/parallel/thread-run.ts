@@ -4,7 +4,7 @@ import type { Part, PartTally } from "../records/parts.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { Rejection, RunContext, Selection, StepEffect } from "../records/run-context.js";
 import type { Source } from "../sources/source.js";
-import { createSource } from "../stores/index.js";
+import { backends } from "../stores/backend-registry.js";
 import { removeSeen, tenantsToMeet } from "../transforms/effect.js";
 import { RejectedKeys } from "../transforms/referential/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "../transforms/referential/rejected-parents.js";
@@ -15,7 +15,7 @@ import type { FromThread, ThreadTask, ToThread } from "./messages.js";
 import { sendError } from "./sent-error.js";
 import { SLOT_BYTES, Slots, TextPrinter } from "./text-printer.js";
 
-type Send = (message: FromThread, handedOver?: ArrayBuffer[]) => void;
+type Send = (message: FromThread) => void;
 
 export class ThreadRun {
   private readonly controller = new AbortController();
@@ -41,12 +41,12 @@ export class ThreadRun {
     private readonly send: Send,
   ) {
     const { signal } = this.controller;
-    this.slots = new Slots(task.slots, signal);
+    this.slots = new Slots(task.memory, signal);
     this.unmet = tenantsToMeet(task.tenants ?? []);
     const paths = new Set(task.paths);
     this.selection = task.tenants === undefined ? { paths } : { paths, tenants: task.tenants };
     this.printer = new TextPrinter(this.slots, task.vectors, (slot, bytes, counts) =>
-      send({ type: "text", slot, bytes, ...counts }, [slot]),
+      send({ type: "text", slot, bytes, ...counts }),
     );
     this.context = {
       signal,
@@ -106,7 +106,14 @@ export class ThreadRun {
   private async open(snapshot: object): Promise<void> {
     await this.source?.close();
     const { location, source: options } = this.task;
-    this.source = await createSource(location, { ...options, catalog, signal: this.controller.signal, snapshot });
+    const backend = backends.find(({ type }) => type === location.type);
+    if (backend === undefined) throw new Error(`no backend has stores of the type ${location.type}`);
+    this.source = await backend.createSource(location, {
+      ...options,
+      catalog,
+      signal: this.controller.signal,
+      snapshot,
+    });
     await this.source.open(this.context, this.selection);
     this.send({ type: "opened" });
   }
@@ -176,8 +183,8 @@ export class ThreadRun {
       for (let at = 0; at < chunk.length; at += SLOT_BYTES) {
         const slot = await slots.take();
         const bytes = Math.min(chunk.length - at, SLOT_BYTES);
-        new Uint8Array(slot, 0, bytes).set(chunk.subarray(at, at + bytes));
-        send({ type: "record", slot, bytes }, [slot]);
+        slots.memory[slot]?.set(chunk.subarray(at, at + bytes));
+        send({ type: "record", slot, bytes });
       }
     send({ type: "recordEnd" });
   }

@@ -146,7 +146,11 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       yield { path };
       return;
     }
-    for await (const rows of cutRowids(opened(), kind, ordered.rowids(), { partBytes: options.partBytes, signal: context.signal })) yield { path, rows };
+    for await (const rows of cutRowids(opened(), kind, ordered.rowids(), {
+      partBytes: options.partBytes,
+      signal: context.signal,
+    }))
+      yield { path, rows };
     await ordered.requireAll(context.signal);
   }
 

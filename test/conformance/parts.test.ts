@@ -305,7 +305,8 @@ describe("parts of an SQLite database that others write", () => {
     using made = withWriter("wal");
     const { path, writer } = made;
     const open: Open = (options) => {
-      if (options.snapshot !== undefined) writer.exec("UPDATE kv_store SET updated_at = updated_at + 1 WHERE rowid = 1");
+      if (options.snapshot !== undefined)
+        writer.exec("UPDATE kv_store SET updated_at = updated_at + 1 WHERE rowid = 1");
       return createSqliteSource({ path, ...options } as never);
     };
     const failure = await readInParts(open, everything(), 20_000).catch((error: unknown) => error);
