@@ -33,7 +33,7 @@ export type ToThread =
   | { readonly type: "end" }
   | { readonly type: "abort" };
 
-/** In the order of the records, but `opened`, `warn` and `note`. */
+/** In the order of the records, but `opened`, `warn`, `note` and `brokeDown`. */
 export type FromThread =
   | { readonly type: "opened" }
   | {
@@ -57,4 +57,7 @@ export type FromThread =
     }
   | { readonly type: "warn"; readonly message: string }
   | { readonly type: "note"; readonly message: string }
-  | { readonly type: "failure"; readonly error: SentError };
+  /** What its work ended with. */
+  | { readonly type: "failure"; readonly error: SentError }
+  /** What nobody handled: at any time. */
+  | { readonly type: "brokeDown"; readonly error: SentError };

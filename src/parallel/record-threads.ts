@@ -198,6 +198,7 @@ class Coordinator {
       const missing = new Set(message.unmet);
       unmet = unmet.filter((tenant) => missing.has(tenant));
     }
+    for (const thread of threads) thread.check();
     for (const tenant of unmet) warnOfMissing(tenant, context);
     // A pass without records, whose steps find their counts: plugins have none.
     const settling: RunContext = { ...context, effect: () => sums.shift() ?? { records: 0, hits: 0, passed: 0 } };

@@ -100,6 +100,11 @@ export class ThreadHandle {
     }
   }
 
+  /** Throws what ended the thread, if anything has. */
+  check(): void {
+    if (this.failure !== undefined) throw this.failure;
+  }
+
   /** Whoever waits for the thread gets the reason. */
   abort(reason: unknown): void {
     this.fail(reason);
@@ -123,6 +128,7 @@ export class ThreadHandle {
     const { onOpened } = this;
     if (message.type === "warn") heard.warn(message.message);
     else if (message.type === "note") heard.note(message.message);
+    else if (message.type === "brokeDown") this.fail(receiveError(message.error));
     else if (onOpened !== undefined && message.type === "opened") onOpened();
     else if (onOpened !== undefined && message.type === "failure") onOpened(receiveError(message.error));
     else this.keep(message);

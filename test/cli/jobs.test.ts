@@ -315,8 +315,8 @@ describe("a run of several threads that ends early", () => {
     const before = files();
     const words = ["storage", "export", "--database", "a.db", "--output", "broken.json", "--jobs", "2"];
     const { status, stderr } = await workspace.run([...words, "--plugin", "./breaking.mjs"]);
-    expect(status).not.toBe(0);
-    expect(stderr).toContain("left behind");
+    expect(status).toBe(5);
+    expect(stderr).toContain("the plugin breaking left an error behind: left behind [E_PLUGIN]");
     expect(files()).toEqual(before);
   });
 });
