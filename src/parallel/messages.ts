@@ -14,10 +14,12 @@ export interface ThreadTask {
   readonly recipes: readonly TransformRecipe[];
   readonly paths: readonly string[];
   readonly tenants: readonly string[] | undefined;
-  /** The form of embeddings in the document. */
-  readonly vectors: "base64" | "json";
-  /** Rejected records are left out, and children of theirs with them. */
+  /** What comes of the records: the document's text, with embeddings in that form, or batches. */
+  readonly form: "base64" | "json" | "batches";
+  /** Rejected records are left out, else the first one ends the run. */
   readonly skips: boolean;
+  /** Children of rejected records are rejected. */
+  readonly leavesOrphans: boolean;
   /** The memory of its slots, one behind the other: a slot belongs to the thread until it says what is in it, and again when it is given back. */
   readonly memory: SharedArrayBuffer;
 }
@@ -43,6 +45,19 @@ export type FromThread =
       readonly records: number;
       readonly valueBytes: number;
     }
+  /** Starts, lengths and bytes of a batch, one behind the other, in a slot or in memory of their own. */
+  | {
+      readonly type: "batch";
+      readonly slot: number | undefined;
+      readonly own: ArrayBuffer | undefined;
+      readonly rows: number;
+      readonly bytes: number;
+      /** The field whose content follows, in `content` messages up to `contentEnd`. */
+      readonly content: number | undefined;
+      readonly assumed: Uint8Array | undefined;
+    }
+  | { readonly type: "content"; readonly slot: number; readonly bytes: number }
+  | { readonly type: "contentEnd" }
   /** A record that cannot go on; its text, where there is one, follows in `record` messages up to `recordEnd`. */
   | { readonly type: "reject"; readonly path: string; readonly error: SentError; readonly hasRecord: boolean }
   | { readonly type: "record"; readonly slot: number; readonly bytes: number }

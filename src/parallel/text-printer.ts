@@ -3,52 +3,10 @@ import { ByteWriter } from "../codecs/byte-writer.js";
 import { recordPieces, writeRecord } from "../document/writing/record-writer.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { ValueBytes } from "../records/value-bytes.js";
-
-/** Bytes of a slot. Text is cut anywhere. */
-export const SLOT_BYTES = 1048576;
-/** Of a thread: what it may be ahead of its turn. */
-export const SLOTS = 8;
+import { SLOT_BYTES, type Slots } from "./slots.js";
 
 /** Copied into a slot when so many bytes are there. */
 const FLUSH_BYTES = 262144;
-
-/** The memory of each slot. */
-export function slotsOf(memory: SharedArrayBuffer): readonly Buffer[] {
-  return Array.from({ length: SLOTS }, (_, slot) => Buffer.from(memory, slot * SLOT_BYTES, SLOT_BYTES));
-}
-
-/** Slots that are the thread's at the moment, by number. */
-export class Slots {
-  readonly memory: readonly Buffer[];
-  private readonly free: number[];
-  private wake: () => void = () => {};
-
-  constructor(
-    memory: SharedArrayBuffer,
-    private readonly signal: AbortSignal,
-  ) {
-    this.memory = slotsOf(memory);
-    this.free = [...this.memory.keys()];
-    signal.addEventListener("abort", () => this.wake());
-  }
-
-  giveBack(slot: number): void {
-    this.free.push(slot);
-    this.wake();
-  }
-
-  /** Waits until there is one. */
-  async take(): Promise<number> {
-    for (;;) {
-      this.signal.throwIfAborted();
-      const slot = this.free.pop();
-      if (slot !== undefined) return slot;
-      await new Promise<void>((resolve) => {
-        this.wake = resolve;
-      });
-    }
-  }
-}
 
 /** Records that end in a piece, and bytes of their values. */
 export interface PieceCounts {

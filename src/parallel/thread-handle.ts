@@ -6,7 +6,7 @@ import { StorageError } from "../errors.js";
 import type { Part } from "../records/parts.js";
 import type { FromThread, ThreadTask, ToThread } from "./messages.js";
 import { receiveError } from "./sent-error.js";
-import { SLOT_BYTES, SLOTS, slotsOf } from "./text-printer.js";
+import { SLOT_BYTES, SLOTS, slotsOf } from "./slots.js";
 
 const FILE = new URL("./thread.js", import.meta.url);
 /** A thread that does not end by then is cut off. Milliseconds. */

@@ -11,17 +11,19 @@ import { rejectOrphans, withoutOrphans } from "../transforms/referential/rejecte
 import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { Drops } from "../transforms/wholeness.js";
+import { BatchSender } from "./batch-sender.js";
 import type { FromThread, ThreadTask, ToThread } from "./messages.js";
 import { sendError } from "./sent-error.js";
-import { SLOT_BYTES, Slots, TextPrinter } from "./text-printer.js";
+import { SLOT_BYTES, Slots } from "./slots.js";
+import { TextPrinter } from "./text-printer.js";
 
-type Send = (message: FromThread) => void;
+type Send = (message: FromThread, handedOver?: ArrayBuffer[]) => void;
 
 export class ThreadRun {
   private readonly controller = new AbortController();
   private readonly rejected = new RejectedKeys(catalog.parents);
   private readonly slots: Slots;
-  private readonly printer: TextPrinter;
+  private readonly printer: TextPrinter | BatchSender;
   private readonly context: RunContext;
   private readonly effects: StepEffect[] = [];
   private readonly drops = new Drops();
@@ -45,9 +47,11 @@ export class ThreadRun {
     this.unmet = tenantsToMeet(task.tenants ?? []);
     const paths = new Set(task.paths);
     this.selection = task.tenants === undefined ? { paths } : { paths, tenants: task.tenants };
-    this.printer = new TextPrinter(this.slots, task.vectors, (slot, bytes, counts) =>
-      send({ type: "text", slot, bytes, ...counts }),
-    );
+    const { form } = task;
+    this.printer =
+      form === "batches"
+        ? new BatchSender(this.slots, send)
+        : new TextPrinter(this.slots, form, (slot, bytes, counts) => send({ type: "text", slot, bytes, ...counts }));
     this.context = {
       signal,
       reject: (rejection) => this.reject(rejection),
@@ -124,9 +128,10 @@ export class ThreadRun {
     const orphans = { catalog, hasRejected: (path: string) => this.rejected.hasAny(path) };
     const counting = drops.counting(context);
     let batches: AsyncIterable<RecordBatch> = drops.before(this.batches());
-    for (const step of given) batches = (task.skips ? withoutOrphans(step, orphans) : step).apply(batches, counting);
+    for (const step of given)
+      batches = (task.leavesOrphans ? withoutOrphans(step, orphans) : step).apply(batches, counting);
     batches = drops.behind(batches);
-    if (task.skips) batches = rejectOrphans(batches, orphans, context);
+    if (task.leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     for await (const batch of batches) await printer.write(batch);
     const { effects, unmet } = this;
     this.send({ type: "ended", effects, drops: drops.counts, unmet: [...unmet.values()] });

@@ -5,7 +5,9 @@ import type { FromThread, ThreadTask, ToThread } from "./messages.js";
 import { sendError } from "./sent-error.js";
 import { ThreadRun } from "./thread-run.js";
 
-const run = new ThreadRun(workerData as ThreadTask, (message) => parentPort?.postMessage(message));
+const run = new ThreadRun(workerData as ThreadTask, (message, handedOver = []) =>
+  parentPort?.postMessage(message, handedOver),
+);
 // What nobody handles would end the thread without saying whose it is.
 for (const event of ["uncaughtException", "unhandledRejection"])
   process.on(event, (error: unknown) => {

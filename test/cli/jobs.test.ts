@@ -110,6 +110,8 @@ describe("an export of SQLite with --jobs", () => {
       "vectors as numbers, some sections",
       ["--vectors", "json", "--include", "vector_embeddings", "--include", "sessions"],
     ],
+    ["digests", ["--digests"]],
+    ["ids", ["--invalid-uuid", "derive"]],
     ["a plugin that may run in parallel", ["--plugin", "./upper.mjs"]],
   ])("is the same with %s", async (_, words) => {
     const { outcomes, documents } = await withEach([...DATABASE, ...words], { jobs: ["1", "2"] });
@@ -123,8 +125,6 @@ describe("an export of SQLite with --jobs", () => {
     ["a plugin that may not", ["--plugin", "./counting.mjs"]],
     ["a limit", ["--limit", "70"]],
     ["a step that drops records that others belong to", ["--jq", 'sessions: select(.status != "active")']],
-    ["digests", ["--digests"]],
-    ["ids", ["--invalid-uuid", "derive"]],
   ])("is the same where all records go through one job: %s", async (_, words) => {
     const { outcomes, documents } = await withEach(["--database", "small.db", ...words], { jobs: ["1", "2"] });
     expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
