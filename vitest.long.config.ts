@@ -10,6 +10,7 @@ export default defineConfig({
       "workflows/workflow-5",
       "conformance/property",
       "conformance/property-second",
+      "conformance/parts",
       "faults/kill",
       "faults/cut-document",
       "fidelity/one-in-a-million",

@@ -4,7 +4,7 @@ import { setFlagsFromString } from "node:v8";
 import { settleAllocator } from "./allocator.js";
 import { EXIT, StorageError, toStorageError } from "./errors.js";
 import { calledName, commandWords, foreignCommand, handOver } from "./llmspell/program/handover.js";
-import { runningPlugins } from "./transforms/plugin/process-guard.js";
+import { leftBehind } from "./transforms/plugin/process-guard.js";
 
 /** The oldest Node that has what we use (zstd in node:zlib). */
 const NEEDED_NODE = [22, 15] as const;
@@ -63,7 +63,7 @@ async function main(): Promise<number> {
   /** What nobody handled; it may come when the command was done. */
   let uncaught: StorageError | undefined;
   const onUncaught = (error: unknown): void => {
-    const failure = uncaughtError(error);
+    const failure = leftBehind(error);
     uncaught ??= failure;
     controller.abort(failure);
     // Whatever waits for what will not come now does not keep the process.
@@ -100,15 +100,6 @@ async function main(): Promise<number> {
 
 function behindDone({ code, message, cause }: StorageError): StorageError {
   return new StorageError(code, message, { hint: "The command itself is done; only what it prints is lost." }, cause);
-}
-
-/** An error that nobody handles: a plugin's, when one runs. */
-function uncaughtError(error: unknown): StorageError {
-  if (error instanceof StorageError) return error;
-  const plugins = runningPlugins();
-  if (plugins.length === 0) return toStorageError(error);
-  const message = error instanceof Error ? error.message : String(error);
-  return new StorageError("E_PLUGIN", `the plugin ${plugins.join(" or ")} left an error behind: ${message}`, {}, error);
 }
 
 function stdoutError(error: NodeJS.ErrnoException, holdsDocument: boolean): StorageError {

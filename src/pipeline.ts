@@ -188,30 +188,32 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       written.set(path, done.pathRecords);
       tellProgress({ phase: "rows", ...(indexesToBuild === 0 ? {} : { indexesToBuild }) });
     };
-    const common = { source, selection, catalog, transforms: given, context, met, drops, valueBytes };
-    const skips = options.onReject !== undefined;
-    const inOrder = needsOrder(options, cascade !== undefined);
-    const texts = await options.threads?.start({ ...common, skips, inOrder });
-    if (texts !== undefined) {
-      for await (const text of texts) {
-        signal.throwIfAborted();
-        requireComplete();
-        await sink.writeText?.(text);
-        took(text.kind.path, text.records, text.valueBytes);
-      }
-    } else {
+    const threaded = await options.threads?.start({
+      ...{ source, selection, catalog, transforms: given, context, met, drops, valueBytes, leavesOrphans },
+      skips: options.onReject !== undefined,
+      takesText: sink.writeText !== undefined,
+      inOrder: needsOrder(options, cascade !== undefined),
+    });
+    for await (const text of threaded?.texts ?? []) {
+      signal.throwIfAborted();
+      requireComplete();
+      await sink.writeText?.(text);
+      took(text.kind.path, text.records, text.valueBytes);
+    }
+    const inOneThread = (): AsyncIterable<RecordBatch> => {
       let batches: AsyncIterable<RecordBatch> = read(selection, context);
       if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
       batches = counted(batches, met);
       if (cascade !== undefined) batches = cascade.apply(batches, context);
       else for (const transform of transforms) batches = transform.apply(batches, context);
-      if (leavesOrphans) batches = rejectOrphans(batches, orphans, context);
-      for await (const batch of batches) {
-        signal.throwIfAborted();
-        requireComplete();
-        await sink.write(valueBytes.counted(batch));
-        took(batch.kind.path, batch.rows, batch.byteLength);
-      }
+      return leavesOrphans ? rejectOrphans(batches, orphans, context) : batches;
+    };
+    const batches = threaded === undefined ? inOneThread() : (threaded.batches ?? []);
+    for await (const batch of batches) {
+      signal.throwIfAborted();
+      requireComplete();
+      await sink.write(valueBytes.counted(batch));
+      took(batch.kind.path, batch.rows, batch.byteLength);
     }
     signal.throwIfAborted();
     requireComplete();
@@ -258,8 +260,7 @@ async function* counted(batches: AsyncIterable<RecordBatch>, met: Map<string, nu
 }
 
 /** What of the run needs all its records in one thread. */
-function needsOrder({ sink, limit }: PipelineOptions, cascades: boolean): string | undefined {
-  if (sink.writeText === undefined) return "the target, or what is done before it, takes records and not their text";
+function needsOrder({ limit }: PipelineOptions, cascades: boolean): string | undefined {
   if (limit !== undefined) return "a limit counts the records as they come";
   return cascades ? "a step may drop records that others belong to" : undefined;
 }

@@ -197,7 +197,10 @@ function announced(
     },
     estimate: (wanted) => source.estimate(wanted),
     ...(source.partial === undefined ? {} : { partial: () => source.partial?.() }),
-    inParts: source.inParts,
+    // Known when it is open.
+    get inParts() {
+      return source.inParts;
+    },
     read: (wanted, context) => source.read(wanted, context),
     close: () => source.close(),
   };

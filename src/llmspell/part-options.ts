@@ -35,6 +35,7 @@ const createSqliteSource: Names<SqliteSourceOptions> = {
   orderBy: true,
   lockTimeoutSeconds: true,
   snapshot: true,
+  partBytes: true,
   ...limits,
 };
 const createPostgresSource: Names<PostgresSourceOptions> = {
@@ -46,6 +47,8 @@ const createPostgresSource: Names<PostgresSourceOptions> = {
   asOwner: true,
   order: true,
   orderBy: true,
+  snapshot: true,
+  partBytes: true,
   ...limits,
 };
 const createDocumentSource: Names<DocumentSourceOptions> = {

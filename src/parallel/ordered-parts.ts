@@ -18,7 +18,7 @@ export interface OrderedPartsOptions {
   readonly threads: readonly ThreadHandle[];
   readonly catalog: Catalog;
   /** Children of rejected records are rejected: their kind's parts wait until all of their parents' were taken. */
-  readonly skips: boolean;
+  readonly leavesOrphans: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -101,8 +101,8 @@ export class OrderedParts {
   }
 
   private waitsForParents({ path }: Part): boolean {
-    const { catalog, skips } = this.options;
-    if (!skips) return false;
+    const { catalog, leavesOrphans } = this.options;
+    if (!leavesOrphans) return false;
     const keys = catalog.byPath.get(path)?.foreignKeys ?? [];
     return keys.some(({ references }) => references !== path && (this.open.get(references) ?? 0) > 0);
   }

@@ -12,8 +12,11 @@ import type { AnyLocation, SourceOptions } from "../stores/index.js";
 import { warnOfMissing } from "../transforms/effect.js";
 import type { RecordThreads, ThreadedRun } from "../transforms/record-threads.js";
 import { recipeOf, type TransformRecipe } from "../transforms/spec.js";
+import type { FromThread } from "./messages.js";
 import { type GivenPart, OrderedParts } from "./ordered-parts.js";
+import { receiveBatch, SentContent } from "./sent-batch.js";
 import { receiveError } from "./sent-error.js";
+import { SLOT_BYTES } from "./slots.js";
 import { ThreadHandle, threadsCanRun } from "./thread-handle.js";
 
 export interface RecordThreadsOptions {
@@ -44,7 +47,7 @@ export function createRecordThreads(options: RecordThreadsOptions): RecordThread
       const coordinator = new Coordinator(options, run, inParts);
       threads = coordinator.threads;
       await coordinator.open();
-      return coordinator.texts();
+      return run.takesText ? { texts: coordinator.texts() } : { batches: coordinator.batches() };
     },
     async close() {
       await Promise.all(threads.map((thread) => thread.close()));
@@ -53,11 +56,14 @@ export function createRecordThreads(options: RecordThreadsOptions): RecordThread
 }
 
 /** Why the run's records must come from one thread; undefined: they need not. */
-function inOrderBecause({ inOrder, catalog, transforms, skips }: ThreadedRun): string | undefined {
+function inOrderBecause({ inOrder, catalog, transforms, leavesOrphans }: ThreadedRun): string | undefined {
   if (!threadsCanRun()) return "no threads can be started here";
   if (inOrder !== undefined) return inOrder;
   if (catalog !== llmspellCatalog) return "the record kinds are a program's own";
-  if (skips && catalog.kinds.some(({ path, foreignKeys }) => foreignKeys.some(({ references }) => references === path)))
+  if (
+    leavesOrphans &&
+    catalog.kinds.some(({ path, foreignKeys }) => foreignKeys.some(({ references }) => references === path))
+  )
     return "records of a kind refer to others of it";
   for (const transform of transforms) {
     const { name, emits } = transform;
@@ -71,6 +77,8 @@ function inOrderBecause({ inOrder, catalog, transforms, skips }: ThreadedRun): s
 class Coordinator {
   readonly threads: ThreadHandle[];
   private readonly parts: OrderedParts;
+  /** What came of the parts of the kind at hand. */
+  private readonly tally = { path: "", records: 0, sum: 0 };
 
   constructor(
     private readonly options: RecordThreadsOptions,
@@ -79,16 +87,18 @@ class Coordinator {
   ) {
     const { location, jobs, vectors } = options;
     const { catalog: _catalog, signal: _signal, ...source } = options.source;
-    const { selection, context, skips, transforms, catalog } = run;
+    const { selection, context, skips, leavesOrphans, takesText, transforms, catalog } = run;
     const recipes = transforms.map((transform) => recipeOf(transform) as TransformRecipe);
     const paths = [...selection.paths];
-    const task = { location, source, recipes, paths, tenants: selection.tenants, vectors, skips };
+    const { tenants } = selection;
+    const form = takesText ? vectors : "batches";
+    const task = { location, source, recipes, paths, tenants, form, skips, leavesOrphans } as const;
     const heard = {
       warn: (message: string) => context.warn(message),
       note: (message: string) => context.note?.(message),
     };
     this.threads = Array.from({ length: jobs }, () => new ThreadHandle(task, heard, () => this.parts.changed()));
-    this.parts = new OrderedParts({ threads: this.threads, catalog, skips, signal: context.signal });
+    this.parts = new OrderedParts({ threads: this.threads, catalog, leavesOrphans, signal: context.signal });
   }
 
   /** Of one snapshot with the run's source. */
@@ -108,11 +118,20 @@ class Coordinator {
     this.parts.changed();
   }
 
-  async *texts(): AsyncGenerator<Text> {
-    const { inParts, run, parts, options } = this;
+  texts(): AsyncGenerator<Text> {
+    return this.ordered((given) => this.textsOf(given));
+  }
+
+  batches(): AsyncGenerator<RecordBatch> {
+    const memory = new ArrayBuffer(SLOT_BYTES);
+    return this.ordered((given) => this.batchesOf(given, memory));
+  }
+
+  /** What is made of each part, in the parts' order. */
+  private async *ordered<Item>(itemsOf: (given: GivenPart) => AsyncGenerator<Item>): AsyncGenerator<Item> {
+    const { inParts, run, parts, options, tally } = this;
     const { selection, context } = run;
     const planning = parts.giveAll(inParts.plan(selection, context));
-    const tally = { path: "", records: 0, sum: 0 };
     const requireAll = async (): Promise<void> => {
       if (tally.path !== "") await inParts.requireAll?.(tally.path, tally, selection);
     };
@@ -123,7 +142,7 @@ class Coordinator {
           await requireAll();
           Object.assign(tally, { path, records: 0, sum: 0 });
         }
-        yield* this.textsOf(given, tally);
+        yield* itemsOf(given);
         parts.took(given);
       }
       await requireAll();
@@ -135,32 +154,42 @@ class Coordinator {
     }
   }
 
-  private async *textsOf({ part, thread }: GivenPart, tally: { records: number; sum: number }): AsyncGenerator<Text> {
-    const { run } = this;
-    const { catalog, met, valueBytes } = run;
-    const kind = catalog.byPath.get(part.path) as RecordKind;
-    for (let continues = false; ; ) {
+  private async *textsOf({ part, thread }: GivenPart): AsyncGenerator<Text> {
+    const kind = this.run.catalog.byPath.get(part.path) as RecordKind;
+    let continues = false;
+    for await (const message of this.messagesOf(thread, kind)) {
+      if (message.type !== "text") throw unexpected(message);
+      const { slot, records, valueBytes } = message;
+      this.run.valueBytes.add(kind.path, valueBytes);
+      yield { kind, bytes: thread.bytesOf(message), records, continues, valueBytes };
+      continues = true;
+      thread.giveBack(slot);
+    }
+  }
+
+  private async *batchesOf({ part, thread }: GivenPart, memory: ArrayBuffer): AsyncGenerator<RecordBatch> {
+    const kind = this.run.catalog.byPath.get(part.path) as RecordKind;
+    for await (const message of this.messagesOf(thread, kind)) {
+      if (message.type !== "batch") throw unexpected(message);
+      const content = message.content === undefined ? undefined : new SentContent(message.content, thread);
+      yield receiveBatch(kind, message, thread, content, memory);
+      await content?.discard();
+    }
+  }
+
+  /** Of one part, but for what is counted here, and rejected. */
+  private async *messagesOf(thread: ThreadHandle, kind: RecordKind): AsyncGenerator<FromThread> {
+    const { run, tally } = this;
+    for (;;) {
       const message = await thread.next();
-      switch (message.type) {
-        case "text": {
-          const { slot, bytes, records } = message;
-          valueBytes.add(kind.path, message.valueBytes);
-          yield { kind, bytes: Buffer.from(slot, 0, bytes), records, continues, valueBytes: message.valueBytes };
-          continues = true;
-          thread.giveBack(slot);
-          break;
-        }
-        case "reject":
-          await this.reject(thread, kind, message);
-          break;
-        case "partEnd":
-          if (message.met > 0) met.set(kind.path, (met.get(kind.path) ?? 0) + message.met);
-          tally.records += message.tally?.records ?? 0;
-          tally.sum = (tally.sum + (message.tally?.sum ?? 0)) | 0;
-          return;
-        default:
-          throw new Error(`a thread said ${message.type} in the middle of a part`);
+      if (message.type === "partEnd") {
+        if (message.met > 0) run.met.set(kind.path, (run.met.get(kind.path) ?? 0) + message.met);
+        tally.records += message.tally?.records ?? 0;
+        tally.sum = (tally.sum + (message.tally?.sum ?? 0)) | 0;
+        return;
       }
+      if (message.type === "reject") await this.reject(thread, kind, message);
+      else yield message;
     }
   }
 
@@ -169,13 +198,13 @@ class Coordinator {
     kind: RecordKind,
     { error, hasRecord }: { readonly error: Parameters<typeof receiveError>[0]; readonly hasRecord: boolean },
   ): Promise<void> {
-    const { context, catalog } = this.run;
+    const { context, catalog, leavesOrphans } = this.run;
     const record = hasRecord ? recordOf(thread) : undefined;
     const received = receiveError(error);
     await context.reject({ kind, error: received, ...(record === undefined ? {} : { record }) });
     // Who is told of the rejection need not have taken the record.
     for await (const _ of record ?? []);
-    if (!catalog.parents.has(kind.path)) return;
+    if (!leavesOrphans || !catalog.parents.has(kind.path)) return;
     const keys = [`${received.context.key}`];
     for (const each of this.threads) each.tell({ type: "rejected", path: kind.path, keys });
   }
@@ -189,7 +218,7 @@ class Coordinator {
     let unmet: readonly string[] = selection.tenants ?? [];
     for (const thread of threads) {
       const message = await thread.next();
-      if (message.type !== "ended") throw new Error(`a thread said ${message.type} at its end`);
+      if (message.type !== "ended") throw unexpected(message);
       drops.add(message.dropped);
       for (const [i, { records, hits, passed }] of message.effects.entries()) {
         const sum = sums[i] ?? { records: 0, hits: 0, passed: 0 };
@@ -198,6 +227,7 @@ class Coordinator {
       const missing = new Set(message.unmet);
       unmet = unmet.filter((tenant) => missing.has(tenant));
     }
+    for (const thread of threads) thread.check();
     for (const tenant of unmet) warnOfMissing(tenant, context);
     // A pass without records, whose steps find their counts: plugins have none.
     const settling: RunContext = { ...context, effect: () => sums.shift() ?? { records: 0, hits: 0, passed: 0 } };
@@ -208,6 +238,10 @@ class Coordinator {
   }
 }
 
+function unexpected({ type }: FromThread): Error {
+  return new Error(`a thread said ${type} where something else was expected`);
+}
+
 async function* nothing(): AsyncGenerator<RecordBatch> {}
 
 /** The text of a rejected record. */
@@ -215,8 +249,8 @@ async function* recordOf(thread: ThreadHandle): AsyncGenerator<Uint8Array> {
   for (;;) {
     const message = await thread.next();
     if (message.type === "recordEnd") return;
-    if (message.type !== "record") throw new Error(`a thread said ${message.type} in the middle of a record`);
-    yield new Uint8Array(message.slot, 0, message.bytes);
+    if (message.type !== "record") throw unexpected(message);
+    yield thread.bytesOf(message);
     thread.giveBack(message.slot);
   }
 }

@@ -1,47 +1,12 @@
-/** The thread's records as text, in the coordinator's memory: a slot goes to it when it is full, and comes back when it is written. */
+/** The thread's records as text, in memory that the coordinator sees: a slot is its when it is full, and comes back when it is written. */
 import { ByteWriter } from "../codecs/byte-writer.js";
 import { recordPieces, writeRecord } from "../document/writing/record-writer.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { ValueBytes } from "../records/value-bytes.js";
-
-/** Bytes of a slot. Text is cut anywhere. */
-export const SLOT_BYTES = 1048576;
-/** Of a thread: what it may be ahead of its turn. */
-export const SLOTS = 8;
+import { SLOT_BYTES, type Slots } from "./slots.js";
 
 /** Copied into a slot when so many bytes are there. */
 const FLUSH_BYTES = 262144;
-
-/** Slots that are the thread's at the moment. */
-export class Slots {
-  private readonly free: ArrayBuffer[];
-  private wake: () => void = () => {};
-
-  constructor(
-    slots: readonly ArrayBuffer[],
-    private readonly signal: AbortSignal,
-  ) {
-    this.free = [...slots];
-    signal.addEventListener("abort", () => this.wake());
-  }
-
-  giveBack(slot: ArrayBuffer): void {
-    this.free.push(slot);
-    this.wake();
-  }
-
-  /** Waits until there is one. */
-  async take(): Promise<ArrayBuffer> {
-    for (;;) {
-      this.signal.throwIfAborted();
-      const slot = this.free.pop();
-      if (slot !== undefined) return slot;
-      await new Promise<void>((resolve) => {
-        this.wake = resolve;
-      });
-    }
-  }
-}
 
 /** Records that end in a piece, and bytes of their values. */
 export interface PieceCounts {
@@ -52,7 +17,7 @@ export interface PieceCounts {
 /** Prints the records of one part after the other. */
 export class TextPrinter {
   private readonly out = new ByteWriter(FLUSH_BYTES * 2);
-  private slot: ArrayBuffer | undefined;
+  private slot: number | undefined;
   private filled = 0;
   private records = 0;
   private values = new ValueBytes();
@@ -61,7 +26,7 @@ export class TextPrinter {
   constructor(
     private readonly slots: Slots,
     private readonly vectors: "base64" | "json",
-    private readonly send: (slot: ArrayBuffer, bytes: number, counts: PieceCounts) => void,
+    private readonly send: (slot: number, bytes: number, counts: PieceCounts) => void,
   ) {}
 
   async write(batch: RecordBatch): Promise<void> {
@@ -102,14 +67,14 @@ export class TextPrinter {
     for (let at = 0; at < bytes.length; ) {
       this.slot ??= await this.slots.take();
       const count = Math.min(bytes.length - at, SLOT_BYTES - this.filled);
-      new Uint8Array(this.slot, this.filled, count).set(bytes.subarray(at, at + count));
+      this.slots.memory[this.slot]?.set(bytes.subarray(at, at + count), this.filled);
       at += count;
       this.filled += count;
       if (this.filled === SLOT_BYTES) this.sendSlot(this.slot);
     }
   }
 
-  private sendSlot(slot: ArrayBuffer): void {
+  private sendSlot(slot: number): void {
     const { filled, records, values } = this;
     const [valueBytes = 0] = values.byPath.values();
     this.slot = undefined;

@@ -6,7 +6,7 @@ import { StorageError } from "../errors.js";
 import type { Part } from "../records/parts.js";
 import type { FromThread, ThreadTask, ToThread } from "./messages.js";
 import { receiveError } from "./sent-error.js";
-import { SLOT_BYTES, SLOTS } from "./text-printer.js";
+import { SLOT_BYTES, SLOTS, slotsOf } from "./slots.js";
 
 const FILE = new URL("./thread.js", import.meta.url);
 /** A thread that does not end by then is cut off. Milliseconds. */
@@ -27,6 +27,7 @@ export class ThreadHandle {
   /** Parts that it was given and has not ended. */
   parts = 0;
   private readonly worker: Worker;
+  private readonly slots: readonly Buffer[];
   private readonly inbox: FromThread[] = [];
   private failure: unknown;
   private hasExited = false;
@@ -36,15 +37,15 @@ export class ThreadHandle {
 
   /** `partEnded`: whenever it can take another part. */
   constructor(
-    task: Omit<ThreadTask, "slots">,
+    task: Omit<ThreadTask, "memory">,
     heard: Heard,
     private readonly partEnded: () => void,
   ) {
-    const slots = Array.from({ length: SLOTS }, () => new ArrayBuffer(SLOT_BYTES));
+    const memory = new SharedArrayBuffer(SLOTS * SLOT_BYTES);
+    this.slots = slotsOf(memory);
     // Not the debugger's port of this process, nor its loaders.
     this.worker = new Worker(FILE, {
-      workerData: { ...task, slots } satisfies ThreadTask,
-      transferList: slots,
+      workerData: { ...task, memory } satisfies ThreadTask,
       execArgv: [],
     });
     this.worker.on("message", (message: FromThread) => this.receive(message, heard));
@@ -77,8 +78,13 @@ export class ThreadHandle {
     this.post(message);
   }
 
-  giveBack(slot: ArrayBuffer): void {
-    this.post({ type: "slot", slot }, [slot]);
+  /** What the thread has put into a slot. */
+  bytesOf({ slot, bytes }: { readonly slot: number; readonly bytes: number }): Buffer {
+    return (this.slots[slot] as Buffer).subarray(0, bytes);
+  }
+
+  giveBack(slot: number): void {
+    this.post({ type: "slot", slot });
   }
 
   /** The next thing that came of its parts. Throws what ended the thread, when all before that was taken. */
@@ -92,6 +98,11 @@ export class ThreadHandle {
         this.wake = resolve;
       });
     }
+  }
+
+  /** Throws what ended the thread, if anything has. */
+  check(): void {
+    if (this.failure !== undefined) throw this.failure;
   }
 
   /** Whoever waits for the thread gets the reason. */
@@ -109,14 +120,15 @@ export class ThreadHandle {
     clearTimeout(patience);
   }
 
-  private post(message: ToThread, handedOver: ArrayBuffer[] = []): void {
-    if (!this.hasExited) this.worker.postMessage(message, handedOver);
+  private post(message: ToThread): void {
+    if (!this.hasExited) this.worker.postMessage(message);
   }
 
   private receive(message: FromThread, heard: Heard): void {
     const { onOpened } = this;
     if (message.type === "warn") heard.warn(message.message);
     else if (message.type === "note") heard.note(message.message);
+    else if (message.type === "brokeDown") this.fail(receiveError(message.error));
     else if (onOpened !== undefined && message.type === "opened") onOpened();
     else if (onOpened !== undefined && message.type === "failure") onOpened(receiveError(message.error));
     else this.keep(message);

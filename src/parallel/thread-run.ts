@@ -4,16 +4,18 @@ import type { Part, PartTally } from "../records/parts.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { Rejection, RunContext, Selection, StepEffect } from "../records/run-context.js";
 import type { Source } from "../sources/source.js";
-import { createSource } from "../stores/index.js";
+import { backends } from "../stores/backend-registry.js";
 import { UnmetTenants } from "../transforms/effect.js";
 import { RejectedKeys } from "../transforms/referential/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "../transforms/referential/rejected-parents.js";
 import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { Drops } from "../transforms/wholeness.js";
+import { BatchSender } from "./batch-sender.js";
 import type { FromThread, ThreadTask, ToThread } from "./messages.js";
 import { sendError } from "./sent-error.js";
-import { SLOT_BYTES, Slots, TextPrinter } from "./text-printer.js";
+import { SLOT_BYTES, Slots } from "./slots.js";
+import { TextPrinter } from "./text-printer.js";
 
 type Send = (message: FromThread, handedOver?: ArrayBuffer[]) => void;
 
@@ -21,7 +23,7 @@ export class ThreadRun {
   private readonly controller = new AbortController();
   private readonly rejected = new RejectedKeys(catalog.parents);
   private readonly slots: Slots;
-  private readonly printer: TextPrinter;
+  private readonly printer: TextPrinter | BatchSender;
   private readonly context: RunContext;
   private readonly effects: StepEffect[] = [];
   private readonly drops = new Drops();
@@ -41,13 +43,15 @@ export class ThreadRun {
     private readonly send: Send,
   ) {
     const { signal } = this.controller;
-    this.slots = new Slots(task.slots, signal);
+    this.slots = new Slots(task.memory, signal);
     this.unmet = new UnmetTenants(task.tenants ?? []);
     const paths = new Set(task.paths);
     this.selection = task.tenants === undefined ? { paths } : { paths, tenants: task.tenants };
-    this.printer = new TextPrinter(this.slots, task.vectors, (slot, bytes, counts) =>
-      send({ type: "text", slot, bytes, ...counts }, [slot]),
-    );
+    const { form } = task;
+    this.printer =
+      form === "batches"
+        ? new BatchSender(this.slots, send)
+        : new TextPrinter(this.slots, form, (slot, bytes, counts) => send({ type: "text", slot, bytes, ...counts }));
     this.context = {
       signal,
       reject: (rejection) => this.reject(rejection),
@@ -106,7 +110,14 @@ export class ThreadRun {
   private async open(snapshot: object): Promise<void> {
     await this.source?.close();
     const { location, source: options } = this.task;
-    this.source = await createSource(location, { ...options, catalog, signal: this.controller.signal, snapshot });
+    const backend = backends.find(({ type }) => type === location.type);
+    if (backend === undefined) throw new Error(`no backend has stores of the type ${location.type}`);
+    this.source = await backend.createSource(location, {
+      ...options,
+      catalog,
+      signal: this.controller.signal,
+      snapshot,
+    });
     await this.source.open(this.context, this.selection);
     this.send({ type: "opened" });
   }
@@ -117,8 +128,9 @@ export class ThreadRun {
     const orphans = { catalog, hasRejected: (path: string) => this.rejected.hasAny(path) };
     const steps = given.map((step) => drops.watched(step, true));
     let batches: AsyncIterable<RecordBatch> = this.batches();
-    for (const step of steps) batches = (task.skips ? withoutOrphans(step, orphans) : step).apply(batches, context);
-    if (task.skips) batches = rejectOrphans(batches, orphans, context);
+    for (const step of steps)
+      batches = (task.leavesOrphans ? withoutOrphans(step, orphans) : step).apply(batches, context);
+    if (task.leavesOrphans) batches = rejectOrphans(batches, orphans, context);
     for await (const batch of batches) await printer.write(batch);
     const { effects, unmet } = this;
     this.send({ type: "ended", effects, dropped: drops.count, unmet: unmet.names() });
@@ -175,8 +187,8 @@ export class ThreadRun {
       for (let at = 0; at < chunk.length; at += SLOT_BYTES) {
         const slot = await slots.take();
         const bytes = Math.min(chunk.length - at, SLOT_BYTES);
-        new Uint8Array(slot, 0, bytes).set(chunk.subarray(at, at + bytes));
-        send({ type: "record", slot, bytes }, [slot]);
+        slots.memory[slot]?.set(chunk.subarray(at, at + bytes));
+        send({ type: "record", slot, bytes });
       }
     send({ type: "recordEnd" });
   }

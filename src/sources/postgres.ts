@@ -8,6 +8,8 @@ import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgre
 import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { requirePrimary } from "../backends/postgres/reading/owner.js";
+import { filtersOf, type PartRows } from "../backends/postgres/reading/parts/row-parts.js";
+import type { SharedSnapshot } from "../backends/postgres/reading/parts/shared-snapshot.js";
 import { RecordStatement, wantedCondition } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows, requireTally } from "../backends/postgres/reading/row-count.js";
 import { RowSecurity } from "../backends/postgres/reading/row-security.js";
@@ -31,9 +33,11 @@ import type { PostgresConnection, PostgresConnector } from "../backends/postgres
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { PART_BYTES } from "../records/parts.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
-import type { Source, StoreHeader } from "./source.js";
+import { PostgresParts } from "./postgres-parts.js";
+import type { PartedSource, Source, StoreHeader } from "./source.js";
 
 export interface PostgresSourceOptions extends BatchLimits {
   /** Opens the source's own connection; the source closes it. */
@@ -54,6 +58,10 @@ export interface PostgresSourceOptions extends BatchLimits {
    * server's caches and was not written in the order of its keys.
    */
   readonly orderBy?: "auto" | "index" | "sort";
+  /** Bytes of values that a part is to have. Default 4 MiB. */
+  readonly partBytes?: number | undefined;
+  /** It is to read the snapshot of another source, which gave it (PartedSource.share). */
+  readonly snapshot?: SharedSnapshot | undefined;
   /** The role owns the tables, and forced row-level security binds it: reads all tenants, in one pass each (reading/owner.ts). */
   readonly asOwner?: boolean;
 }
@@ -87,6 +95,7 @@ class PostgresSource implements Source {
   private user = "";
   /** A load of this database that came to no end. */
   private unfinished: UnfinishedRun | undefined;
+  inParts: PartedSource | undefined;
   private detach: () => void = () => {};
 
   constructor(private readonly options: PostgresSourceOptions) {
@@ -112,7 +121,7 @@ class PostgresSource implements Source {
     const names = [...selected.map(wantedTable), ...[...this.warnedOf().keys()].map((table) => this.otherTable(table))];
     const { asOwner = false } = this.options;
     if (asOwner) await requirePrimary(connection);
-    await beginSnapshot(connection, names, context, asOwner ? "owner" : "read");
+    await beginSnapshot(connection, names, context, asOwner ? "owner" : "read", this.options.snapshot);
     const schemas = schemasOf(this.catalog.kinds);
     const { rows } = await connection.query<{ encoding: string; version: number; user: string; present: boolean }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
@@ -144,10 +153,25 @@ class PostgresSource implements Source {
     const warned = [...this.warnedOf().keys()].map((table) => this.otherTable(table));
     if (asOwner) await this.rowSecurity.countAsOwner(selected, warned);
     this.mode = await this.chooseMode(connection);
+    this.inParts = asOwner || this.options.order === "table" ? undefined : this.partsOf(connection, this.rowSecurity);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
     const order = this.options.order === "table" ? { order: this.options.order } : {};
     const versions = await readVersions(connection);
     return { backend: "postgresql", migrations, versions, catalog: this.catalog, ...order };
+  }
+
+  /** An embedded database has one connection. */
+  private partsOf(connection: PostgresConnection, rowSecurity: RowSecurity): PartedSource | undefined {
+    if (connection.embedded) return undefined;
+    return new PostgresParts({
+      connection,
+      select: this.selectOptions,
+      begin: (selection, context) => this.begin(selection, context),
+      bytesOf: (kind) => this.tableOf(kind).bytes,
+      isBound: (kind) => rowSecurity.binds(kind),
+      unchecked: this.options.check === "none",
+      partBytes: this.options.partBytes ?? PART_BYTES,
+    });
   }
 
   private async chooseMode(connection: PostgresConnection): Promise<RowMode> {
@@ -174,15 +198,46 @@ class PostgresSource implements Source {
   }
 
   async *read(selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
+    const { part } = selection;
+    const kinds = await this.begin(
+      part === undefined ? selection : { ...selection, paths: new Set([part.path]) },
+      context,
+    );
+    const { connection, rowSecurity } = this.reading();
+    if (part?.rows !== undefined) {
+      for (const kind of kinds) yield* this.readPart(connection, kind, part.rows, context);
+      return;
+    }
+    for (const kind of kinds) {
+      const tenants = rowSecurity.tenantsOf(kind, selection.tenants);
+      const passes = rowSecurity.passesOf(kind, tenants);
+      const [tenant, ...more] = tenants ?? [];
+      if (passes !== undefined && tenant !== undefined) await rowSecurity.show(passes, tenant);
+      // Several tenants' rows could not be fetched by their places in one statement.
+      const isInPasses = passes !== undefined && more.length > 0;
+      const wanted = isInPasses ? undefined : wantedCondition(connection, kind, selection, this.selectOptions);
+      if (wanted !== undefined && selection.limit !== undefined)
+        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, tenants, context);
+      else yield* this.readKind(connection, kind, selection, { tenants, rowSecurity }, context);
+    }
+  }
+
+  private reading(): { readonly connection: PostgresConnection; readonly rowSecurity: RowSecurity } {
     const { connection, rowSecurity } = this;
     if (connection === undefined || rowSecurity === undefined) throw new Error("the source is not open");
+    return { connection, rowSecurity };
+  }
+
+  /** Looks at what is there before the first record, and tells of what no record has. Gives the kinds whose tables are there. */
+  private async begin(selection: Selection, context: RunContext): Promise<RecordKind[]> {
+    const { connection, rowSecurity } = this.reading();
     const selected = this.selectedKinds(selection);
     if (!selected.every((kind) => this.opened.has(kind))) throw new Error("the source was opened for less");
-    let kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
+    const kinds = selected.filter((kind) => this.tables.has(sqlName(tableOf(kind))));
     for (const kind of kinds) requireReadable(kind, this.tableOf(kind), this.user);
     const literals = tenantLiterals(connection, selection.tenants);
     await rowSecurity.begin(kinds, selection.tenants);
-    if (selection.peek !== true) {
+    if (selection.peek !== true && selection.part === undefined) {
       await this.warnOfRowsLeftBehind(connection, context);
       this.unfinished = await findUnfinishedRun(connection, this.options.application);
       if (this.unfinished !== undefined)
@@ -198,19 +253,20 @@ class PostgresSource implements Source {
         context.leftOut(line);
     }
     // A tenant that no text of PostgreSQL can be has no records but everybody's.
-    if (literals?.length === 0) kinds = kinds.filter((kind) => tenantFieldOf(kind) === undefined);
-    for (const kind of kinds) {
-      const tenants = rowSecurity.tenantsOf(kind, selection.tenants);
-      const passes = rowSecurity.passesOf(kind, tenants);
-      const [tenant, ...more] = tenants ?? [];
-      if (passes !== undefined && tenant !== undefined) await rowSecurity.show(passes, tenant);
-      // Several tenants' rows could not be fetched by their places in one statement.
-      const isInPasses = passes !== undefined && more.length > 0;
-      const wanted = isInPasses ? undefined : wantedCondition(connection, kind, selection, this.selectOptions);
-      if (wanted !== undefined && selection.limit !== undefined)
-        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, tenants, context);
-      else yield* this.readKind(connection, kind, selection, { tenants, rowSecurity }, context);
-    }
+    return literals?.length === 0 ? kinds.filter((kind) => tenantFieldOf(kind) === undefined) : kinds;
+  }
+
+  private async *readPart(
+    connection: PostgresConnection,
+    kind: RecordKind,
+    rows: PartRows,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch> {
+    const tally = { records: 0, sum: 0 };
+    const statement = this.statementFor(connection, kind, context, { ...this.selectOptions, passes: undefined }, true);
+    for (const filter of filtersOf(connection, rows)) yield* statement.read(filter, tally);
+    await statement.end();
+    context.cameOfPart?.(tally);
   }
 
   /** The kind's records, or so many of them as the selection needs. */
@@ -320,12 +376,14 @@ class PostgresSource implements Source {
     kind: RecordKind,
     context: RunContext,
     select = this.selectOptions,
+    ofPart = false,
   ): RecordStatement {
     const { bytes, estimatedRows = 0 } = this.tableOf(kind);
     const known = estimatedRows > 0 ? bytes / estimatedRows : UNKNOWN_ROW_BYTES;
     return new RecordStatement(connection, kind, context, {
       ...this.options,
       select,
+      ofPart,
       mode: this.mode,
       // Rows of content may each hold a chunk.
       rowBytes: kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4,

@@ -50,6 +50,8 @@ export interface SqliteSourceOptions extends BatchLimits {
   readonly orderBy?: OrderBy | undefined;
   /** How long a database that another process has for itself is waited for. Seconds; default 5. */
   readonly lockTimeoutSeconds?: number | undefined;
+  /** Bytes of values that a part is to have. Default 4 MiB. */
+  readonly partBytes?: number | undefined;
   /** It is to read the snapshot of another source of this process, which said so (PartedSource.share). */
   readonly snapshot?: { readonly immutable: boolean } | undefined;
 }
@@ -181,7 +183,11 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       yield { path };
       return;
     }
-    for await (const rows of cutRowids(opened(), kind, ordered.rowids(), context.signal)) yield { path, rows };
+    for await (const rows of cutRowids(opened(), kind, ordered.rowids(), {
+      partBytes: options.partBytes,
+      signal: context.signal,
+    }))
+      yield { path, rows };
     await ordered.requireAll(context.signal);
   }
 

@@ -1,4 +1,6 @@
 /** PostgreSQL on a server; and what it shares with the embedded one (pglite.ts). */
+
+import type { SharedSnapshot } from "../backends/postgres/reading/parts/shared-snapshot.js";
 import type { PostgresConnection, PostgresConnector, PostgresTarget } from "../backends/postgres/session/connection.js";
 import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
 import { type ErrorCode, StorageError } from "../errors.js";
@@ -176,7 +178,7 @@ export function postgresParts<Location extends AnyLocation>(
       },
     },
     async createSource(location, options) {
-      const { catalog, sourceMode, sourceCheck, asOwner, order, orderBy } = options;
+      const { catalog, sourceMode, sourceCheck, asOwner, order, orderBy, snapshot } = options;
       const [{ createPostgresSource }, { llmspellPostgres }] = await Promise.all([
         import("../sources/postgres.js"),
         import("../llmspell/postgres/application.js"),
@@ -191,6 +193,7 @@ export function postgresParts<Location extends AnyLocation>(
         ...(asOwner === undefined ? {} : { asOwner }),
         ...(order === undefined ? {} : { order }),
         ...(orderBy === undefined ? {} : { orderBy }),
+        snapshot: snapshot as SharedSnapshot | undefined,
       });
     },
     async createSink(location, options) {

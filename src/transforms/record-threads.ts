@@ -1,5 +1,6 @@
 /** The contract of runs that read, change and print their records in several threads (src/parallel). */
 import type { Catalog } from "../catalog/index.js";
+import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import type { ValueBytes } from "../records/value-bytes.js";
 import type { RecordText } from "../sinks/sink.js";
@@ -15,8 +16,12 @@ export interface ThreadedRun {
   readonly catalog: Catalog;
   readonly transforms: readonly Transform[];
   readonly context: RunContext;
-  /** Rejected records are left out, and children of theirs with them; else the first one ends the run. */
+  /** Rejected records are left out; else the first one ends the run. */
   readonly skips: boolean;
+  /** Children of rejected records are rejected, too: the sink does not find them. */
+  readonly leavesOrphans: boolean;
+  /** The sink takes the document's text. */
+  readonly takesText: boolean;
   readonly met: Map<string, number>;
   readonly drops: Drops;
   readonly valueBytes: ValueBytes;
@@ -24,9 +29,15 @@ export interface ThreadedRun {
   readonly inOrder: string | undefined;
 }
 
+/** The records behind the steps, in the order of one thread: as text where the sink takes it, else in batches. */
+export interface ThreadedRecords {
+  readonly texts?: AsyncIterable<RecordText & { readonly valueBytes: number }>;
+  readonly batches?: AsyncIterable<RecordBatch>;
+}
+
 export interface RecordThreads {
-  /** The records as the document's text, in its order; undefined: they must come from one thread, which was said. */
-  start(run: ThreadedRun): Promise<AsyncIterable<RecordText & { readonly valueBytes: number }> | undefined>;
+  /** Undefined: the records must come from one thread, which was said. */
+  start(run: ThreadedRun): Promise<ThreadedRecords | undefined>;
   /** Ends all threads; to be called before the source is closed. Idempotent; never throws. */
   close(): Promise<void>;
 }

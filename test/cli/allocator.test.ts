@@ -1,6 +1,7 @@
 /** What the process of a command is started with, as a plugin in it sees it. */
 import { fork, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { createDatabase } from "../helpers/database-templates.js";
@@ -13,7 +14,7 @@ usePluginFixture();
 const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
 
 /** The settings and the process of an export from `database`, and the process that was started. `forked`: with a channel. */
-async function exportFrom(database: string, env: Record<string, string> = {}, forked = false) {
+async function exportFrom(database: string, env: Record<string, string> = {}, forked = false, ...words: string[]) {
   const [path, told, output] = [fresh(".mjs"), fresh(".told"), fresh(".json")];
   writeFileSync(
     path,
@@ -23,7 +24,7 @@ async function exportFrom(database: string, env: Record<string, string> = {}, fo
      export default { name: "told", transform: (record) => record };`,
   );
   using workspace = createWorkspace({ ...WITH_ALLOCATOR, ...env });
-  const args = ["storage", "export", "--database", database, "--output", output, "--plugin", path];
+  const args = ["storage", "export", "--database", database, "--output", output, "--plugin", path, ...words];
   const child = forked
     ? fork(cli, args, { cwd: workspace.folder, env: { HOME: workspace.folder }, silent: true })
     : workspace.start(args);
@@ -40,6 +41,15 @@ describe.runIf(process.platform === "linux")("the settings of the allocator", ()
       MALLOC_TRIM_THRESHOLD_: "2097152",
     };
     expect(await exportFrom(source)).toEqual({ settings, isSameProcess: true });
+  });
+
+  it("have a heap for each thread that reads", async () => {
+    for (const [words, heaps] of [
+      [["--jobs", "3"], "3"],
+      [["--jobs=2"], "2"],
+      [["--jobs", "auto"], `${availableParallelism()}`],
+    ] as const)
+      expect((await exportFrom(source, {}, false, ...words)).settings["MALLOC_ARENA_MAX"]).toBe(heaps);
   });
 
   it("are not made under a parent that talks to its child, which a new start would cut off", async () => {

@@ -1,12 +1,14 @@
 /** `--jobs`: the same document, the same rejects and the same words, whatever number of threads read. */
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { postgresRows } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, type Outcome, outcomeOf, type Workspace, withoutTimes } from "../helpers/llmspell.js";
+import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 
 let workspace: Workspace;
@@ -60,6 +62,7 @@ beforeAll(async () => {
   const path = workspace.path("a.db");
   createLlmspellSqlite(path);
   fillSqlite(path, { records: 8, contentSizes: [0, 10, 1048575, 1048576, 9_000_000, 3_000_000, 11, 12] });
+  copyFileSync(path, workspace.path("small.db"));
   const database = new Database(path);
   database.exec(MANY_ROWS);
   database.close();
@@ -107,14 +110,23 @@ describe("an export of SQLite with --jobs", () => {
       "vectors as numbers, some sections",
       ["--vectors", "json", "--include", "vector_embeddings", "--include", "sessions"],
     ],
+    ["digests", ["--digests"]],
+    ["ids", ["--invalid-uuid", "derive"]],
     ["a plugin that may run in parallel", ["--plugin", "./upper.mjs"]],
+  ])("is the same with %s", async (_, words) => {
+    const { outcomes, documents } = await withEach([...DATABASE, ...words], { jobs: ["1", "2"] });
+    expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
+    expectSame(documents);
+    expectSame(outcomes.map(said));
+  });
+
+  // A small one: there is nothing that threads could do.
+  it.each([
     ["a plugin that may not", ["--plugin", "./counting.mjs"]],
     ["a limit", ["--limit", "70"]],
     ["a step that drops records that others belong to", ["--jq", 'sessions: select(.status != "active")']],
-    ["digests", ["--digests"]],
-    ["ids", ["--invalid-uuid", "derive"]],
-  ])("is the same with %s", async (_, words) => {
-    const { outcomes, documents } = await withEach([...DATABASE, ...words], { jobs: ["1", "2"] });
+  ])("is the same where all records go through one job: %s", async (_, words) => {
+    const { outcomes, documents } = await withEach(["--database", "small.db", ...words], { jobs: ["1", "2"] });
     expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
     expectSame(documents);
     expectSame(outcomes.map(said));
@@ -155,6 +167,62 @@ describe("an export of SQLite with --jobs", () => {
       expect(stderr).toContain("E_USAGE");
     }
     expect(existsSync(workspace.path("x.json"))).toBe(false);
+  });
+});
+
+describePostgres("an export of PostgreSQL with --jobs", () => {
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    await workspace.must(["database", "migrate", "--database", database.url]);
+    // With ids in one spelling, as PostgreSQL has them.
+    const words = ["storage", "migrate", "--from", "a.db", "--to", database.url, "--invalid-uuid", "derive"];
+    await workspace.must(words);
+  });
+  afterAll(() => database.drop());
+
+  it.each([
+    ["everything", []],
+    ["some tenants", ["--tenant", "tenant-2", "--tenant", "nobody", "--tenant", "tenant-1"]],
+    ["steps", ["--jq", "kv_store: .metadata.seen = true", "--mask", "event_log.payload.text=hash"]],
+    ["a cursor", ["--source-mode", "cursor", "--source-check", "none"]],
+  ])("is that of one job: %s", async (_, words) => {
+    const { outcomes, documents } = await withEach(["--database", database.url, ...words], { jobs: ["1", "3"] });
+    expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
+    expect(documents[0]?.length).toBeGreaterThan(1_000_000);
+    expectSame(documents);
+    expectSame(outcomes.map(said));
+  });
+
+  it("leaves no session behind when it is interrupted", async () => {
+    const child = workspace.start(["storage", "export", "--database", database.url, "--output", "-", "--jobs", "2"]);
+    const outcome = once(child, "close");
+    await once(child.stdout as NodeJS.ReadableStream, "readable");
+    child.kill("SIGTERM");
+    child.stdout?.resume();
+    expect(await outcome).toEqual([143, null]);
+    const sessions = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`;
+    await expect.poll(async () => (await postgresRows(database.url, sessions))[0]?.[0]).toBe(0n);
+  });
+
+  it("finds the rows that an index lacks", async () => {
+    const damaged = await createTestDatabase();
+    try {
+      await workspace.must(["database", "migrate", "--database", damaged.url]);
+      await workspace.must(["storage", "migrate", "--from", database.url, "--to", damaged.url]);
+      await postgresRows(
+        damaged.url,
+        `UPDATE pg_catalog.pg_index SET indisready = false WHERE indexrelid = 'llmspell.kv_store_pkey'::regclass;
+         INSERT INTO llmspell.kv_store (kv_id, tenant_id, key, value) SELECT gen_random_uuid(), 't', 'lost', 'x';
+         UPDATE pg_catalog.pg_index SET indisready = true WHERE indexrelid = 'llmspell.kv_store_pkey'::regclass`,
+      );
+      const words = ["storage", "export", "--database", damaged.url, "--output", "damaged.json", "--jobs", "2"];
+      const { status, stderr } = await workspace.run(words);
+      expect(stderr).toContain("E_SOURCE_DAMAGED");
+      expect(status).toBe(4);
+    } finally {
+      await damaged.drop();
+    }
   });
 });
 
@@ -247,8 +315,8 @@ describe("a run of several threads that ends early", () => {
     const before = files();
     const words = ["storage", "export", "--database", "a.db", "--output", "broken.json", "--jobs", "2"];
     const { status, stderr } = await workspace.run([...words, "--plugin", "./breaking.mjs"]);
-    expect(status).not.toBe(0);
-    expect(stderr).toContain("left behind");
+    expect(status).toBe(5);
+    expect(stderr).toContain("the plugin breaking left an error behind: left behind [E_PLUGIN]");
     expect(files()).toEqual(before);
   });
 });

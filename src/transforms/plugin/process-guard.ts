@@ -1,13 +1,17 @@
 /** What a plugin does to the process that it runs in, instead of to its records. */
 import { AsyncLocalStorage } from "node:async_hooks";
-import { StorageError } from "../../errors.js";
+import { StorageError, toStorageError } from "../../errors.js";
 
 const current = new AsyncLocalStorage<ProcessGuard>();
 const plugins = new Set<string>();
 
-/** The names of the plugins that were run: one of them left an error that nobody handles. */
-export function runningPlugins(): readonly string[] {
-  return [...plugins];
+/** An error that nobody handles: a plugin's, where one was run in this thread. */
+export function leftBehind(error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  if (plugins.size === 0) return toStorageError(error);
+  const message = error instanceof Error ? error.message : String(error);
+  const whose = [...plugins].join(" or ");
+  return new StorageError("E_PLUGIN", `the plugin ${whose} left an error behind: ${message}`, {}, error);
 }
 
 /**

@@ -39,6 +39,8 @@ export interface StatementOptions extends BatchLimits {
   readonly rowBytes: number;
   /** The server does not know its text's encoding (SQL_ASCII). */
   readonly checkUtf8: boolean;
+  /** It reads one part of several: pages that cannot be read would be rejected with each. */
+  readonly ofPart?: boolean;
 }
 
 /** Reads a kind's records, statement by statement, each under a savepoint: after an error the snapshot is still there. */
@@ -157,6 +159,7 @@ export class RecordStatement {
   /** Rejects each page that cannot be read. */
   private async declareReadablePlaces(filter: TenantFilter, reason: unknown): Promise<void> {
     const { connection, kind, context, options } = this;
+    if (options.ofPart === true) throw unreadablePage(reason, kind);
     await useNoIndexes(connection, true);
     if (this.pages === undefined) {
       this.pages = await findDamagedPages(connection, kind);
@@ -256,6 +259,13 @@ export class RecordStatement {
       await connection.query("RELEASE SAVEPOINT llmspell_column").catch(() => {});
     }
   }
+}
+
+function unreadablePage(reason: unknown, { path }: RecordKind): StorageError {
+  const { code, message, context, cause } = unreadable(reason, { section: path });
+  const hint =
+    "With one job (--jobs 1) and --on-error skip, what can be read is, and the pages that cannot are rejected.";
+  return new StorageError(code, message, { ...context, hint }, cause);
 }
 
 /** The statement with NULL for the columns; content of which a chunk is such a column is left away. */

@@ -1,4 +1,7 @@
-/** The statements that read a kind's table in the order of its key. */
+/**
+ * The statements that read a kind's table in the order of its key.
+ * Over 300 lines: what they have in common is the order, and what of the rows they take.
+ */
 import {
   columnOf,
   type Field,
@@ -23,8 +26,18 @@ export interface TenantFilter {
   /** The first so many only, and those that meet the condition `wanted`, SQL. */
   readonly limit?: number;
   readonly wanted?: string | undefined;
+  /** Of these only those whose keys lie in the range: of the fields that the tenant does not fix, in their order. */
+  readonly range?: KeyRange;
   /** Instead of all that: the rows in these places. */
   readonly places?: readonly Place[];
+}
+
+/** A stretch of a kind's key order; SQL literals, one for each field. Open where an end is missing. */
+export interface KeyRange {
+  /** Behind it. */
+  readonly above?: readonly string[];
+  /** Up to it and with it. */
+  readonly upTo?: readonly string[];
 }
 
 /** Where a row is, for the length of the snapshot. */
@@ -178,11 +191,34 @@ function rowsOf(kind: RecordKind, filter: TenantFilter, options: SelectOptions):
 
 const limitOf = ({ limit }: TenantFilter): string => (limit === undefined ? "" : ` LIMIT ${limit}`);
 
-function ofTenants(kind: RecordKind, { tenants }: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
+/** Of the tenants, and of the range of keys. */
+function ofTenants(kind: RecordKind, filter: TenantFilter, { distrustsTextIndexes }: SelectOptions): string {
+  const { tenants } = filter;
   const column = tenantColumn(kind);
-  if (tenants === undefined || column === undefined) return "";
-  const tenant = distrustsTextIndexes ? `${column} COLLATE "C"` : column;
-  return ` WHERE ${tenant} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`;
+  const conditions = isInRange(kind, filter);
+  if (tenants !== undefined && column !== undefined) {
+    const tenant = distrustsTextIndexes ? `${column} COLLATE "C"` : column;
+    conditions.unshift(`${tenant} ${tenants.length === 1 ? `= ${tenants[0]}` : `IN (${tenants.join(", ")})`}`);
+  }
+  return conditions.length === 0 ? "" : ` WHERE ${conditions.join(" AND ")}`;
+}
+
+/** The fields of the key that the filter's tenant does not fix. */
+export function rangeFields(kind: RecordKind, filter: TenantFilter): readonly Field[] {
+  const fixed = fixedBy(kind, filter);
+  return kind.key.filter((name) => !fixed.has(name)).map((name) => kind.fields[fieldIndex(kind, name)] as Field);
+}
+
+/** Along an index whose order is that of the key (followsIndex). */
+function isInRange(kind: RecordKind, filter: TenantFilter): string[] {
+  const { above, upTo } = filter.range ?? {};
+  const columns = `(${rangeFields(kind, filter)
+    .map((field) => quote(columnOf(field)))
+    .join(", ")})`;
+  return [
+    ...(above === undefined ? [] : [`${columns} > (${above.join(", ")})`]),
+    ...(upTo === undefined ? [] : [`${columns} <= (${upTo.join(", ")})`]),
+  ];
 }
 
 /** The first condition finds the rows, the second one tells partitions apart. */
@@ -192,9 +228,18 @@ function isIn(places: readonly Place[]): string {
   return `ctid = ANY('{${ctids.join()}}'::tid[]) AND (tableoid, ctid) IN (VALUES ${pairs.join()})`;
 }
 
-/** The places of the records that the filter selects, in the order of `selectRecords`: columns tableoid, ctid. */
-export function selectPlaces(kind: RecordKind, filter: TenantFilter, options: SelectOptions): string {
-  return `SELECT tableoid, ctid FROM ${rowsOf(kind, filter, options)}`;
+/** The places of the records that the filter selects, in the order of `selectRecords`: columns tableoid, ctid, and `more`. */
+export function selectPlaces(kind: RecordKind, filter: TenantFilter, options: SelectOptions, more = ""): string {
+  return `SELECT tableoid, ctid${more} FROM ${rowsOf(kind, filter, options)}`;
+}
+
+/** The last of the first `rows` keys that the filter selects: a text for each of `rangeFields`, and its number (`n`); no row where there are none. */
+export function selectNthKey(kind: RecordKind, filter: TenantFilter, options: SelectOptions, rows: number): string {
+  const columns = rangeFields(kind, filter).map((field) => quote(columnOf(field)));
+  const order = columns.join(", ");
+  const texts = columns.map((column, i) => `${column}::text AS k${i}`).join(", ");
+  const first = `SELECT ${order} FROM ${table(kind)}${ofTenants(kind, filter, options)} ORDER BY ${order} LIMIT ${rows}`;
+  return `SELECT n, ${texts} FROM (SELECT row_number() OVER () AS n, * FROM (${first}) first) numbered ORDER BY n DESC LIMIT 1`;
 }
 
 /** Rows of one table by the pages that they are on. */

@@ -9,6 +9,7 @@ import { IS_NAMED, namesAsParameters, shownName, sqlName, type TableName } from 
 import type { PostgresConnection } from "../session/connection.js";
 import { postgresCause } from "../session/errors.js";
 import { beginTransaction, inTransaction } from "../session/transaction.js";
+import { type SharedSnapshot, takeSnapshot } from "./parts/shared-snapshot.js";
 
 /** How long a lock is waited for before the user is told. Milliseconds. */
 const PATIENCE = 1000;
@@ -34,12 +35,16 @@ export async function beginSnapshot(
   names: readonly TableName[],
   context: RunContext,
   mode: "read" | "owner" = "read",
+  shared?: SharedSnapshot,
 ): Promise<void> {
   let patient = false;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const tables = await inTransaction(connection, "read", () => readableTables(connection, names));
     try {
-      await beginTransaction(connection, mode, () => lock(connection, tables, patient, context));
+      await beginTransaction(connection, mode, async () => {
+        await lock(connection, tables, patient, context);
+        if (shared !== undefined) await takeSnapshot(connection, shared);
+      });
       await connection.query(SETTINGS);
       const locked = new Set(tables.map(sqlName));
       if ((await readableTables(connection, names)).every((table) => locked.has(sqlName(table)))) return;
@@ -47,7 +52,8 @@ export async function beginSnapshot(
       const state = postgresCause(error)?.sqlState ?? "";
       // Another session holds a lock, or made or dropped a table, or waits for us as we for it.
       if (!["55P03", "42P01", "40P01"].includes(state)) throw error;
-      if (patient && state === "55P03") throw error;
+      // Who shares a snapshot must not wait for a lock that waits for the snapshot's owner.
+      if ((patient || shared !== undefined) && state === "55P03") throw error;
       patient ||= state === "55P03";
     }
     await connection.query("ROLLBACK");

@@ -18,25 +18,39 @@ export function tenantLiterals(
   tenants: readonly string[] | undefined,
 ): readonly string[] | undefined {
   if (tenants === undefined) return undefined;
-  const possible = [...new Set(tenants)].filter((tenant) => tenant.isWellFormed() && !tenant.includes("\0"));
-  return sortByBytes(possible).map((tenant) => connection.client.escapeLiteral(tenant));
+  return possibleTenants(tenants).map((tenant) => connection.client.escapeLiteral(tenant));
 }
 
-/** The statements that together give the kind's records in order: each one's tenants, undefined for all. */
+/** Those that PostgreSQL can hold, each once, in the order of their bytes. */
+export function possibleTenants(tenants: readonly string[]): string[] {
+  return sortByBytes([...new Set(tenants)].filter((tenant) => tenant.isWellFormed() && !tenant.includes("\0")));
+}
+
+/** The statements that together give the kind's records in order: each one's tenants as literals, undefined for all. */
 export async function tenantStatements(
   connection: PostgresConnection,
   kind: RecordKind,
   selected: readonly string[] | undefined,
-  { serverEncoding, distrustsTextIndexes, way = "index" }: SelectOptions,
+  options: SelectOptions,
 ): Promise<readonly (readonly string[] | undefined)[]> {
+  const { distrustsTextIndexes, way = "index" } = options;
   if (!isKeyedByTenant(kind) || distrustsTextIndexes || way !== "index") return [selected];
   if (selected !== undefined) return selected.map((tenant) => [tenant]);
+  const tenants = await tenantsOf(connection, kind, options);
+  return tenants?.map((tenant) => [connection.client.escapeLiteral(tenant)]) ?? [undefined];
+}
+
+/** The tenants that have rows of a kind that is keyed by them, in the order of their bytes; undefined where they cannot be asked for one by one, or are too many for that. */
+export async function tenantsOf(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  { serverEncoding }: SelectOptions,
+): Promise<readonly string[] | undefined> {
   // A tenant whose bytes are no UTF-8 could not be asked for.
-  if (serverEncoding === UNKNOWN_ENCODING) return [undefined];
+  if (serverEncoding === UNKNOWN_ENCODING) return undefined;
   const sql = selectTenants(kind, MOST_TENANT_STATEMENTS + 1);
   const { rows } = await connection.query<{ tenant: string }>(sql);
-  if (rows.length > MOST_TENANT_STATEMENTS) return [undefined];
-  return sortByBytes(rows.map(({ tenant }) => tenant)).map((tenant) => [connection.client.escapeLiteral(tenant)]);
+  return rows.length > MOST_TENANT_STATEMENTS ? undefined : sortByBytes(rows.map(({ tenant }) => tenant));
 }
 
 /** Lists up to `limit` tenants of the table, unordered, by hopping along an index rather than reading all rows. */

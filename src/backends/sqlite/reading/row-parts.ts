@@ -23,42 +23,44 @@ const SAMPLED = 32;
 /** Rows that are taken to be alike, and so the most of a part. */
 const STRETCH = 16384;
 
-/** The lists of the parts, of about PART_BYTES each. `signal`: heard between them. */
+/** The lists of the parts. `signal`: heard between them. */
 export async function* cutRowids(
   database: Database,
   kind: RecordKind,
   rowids: Iterable<bigint>,
-  signal: AbortSignal,
+  { partBytes = PART_BYTES, signal }: { readonly partBytes?: number | undefined; readonly signal: AbortSignal },
 ): AsyncGenerator<PartRows> {
-  const bytesOf = createSizes(database, kind);
+  const cut = createCut(createSizes(database, kind), partBytes);
   const stretch = new BigInt64Array(STRETCH);
   let length = 0;
   for (const rowid of rowids) {
     stretch[length++] = rowid;
     if (length < STRETCH) continue;
-    yield* cut(stretch, bytesOf);
+    yield* cut(stretch);
     length = 0;
     await nextTick();
     signal.throwIfAborted();
   }
-  yield* cut(stretch.subarray(0, length), bytesOf);
+  yield* cut(stretch.subarray(0, length));
 }
 
 /** Bytes of the values of so many rows, together. */
 type Sizes = (rowids: BigInt64Array) => readonly number[];
 
-function* cut(rowids: BigInt64Array, bytesOf: Sizes): Generator<PartRows> {
-  if (rowids.length === 0) return;
-  const step = Math.max(1, Math.floor(rowids.length / SAMPLED));
-  const sampled = rowids.filter((_, i) => i % step === 0);
-  const sizes = bytesOf(sampled);
-  let [from, bytes] = [0, 0];
-  for (let at = 0; at < rowids.length; at++) {
-    bytes += sizes[Math.floor(at / step)] as number;
-    if (bytes < PART_BYTES && at + 1 < rowids.length) continue;
-    yield { rowids: rowids.slice(from, at + 1) as BigInt64Array<ArrayBuffer> };
-    [from, bytes] = [at + 1, 0];
-  }
+/** Cuts a stretch of rows, whose sizes are judged by some of them. */
+function createCut(bytesOf: Sizes, partBytes: number): (rowids: BigInt64Array) => Generator<PartRows> {
+  return function* (rowids) {
+    if (rowids.length === 0) return;
+    const step = Math.max(1, Math.floor(rowids.length / SAMPLED));
+    const sizes = bytesOf(rowids.filter((_, i) => i % step === 0));
+    let [from, bytes] = [0, 0];
+    for (let at = 0; at < rowids.length; at++) {
+      bytes += sizes[Math.floor(at / step)] as number;
+      if (bytes < partBytes && at + 1 < rowids.length) continue;
+      yield { rowids: rowids.slice(from, at + 1) as BigInt64Array<ArrayBuffer> };
+      [from, bytes] = [at + 1, 0];
+    }
+  };
 }
 
 /** What the headers of rows say: no value is read. */

@@ -1,0 +1,169 @@
+/**
+ * A kind's rows as parts. Where the key's index has the document's order, parts are ranges of keys, whose ends an index walk finds (every
+ * n-th key): they are half-open and meet, so that each row is in one, whatever the ends are. Where the server has to sort (text in the
+ * order of its bytes), it sorts the rows' places, and parts are lists of these, in that order.
+ */
+import { columnOf, type RecordKind, storedFields } from "../../../../catalog/index.js";
+import { PART_BYTES } from "../../../../records/parts.js";
+import { quote, sqlName, tableOf } from "../../database/table-names.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import {
+  followsIndex,
+  isKeyedByTenant,
+  type Place,
+  rangeFields,
+  type SelectOptions,
+  selectNthKey,
+  selectPlaces,
+  type TenantFilter,
+} from "../select.js";
+import { possibleTenants, tenantsOf } from "../tenants.js";
+
+/** Part.rows of this backend: values, no SQL. One or the other. */
+export interface PartRows {
+  /** One behind the other. */
+  readonly slices?: readonly KeySlice[];
+  readonly places?: readonly Place[];
+}
+
+/** A stretch of the key order of one tenant's rows, or of all. Texts of the key's fields. */
+export interface KeySlice {
+  readonly tenant?: string;
+  /** Behind it; upTo: and up to it. */
+  readonly above?: readonly string[];
+  readonly upTo?: readonly string[];
+}
+
+export interface CutOptions {
+  readonly select: SelectOptions;
+  /** Bytes of values that a part is to have. */
+  readonly partBytes: number;
+}
+
+/** The most rows of a part that is a list of places, and of one that is a range. */
+const MOST_PLACES = 1000;
+const MOST_ROWS = 50000;
+/** Rows by whose size the others' is judged. */
+const SAMPLED = 64;
+/** What a large object is taken for: its size is not known before it is opened. Bytes. */
+const LARGE_OBJECT_BYTES = PART_BYTES / 2;
+
+/** The filters that read a part's rows, one behind the other. */
+export function filtersOf(connection: PostgresConnection, { slices, places }: PartRows): TenantFilter[] {
+  if (places !== undefined) return [{ places }];
+  const literals = (texts: readonly string[]): string[] => texts.map((text) => connection.client.escapeLiteral(text));
+  return (slices ?? []).map(({ tenant, above, upTo }) => ({
+    ...(tenant === undefined ? {} : { tenants: literals([tenant]) }),
+    range: { ...(above && { above: literals(above) }), ...(upTo && { upTo: literals(upTo) }) },
+  }));
+}
+
+/** The parts of the kind, in order. @param tenants whose rows; undefined for all */
+export async function* cutRows(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  tenants: readonly string[] | undefined,
+  options: CutOptions,
+): AsyncGenerator<PartRows> {
+  const selected = tenants === undefined ? undefined : possibleTenants(tenants);
+  const isByTenant = isKeyedByTenant(kind) && !options.select.distrustsTextIndexes;
+  const each = isByTenant ? (selected ?? (await tenantsOf(connection, kind, options.select))) : undefined;
+  const literals = selected?.map((tenant) => connection.client.escapeLiteral(tenant));
+  const all: TenantFilter = literals === undefined ? {} : { tenants: literals };
+  const isAlongIndex = kind.postgres.largeObject === undefined;
+  if (isAlongIndex && each?.every((tenant) => followsIndex(kind, { tenants: [tenant] }, options.select)))
+    yield* cutTenants(connection, kind, each, options);
+  else if (isAlongIndex && each === undefined && literals === undefined && followsIndex(kind, all, options.select))
+    yield* cutTenants(connection, kind, [undefined], options);
+  else yield* cutPlaces(connection, kind, all, options);
+}
+
+/** Small tenants come together in one part, and large ones are cut. */
+async function* cutTenants(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  tenants: readonly (string | undefined)[],
+  { select: options, partBytes }: CutOptions,
+): AsyncGenerator<PartRows> {
+  const rows = await rowsOfPart(connection, kind, partBytes);
+  let slices: KeySlice[] = [];
+  let filled = 0;
+  for (const tenant of tenants) {
+    const whose = tenant === undefined ? {} : { tenant };
+    for (let above: readonly string[] | undefined; ; ) {
+      const wanted = rows - filled;
+      const [filter] = filtersOf(connection, { slices: [{ ...whose, ...(above && { above }) }] }) as [TenantFilter];
+      const end = await nthKey(connection, kind, filter, options, wanted);
+      const isLast = end === undefined || end.number < wanted;
+      if (end !== undefined) slices.push({ ...whose, ...(above && { above }), ...(isLast ? {} : { upTo: end.key }) });
+      filled += end?.number ?? 0;
+      if (isLast) break;
+      yield { slices };
+      [slices, filled] = [[], 0];
+      above = end.key;
+    }
+  }
+  if (slices.length > 0) yield { slices };
+}
+
+interface Key {
+  readonly number: number;
+  readonly key: readonly string[];
+}
+
+async function nthKey(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  filter: TenantFilter,
+  options: SelectOptions,
+  rows: number,
+): Promise<Key | undefined> {
+  const { rows: found } = await connection.query(selectNthKey(kind, filter, options, rows));
+  const [row] = found;
+  if (row === undefined) return undefined;
+  return { number: Number(row["n"]), key: rangeFields(kind, filter).map((_, i) => `${row[`k${i}`]}`) };
+}
+
+/** How many rows of the kind make a part, by the first ones as the server sends them. */
+async function rowsOfPart(connection: PostgresConnection, kind: RecordKind, partBytes: number): Promise<number> {
+  const columns = storedFields(kind, "postgresql").map((field) => quote(columnOf(field)));
+  const { rows } = await connection.query<{ bytes: number | null }>(
+    `SELECT avg(octet_length(record_send(ROW(${columns.join(", ")}))))::float8 AS bytes
+     FROM (SELECT * FROM ${sqlName(tableOf(kind))} LIMIT ${SAMPLED}) sampled`,
+  );
+  return Math.max(1, Math.min(MOST_ROWS, Math.ceil(partBytes / (rows[0]?.bytes ?? 1))));
+}
+
+async function* cutPlaces(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  filter: TenantFilter,
+  { select: options, partBytes }: CutOptions,
+): AsyncGenerator<PartRows> {
+  const { largeObject } = kind.postgres;
+  // As they are stored: nothing is unpacked to be measured.
+  const sizes = storedFields(kind, "postgresql").map(
+    (field) => `coalesce(pg_column_size(${quote(columnOf(field))}), 0)`,
+  );
+  if (largeObject !== undefined)
+    sizes.push(`CASE WHEN ${quote(largeObject.oidColumn)} IS NULL THEN 0 ELSE ${LARGE_OBJECT_BYTES} END`);
+  const select = selectPlaces(kind, filter, options, `, ${sizes.join(" + ")} AS bytes`);
+  await connection.query(`DECLARE llmspell_parts NO SCROLL CURSOR FOR ${select}`);
+  let places: Place[] = [];
+  let filled = 0;
+  for (;;) {
+    const { rows } = await connection.query<Place & { bytes: number } & Record<string, unknown>>(
+      `FETCH ${MOST_PLACES} FROM llmspell_parts`,
+    );
+    for (const { tableoid, ctid, bytes } of rows) {
+      places.push({ tableoid, ctid });
+      filled += Number(bytes);
+      if (filled < partBytes && places.length < MOST_PLACES) continue;
+      yield { places };
+      [places, filled] = [[], 0];
+    }
+    if (rows.length < MOST_PLACES) break;
+  }
+  await connection.query("CLOSE llmspell_parts");
+  if (places.length > 0) yield { places };
+}

@@ -1,0 +1,85 @@
+/** A PostgreSQL source whose records others read in parts: the snapshot, the plan, and the count of what came. */
+import { tableOf } from "../backends/postgres/database/table-names.js";
+import { cutRows, type PartRows } from "../backends/postgres/reading/parts/row-parts.js";
+import { shareSnapshot } from "../backends/postgres/reading/parts/shared-snapshot.js";
+import { requireAllRows } from "../backends/postgres/reading/row-count.js";
+import type { SelectOptions } from "../backends/postgres/reading/select.js";
+import { tenantLiterals } from "../backends/postgres/reading/tenants.js";
+import type { PostgresConnection } from "../backends/postgres/session/connection.js";
+import type { RecordKind } from "../catalog/index.js";
+import type { Part, PartTally } from "../records/parts.js";
+import type { RunContext, Selection } from "../records/run-context.js";
+import type { PartedSource } from "./source.js";
+
+export interface PostgresPartsOptions {
+  readonly connection: PostgresConnection;
+  readonly select: SelectOptions;
+  /** Begins a reading, and gives the kinds that are there. */
+  readonly begin: (selection: Selection, context: RunContext) => Promise<readonly RecordKind[]>;
+  /** Bytes of its table, as far as they are not in large objects. */
+  readonly bytesOf: (kind: RecordKind) => number;
+  /** Whether row-level security binds the role there. */
+  readonly isBound: (kind: RecordKind) => boolean;
+  /** Bytes of values that a part is to have. */
+  readonly partBytes: number;
+  /** Tables are not counted. */
+  readonly unchecked: boolean;
+}
+
+export class PostgresParts implements PartedSource {
+  readonly whole: string[] = [];
+  /** Kinds that were cut: of others each reader counts its own. */
+  private readonly cut = new Map<string, RecordKind>();
+  /** Planning and counting share the connection, and settings of its transaction. */
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(private readonly options: PostgresPartsOptions) {}
+
+  async share(open: (snapshot: object) => Promise<void>): Promise<void> {
+    await open(await shareSnapshot(this.options.connection));
+  }
+
+  async *plan(selection: Selection, context: RunContext): AsyncGenerator<Part> {
+    for (const kind of await this.alone(() => this.options.begin(selection, context))) {
+      const { path } = kind;
+      context.signal.throwIfAborted();
+      if (this.isWhole(kind)) {
+        yield { path };
+        continue;
+      }
+      this.cut.set(path, kind);
+      const { connection, select, partBytes } = this.options;
+      const parts = cutRows(connection, kind, selection.tenants, { select, partBytes });
+      for (;;) {
+        const next = await this.alone(() => parts.next());
+        if (next.done === true) break;
+        yield { path, rows: next.value satisfies PartRows };
+      }
+    }
+  }
+
+  async requireAll(path: string, came: PartTally, { tenants }: Selection): Promise<void> {
+    const { connection, select, unchecked } = this.options;
+    const kind = this.cut.get(path);
+    if (kind === undefined || unchecked) return;
+    const literals = tenantLiterals(connection, tenants);
+    const filter = literals === undefined ? {} : { tenants: literals };
+    await this.alone(() => requireAllRows(connection, kind, filter, select, came));
+  }
+
+  private isWhole(kind: RecordKind): boolean {
+    const { bytesOf, isBound, partBytes } = this.options;
+    if (isBound(kind)) {
+      this.whole.push(`${kind.path}: row-level security shows the rows of ${tableOf(kind).table} tenant by tenant`);
+      return true;
+    }
+    return kind.postgres.largeObject === undefined && bytesOf(kind) <= partBytes;
+  }
+
+  /** One behind the other. */
+  private alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.last.then(work);
+    this.last = done.catch(() => undefined);
+    return done;
+  }
+}
