@@ -1,4 +1,4 @@
-// Databases of five times the memory that is left for their pages, keys that are UUIDs: along an index each row is a page from
+// A table of five times the memory that is left for its pages, whose keys are UUIDs: along an index each row is a page from
 // anywhere on the disk.
 import { readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { llmspell, must } from "../lib/measure.mjs";
 import { pgDump } from "../lib/postgres-peers.mjs";
 import { interleave } from "../lib/trials.mjs";
 
-export const title = "Databases larger than memory";
+export const title = "Tables larger than memory";
 
 /** What our process takes by itself. Bytes. */
 const OUR_MEMORY = 130e6;
