@@ -24,6 +24,7 @@ import {
   sourceOptions,
   streamLocation,
 } from "../stores/index.js";
+import type { RecordThreads } from "../transforms/record-threads.js";
 import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import type { TransferDigester } from "../verify/digesting-sink.js";
@@ -52,7 +53,8 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
       throw new StorageError("E_USAGE", "keep is for files: the output is a sink of your own");
     if (partBytes !== undefined)
       throw new StorageError("E_USAGE", "partBytes is for directories: the output is a sink of your own");
-    return transfer(source, digester?.sink(named) ?? named, { ...options, transforms, digester }, false);
+    const threads = await threadsOf(from, undefined, options, { config, list });
+    return transfer(source, digester?.sink(named) ?? named, { ...options, transforms, digester, threads }, false);
   }
   const retention = options.keep === undefined ? undefined : planRetention(named, options.keep, new Date());
   const to: AnyLocation = retention === undefined ? named : retention.location;
@@ -81,12 +83,21 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     { config, list },
   );
   const invalidUuid = invalidUuidPolicy(options, to, list);
-  const threads = isSource(from)
-    ? await threadsFor(undefined, shared(options), options)
-    : await threadsFor(from, sourceOptionsFor(from, to, options, { config, list }), options);
+  const threads = await threadsOf(from, to, options, { config, list });
   const run = { ...options, invalidUuid, transforms, digester, threads };
   const result = await transfer(source, digester?.sink(sink) ?? sink, run, false);
   return retention === undefined ? result : withoutOlder(retention, result, options);
+}
+
+/** For `jobs`. */
+function threadsOf(
+  from: Source | AnyLocation,
+  to: AnyLocation | undefined,
+  options: ExportOptions,
+  found: Pick<Found, "config" | "list">,
+): Promise<RecordThreads | undefined> {
+  if (isSource(from)) return threadsFor(undefined, shared(options), options);
+  return threadsFor(from, sourceOptionsFor(from, to, options, found), options);
 }
 
 /** The result, with what was removed. */

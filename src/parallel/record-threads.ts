@@ -109,7 +109,7 @@ class Coordinator {
     await inParts.share(async (snapshot) => {
       // All have ended when this does, the one that failed included.
       const opened = await Promise.allSettled(threads.map((thread) => thread.open(snapshot)));
-      for (const result of opened) if (result.status === "rejected") throw result.reason;
+      for (const result of opened) if (result.status === "rejected") throw withJobs(result.reason, threads.length);
     }, context);
   }
 
@@ -236,6 +236,13 @@ class Coordinator {
       if (recipeOf(transform)?.spec.type !== "plugin") batches = transform.apply(batches, settling);
     for await (const _ of batches) throw new StorageError("E_UNEXPECTED", "a step gave records that it never got");
   }
+}
+
+/** Threads need connections and locks of their own: what says so is to name them. */
+function withJobs(error: unknown, jobs: number): unknown {
+  if (error instanceof StorageError && error.code === "E_CONNECT")
+    error.context.hint ??= `Each of the ${jobs} jobs has a connection of its own, and there is one more: a smaller --jobs needs fewer.`;
+  return error;
 }
 
 function unexpected({ type }: FromThread): Error {

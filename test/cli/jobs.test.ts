@@ -1,10 +1,12 @@
 /** `--jobs`: the same document, the same rejects and the same words, whatever number of threads read. */
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Sink } from "../../src/sinks/sink.js";
 import { postgresRows } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { createWorkspace, type Outcome, outcomeOf, type Workspace, withoutTimes } from "../helpers/llmspell.js";
@@ -223,6 +225,43 @@ describePostgres("an export of PostgreSQL with --jobs", () => {
     } finally {
       await damaged.drop();
     }
+  });
+});
+
+describe("the library's jobs", () => {
+  it("give batches to a sink of one's own, and tell what goes through one job", async () => {
+    // As it is installed: threads need compiled files.
+    const { exportStore } = (await import(
+      new URL("../../dist/index.js", import.meta.url).href
+    )) as typeof import("../../src/index.js");
+    const digests: string[] = [];
+    const infos: string[] = [];
+    for (const jobs of [1, 2] as const) {
+      const hash = createHash("sha256");
+      const sink: Sink = {
+        name: "a sink of one's own",
+        async open() {},
+        async write(batch) {
+          for (let row = 0; row < batch.rows; row++)
+            for (let field = 0; field < batch.width; field++) hash.update(batch.value(row, field)).update("|");
+          for await (const chunk of batch.large?.chunks() ?? []) hash.update(chunk);
+        },
+        finish: async () => ({ counts: new Map(), notes: [] }),
+        async abort() {},
+      };
+      const { totals } = await exportStore({
+        ...{
+          from: workspace.path("a.db"),
+          to: sink,
+          jobs,
+          transforms: [{ type: "jq", expression: "kv_store: .metadata.n += 1" }],
+        },
+        onInfo: (line) => void infos.push(line),
+      });
+      digests.push(`${totals.read} ${totals.valueBytes} ${hash.digest("hex")}`);
+    }
+    expect(digests[1]).toBe(digests[0]);
+    expect(infos.join()).toContain("One job for vector_embeddings.768");
   });
 });
 
