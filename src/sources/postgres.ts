@@ -3,7 +3,7 @@
  * Over 300 lines: what is read under one snapshot, in its order.
  */
 import type { PostgresApplication } from "../backends/postgres/application.js";
-import { isSortFaster, type Way } from "../backends/postgres/database/row-order.js";
+import type { Way } from "../backends/postgres/database/row-order.js";
 import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
 import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
@@ -53,10 +53,7 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly check?: "count" | "none";
   /** "table": each kind's records as its table has them. Default "key". */
   readonly order?: "key" | "table";
-  /**
-   * How the order of keys is had: along an index, by the server's sort, or ("auto", default) by that where a table is larger than the
-   * server's caches and was not written in the order of its keys.
-   */
+  /** How the order of keys is had: along an index ("index", "auto", default), or by the server's sort, in its temporary files. */
   readonly orderBy?: "auto" | "index" | "sort";
   /** Bytes of values that a part is to have. Default 4 MiB. */
   readonly partBytes?: number | undefined;
@@ -283,7 +280,7 @@ class PostgresSource implements Source {
     const tally = { records: 0, sum: 0 };
     let given = 0;
     const passes = rowSecurity.passesOf(kind, literals);
-    const way = await this.wayThrough(connection, kind, { passes, limit: needed });
+    const way = this.wayThrough(kind, { passes, limit: needed });
     const statements = await tenantStatements(connection, kind, literals, { ...this.selectOptions, way });
     const select = { ...this.selectOptions, way, passes: statements[0]?.length === 1 ? undefined : passes };
     const statement = this.statementFor(connection, kind, context, select);
@@ -327,19 +324,15 @@ class PostgresSource implements Source {
     await statement.end();
   }
 
-  private async wayThrough(
-    connection: PostgresConnection,
+  private wayThrough(
     kind: RecordKind,
     { passes, limit }: Pick<SelectOptions, "passes"> & { readonly limit: number | undefined },
-  ): Promise<Way> {
-    const { order, orderBy = "auto" } = this.options;
+  ): Way {
+    const { order, orderBy } = this.options;
     if (order === "table") return "table";
     // The rows of several passes are sorted in any case.
-    const isSorted = kind.keyless === true || passes !== undefined;
-    if (isSorted || limit !== undefined || orderBy === "index") return "index";
-    if (orderBy === "sort") return "sort";
-    const isFaster = !connection.embedded && (await isSortFaster(connection, kind, this.tableOf(kind).bytes));
-    return isFaster ? "sort" : "index";
+    const isSorted = kind.keyless === true || passes !== undefined || limit !== undefined;
+    return orderBy === "sort" && !isSorted ? "sort" : "index";
   }
 
   private selectedKinds(selection: Selection): RecordKind[] {
