@@ -19,16 +19,16 @@ const KEY = { LLMSPELL_MASK_KEY: "a long random text" };
 /** Some parts of several kinds: rows of half a kilobyte, and contents of megabytes. */
 const MANY_ROWS = `
   INSERT INTO kv_store (kv_id, tenant_id, key, value, metadata, created_at, updated_at)
-  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 14000)
+  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
   SELECT printf('%08x-0000-4000-8000-%012x', n * 7919 % 65536 * 40503 % 1048573, n), 'tenant-' || (n % 7), 'key ' || n,
          CAST(printf('%.*c', 400 + n % 200, 'v') AS BLOB), '{"n":' || n || '}', 1767225600, 1767225600 + n FROM n;
   INSERT INTO event_log (event_id, event_type, correlation_id, timestamp, sequence, language, payload, tenant_id)
-  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
+  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
   SELECT printf('%08x-0000-4000-9000-%012x', n * 31337 % 65521, n), 'type', printf('00000000-0000-4000-9000-%012x', n),
          1767225600 + n % 1000, n, 'rust', '{"text":"' || printf('%.*c', 300, 'p') || '"}', 'tenant-' || (n % 3) FROM n;`;
 
 /** Writes the document with each number of threads; the outcomes but for times, and the documents but for theirs. */
-async function withEach(words: readonly string[], { jobs = ["1", "2", "3"], name = "out.json" } = {}) {
+async function withEach(words: readonly string[], { jobs = ["1", "3"], name = "out.json" } = {}) {
   const outcomes: Outcome[] = [];
   const documents: string[] = [];
   for (const each of jobs) {
@@ -63,7 +63,7 @@ beforeAll(async () => {
   workspace = createWorkspace();
   const path = workspace.path("a.db");
   createLlmspellSqlite(path);
-  fillSqlite(path, { records: 8, contentSizes: [0, 10, 1048575, 1048576, 9_000_000, 3_000_000, 11, 12] });
+  fillSqlite(path, { records: 8, contentSizes: [0, 10, 1048575, 1048576, 9_000_000, 11, 12, 13] });
   copyFileSync(path, workspace.path("small.db"));
   const database = new Database(path);
   database.exec(MANY_ROWS);
@@ -85,8 +85,8 @@ describe("an export of SQLite with --jobs", () => {
 
   it("is that of one job, manifest and all, and says the same", async () => {
     const { outcomes, documents } = await withEach(DATABASE);
-    expect(outcomes.map(({ status }) => status)).toEqual([0, 0, 0]);
-    expect(documents[0]?.length).toBeGreaterThan(20_000_000);
+    expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
+    expect(documents[0]?.length).toBeGreaterThan(15_000_000);
     expectSame(documents);
     expectSame(outcomes.map(said));
   });
@@ -135,9 +135,10 @@ describe("an export of SQLite with --jobs", () => {
   });
 
   it.each(["out.json.gz", "out.json.zst"])("is the same compressed: %s", async (name) => {
-    const { documents } = await withEach(DATABASE, { jobs: ["1", "2"], name });
-    expect(documents[0]?.length).toBeGreaterThan(20_000_000);
-    expectSame(documents);
+    const { documents } = await withEach(DATABASE, { jobs: ["2"], name });
+    const { documents: plain } = await withEach(DATABASE, { jobs: ["1"] });
+    expect(plain[0]?.length).toBeGreaterThan(15_000_000);
+    expectSame([...plain, ...documents]);
   });
 
   it("goes to standard output, and is read back", async () => {
@@ -273,8 +274,8 @@ describe("bad records with --jobs", () => {
     const database = new Database(path);
     database.exec(MANY_ROWS);
     // Rows far from each other, parents with their children, and a large content.
-    database.exec("UPDATE kv_store SET metadata = 'no json' WHERE rowid % 4001 = 0");
-    database.exec("UPDATE event_log SET sequence = 'x' || rowid WHERE rowid % 2003 = 0");
+    database.exec("UPDATE kv_store SET metadata = 'no json' WHERE rowid % 2801 = 0");
+    database.exec("UPDATE event_log SET sequence = 'x' || rowid WHERE rowid % 1203 = 0");
     database.exec("UPDATE sessions SET artifact_count = 'x' WHERE rowid % 3 = 0");
     database.exec("UPDATE artifact_content SET created_at = 'x' WHERE length(data) > 1048576");
     database.close();
@@ -291,7 +292,7 @@ describe("bad records with --jobs", () => {
   it("are left out and written to the rejects, with the children of theirs", async () => {
     const rejects: string[] = [];
     const documents: string[] = [];
-    for (const jobs of ["1", "2", "3"]) {
+    for (const jobs of ["1", "3"]) {
       const {
         outcomes,
         documents: [document = ""],
