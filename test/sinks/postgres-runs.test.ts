@@ -1,5 +1,6 @@
 /** Runs: what they refuse, how they are resumed from a source that has changed, and undone among others' rows. */
 import { readFileSync, writeFileSync } from "node:fs";
+import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import {
   exportStore,
@@ -249,6 +250,18 @@ describePostgres("runs", () => {
     expect(dumpOf(target, true)).toBe(dumpOf(targets.template, true));
     // The next run loads the rest.
     await run(target, { include: ["hook_history", "event_log"] });
+  });
+
+  it("are undone also where a session of a dead machine still holds a part", async () => {
+    const target = await targets.next();
+    await interrupted(target, 400);
+    const dead = new pg.Client({ connectionString: target });
+    dead.on("error", () => {});
+    await dead.connect();
+    await dead.query("BEGIN; SELECT FROM llmspell.storage_runs FOR SHARE");
+    await undoRun(target);
+    expect(dumpOf(target)).toBe(before);
+    await dead.end().catch(() => {});
   });
 
   it("run nothing that a ledger was made to say", async () => {

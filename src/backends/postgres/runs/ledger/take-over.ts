@@ -35,15 +35,15 @@ export async function takeOver(
   }
 }
 
-/** Only who loads parts writes to the table of parts. */
-async function endLoaders(connection: PostgresConnection, { parts }: LedgerTables): Promise<void> {
+/** Only who has a part of the run at hand holds its row, or writes to the table of parts. */
+async function endLoaders(connection: PostgresConnection, { runs, parts }: LedgerTables): Promise<void> {
   await inTransaction(connection, "read", async () => {
     await connection.query(
       `SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks l
-       WHERE l.locktype = 'relation' AND l.relation = pg_catalog.to_regclass($1) AND l.granted
-         AND l.mode = 'RowExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid()
+       WHERE l.locktype = 'relation' AND l.relation IN (pg_catalog.to_regclass($1), pg_catalog.to_regclass($2)) AND l.granted
+         AND l.mode IN ('RowExclusiveLock', 'RowShareLock') AND l.pid <> pg_catalog.pg_backend_pid()
          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())`,
-      [parts],
+      [parts, runs],
     );
   }).catch(() => {});
 }
