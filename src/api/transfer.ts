@@ -1,4 +1,7 @@
-/** The library's entry points: whole exports and imports, without console output. */
+/**
+ * The library's entry points: whole exports and imports, without console output.
+ * Over 300 lines: exports and imports find their stores, sources and sinks alike.
+ */
 import type { Readable, Writable } from "node:stream";
 import { type Config, loadConfig } from "../config/index.js";
 import { StorageError } from "../errors.js";

@@ -102,6 +102,9 @@ export interface StepEffect {
   passed: number;
 }
 
+/** How a database's records come in the order of their keys: along an index, by a sort, or as the backend finds better. */
+export type OrderBy = "auto" | "index" | "sort";
+
 /** Which records a source gives. */
 export interface Selection {
   /** Paths of record kinds. */

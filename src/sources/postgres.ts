@@ -35,7 +35,7 @@ import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantField
 import { StorageError } from "../errors.js";
 import { PART_BYTES } from "../records/parts.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
-import type { RunContext, Selection } from "../records/run-context.js";
+import type { OrderBy, RunContext, Selection } from "../records/run-context.js";
 import { PostgresParts } from "./postgres-parts.js";
 import type { PartedSource, Source, StoreHeader } from "./source.js";
 
@@ -54,7 +54,7 @@ export interface PostgresSourceOptions extends BatchLimits {
   /** "table": each kind's records as its table has them. Default "key". */
   readonly order?: "key" | "table";
   /** How the order of keys is had: along an index ("index", "auto", default), or by the server's sort, in its temporary files. */
-  readonly orderBy?: "auto" | "index" | "sort";
+  readonly orderBy?: OrderBy;
   /** Bytes of values that a part is to have. Default 4 MiB. */
   readonly partBytes?: number | undefined;
   /** It is to read the snapshot of another source, which gave it (PartedSource.share). */

@@ -18,7 +18,7 @@ import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import { cutRowids, type PartRows, rowsOfList } from "../backends/sqlite/reading/row-parts.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
-import { isSorted, type OrderBy } from "../backends/sqlite/reading/sort-choice.js";
+import { isSorted } from "../backends/sqlite/reading/sort-choice.js";
 import { sortedRows } from "../backends/sqlite/reading/table-runs.js";
 import { shareSnapshot } from "../backends/sqlite/shared-snapshot.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
@@ -29,7 +29,7 @@ import { StorageError } from "../errors.js";
 import type { IdOrder } from "../records/ids/derived-uuids.js";
 import type { Part } from "../records/parts.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
-import type { RunContext, Selection } from "../records/run-context.js";
+import type { OrderBy, RunContext, Selection } from "../records/run-context.js";
 import type { PartedSource, Source } from "./source.js";
 
 const LOCK_TIMEOUT_SECONDS = 5;

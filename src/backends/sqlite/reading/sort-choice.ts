@@ -2,11 +2,10 @@
 import { statfsSync } from "node:fs";
 import { freemem, tmpdir } from "node:os";
 import { columnOf, type Field, fieldIndex, type RecordKind } from "../../../catalog/index.js";
+import type { OrderBy } from "../../../records/run-context.js";
 import type { Database } from "../open.js";
 import { columnsOf, mainTable, quoted, rowidOf, type SqlValue } from "../table.js";
 import type { RowSelection } from "./ordered-rows.js";
-
-export type OrderBy = "auto" | "index" | "sort";
 
 /** From so many times the free memory on: five times as large it was 2.4 times as fast, about as large slower (bench/README.md). */
 const MEMORY_TIMES = 2;
