@@ -16,7 +16,7 @@ export interface Limits {
 export interface WorkerData {
   /** The path of jq-web. */
   readonly module: string;
-  /** Two numbers for each record that is done, one for the record that is worked on. */
+  /** Two numbers for each record that is done, one for the record that is worked on; behind it 1 when jq is loaded. */
   readonly progress: Int32Array;
   readonly limits: Limits;
 }
@@ -117,6 +117,7 @@ WebAssembly.Memory.prototype.grow = function (pages) {
 const loading = require(module);
 parentPort.on("message", async ({ input, filter }) => {
   const jq = await loading;
+  Atomics.store(progress, 1, 1);
   begin();
   let answer = {};
   try {

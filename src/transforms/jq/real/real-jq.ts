@@ -27,8 +27,10 @@ export type RealFailure = "time" | "memory" | "output" | "broken";
 const FAILED = '{"e":';
 /** jq's exit status for a program that it does not understand. */
 const COMPILE_ERROR = 3;
-/** What loading jq, compiling the program and reading a record may take: nothing there is for a program to decide. */
+/** What loading jq may take: nothing there is for a program to decide. */
 const START_SECONDS = 60;
+/** The least that compiling the program, which computes its constants ("x" * 1e9), and reading a record may take. */
+const COMPILE_SECONDS = 10;
 /** A thread whose memory grew beyond this serves for no more records. */
 const KEPT_BYTES = 256 * 2 ** 20;
 
@@ -110,7 +112,7 @@ export class RealJq {
     signal: AbortSignal | undefined,
   ): Promise<Answer | { readonly done: number }> {
     if (this.worker === undefined) {
-      this.progress = new Int32Array(new SharedArrayBuffer(4));
+      this.progress = new Int32Array(new SharedArrayBuffer(8));
       this.worker = startWorker(this.progress);
     }
     const { worker, progress } = this;
@@ -155,6 +157,7 @@ export class RealJq {
   private watch(progress: Int32Array, onTimeout: (at: number) => void): NodeJS.Timeout {
     let seen = 0;
     let since = performance.now();
+    let isLoaded = Atomics.load(progress, 1) === 1;
     const look = (): void => {
       const at = Atomics.load(progress, 0);
       const now = performance.now();
@@ -162,8 +165,14 @@ export class RealJq {
         seen = at;
         since = now;
       }
+      // What was waited for until then was jq itself.
+      if (!isLoaded && Atomics.load(progress, 1) === 1) {
+        isLoaded = true;
+        since = now;
+      }
       const inRecord = at % 2 === 1;
-      const seconds = inRecord ? this.seconds : Math.max(this.seconds, START_SECONDS);
+      const least = inRecord ? 0 : isLoaded ? COMPILE_SECONDS : START_SECONDS;
+      const seconds = Math.max(this.seconds, least);
       if (now - since > seconds * 1000) onTimeout(at);
     };
     return setInterval(look, Math.min(500, Math.max(10, this.seconds * 250)));
