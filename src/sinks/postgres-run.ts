@@ -77,7 +77,10 @@ export class PostgresRun {
       const part = cutter.take();
       if (part === undefined) return;
       cutter.recycle(part);
-      planned.set(part.kind.path, [...(planned.get(part.kind.path) ?? []), { digest: part.digest, isLoaded: false }]);
+      const { path } = part.kind;
+      const list = planned.get(path);
+      if (list === undefined) planned.set(path, [{ digest: part.digest, isLoaded: false }]);
+      else list.push({ digest: part.digest, isLoaded: false });
     };
     return {
       name: this.options.name,
@@ -196,7 +199,7 @@ class RunSink implements Sink {
     const { run, parts, steps, ledger, connections } = opened;
     this.opened = opened;
     this.cutter = new PartCutter(run.partBytes, context);
-    this.number = Math.max(0, ...parts.map(({ part }) => part));
+    this.number = parts.reduce((most, { part }) => Math.max(most, part), 0);
     const { application } = this.options;
     this.pool = new LoaderPool(connections.map((each) => new PartLoader(each, { ledger, run, application, context })));
     for (const { section } of [...steps, ...parts]) this.begun.add(section);
