@@ -10,6 +10,7 @@ import { analyzeTables } from "../backends/postgres/loading/analyze.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
+import { findLacking } from "../backends/postgres/runs/parts/lacking-parts.js";
 import { LoaderPool } from "../backends/postgres/runs/parts/loader-pool.js";
 import { drain, type Part, PartCutter } from "../backends/postgres/runs/parts/part-cutter.js";
 import { LOAD_SETTINGS, PartLoader } from "../backends/postgres/runs/parts/part-loader.js";
@@ -209,16 +210,22 @@ class RunSink implements Sink {
   }
 
   /**
-   * Parts that the source does not have any more, as they were loaded: all of them go before any comes, so that keys that moved
+   * Parts that the source does not have any more, as they were loaded, or the target: all of them go before any comes, so that keys that moved
    * from one to another find no other holder.
    */
   private async removeStale(opened: Opened, planned: Map<string, PlannedPart[]>): Promise<void> {
-    const { parts, coordinator, ledger, run, catalog, tables } = opened;
+    const { parts, coordinator, ledger, run, catalog, tables, context } = opened;
     const keyOf = (section: string, digest: string): string => `${section} ${digest}`;
-    const loaded = Map.groupBy(parts, ({ section, digest }) => keyOf(section, digest));
+    const lacking = await findLacking(parts, {
+      connection: coordinator,
+      tables,
+      onWarning: (line) => context.warn(line),
+    });
+    const whole = parts.filter((part) => !lacking.has(part));
+    const loaded = Map.groupBy(whole, ({ section, digest }) => keyOf(section, digest));
     for (const [section, list] of planned)
       for (const part of list) part.isLoaded = loaded.get(keyOf(section, part.digest))?.pop() !== undefined;
-    const stale = [...loaded.values()].flat();
+    const stale = [...lacking, ...[...loaded.values()].flat()];
     if (stale.length > 0) await removeParts(stale, parts, { connection: coordinator, ledger, run, catalog, tables });
   }
 

@@ -80,6 +80,24 @@ describePostgres("a run among others", () => {
     expect((await verifyStores({ a: document, b: target })).identical).toBe(true);
   });
 
+  it("is resumed to what the source has also where others have emptied a table, and tells of what they changed", async () => {
+    const target = await targets.next();
+    await interrupted(target);
+    await query(
+      target,
+      `TRUNCATE llmspell.kv_store; INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('another', 'mine', 'x');
+       SET session_replication_role = replica; DELETE FROM llmspell.artifact_content`,
+    );
+    await query(target, "UPDATE llmspell.agent_states SET agent_type = 'theirs' WHERE ctid = (SELECT min(ctid) FROM llmspell.agent_states)");
+    const warnings: string[] = [];
+    await resume(target, { onWarning: (message) => void warnings.push(message) });
+    expect(warnings.join("\n")).toMatch(/^agent_state: others have changed or removed 1 of the records/);
+    const theirs = await query(target, "DELETE FROM llmspell.kv_store WHERE key = 'mine' RETURNING key");
+    expect(theirs.length).toBe(1);
+    const { sections } = await verifyStores({ a: document, b: target });
+    expect(sections.filter(({ identical }) => identical < 30).map(({ path }) => path)).toEqual(["agent_state"]);
+  });
+
   it("leaves, when it is undone, all that a record of others needs, through records of its own too", async () => {
     const target = await targets.next();
     await interrupted(target);

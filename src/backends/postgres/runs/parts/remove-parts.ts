@@ -26,7 +26,7 @@ export interface RemoveOptions {
 }
 
 /** xmin as the server shows it: the number's lower half. */
-function xminOf({ transaction }: PartRow): string {
+export function xminOf({ transaction }: PartRow): string {
   return String(transaction & 0xffffffffn);
 }
 
