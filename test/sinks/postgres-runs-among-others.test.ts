@@ -88,7 +88,10 @@ describePostgres("a run among others", () => {
       `TRUNCATE llmspell.kv_store; INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('another', 'mine', 'x');
        SET session_replication_role = replica; DELETE FROM llmspell.artifact_content`,
     );
-    await query(target, "UPDATE llmspell.agent_states SET agent_type = 'theirs' WHERE ctid = (SELECT min(ctid) FROM llmspell.agent_states)");
+    await query(
+      target,
+      "UPDATE llmspell.agent_states SET agent_type = 'theirs' WHERE ctid = (SELECT min(ctid) FROM llmspell.agent_states)",
+    );
     const warnings: string[] = [];
     await resume(target, { onWarning: (message) => void warnings.push(message) });
     expect(warnings.join("\n")).toMatch(/^agent_state: others have changed or removed 1 of the records/);
@@ -136,6 +139,24 @@ describePostgres("a run among others", () => {
     await undoRun(target);
     expect(await query(target, "SELECT oid FROM pg_largeobject_metadata")).toEqual([{ oid: shared?.oid }]);
     expect(await query(target, objects)).toEqual([{ oid: shared?.oid }]);
+  });
+
+  it("ends at a table that lets nothing be deleted, and keeps its contents", async () => {
+    const target = await targets.next();
+    await interrupted(target);
+    await query(
+      target,
+      `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+       CREATE TRIGGER keep BEFORE DELETE ON llmspell.artifact_content FOR EACH ROW EXECUTE FUNCTION keep();
+       ALTER TABLE llmspell.artifact_content ENABLE ALWAYS TRIGGER keep`,
+    );
+    const objects = "SELECT count(*)::int FROM pg_largeobject_metadata";
+    const found = await query(target, objects);
+    await expect(undoRun(target)).rejects.toMatchObject({ code: "E_CONSTRAINT" });
+    expect(await query(target, objects)).toEqual(found);
+    await query(target, "DROP TRIGGER keep ON llmspell.artifact_content; DROP FUNCTION keep()");
+    await undoRun(target);
+    expect(dumpOf(target)).toBe(before);
   });
 
   it("trusts no ledger with a column that others may write, or rows of another table", async () => {

@@ -187,5 +187,11 @@ export async function deleteRows(
       [...identities],
     );
   }
-  await connection.query(`DELETE FROM ${table.name} t WHERE ${these}`, [...identities]);
+  const { rowCount } = await connection.query(`DELETE FROM ${table.name} t WHERE ${these}`, [...identities]);
+  const wanted = identities[0]?.length ?? 0;
+  if ((rowCount ?? 0) < wanted)
+    throw new StorageError("E_CONSTRAINT", `the table let ${rowCount ?? 0} of ${wanted} records be deleted`, {
+      section: table.kind.path,
+      hint: "A trigger of it (ENABLE ALWAYS or REPLICA) keeps rows.",
+    });
 }

@@ -201,7 +201,8 @@ export class Ledger {
   async forget({ run, epoch }: Pick<RunRow, "run" | "epoch">): Promise<void> {
     await this.connection.query(
       `DELETE FROM ${this.tables.steps} s WHERE run = $1 AND what = 'section' AND EXISTS
-         (SELECT FROM ${this.tables.runs} r WHERE r.run = s.run AND r.epoch = ${Number(epoch)})`,
+         (SELECT FROM ${this.tables.runs} r WHERE r.run = s.run AND r.epoch = ${Number(epoch)})
+         AND NOT EXISTS (SELECT FROM ${this.tables.parts} p WHERE p.run = s.run)`,
       [run],
     );
     await this.connection.query(
