@@ -1,4 +1,5 @@
 /** Runs among others: what a run removes is what it wrote, and nothing that it has written is lost on the way. */
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { exportStore, type ImportOptions, importStore, listRuns, undoRun, verifyStores } from "../../src/index.js";
@@ -157,6 +158,23 @@ describePostgres("a run among others", () => {
     await query(target, "DROP TRIGGER keep ON llmspell.artifact_content; DROP FUNCTION keep()");
     await undoRun(target);
     expect(dumpOf(target)).toBe(before);
+  });
+
+  it("is not ended by a server that ends idle sessions", async () => {
+    const target = await targets.next();
+    await query(target, `ALTER DATABASE ${new URL(target).pathname.slice(1)} SET idle_session_timeout = '200ms'`);
+    let work: Promise<unknown> = Promise.resolve();
+    // A table that cannot be written to for a while lets the other connections idle.
+    await during(target, "LOCK TABLE llmspell.kv_store IN SHARE MODE", async () => {
+      work = importStore({ from: source, to: target, jobs: 2 });
+      work.catch(() => {});
+      const parts = "SELECT FROM llmspell.storage_parts";
+      for (let at = 0; at < 100 && (await query(target, parts)).length === 0; at++) await sleep(50);
+      expect((await query(target, parts)).length).toBeGreaterThan(0);
+      await sleep(600);
+    });
+    await work;
+    expect((await verifyStores({ a: document, b: target })).identical).toBe(true);
   });
 
   it("trusts no ledger with a column that others may write, or rows of another table", async () => {
