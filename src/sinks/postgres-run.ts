@@ -226,7 +226,12 @@ class RunSink implements Sink {
     for (const [section, list] of planned)
       for (const part of list) part.isLoaded = loaded.get(keyOf(section, part.digest))?.pop() !== undefined;
     const stale = [...lacking, ...[...loaded.values()].flat()];
-    if (stale.length > 0) await removeParts(stale, parts, { connection: coordinator, ledger, run, catalog, tables });
+    const onKept = (section: string, rows: number): void =>
+      context.warn(
+        `${section}: ${rows} of the records that the run has loaded and the source has no more, or not so, stay: rows of others refer to them`,
+      );
+    if (stale.length > 0)
+      await removeParts(stale, parts, { connection: coordinator, ledger, run, catalog, tables, onKept });
   }
 
   async write(batch: RecordBatch): Promise<void> {

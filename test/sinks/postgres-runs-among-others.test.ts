@@ -102,6 +102,25 @@ describePostgres("a run among others", () => {
     expect(sections.filter(({ identical }) => identical < 30).map(({ path }) => path)).toEqual(["agent_state"]);
   });
 
+  it("tells, when it is resumed, of records that the source has no more and others need", async () => {
+    const target = await targets.next();
+    await interrupted(target);
+    await query(
+      target,
+      `CREATE TABLE own (tenant varchar, artifact varchar,
+         FOREIGN KEY (tenant, artifact) REFERENCES llmspell.artifacts (tenant_id, artifact_id));
+       INSERT INTO own SELECT tenant_id, artifact_id FROM llmspell.artifacts LIMIT 1`,
+    );
+    const changed = await targets.next();
+    await importStore({ from: document, to: changed });
+    await query(changed, "SET session_replication_role = replica; DELETE FROM llmspell.artifacts");
+    const warnings: string[] = [];
+    await resume(target, { from: changed, onWarning: (message) => void warnings.push(message) });
+    expect(warnings).toContainEqual(
+      expect.stringMatching(/^artifacts\.artifacts: 1 of the records that the run has loaded .* stay/),
+    );
+  });
+
   it("leaves, when it is undone, all that a record of others needs, through records of its own too", async () => {
     const target = await targets.next();
     await interrupted(target);

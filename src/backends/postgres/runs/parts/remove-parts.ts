@@ -23,6 +23,8 @@ export interface RemoveOptions {
   readonly catalog: Catalog;
   readonly tables: ReadonlyMap<string, TargetTable>;
   readonly onRemoved?: (section: string, rows: number) => void;
+  /** Rows of the parts that are still there, as rows which stay refer to them. */
+  readonly onKept?: (section: string, rows: number) => void;
 }
 
 /** xmin as the server shows it: the number's lower half. */
@@ -38,7 +40,7 @@ export function xminOf({ transaction }: PartRow): string {
 export async function removeParts(
   parts: readonly PartRow[],
   all: readonly PartRow[],
-  { connection, ledger: ledgerTables, run, catalog, tables, onRemoved }: RemoveOptions,
+  { connection, ledger: ledgerTables, run, catalog, tables, onRemoved, onKept }: RemoveOptions,
 ): Promise<void> {
   const ledger = new Ledger(connection, ledgerTables);
   const own = [...new Set(all.map(xminOf))];
@@ -91,6 +93,13 @@ export async function removeParts(
         return rowCount ?? 0;
       });
       onRemoved?.(kind.path, removed);
+      if (onKept === undefined || BigInt(removed) >= batch.reduce((sum, { records }) => sum + records, 0n)) continue;
+      const kept = await inTransaction(connection, "read", async () => {
+        await connection.query("SET LOCAL row_security = off");
+        const sql = `SELECT count(*) AS count FROM ${table.name} t WHERE t.xmin = ANY ($1::xid[])`;
+        return Number((await connection.query<{ count: bigint }>(sql, [xmins])).rows[0]?.count ?? 0n);
+      });
+      if (kept > 0) onKept(kind.path, kept);
     }
     through.add(kind.path);
   }
