@@ -10,6 +10,7 @@ import { analyzeTables } from "../backends/postgres/loading/analyze.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
+import { findLacking } from "../backends/postgres/runs/parts/lacking-parts.js";
 import { LoaderPool } from "../backends/postgres/runs/parts/loader-pool.js";
 import { drain, type Part, PartCutter } from "../backends/postgres/runs/parts/part-cutter.js";
 import { LOAD_SETTINGS, PartLoader } from "../backends/postgres/runs/parts/part-loader.js";
@@ -77,7 +78,10 @@ export class PostgresRun {
       const part = cutter.take();
       if (part === undefined) return;
       cutter.recycle(part);
-      planned.set(part.kind.path, [...(planned.get(part.kind.path) ?? []), { digest: part.digest, isLoaded: false }]);
+      const { path } = part.kind;
+      const list = planned.get(path);
+      if (list === undefined) planned.set(path, [{ digest: part.digest, isLoaded: false }]);
+      else list.push({ digest: part.digest, isLoaded: false });
     };
     return {
       name: this.options.name,
@@ -196,7 +200,7 @@ class RunSink implements Sink {
     const { run, parts, steps, ledger, connections } = opened;
     this.opened = opened;
     this.cutter = new PartCutter(run.partBytes, context);
-    this.number = Math.max(0, ...parts.map(({ part }) => part));
+    this.number = parts.reduce((most, { part }) => Math.max(most, part), 0);
     const { application } = this.options;
     this.pool = new LoaderPool(connections.map((each) => new PartLoader(each, { ledger, run, application, context })));
     for (const { section } of [...steps, ...parts]) this.begun.add(section);
@@ -206,17 +210,28 @@ class RunSink implements Sink {
   }
 
   /**
-   * Parts that the source does not have any more, as they were loaded: all of them go before any comes, so that keys that moved
+   * Parts that the source does not have any more, as they were loaded, or the target: all of them go before any comes, so that keys that moved
    * from one to another find no other holder.
    */
   private async removeStale(opened: Opened, planned: Map<string, PlannedPart[]>): Promise<void> {
-    const { parts, coordinator, ledger, run, catalog, tables } = opened;
+    const { parts, coordinator, ledger, run, catalog, tables, context } = opened;
     const keyOf = (section: string, digest: string): string => `${section} ${digest}`;
-    const loaded = Map.groupBy(parts, ({ section, digest }) => keyOf(section, digest));
+    const lacking = await findLacking(parts, {
+      connection: coordinator,
+      tables,
+      onWarning: (line) => context.warn(line),
+    });
+    const whole = parts.filter((part) => !lacking.has(part));
+    const loaded = Map.groupBy(whole, ({ section, digest }) => keyOf(section, digest));
     for (const [section, list] of planned)
       for (const part of list) part.isLoaded = loaded.get(keyOf(section, part.digest))?.pop() !== undefined;
-    const stale = [...loaded.values()].flat();
-    if (stale.length > 0) await removeParts(stale, parts, { connection: coordinator, ledger, run, catalog, tables });
+    const stale = [...lacking, ...[...loaded.values()].flat()];
+    const onKept = (section: string, rows: number): void =>
+      context.warn(
+        `${section}: ${rows} of the records that the run has loaded and the source has no more, or not so, stay: rows of others refer to them`,
+      );
+    if (stale.length > 0)
+      await removeParts(stale, parts, { connection: coordinator, ledger, run, catalog, tables, onKept });
   }
 
   async write(batch: RecordBatch): Promise<void> {

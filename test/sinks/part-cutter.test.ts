@@ -120,6 +120,7 @@ it.each([
   ["CREATE INDEX i ON llmspell.a USING btree (public.evil(b))", false],
   ["CREATE INDEX i ON llmspell.a USING btree ((b OPERATOR(public.+) 1))", false],
   ["CREATE INDEX i ON llmspell.a USING btree ((b::public.evil))", false],
+  ["CREATE INDEX i ON llmspell.a USING btree (CAST(b AS public.evil))", false],
   ["CREATE INDEX i ON llmspell.a USING btree ((b || E'\\\\'))", false],
   ["CREATE INDEX i ON llmspell.a USING btree ((b || $$x$$))", false],
   ["CREATE INDEX i ON llmspell.a USING btree (b))", false],

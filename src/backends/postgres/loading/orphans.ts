@@ -166,20 +166,32 @@ function orphanError(
   }) as StorageError;
 }
 
-/** DELETE of rows of a table by (tableoid, ctid) arrays as `discard` gets them; unlinks their large objects. */
+/**
+ * DELETE of rows of a table by (tableoid, ctid) arrays as `discard` gets them; unlinks their large objects, but for those that
+ * a row which stays has too, or that somebody has unlinked.
+ */
 export async function deleteRows(
   connection: PostgresConnection,
   table: TargetTable,
   identities: readonly (readonly string[])[],
 ): Promise<void> {
   const { largeObject } = table.kind.postgres;
-  const these = `(t.tableoid, t.ctid) IN (SELECT * FROM unnest($1::oid[], $2::tid[]))`;
+  const among = "(SELECT * FROM unnest($1::oid[], $2::tid[]))";
+  const these = `(t.tableoid, t.ctid) IN ${among}`;
   if (largeObject !== undefined) {
-    const oid = `t.${quote(largeObject.oidColumn)}`;
+    const oid = quote(largeObject.oidColumn);
     await connection.query(
-      `SELECT count(pg_catalog.lo_unlink(${oid})) FROM ${table.name} t WHERE ${oid} IS NOT NULL AND ${these}`,
+      `SELECT count(pg_catalog.lo_unlink(m.oid)) FROM pg_catalog.pg_largeobject_metadata m
+       WHERE m.oid IN (SELECT t.${oid} FROM ${table.name} t WHERE ${these})
+         AND NOT EXISTS (SELECT FROM ${table.name} o WHERE o.${oid} = m.oid AND (o.tableoid, o.ctid) NOT IN ${among})`,
       [...identities],
     );
   }
-  await connection.query(`DELETE FROM ${table.name} t WHERE ${these}`, [...identities]);
+  const { rowCount } = await connection.query(`DELETE FROM ${table.name} t WHERE ${these}`, [...identities]);
+  const wanted = identities[0]?.length ?? 0;
+  if ((rowCount ?? 0) < wanted)
+    throw new StorageError("E_CONSTRAINT", `the table let ${rowCount ?? 0} of ${wanted} records be deleted`, {
+      section: table.kind.path,
+      hint: "A trigger of it (ENABLE ALWAYS or REPLICA) keeps rows.",
+    });
 }

@@ -99,6 +99,11 @@ export async function openConnections(
       for (const each of all) busy.push(await inTransaction(each, "read", () => pidOf(each)));
       if (new Set(idle).size < all.length || idle.some((pid, at) => pid !== busy[at])) throw pooled();
     }
+    // They are ours: one that waits for the others must not be ended for it (servers from 14 on).
+    for (const each of [first, ...opened])
+      await each.query(
+        `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout'`,
+      );
   } catch (error) {
     for (const each of opened) await each.close();
     throw error;

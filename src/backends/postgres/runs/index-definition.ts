@@ -39,7 +39,8 @@ export function parseIndexDefinition(definition: string): Named | undefined {
   for (const [at, token] of tokens.entries()) {
     if (token === "(") depth++;
     if (token === ")") depth--;
-    if (depth < 0 || token.toUpperCase() === "OPERATOR" || token === "SELECT") return undefined;
+    // CAST (… AS schema.type) is written as :: by the server.
+    if (depth < 0 || ["OPERATOR", "SELECT", "AS"].includes(token.toUpperCase())) return undefined;
     if ((token === "-" || token === "/") && (tokens[at + 1] === token || tokens[at + 1] === "*")) return undefined;
     if (token !== ".") continue;
     // schema.name of an operator class or a collation; a call or a cast of such a name is refused.

@@ -11,6 +11,9 @@ import { Ledger, type LedgerTables, type PartRow, type RunRow, type StepRow } fr
 import { takeOver } from "./ledger/take-over.js";
 import { readPlace, requireKnownTransactions, requireLedger } from "./ledger/trust.js";
 
+/** Parts with more would not be for memory. */
+const MOST_PART_BYTES = 67108864;
+
 export interface RunTargetOptions {
   readonly connect: PostgresConnector;
   readonly application: PostgresApplication | undefined;
@@ -106,6 +109,10 @@ async function requireResumable(
   if (found.state === "undoing")
     throw new StorageError("E_RUN_UNFINISHED", `the run ${found.run} is being undone`, {
       hint: "`llmspell storage undo` comes to the end of that; then load anew.",
+    });
+  if (found.jobs < 1 || found.partBytes < 1 || found.partBytes > MOST_PART_BYTES)
+    throw new StorageError("E_RUN_UNFINISHED", `what the ledger says of the run ${found.run} is no run's`, {
+      hint: "`llmspell storage undo` takes back what it has loaded; then load anew.",
     });
   let before: Record<string, string> = {};
   try {

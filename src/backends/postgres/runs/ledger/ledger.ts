@@ -147,6 +147,14 @@ export class Ledger {
     );
   }
 
+  /** Parts some of whose records are removed: no part of a source is the same as one of these. */
+  async spoilParts(run: number, parts: readonly number[]): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.parts} SET digest = '' WHERE run = $1 AND part = ANY ($2::int[]) AND digest <> ''`,
+      [run, parts],
+    );
+  }
+
   async removeParts(run: number, parts: readonly number[]): Promise<void> {
     await this.connection.query(`DELETE FROM ${this.tables.parts} WHERE run = $1 AND part = ANY ($2::int[])`, [
       run,
@@ -193,7 +201,8 @@ export class Ledger {
   async forget({ run, epoch }: Pick<RunRow, "run" | "epoch">): Promise<void> {
     await this.connection.query(
       `DELETE FROM ${this.tables.steps} s WHERE run = $1 AND what = 'section' AND EXISTS
-         (SELECT FROM ${this.tables.runs} r WHERE r.run = s.run AND r.epoch = ${Number(epoch)})`,
+         (SELECT FROM ${this.tables.runs} r WHERE r.run = s.run AND r.epoch = ${Number(epoch)})
+         AND NOT EXISTS (SELECT FROM ${this.tables.parts} p WHERE p.run = s.run)`,
       [run],
     );
     await this.connection.query(

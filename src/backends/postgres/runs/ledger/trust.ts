@@ -22,8 +22,11 @@ interface TableRow {
 const TABLES = `
   SELECT c.relname::text AS name, pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
     r.rolsuper OR c.relowner = n.nspowner OR c.relowner = ANY ($3::oid[]) AS trusted,
-    EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) a WHERE a.grantee <> c.relowner) AS shared,
+    EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) a WHERE a.grantee <> c.relowner)
+      OR EXISTS (SELECT FROM pg_catalog.pg_attribute b, pg_catalog.aclexplode(b.attacl) a
+        WHERE b.attrelid = c.oid AND a.grantee <> c.relowner) AS shared,
     c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relrowsecurity AND NOT c.relhasrules AND NOT c.relispartition
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE c.oid IN (h.inhparent, h.inhrelid))
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS plain
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
@@ -74,8 +77,8 @@ export async function requireLedger(
   );
   bad(
     rows.find(({ plain }) => !plain),
-    "has triggers, rules or policies, or is no plain table",
-    owner,
+    "has triggers, rules, policies or heirs, or is no plain table",
+    "Drop what was added to it, or load with one job.",
   );
   const named = (name: string): string => `${schemaSql(application.schema)}.${quote(name)}`;
   return { runs: named(NAMES[0]), parts: named(NAMES[1]), steps: named(NAMES[2]) };

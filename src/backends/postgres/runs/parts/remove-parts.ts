@@ -23,25 +23,31 @@ export interface RemoveOptions {
   readonly catalog: Catalog;
   readonly tables: ReadonlyMap<string, TargetTable>;
   readonly onRemoved?: (section: string, rows: number) => void;
+  /** Rows of the parts that are still there, as rows which stay refer to them. */
+  readonly onKept?: (section: string, rows: number) => void;
 }
 
 /** xmin as the server shows it: the number's lower half. */
-function xminOf({ transaction }: PartRow): string {
+export function xminOf({ transaction }: PartRow): string {
   return String(transaction & 0xffffffffn);
 }
 
 /**
  * Deletes the rows of the parts, children before parents, with the parts' rows of the ledger. Rows that others have changed
- * since have another xmin, and stay; so do those that rows of others refer to.
- * @param all every part of the run: what refers to a row and is of one of these is no other's
+ * since have another xmin, and stay; so do those that rows which stay refer to, but for those of the run's other parts.
+ * @param all every part of the run
  */
 export async function removeParts(
   parts: readonly PartRow[],
   all: readonly PartRow[],
-  { connection, ledger: ledgerTables, run, catalog, tables, onRemoved }: RemoveOptions,
+  { connection, ledger: ledgerTables, run, catalog, tables, onRemoved, onKept }: RemoveOptions,
 ): Promise<void> {
   const ledger = new Ledger(connection, ledgerTables);
   const own = [...new Set(all.map(xminOf))];
+  // Of a kind that is through, what is there of these parts stays.
+  const going = new Set(parts.map(xminOf));
+  const others = own.filter((xmin) => !going.has(xmin));
+  const through = new Set<string>();
   for (const kind of catalog.importOrder.toReversed()) {
     const table = tables.get(kind.path) as TargetTable;
     const wanted = parts.filter(({ section }) => section === kind.path);
@@ -53,10 +59,14 @@ export async function removeParts(
         ...(await inTransaction(connection, "read", () => otherChildren(connection, table, tables))),
       ];
       const free = children
-        .map(({ condition }) => ` AND NOT EXISTS (${condition} AND NOT (c.xmin = ANY ($2::xid[])))`)
+        .map(({ path, condition }) => {
+          const list = path !== undefined && through.has(path) ? 3 : 2;
+          return ` AND NOT EXISTS (${condition}${path === undefined ? "" : ` AND NOT (c.xmin = ANY ($${list}::xid[]))`})`;
+        })
         .join("");
-      const where = `t.xmin = ANY ($1::xid[])${free}`;
-      const parameters = children.length === 0 ? [xmins] : [xmins, own];
+      // All of the parameters are named: the server knows no type of one that is not.
+      const where = `t.xmin = ANY ($1::xid[]) AND ($2::xid[] IS NOT NULL AND $3::xid[] IS NOT NULL)${free}`;
+      const parameters = [xmins, own, others];
       const hold = async (): Promise<void> => {
         await connection.query(LOAD_SETTINGS);
         await ledger.hold(run);
@@ -64,10 +74,13 @@ export async function removeParts(
         const locked = [...new Set([table.name, ...children.map(({ name }) => name)])];
         await connection.query(`LOCK TABLE ${locked.join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
       };
+      // Contents go in transactions of their own: a part that is there no more as a whole is none that was loaded.
+      const numbers = batch.map(({ part }) => part);
       let removed = 0;
       for (let more = table.kind.postgres.largeObject !== undefined; more; ) {
         const count = await inTransaction(connection, "write", async () => {
           await hold();
+          await ledger.spoilParts(run.run, numbers);
           return unlinkSome(connection, table, where, parameters);
         });
         removed += count;
@@ -76,14 +89,19 @@ export async function removeParts(
       removed += await inTransaction(connection, "write", async () => {
         await hold();
         const { rowCount } = await connection.query(`DELETE FROM ${table.name} t WHERE ${where}`, parameters);
-        await ledger.removeParts(
-          run.run,
-          batch.map(({ part }) => part),
-        );
+        await ledger.removeParts(run.run, numbers);
         return rowCount ?? 0;
       });
       onRemoved?.(kind.path, removed);
+      if (onKept === undefined || BigInt(removed) >= batch.reduce((sum, { records }) => sum + records, 0n)) continue;
+      const kept = await inTransaction(connection, "read", async () => {
+        await connection.query("SET LOCAL row_security = off");
+        const sql = `SELECT count(*) AS count FROM ${table.name} t WHERE t.xmin = ANY ($1::xid[])`;
+        return Number((await connection.query<{ count: bigint }>(sql, [xmins])).rows[0]?.count ?? 0n);
+      });
+      if (kept > 0) onKept(kind.path, kept);
     }
+    through.add(kind.path);
   }
 }
 
@@ -114,7 +132,11 @@ function childrenOf(table: TargetTable, catalog: Catalog, tables: ReadonlyMap<st
         const same = key.referencedFields.map(
           (name, at) => `c.${columnNamed(kind, key.fields[at] as string)} = t.${columnNamed(table.kind, name)}`,
         );
-        return { name: child.name, condition: `SELECT FROM ${child.name} c WHERE ${same.join(" AND ")}` };
+        return {
+          path: kind.path,
+          name: child.name,
+          condition: `SELECT FROM ${child.name} c WHERE ${same.join(" AND ")}`,
+        };
       }),
   );
 }
@@ -136,7 +158,11 @@ async function otherChildren(
      WHERE k.contype = 'f' AND k.confrelid = $1 AND NOT c.relispartition AND k.conrelid <> ALL ($2::oid[])`,
     [table.oid, [...tables.values()].map(({ oid }) => oid)],
   );
-  return rows.map(({ name, pairs }) => ({ name, condition: `SELECT FROM ${name} c WHERE ${pairs.join(" AND ")}` }));
+  return rows.map(({ name, pairs }) => ({
+    path: undefined,
+    name,
+    condition: `SELECT FROM ${name} c WHERE ${pairs.join(" AND ")}`,
+  }));
 }
 
 /** Rows that are still there, a line for each table: others added or changed them. */
