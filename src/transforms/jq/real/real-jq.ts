@@ -45,6 +45,8 @@ export class RealJq {
   private readonly filter: string;
   /** Of the thread that runs, as WorkerData has it. */
   private progress: Int32Array = new Int32Array();
+  /** How often, one behind the other, the thread was ended before it had begun with its first record. */
+  private lateStarts = 0;
 
   /** `now`: seconds since the epoch, what the program's `now` gives. `seconds`: what it may take for one record. */
   constructor(
@@ -72,6 +74,9 @@ export class RealJq {
       const rest = records.slice(results.length);
       const answer = await this.ask(rest, signal);
       if ("done" in answer) {
+        this.lateStarts = answer.begun || answer.done > 0 ? 0 : this.lateStarts + 1;
+        // Once it may have been a large record; then it is the program's constants, for each record anew.
+        if (this.lateStarts > 1) return [...results, ...rest.map((): RealFailure => "time")];
         // The thread took along what it had: the records before the slow one, none of which is, are run again.
         results.push(...(await this.run(rest.slice(0, answer.done), signal)), "time");
         continue;
@@ -106,11 +111,11 @@ export class RealJq {
     return results;
   }
 
-  /** `done`: the thread was ended, because it was too long at the record behind so many. */
+  /** `done`: the thread was ended, because it was too long at the record behind so many; `begun`: at work on it. */
   private ask(
     records: readonly string[],
     signal: AbortSignal | undefined,
-  ): Promise<Answer | { readonly done: number }> {
+  ): Promise<Answer | { readonly done: number; readonly begun: boolean }> {
     if (this.worker === undefined) {
       this.progress = new Int32Array(new SharedArrayBuffer(8));
       this.worker = startWorker(this.progress);
@@ -139,7 +144,7 @@ export class RealJq {
       };
       const timer = this.watch(progress, (at) => {
         this.close();
-        finish(() => resolve({ done: Math.min(at >> 1, Math.max(0, records.length - 1)) }));
+        finish(() => resolve({ done: Math.min(at >> 1, Math.max(0, records.length - 1)), begun: at % 2 === 1 }));
       });
       if (signal?.aborted === true) {
         onAbort();
