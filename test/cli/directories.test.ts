@@ -201,6 +201,22 @@ describe("a directory in a document's place", () => {
     expect(over.code).toBe("E_USAGE");
   });
 
+  it("is not replaced by what one of its own files holds, by whatever name", async () => {
+    const folder = workspace.path("own");
+    await exportStore({ from: source, to: `${folder}/` });
+    const before = readdirSync(folder);
+    const [name] = manifestOf(folder).files.map((file) => file.name) as [string];
+    symlinkSync("own", workspace.path("own-link"));
+    symlinkSync(join(folder, name), workspace.path("own-part.json"));
+    for (const input of [`own/${name}`, `own-link/${name}`, "own-part.json"])
+      for (const output of ["own/", "own-link/"]) {
+        const command = ["storage", "rewrite", "--input", input, "--output", output];
+        const { status, stderr } = await workspace.run(command);
+        expect([status, stderr]).toEqual([2, expect.stringContaining("written over itself")]);
+      }
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
   it("gives some sections, tenants and first records, as a document does", async () => {
     const path = workspace.path("backup");
     const read = (more: object) =>
