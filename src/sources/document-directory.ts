@@ -1,6 +1,7 @@
 /** The export directory as a source: its files one after the other, as its manifest names them. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import type { Catalog } from "../catalog/index.js";
 import { requireComplete } from "../document/directory/layout.js";
 import {
   type DirectoryFile,
@@ -24,6 +25,16 @@ export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "inp
   /** Only these of its files, by their names: a share of one who reads it with others. Default: all. */
   readonly files?: readonly string[];
 }
+
+/** For a look at a file that is read again: what there is to say is said then. */
+const SILENT: Omit<RunContext, "signal"> = {
+  async reject({ error }) {
+    throw error;
+  },
+  isRejected: () => false,
+  warn: () => {},
+  leftOut: () => {},
+};
 
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files); with the file that they are of. */
 export function createDirectorySource(options: DirectorySourceOptions): Source {
@@ -125,8 +136,39 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     }
   }
 
+  /** The sections that have records in a file, as they come there. */
+  async function orderIn(file: DirectoryFile, wanted: Catalog, signal: AbortSignal): Promise<readonly string[]> {
+    const said = wanted.kinds.flatMap(({ path }) => (file.sections.has(path) ? [path] : []));
+    const filled = said.filter((path) => file.sections.get(path)?.records !== 0);
+    if (verifies && filled.length < 2) return filled;
+    const source = createDocumentSource({
+      ...options,
+      input: { path: join(folder, file.name) },
+      verifyManifest: false,
+    });
+    try {
+      await source.open({ ...SILENT, signal });
+      return (await source.sectionOrder?.(wanted, signal)) ?? said;
+    } catch (error) {
+      throw inFileOf(error, file.name);
+    } finally {
+      await source.close();
+    }
+  }
+
   return {
     name: options.name ?? folder,
+
+    async sectionOrder(wanted, signal) {
+      const order: string[] = [];
+      for (const file of manifest?.files ?? []) {
+        signal.throwIfAborted();
+        for (const path of await orderIn(file, wanted, signal)) if (order.at(-1) !== path) order.push(path);
+      }
+      const isEachOnce = new Set(order).size === order.length;
+      // Backwards each waits for the last: nothing is said of when the others end.
+      return isEachOnce ? order : wanted.kinds.map(({ path }) => path).toReversed();
+    },
 
     async open() {
       const complete = await requireComplete(folder, verifies);
