@@ -110,8 +110,9 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
   }
 
   /** Those that have records of the selection. */
-  function filesFor({ paths }: Selection, { files }: DirectoryManifest): readonly DirectoryFile[] {
+  function filesFor(selection: Selection, { files }: DirectoryManifest): readonly DirectoryFile[] {
     if (!verifies) return files;
+    const paths = selection.checked ?? selection.paths;
     // One that has sections that nobody knows is read: that tells of them.
     return files.filter(({ sections }) => {
       const said = [...sections.keys()];
@@ -198,14 +199,15 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
       const files = filesFor(selection, manifest);
       const check = await checkFor(selection, files, manifest);
       isHeld = check !== undefined;
-      const batches = readFiles(files, manifest, selection, check?.context(context) ?? context);
+      const paths = (check && selection.checked) ?? selection.paths;
+      const batches = readFiles(files, manifest, { ...selection, paths }, check?.context(context) ?? context);
       if (check === undefined) {
         yield* batches;
         return;
       }
       try {
         yield* check.seen(batches);
-        const errors = check.errors(Object.fromEntries(manifest.sections), selection.paths);
+        const errors = check.errors(Object.fromEntries(manifest.sections), paths);
         let { done, value } = await errors.next();
         for (; done !== true; { done, value } = await errors.next()) {
           if (options.onManifestError === undefined) throw value;

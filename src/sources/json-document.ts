@@ -178,10 +178,11 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       const check =
         isChecked && options.digests !== undefined ? new DigestCheck(closing(options.digests())) : undefined;
       const current = reader;
+      const paths = (check && selection.checked) ?? selection.paths;
       const batches = current.readRecords(
         {
           catalog,
-          selection,
+          selection: { ...selection, paths },
           dialect,
           ownLayout: ours,
           verify: ours && (options.verifyManifest ?? true) && selection.peek === undefined,
@@ -201,7 +202,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       );
       yield* check?.seen(batches) ?? batches;
       if (check === undefined) return;
-      const errors = check.errors(current.manifest, selection.paths);
+      const errors = check.errors(current.manifest, paths);
       let { done, value } = await errors.next();
       for (; done !== true; { done, value } = await errors.next()) {
         if (options.onManifestError === undefined) throw value;
