@@ -229,10 +229,10 @@ describe("a directory in a document's place", () => {
     const sections = { kv_store: arrays.kv_store, sessions: arrays.sessions };
     const sha256 = createHash("sha256").update(text).digest("hex");
     const count = data.sessions.length + data.kv_store.length;
-    mkdirSync(workspace.path("foreign"));
-    writeFileSync(join(workspace.path("foreign"), "all.json"), text);
+    mkdirSync(workspace.path("printed"));
+    writeFileSync(join(workspace.path("printed"), "all.json"), text);
     writeFileSync(
-      join(workspace.path("foreign"), "manifest.json"),
+      join(workspace.path("printed"), "manifest.json"),
       JSON.stringify({
         ...rest,
         document: head,
@@ -241,8 +241,8 @@ describe("a directory in a document's place", () => {
         totals: { files: 1, bytes: text.length, records: count },
       }),
     );
-    await workspace.must(["storage", "rewrite", "--input", "foreign/", "--output", "foreign.json"]);
-    const found = linesOf(readFileSync(workspace.path("foreign.json"), "utf8"));
+    await workspace.must(["storage", "rewrite", "--input", "printed/", "--output", "printed.json"]);
+    const found = linesOf(readFileSync(workspace.path("printed.json"), "utf8"));
     expect([found.get("kv_store")?.length, found.get("sessions")?.length]).toEqual([20, 20]);
   });
 
