@@ -7,8 +7,8 @@ import {
   createSource,
   databaseOf,
   documentLocation,
+  replaces,
   type StoreLocation,
-  sameStore,
   streamLocation,
 } from "../stores/index.js";
 import { refuseUnknownOptions } from "./option-names.js";
@@ -39,7 +39,7 @@ export async function rewriteDocument(options: RewriteOptions): Promise<Transfer
   const { from, to, verifyManifest, times, ...rest } = options;
   const input = documentOf(from);
   const output = typeof to === "string" ? documentLocation(to) : to;
-  if ("type" in output && sameStore(input, output as StoreLocation))
+  if ("type" in output && replaces(output as StoreLocation, input))
     throw new StorageError("E_USAGE", "the document would be written over itself", {
       hint: "Give the new document another name; `mv` then puts it in the old one's place.",
     });

@@ -201,6 +201,9 @@ function announced(
     get inParts() {
       return source.inParts;
     },
+    get wholeBecause() {
+      return source.wholeBecause;
+    },
     read: (wanted, context) => source.read(wanted, context),
     close: () => source.close(),
   };

@@ -61,6 +61,7 @@ const createDocumentSource: Names<DocumentSourceOptions> = {
   digests: true,
   checkDigests: true,
   onManifestError: true,
+  onReserialised: true,
   onHead: true,
   onArray: true,
   onBytes: true,

@@ -42,5 +42,5 @@ export async function threadsFor(
     return undefined;
   }
   const { createRecordThreads } = await import("./record-threads.js");
-  return createRecordThreads({ jobs, location: from, source, vectors, onInfo });
+  return createRecordThreads({ jobs, isAsked: wanted !== "auto", location: from, source, vectors, onInfo });
 }

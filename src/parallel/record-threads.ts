@@ -22,6 +22,8 @@ import { ThreadHandle, threadsCanRun } from "./thread-handle.js";
 export interface RecordThreadsOptions {
   /** How many threads read; from 2 on. */
   readonly jobs: number;
+  /** Somebody asked for this number: where it has no effect at all, a warning says so. */
+  readonly isAsked: boolean;
   readonly location: AnyLocation;
   /** As the run's own source was made with, with the configuration in it. */
   readonly source: SourceOptions;
@@ -41,7 +43,9 @@ export function createRecordThreads(options: RecordThreadsOptions): RecordThread
       const { inParts } = run.source;
       const reason = inOrderBecause(run);
       if (reason !== undefined || inParts === undefined) {
-        onInfo(`One job: ${reason ?? "the source cannot be read in parts"}`);
+        const why = reason ?? run.source.wholeBecause ?? "the source cannot be read in parts";
+        if (options.isAsked) run.context.warn(`--jobs (jobs) has no effect: ${why}`);
+        else onInfo(`One job: ${why}`);
         return undefined;
       }
       const coordinator = new Coordinator(options, run, inParts);

@@ -124,6 +124,8 @@ export interface Selection {
   readonly part?: Part;
   /** The same source will be read again, though everything is read and checked this time. */
   readonly again?: true;
+  /** With no `paths`: nothing comes, and what of these is kept in documents is held against their manifests and digests. */
+  readonly checked?: ReadonlySet<string> | undefined;
 }
 
 /** Records by the values of some of their fields. */

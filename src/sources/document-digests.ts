@@ -65,6 +65,10 @@ export class DigestCheck {
     };
   }
 
+  close(): Promise<void> {
+    return this.digests.close();
+  }
+
   /** The same batches. */
   async *seen(batches: AsyncIterable<RecordBatch>): AsyncGenerator<RecordBatch> {
     for await (const batch of batches) {

@@ -1,6 +1,7 @@
 /** The export directory as a source: its files one after the other, as its manifest names them. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import type { Catalog } from "../catalog/index.js";
 import { requireComplete } from "../document/directory/layout.js";
 import {
   type DirectoryFile,
@@ -8,12 +9,14 @@ import {
   directoryBroken,
   sectionsOfFiles,
 } from "../document/directory/manifest.js";
+import { documentHead } from "../document/files/output.js";
 import { printHead, tellsPartial } from "../document/header.js";
 import { shownName } from "../document/reading/limits.js";
 import { StorageError } from "../errors.js";
 import { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
-import { createDocumentSource, type DocumentSourceOptions, ISO_TIME } from "./json-document.js";
+import { DigestCheck, hasDigests, readsAll } from "./document-digests.js";
+import { createDocumentSource, type DocumentSourceOptions, ISO_TIME, warnOfReserialised } from "./json-document.js";
 import type { Source } from "./source.js";
 
 export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "input"> {
@@ -23,6 +26,16 @@ export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "inp
   readonly files?: readonly string[];
 }
 
+/** For a look at a file that is read again: what there is to say is said then. */
+const SILENT: Omit<RunContext, "signal"> = {
+  async reject({ error }) {
+    throw error;
+  },
+  isRejected: () => false,
+  warn: () => {},
+  leftOut: () => {},
+};
+
 /** E_INPUT_NOT_FOUND, E_DOCUMENT_*, E_INVALID_UTF8, E_DISK_FULL (temporary files); with the file that they are of. */
 export function createDirectorySource(options: DirectorySourceOptions): Source {
   const { path: folder, catalog } = options;
@@ -30,6 +43,16 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
   const verifies = options.verifyManifest ?? true;
   let manifest: DirectoryManifest | undefined;
   let open: Source | undefined;
+  /** What the records mean is held against the manifest. */
+  let isHeld = false;
+  let isPrintedAnew = false;
+  let hasWarned = false;
+
+  function warnOnce(context: RunContext): void {
+    if (hasWarned) return;
+    hasWarned = true;
+    warnOfReserialised(context);
+  }
 
   async function* readFile(
     file: DirectoryFile,
@@ -45,6 +68,10 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
       input: { path: join(folder, file.name) },
       // The file's own digest is of more than its manifest's, and costs less where it is compressed.
       verifyManifest: false,
+      onReserialised(run) {
+        isPrintedAnew = true;
+        if (!isHeld) warnOnce(run);
+      },
       onBytes(chunk) {
         bytes += chunk.length;
         hash?.update(chunk);
@@ -70,13 +97,85 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     }
   }
 
+  /** Where another program has printed a file anew, or it is asked for. */
+  async function checkFor(
+    selection: Selection,
+    files: readonly DirectoryFile[],
+    { sections, header }: DirectoryManifest,
+  ): Promise<DigestCheck | undefined> {
+    const { digests, checkDigests = false } = options;
+    if (!verifies || digests === undefined || !readsAll(selection) || !hasDigests(Object.fromEntries(sections)))
+      return undefined;
+    return checkDigests || (await isAnyPrintedAnew(folder, files, header)) ? new DigestCheck(digests()) : undefined;
+  }
+
+  /** Those that have records of the selection. */
+  function filesFor(selection: Selection, { files }: DirectoryManifest): readonly DirectoryFile[] {
+    if (!verifies) return files;
+    const paths = selection.checked ?? selection.paths;
+    // One that has sections that nobody knows is read: that tells of them.
+    return files.filter(({ sections }) => {
+      const said = [...sections.keys()];
+      return said.some((path) => paths.has(path)) || !said.every((path) => catalog.byPath.has(path));
+    });
+  }
+
+  async function* readFiles(
+    files: readonly DirectoryFile[],
+    of: DirectoryManifest,
+    selection: Selection,
+    context: RunContext,
+  ): AsyncGenerator<RecordBatch> {
+    for (const file of files) {
+      const paths = new Set([...file.sections.keys()].filter((path) => selection.paths.has(path)));
+      const share = verifies ? { ...selection, paths } : selection;
+      try {
+        yield* readFile(file, of, share, withFile(context, file.name));
+      } catch (error) {
+        throw inFileOf(error, file.name);
+      }
+    }
+  }
+
+  /** The sections that have records in a file, as they come there. */
+  async function orderIn(file: DirectoryFile, wanted: Catalog, signal: AbortSignal): Promise<readonly string[]> {
+    const said = wanted.kinds.flatMap(({ path }) => (file.sections.has(path) ? [path] : []));
+    const filled = said.filter((path) => file.sections.get(path)?.records !== 0);
+    if (verifies && filled.length < 2) return filled;
+    const source = createDocumentSource({
+      ...options,
+      input: { path: join(folder, file.name) },
+      verifyManifest: false,
+    });
+    try {
+      await source.open({ ...SILENT, signal });
+      return (await source.sectionOrder?.(wanted, signal)) ?? said;
+    } catch (error) {
+      throw inFileOf(error, file.name);
+    } finally {
+      await source.close();
+    }
+  }
+
   return {
     name: options.name ?? folder,
+
+    async sectionOrder(wanted, signal) {
+      const order: string[] = [];
+      for (const file of manifest?.files ?? []) {
+        signal.throwIfAborted();
+        for (const path of await orderIn(file, wanted, signal)) if (order.at(-1) !== path) order.push(path);
+      }
+      const isEachOnce = new Set(order).size === order.length;
+      // Backwards each waits for the last: nothing is said of when the others end.
+      return isEachOnce ? order : wanted.kinds.map(({ path }) => path).toReversed();
+    },
 
     async open() {
       const complete = await requireComplete(folder, verifies);
       const files = wanted === undefined ? complete.files : complete.files.filter(({ name }) => wanted.has(name));
-      manifest = { ...complete, files, sections: sectionsOfFiles(files) };
+      // A digest is of all files.
+      manifest = wanted === undefined ? complete : { ...complete, files, sections: sectionsOfFiles(files) };
       const { sourceBackend: backend, migrations, exportedAt } = manifest.header;
       return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
     },
@@ -97,17 +196,26 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
 
     async *read(selection, context) {
       if (manifest === undefined) throw new StorageError("E_UNEXPECTED", "the source is not open");
-      for (const file of manifest.files) {
-        const said = [...file.sections.keys()];
-        const paths = new Set(said.filter((path) => selection.paths.has(path)));
-        // One that has sections that nobody knows is read: that tells of them.
-        if (verifies && paths.size === 0 && said.every((path) => catalog.byPath.has(path))) continue;
-        const share = verifies ? { ...selection, paths } : selection;
-        try {
-          yield* readFile(file, manifest, share, withFile(context, file.name));
-        } catch (error) {
-          throw inFileOf(error, file.name);
+      const files = filesFor(selection, manifest);
+      const check = await checkFor(selection, files, manifest);
+      isHeld = check !== undefined;
+      const paths = (check && selection.checked) ?? selection.paths;
+      const batches = readFiles(files, manifest, { ...selection, paths }, check?.context(context) ?? context);
+      if (check === undefined) {
+        yield* batches;
+        return;
+      }
+      try {
+        yield* check.seen(batches);
+        const errors = check.errors(Object.fromEntries(manifest.sections), paths);
+        let { done, value } = await errors.next();
+        for (; done !== true; { done, value } = await errors.next()) {
+          if (options.onManifestError === undefined) throw value;
+          await options.onManifestError(value as StorageError);
         }
+        if (value === false && isPrintedAnew) warnOnce(context);
+      } finally {
+        await check.close();
       }
     },
 
@@ -115,6 +223,22 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
       await open?.close();
     },
   };
+}
+
+/** Whether another program has printed one of them anew. What cannot be read is for whoever reads it to say. */
+async function isAnyPrintedAnew(
+  folder: string,
+  files: readonly DirectoryFile[],
+  header: DirectoryManifest["header"],
+): Promise<boolean> {
+  const head = printHead(header);
+  for (const { name } of files) {
+    const found = await documentHead(join(folder, name));
+    if (found === undefined) continue;
+    const text = Buffer.from(found, "latin1").toString("utf8");
+    if (!text.startsWith(head) && !head.startsWith(text)) return true;
+  }
+  return false;
 }
 
 function notOfThis({ name }: DirectoryFile): StorageError {

@@ -35,6 +35,8 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly lines?: boolean;
   /** Told of all that the manifest says otherwise. Default: the first is thrown. */
   readonly onManifestError?: (error: StorageError) => Promise<void>;
+  /** Told instead of the reader of a document that another program printed anew. */
+  readonly onReserialised?: (context: RunContext) => void;
   /** Told of a file's bytes as they lie there. */
   readonly onBytes?: (bytes: Buffer) => void;
   /** Told of the head, where the document has our layout, once it is known; what it throws ends the run. */
@@ -95,11 +97,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     return again;
   }
 
-  function warnReserialised(context: RunContext): void {
-    context.warn(
-      "the document was re-serialised by another program: its digests are not checked, and numbers beyond 2^53 may have been rounded",
-    );
-  }
+  const warnReserialised = options.onReserialised ?? warnOfReserialised;
 
   return {
     name: options.name ?? ("path" in from ? from.path : "-"),
@@ -180,10 +178,11 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       const check =
         isChecked && options.digests !== undefined ? new DigestCheck(closing(options.digests())) : undefined;
       const current = reader;
+      const paths = (check && selection.checked) ?? selection.paths;
       const batches = current.readRecords(
         {
           catalog,
-          selection,
+          selection: { ...selection, paths },
           dialect,
           ownLayout: ours,
           verify: ours && (options.verifyManifest ?? true) && selection.peek === undefined,
@@ -203,7 +202,7 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       );
       yield* check?.seen(batches) ?? batches;
       if (check === undefined) return;
-      const errors = check.errors(current.manifest, selection.paths);
+      const errors = check.errors(current.manifest, paths);
       let { done, value } = await errors.next();
       for (; done !== true; { done, value } = await errors.next()) {
         if (options.onManifestError === undefined) throw value;
@@ -216,6 +215,12 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       for (const close of closers.splice(0).reverse()) await close();
     },
   };
+}
+
+export function warnOfReserialised(context: RunContext): void {
+  context.warn(
+    "the document was re-serialised by another program: its digests are not checked, and numbers beyond 2^53 may have been rounded",
+  );
 }
 
 /** Ends a long scan with the run. */

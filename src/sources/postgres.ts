@@ -157,6 +157,14 @@ class PostgresSource implements Source {
     return { backend: "postgresql", migrations, versions, catalog: this.catalog, ...order };
   }
 
+  get wholeBecause(): string | undefined {
+    if (this.inParts !== undefined) return undefined;
+    if (this.options.order === "table") return "tables of PostgreSQL are read as they lie (--order table)";
+    if (this.options.asOwner === true)
+      return "with --as-owner one transaction lifts row-level security, which others do not see";
+    return "embedded PostgreSQL has one connection";
+  }
+
   /** An embedded database has one connection. */
   private partsOf(connection: PostgresConnection, rowSecurity: RowSecurity): PartedSource | undefined {
     if (connection.embedded) return undefined;

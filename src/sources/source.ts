@@ -78,6 +78,8 @@ export interface Source {
   partial?(): string | undefined;
   /** There where several sources can read parts of the same snapshot. */
   readonly inParts?: PartedSource | undefined;
+  /** After open, where there are no parts: why. */
+  readonly wholeBecause?: string | undefined;
   /** Releases everything; idempotent; never throws. */
   close(): Promise<void>;
 }

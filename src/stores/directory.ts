@@ -37,16 +37,19 @@ export const directory: Backend<DirectoryLocation> = {
     fileOf: ({ path }) => path,
   },
   order: "none",
-  async createSource({ path }, { catalog, verifyManifest, times, lines, onManifestError }) {
-    const [{ createDirectorySource }, { llmspellDocuments }] = await Promise.all([
+  async createSource({ path }, { catalog, verifyManifest, times, checkDigests, lines, onManifestError }) {
+    const [{ createDirectorySource }, { llmspellDocuments }, { DigestWriter }] = await Promise.all([
       import("../sources/document-directory.js"),
       import("../llmspell/documents/exporters.js"),
+      import("../verify/digest.js"),
     ]);
     return createDirectorySource({
       path,
       name: `${path}/`,
       application: llmspellDocuments,
       catalog,
+      digests: () => new DigestWriter(catalog),
+      checkDigests,
       ...(verifyManifest === undefined ? {} : { verifyManifest }),
       ...(times === undefined ? {} : { times }),
       ...(lines === undefined ? {} : { lines }),

@@ -2,7 +2,8 @@
  * Stores: STORE texts, which store a command means, and the source and sink of each. What differs from backend to backend is
  * asked of the list (backend-registry.ts); `list` is another one, for a backend that only one program has.
  */
-import { statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { BACKEND_NAMES, BACKEND_NAMES_HINT, type Config, DEFAULT_BACKEND, parseBackendName } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
@@ -169,6 +170,18 @@ export function sameStore(one: AnyLocation, other: AnyLocation, list: Backends =
   try {
     const [file, otherFile] = [statSync(path, { bigint: true }), statSync(otherPath, { bigint: true })];
     return file.ino === otherFile.ino && file.dev === otherFile.dev;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether what is written to `to` would replace `from`: the same store, or a file of the directory that `to` is. */
+export function replaces(to: AnyLocation, from: AnyLocation, list: Backends = backends): boolean {
+  if (sameStore(from, to, list)) return true;
+  const [folder, path] = [fileOf(to, list), fileOf(from, list)];
+  if (to.type !== "directory" || folder === undefined || path === undefined) return false;
+  try {
+    return dirname(realpathSync(path)) === realpathSync(folder);
   } catch {
     return false;
   }

@@ -201,6 +201,67 @@ describe("a directory in a document's place", () => {
     expect(over.code).toBe("E_USAGE");
   });
 
+  it("is rewritten in the sections' order, whatever the order of its files", async () => {
+    await exportStore({ from: source, to: workspace.path("ordered/"), partBytes: 3000 });
+    const { files, ...rest } = manifestOf(workspace.path("ordered"));
+    const kindOf = (file: Manifest["files"][number]) =>
+      Object.keys(file.sections).find((path) => file.sections[path]?.records !== 0);
+    const parts = Map.groupBy(files, kindOf);
+    const orders = {
+      backwards: [...parts.values()].toReversed().flat(),
+      // A section goes on when others have come.
+      interleaved: [
+        ...[...parts.values()].map(([first]) => first),
+        ...[...parts.values()].flatMap((all) => all.slice(1)),
+      ],
+    };
+    const records = linesOf(readFileSync(workspace.path("single.json"), "utf8"));
+    for (const [name, order] of Object.entries(orders)) {
+      cpSync(workspace.path("ordered"), workspace.path(name), { recursive: true });
+      writeFileSync(join(workspace.path(name), "manifest.json"), JSON.stringify({ ...rest, files: order }));
+      await workspace.must(["storage", "rewrite", "--input", `${name}/`, "--output", `${name}.json`]);
+      expect(linesOf(readFileSync(workspace.path(`${name}.json`), "utf8"))).toEqual(records);
+    }
+    // One file of many sections, as another program prints it.
+    const { data, manifest, ...head } = JSON.parse(readFileSync(workspace.path("single.json"), "utf8"));
+    const text = Buffer.from(JSON.stringify({ ...head, data: { sessions: data.sessions, kv_store: data.kv_store } }));
+    const { total: _total, ...arrays } = manifest;
+    const sections = { kv_store: arrays.kv_store, sessions: arrays.sessions };
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    const count = data.sessions.length + data.kv_store.length;
+    mkdirSync(workspace.path("printed"));
+    writeFileSync(join(workspace.path("printed"), "all.json"), text);
+    writeFileSync(
+      join(workspace.path("printed"), "manifest.json"),
+      JSON.stringify({
+        ...rest,
+        document: head,
+        files: [{ name: "all.json", bytes: text.length, sha256, sections }],
+        sections: { kv_store: { records: data.kv_store.length }, sessions: { records: data.sessions.length } },
+        totals: { files: 1, bytes: text.length, records: count },
+      }),
+    );
+    await workspace.must(["storage", "rewrite", "--input", "printed/", "--output", "printed.json"]);
+    const found = linesOf(readFileSync(workspace.path("printed.json"), "utf8"));
+    expect([found.get("kv_store")?.length, found.get("sessions")?.length]).toEqual([20, 20]);
+  });
+
+  it("is not replaced by what one of its own files holds, by whatever name", async () => {
+    const folder = workspace.path("own");
+    await exportStore({ from: source, to: `${folder}/` });
+    const before = readdirSync(folder);
+    const [name] = manifestOf(folder).files.map((file) => file.name) as [string];
+    symlinkSync("own", workspace.path("own-link"));
+    symlinkSync(join(folder, name), workspace.path("own-part.json"));
+    for (const input of [`own/${name}`, `own-link/${name}`, "own-part.json"])
+      for (const output of ["own/", "own-link/"]) {
+        const command = ["storage", "rewrite", "--input", input, "--output", output];
+        const { status, stderr } = await workspace.run(command);
+        expect([status, stderr]).toEqual([2, expect.stringContaining("written over itself")]);
+      }
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
   it("gives some sections, tenants and first records, as a document does", async () => {
     const path = workspace.path("backup");
     const read = (more: object) =>

@@ -127,11 +127,14 @@ describe("an export of SQLite with --jobs", () => {
     ["a plugin that may not", ["--plugin", "./counting.mjs"]],
     ["a limit", ["--limit", "70"]],
     ["a step that drops records that others belong to", ["--jq", 'sessions: select(.status != "active")']],
-  ])("is the same where all records go through one job: %s", async (_, words) => {
-    const { outcomes, documents } = await withEach(["--database", "small.db", ...words], { jobs: ["1", "2"] });
-    expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
+  ])("is the same where all records go through one job, and says so: %s", async (_, words) => {
+    const { outcomes, documents } = await withEach(["--database", "small.db", ...words], { jobs: ["1", "auto", "2"] });
+    expect(outcomes.map(({ status }) => status)).toEqual([0, 0, 0]);
     expectSame(documents);
-    expectSame(outcomes.map(said));
+    const [one, auto, two] = outcomes.map(said) as [string[], string[], string[]];
+    expect(auto).toEqual(one);
+    const [warning, ...others] = two.filter((line) => !one.includes(line));
+    expect([warning, others]).toEqual([expect.stringContaining("--jobs (jobs) has no effect: "), []]);
   });
 
   it.each(["out.json.gz", "out.json.zst"])("is the same compressed: %s", async (name) => {
@@ -195,6 +198,14 @@ describePostgres("an export of PostgreSQL with --jobs", () => {
     expect(documents[0]?.length).toBeGreaterThan(1_000_000);
     expectSame(documents);
     expectSame(outcomes.map(said));
+  });
+
+  it("says that it has no effect on tables that are read as they lie", async () => {
+    const { outcomes } = await withEach(["--database", database.url, "--order", "table"], { jobs: ["2"] });
+    expect(outcomes[0]).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining("--jobs (jobs) has no effect: tables of PostgreSQL are read as they lie"),
+    });
   });
 
   it("leaves no session behind when it is interrupted", async () => {

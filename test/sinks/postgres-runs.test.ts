@@ -66,6 +66,30 @@ describePostgres("runs", () => {
     return error.context.hint;
   }
 
+  it("loads nothing of a document or a directory that is not what was written", async () => {
+    const digests = { digests: true };
+    await exportStore({ from: source, to: workspace.path("many/"), partBytes: 20_000, ...digests });
+    await exportStore({ from: source, to: workspace.path("sealed.json"), ...digests });
+    // Another program printed it, and changed a record.
+    const sealed = readFileSync(workspace.path("sealed.json"), "utf8");
+    const anew = `{ ${sealed.slice(1)}`.replace(/("kv_store":\[[\s\S]*?"updated_at":)-?\d+/, "$12");
+    writeFileSync(workspace.path("anew.json"), anew);
+    const { files } = JSON.parse(readFileSync(workspace.path("many/manifest.json"), "utf8"));
+    const last = workspace.path(`many/${files.at(-1).name}`);
+    writeFileSync(
+      last,
+      readFileSync(last, "utf8").replace(/\d(?=[^\d]*$)/, (digit) => (digit === "1" ? "2" : "1")),
+    );
+    const target = await targets.next();
+    for (const from of [workspace.path("many/"), workspace.path("anew.json")]) {
+      await expect(run(target, { from })).rejects.toMatchObject({ code: "E_DOCUMENT_MANIFEST" });
+      expect([await ledger(target), dumpOf(target)]).toEqual([0, before]);
+    }
+    // What is not selected is not looked at.
+    await run(target, { from: workspace.path("many/"), include: ["kv_store"] });
+    expect(await ledger(target)).toBe(1);
+  });
+
   it("say first what they are, load everything, and are listed", async () => {
     const target = await targets.next();
     const { stdout } = await workspace.must(

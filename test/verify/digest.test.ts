@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -342,6 +342,50 @@ describe("digests of transfers", () => {
       );
       expect(await imported(lying)).toMatchObject({ error: undefined });
       expect(await imported(lying, { digests: true })).toMatchObject(changed);
+    });
+
+    it("are checked of a directory's files, where one was printed anew, or with --digests", async () => {
+      const directory = join(folder, "many");
+      await exportStore({ from: source, to: `${directory}/`, digests: true, partBytes: 2000 });
+      /** Files that another program has printed, with a manifest that agrees with their bytes. */
+      const printed = (name: string, print: (text: string) => string, change = (manifest: string) => manifest) => {
+        const to = join(folder, name);
+        cpSync(directory, to, { recursive: true });
+        const manifest = JSON.parse(readFileSync(join(to, "manifest.json"), "utf8"));
+        for (const file of manifest.files) {
+          const bytes = Buffer.from(print(readFileSync(join(to, file.name), "utf8")));
+          writeFileSync(join(to, file.name), bytes);
+          manifest.totals.bytes += bytes.length - file.bytes;
+          Object.assign(file, { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") });
+        }
+        writeFileSync(join(to, "manifest.json"), change(JSON.stringify(manifest)));
+        return `${to}/`;
+      };
+      const anew = printed("anew", (text) => text.replace("{", "{ "));
+      expect(await imported("", { from: anew })).toEqual({ error: undefined, warnings: [], isThere: true });
+      expect(await imported("", { from: anew, tenants: ["tenant-a"] })).toMatchObject({
+        warnings: [expect.stringContaining("re-serialised")],
+      });
+      const rounded = printed("rounded", (text) =>
+        text.replace("{", "{ ").replace(/("kv_store":\[[\s\S]*?"updated_at":)-?\d+/, "$12"),
+      );
+      expect(await imported("", { from: rounded })).toMatchObject(changed);
+      expect(await imported("", { from: rounded, verifyManifest: false })).toMatchObject({ isThere: true });
+      await expect(verifyStores({ a: source, b: rounded })).rejects.toMatchObject({ code: "E_DOCUMENT_MANIFEST" });
+      const found: string[] = [];
+      await validateDocument(rounded, { onFinding: ({ code, section }) => void found.push(`${code} ${section}`) });
+      expect(found).toEqual(["E_DOCUMENT_MANIFEST kv_store"]);
+      const lying = printed(
+        "lying",
+        (text) => text,
+        (text) =>
+          text.replace(
+            /("kv_store":\{"records":\d+,"digest":"1:)(.)/,
+            (_all, before, digit) => `${before}${digit === "0" ? "1" : "0"}`,
+          ),
+      );
+      expect(await imported("", { from: lying })).toMatchObject({ error: undefined });
+      expect(await imported("", { from: lying, digests: true })).toMatchObject(changed);
     });
   });
 

@@ -187,8 +187,9 @@ class KeptSource implements Source {
     if (this.verifies && selection !== undefined) {
       context.activity?.({ phase: "planning" });
       const silent = { ...context, ahead: true as const, warn() {}, note() {}, leftOut() {} };
-      // Without any of its sections: their bytes are held against the manifest, and nothing is decoded.
-      for await (const batch of this.inner.read({ paths: new Set(), again: true }, silent)) {
+      // Without any of its sections: their bytes are held against the manifest, and nothing is decoded but for digests.
+      const check = { ...selection, paths: new Set<string>(), checked: selection.paths, again: true as const };
+      for await (const batch of this.inner.read(check, silent)) {
         context.signal.throwIfAborted();
         await batch.large?.discard();
       }
