@@ -3,7 +3,7 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** The files that take longest, longest first: begun last, one of them would run alone at the end. */
 const LONG = [
-  "workflows/workflow-5",
+  "cli/jobs",
   "conformance/property",
   "conformance/pglite",
   "faults/kill",
@@ -30,8 +30,10 @@ export default defineConfig({
   test: {
     environment: "node",
     include: ["test/**/*.test.ts"],
-    // A second helping of arbitrary databases, for npm run test:long.
-    exclude: ["test/conformance/property-second.test.ts"],
+    // For npm run test:long: a second helping of arbitrary databases, a soak, values of hundreds of megabytes.
+    exclude: ["conformance/property-second", "workflows/workflow-5", "backends/postgres-huge-values"].map(
+      (name) => `test/${name}.test.ts`,
+    ),
     globalSetup: ["test/helpers/global-setup.ts"],
     // A process per test file: native addons and process-wide settings of one file never reach another.
     pool: "forks",

@@ -9,6 +9,7 @@ import { around, REFUSALS } from "../fidelity/refused-records.js";
 import { documentText } from "../fidelity/support.js";
 import { createDatabase } from "../helpers/database-templates.js";
 import { describePostgres } from "../helpers/postgres-server.js";
+import { scaled } from "../helpers/scale.js";
 import { mutate, postgresTarget, seedDocuments, sqliteTarget, type Target } from "../long/documents.js";
 import { fuzzOptions, Random } from "../long/fuzz.js";
 import { cases } from "./refused-documents.js";
@@ -86,7 +87,7 @@ function registerAgreement(backend: "sqlite" | "postgres", open: () => Promise<T
   });
 
   it("of mutated documents", async () => {
-    const { seed, runs } = fuzzOptions(40);
+    const { seed, runs } = fuzzOptions(scaled(15, 2000));
     for (let run = seed; run < seed + runs; run++) {
       const bytes = mutate(seeds, new Random(run));
       const { validated, refused } = await both(bytes);

@@ -13,7 +13,7 @@ import { exportedDigest, pgliteTarget, postgresTarget, sqliteTarget, type Target
 
 const KILLS = scaled(2, 10);
 /** It takes seconds to start. */
-const EMBEDDED_KILLS = scaled(1, 10);
+const EMBEDDED_KILLS = scaled(0, 10);
 const LATE_KILLS = scaled(1, 3);
 const MINUTES = 60_000;
 
@@ -110,5 +110,6 @@ function registerKillTests(factory: TargetFactory, kills = KILLS): void {
 }
 
 registerKillTests(sqliteTarget);
-registerKillTests(pgliteTarget, EMBEDDED_KILLS);
+// Each takes ten seconds: npm run test:long does them.
+if (EMBEDDED_KILLS > 0) registerKillTests(pgliteTarget, EMBEDDED_KILLS);
 describePostgres("on a server", () => registerKillTests(postgresTarget));

@@ -19,10 +19,12 @@ import {
 import { fillPostgres } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 
-const KILLS = scaled(2, 100);
-const UNDONE = scaled(1, 20);
-const CUTS = scaled(1, 100);
-const CRASHES = scaled(1, 100);
+/** RUN_FAULTS=5: a hundred kills. */
+const MORE = Number(process.env["RUN_FAULTS"] ?? 1);
+const KILLS = scaled(2, 20 * MORE);
+const UNDONE = scaled(1, 4 * MORE);
+const CUTS = scaled(1, 20 * MORE);
+const CRASHES = scaled(1, 10 * MORE);
 const MINUTES = 60_000;
 
 const ENV = { env: SMALL_PARTS };
