@@ -232,7 +232,7 @@ describePostgres("parts of skewed PostgreSQL tables", () => {
         await client.query(
           `INSERT INTO llmspell.kv_store (kv_id, tenant_id, key, value) VALUES (gen_random_uuid(), 'new', 'n${n}', 'x');
            DELETE FROM llmspell.kv_store WHERE ctid = (SELECT min(ctid) FROM llmspell.kv_store);
-           UPDATE llmspell.sessions SET artifact_count = artifact_count + 1 WHERE tenant_id IN (SELECT min(tenant_id) FROM llmspell.sessions)`,
+           UPDATE llmspell.sessions SET artifact_count = artifact_count + 1 WHERE ctid = (SELECT min(ctid) FROM llmspell.sessions)`,
         );
       };
       const { records } = await readInParts(
