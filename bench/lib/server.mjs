@@ -43,6 +43,11 @@ export class Server {
     await this.sql("SELECT pg_reload_conf()");
   }
 
+  async reset(names) {
+    for (const name of names) await this.sql(`ALTER SYSTEM RESET ${name}`);
+    await this.sql("SELECT pg_reload_conf()");
+  }
+
   /** The server's own log. */
   async log() {
     const { data_directory: data } = (await this.sql("SHOW data_directory")).rows[0];
