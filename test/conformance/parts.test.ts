@@ -228,7 +228,8 @@ describePostgres("parts of skewed PostgreSQL tables", () => {
       const before = await read(store.source());
       let n = 0;
       const grow = async (): Promise<void> => {
-        n++;
+        // Each is a walk through the table: a hundred are enough.
+        if (++n > 100) return;
         await client.query(
           `INSERT INTO llmspell.kv_store (kv_id, tenant_id, key, value) VALUES (gen_random_uuid(), 'new', 'n${n}', 'x');
            DELETE FROM llmspell.kv_store WHERE ctid = (SELECT min(ctid) FROM llmspell.kv_store);
