@@ -25,7 +25,7 @@ import { inSourceOrder } from "./sample-memory.js";
 import { sqliteStore } from "./sqlite-store.js";
 import type { StoreFactory, TestStore } from "./store.js";
 
-const RUNS = Number(process.env["PROPERTY_RUNS"] ?? scaled(6, 300));
+const RUNS = Number(process.env["PROPERTY_RUNS"] ?? scaled(6, 100));
 const SEED = Number(process.env["PROPERTY_SEED"] ?? Date.now() % 2 ** 31);
 
 interface PartOptions {
