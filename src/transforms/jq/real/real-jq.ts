@@ -82,6 +82,7 @@ export class RealJq {
         continue;
       }
       const found = parseAnswer(answer.stdout);
+      if (found.length > 0) this.lateStarts = 0;
       if (answer.failure === undefined && found.length !== rest.length) {
         results.push(...(await this.runEach(rest, signal)));
         continue;
