@@ -9,13 +9,13 @@ export {
   type ValidateOptions,
   validateDocument,
 } from "./api/document-validation.js";
+export { planTransfer, verifyStores } from "./api/on-demand.js";
 export type { ExportOptions, ImportOptions, TransferOptions } from "./api/options.js";
-export {
-  type PlannedSection,
-  type PlannedSpace,
-  type PlanOptions,
-  planTransfer,
-  type TransferPlan,
+export type {
+  PlannedSection,
+  PlannedSpace,
+  PlanOptions,
+  TransferPlan,
 } from "./api/plan.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
 export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
@@ -30,16 +30,15 @@ export {
   type TenantRecords,
 } from "./api/store-info.js";
 export { exportStore, importStore } from "./api/transfer.js";
-export {
-  type Difference,
-  type Finding,
-  type Searches,
-  type SearchResult,
-  type SectionVerification,
-  type StoreFinding,
-  type VerifyOptions,
-  type VerifyResult,
-  verifyStores,
+export type {
+  Difference,
+  Finding,
+  Searches,
+  SearchResult,
+  SectionVerification,
+  StoreFinding,
+  VerifyOptions,
+  VerifyResult,
 } from "./api/verification/verify-stores.js";
 export type {
   ConnectOptions,

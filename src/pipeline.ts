@@ -10,12 +10,12 @@ import { ValueBytes } from "./records/value-bytes.js";
 import type { Sink, SinkReport } from "./sinks/sink.js";
 import type { Source, StoreHeader } from "./sources/source.js";
 import { warnOfMissingTenants } from "./transforms/effect.js";
-import { Limit, type Read } from "./transforms/limit.js";
+import type { Limit, Read } from "./transforms/limit.js";
 import type { RecordThreads } from "./transforms/record-threads.js";
-import { type Cascade, planCascade } from "./transforms/referential/cascade.js";
+import type { Cascade } from "./transforms/referential/cascade.js";
 import { RejectedKeys } from "./transforms/referential/rejected-keys.js";
 import { rejectOrphans, withoutOrphans } from "./transforms/referential/rejected-parents.js";
-import { SparedKeys } from "./transforms/referential/spared-keys.js";
+import type { SparedKeys } from "./transforms/referential/spared-keys.js";
 import type { Transform } from "./transforms/transform.js";
 import { Drops, partialBecause, requireTold, requireWhole, tellDrops } from "./transforms/wholeness.js";
 
@@ -158,8 +158,9 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const drops = new Drops();
     const watched = given.map((transform) => drops.watched(transform));
     const transforms = leavesOrphans ? watched.map((transform) => withoutOrphans(transform, orphans)) : watched;
-    spared = options.prune === undefined ? undefined : new SparedKeys(catalog, options.prune.keysStay);
-    if (spared !== undefined) {
+    if (options.prune !== undefined) {
+      const { SparedKeys } = await import("./transforms/referential/spared-keys.js");
+      spared = new SparedKeys(catalog, options.prune.keysStay);
       requireWhole(source);
       requireTold(given, selection.paths);
       Object.assign(context, { spared });
@@ -168,12 +169,16 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     tellProgress({ phase: "planning" });
     let read: Read = (wanted, during) => source.read(wanted, during);
     if (options.limit !== undefined) {
+      const { Limit } = await import("./transforms/limit.js");
       limit = new Limit(catalog, selection, options.limit);
       if (limit.looksAhead) requireRereadable(source);
       await limit.learn(read, ahead);
       read = limit.limited(read);
     }
-    if (options.cascade ?? true) cascade = planCascade({ catalog, transforms, paths: selection.paths });
+    if ((options.cascade ?? true) && transforms.length > 0) {
+      const { planCascade } = await import("./transforms/referential/cascade.js");
+      cascade = planCascade({ catalog, transforms, paths: selection.paths });
+    }
     if (cascade !== undefined) {
       requireRereadable(source);
       await cascade.learn((paths) => read({ ...selection, paths, peek: true }, ahead), ahead);

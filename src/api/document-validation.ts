@@ -20,7 +20,6 @@ import {
   streamLocation,
 } from "../stores/index.js";
 import type { Finding, FindingGroup } from "../verify/validation/findings.js";
-import { validate } from "../verify/validation/validate.js";
 import { refuseUnknownOptions } from "./option-names.js";
 
 export type { Finding, FindingGroup } from "../verify/validation/findings.js";
@@ -91,6 +90,7 @@ export async function validateDocument(
     verifyManifest,
     times,
   });
+  const { validate } = await import("../verify/validation/validate.js");
   try {
     const result = await validate(
       (onManifestError) => {

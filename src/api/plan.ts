@@ -30,11 +30,7 @@ export type { MeasuredRates, PlannedSection, PlannedSpace, PlanOptions, Transfer
 /** What a plan, and the sets of a run, keep of a record. Bytes. */
 const LEDGER_BYTES = 64;
 
-/**
- * What exportStore or importStore with the same options would do: counts, way, space, what is missing, what it would be
- * refused for. Reads both stores with a reader's locks and writes nothing. With `onReject` the plan is of a run that goes on
- * past bad records; the function itself is not called. Throws StorageError where a store cannot be looked at.
- */
+/** See on-demand.ts. */
 export async function planTransfer(options: PlanOptions): Promise<TransferPlan> {
   refuseUnknownOptions("planTransfer", options);
   const transforms = await transformsOf(options);

@@ -3,7 +3,7 @@
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { Sink } from "../sinks/sink.js";
 import type { BackendName } from "../sources/source.js";
-import { DigestWriter, type StoreDigests } from "../verify/digest.js";
+import type { DigestWriter, StoreDigests } from "../verify/digest.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ImportOptions, TransferOptions } from "./options.js";
 import { importStore } from "./transfer.js";
@@ -31,6 +31,7 @@ export async function digestStore(
   options: DigestStoreOptions = {},
 ): Promise<StoreDigest> {
   refuseUnknownOptions("digestStore", options);
+  const { DigestWriter } = await import("../verify/digest.js");
   const digests = new DigestWriter(options.catalog ?? standardCatalog);
   const { source, header, totals, leftOut, seconds } = await importStore({
     ...options,

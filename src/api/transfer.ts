@@ -35,9 +35,9 @@ import { PRODUCER } from "../version.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ExportOptions, ImportOptions, TransferOptions } from "./options.js";
 import type { TransferResult } from "./results.js";
-import { planRetention, type Retention } from "./retention.js";
+import type { Retention } from "./retention.js";
 import { transfer } from "./run.js";
-import { isRun, loadRun } from "./runs/load-run.js";
+import { isRun } from "./runs/is-run.js";
 import { keysStay, targetScope, tenantBehind } from "./target-scope.js";
 
 /**
@@ -59,7 +59,10 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     const threads = await threadsOf(from, undefined, options, { config, list });
     return transfer(source, digester?.sink(named) ?? named, { ...options, transforms, digester, threads }, false);
   }
-  const retention = options.keep === undefined ? undefined : planRetention(named, options.keep, new Date());
+  const retention =
+    options.keep === undefined
+      ? undefined
+      : (await import("./retention.js")).planRetention(named, options.keep, new Date());
   const to: AnyLocation = retention === undefined ? named : retention.location;
   if (!isSource(from)) {
     refuseSameStore(from, to, list);
@@ -155,6 +158,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const invalidUuid = invalidUuidPolicy(options, to, list);
   const before = (sink: Sink): Sink => createTranslatingSink(sink, { target: database.spelling, translate });
   if (isRun(options)) {
+    const { loadRun } = await import("./runs/load-run.js");
     const isDocument = !isSource(from) && databaseOf(from, list) === undefined;
     return loadRun(options, { source, to, config, list, isDocument, transforms, invalidUuid, digester, before });
   }

@@ -14,9 +14,6 @@ import type { Rejection } from "../records/run-context.js";
 import { type StoreLocation, storeName } from "../stores/index.js";
 import { createTransforms, describeStep, type TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
-import { openRejectsFile } from "./files/rejects.js";
-import { RunReport } from "./files/run-report.js";
-import { readTenantsFile, UNPROVEN } from "./files/tenants-file.js";
 import { reportError } from "./shown/error-report.js";
 import { createOutput, type Output } from "./shown/output.js";
 import { createProgressDisplay, formatCount } from "./shown/progress.js";
@@ -186,12 +183,16 @@ export async function runTransfer(
   const transforms = await loadTransforms(run);
   const warnings: string[] = [...run.config.announcements];
   const rejectsFile = rejectsPath === undefined || rejectsPath === "-" ? [] : [expandPath(rejectsPath)];
-  const report = await RunReport.open(flags.report, {
+  const reported = {
     ...run,
     settings: settingsOf(run, transforms),
     files: [...files, ...idMap, ...rejectsFile],
     warnings,
-  });
+  };
+  const report =
+    flags.report === undefined
+      ? undefined
+      : await (await import("./files/run-report.js")).RunReport.open(flags.report, reported);
   const progress = await createProgressDisplay(output, flags);
   const stdout = run.documentOnStdout ? "document" : flags.quiet && !flags.json ? "nothing" : "result";
   // Before what may wait for somebody: a FIFO's reader.
@@ -200,12 +201,15 @@ export async function runTransfer(
   const rejects =
     rejectsPath === undefined
       ? undefined
-      : await openRejectsFile(rejectsPath, { files: [...files, ...idMap], signal, stdout }).catch(async (error) => {
-          await report?.failed(error);
-          throw error;
-        });
+      : await (await import("./files/rejects.js"))
+          .openRejectsFile(rejectsPath, { files: [...files, ...idMap], signal, stdout })
+          .catch(async (error) => {
+            await report?.failed(error);
+            throw error;
+          });
   let first: Rejection | undefined;
   if (flags.tenantsFrom !== undefined) {
+    const { UNPROVEN } = await import("./files/tenants-file.js");
     warnings.push(UNPROVEN);
     output.warn(UNPROVEN);
   }
@@ -279,6 +283,7 @@ async function selectedTenants({
     throw new StorageError("E_USAGE", "--as-owner finds the tenants itself: --tenants-from is not for it", {
       hint: "Leave one of them out; --tenant ID takes some tenants of those that the owner finds.",
     });
+  const { readTenantsFile } = await import("./files/tenants-file.js");
   return [...(tenant ?? []), ...(await readTenantsFile(expandPath(tenantsFrom)))];
 }
 

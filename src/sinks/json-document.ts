@@ -11,7 +11,6 @@ import { type Compression, compressed, compressionOfName } from "../document/wri
 import { DocumentWriter } from "../document/writing/document-writer.js";
 import { StorageError } from "../errors.js";
 import type { RunContext } from "../records/run-context.js";
-import { createDocumentSource } from "../sources/json-document.js";
 import type { StoreHeader } from "../sources/source.js";
 import { type Sink, type SinkCounts, sinkCatalog } from "./sink.js";
 
@@ -148,6 +147,7 @@ async function mayHaveRecords(
   catalog: Catalog,
   signal: AbortSignal,
 ): Promise<boolean> {
+  const { createDocumentSource } = await import("../sources/json-document.js");
   const source = createDocumentSource({ input: { path }, application, catalog, verifyManifest: false });
   const context: RunContext = {
     signal,

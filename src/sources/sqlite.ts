@@ -16,13 +16,11 @@ import {
 } from "../backends/sqlite/reading/ordered-rows.js";
 import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
-import { cutRowids, type PartRows, rowsOfList } from "../backends/sqlite/reading/row-parts.js";
+import type { PartRows } from "../backends/sqlite/reading/row-parts.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
 import { isSorted } from "../backends/sqlite/reading/sort-choice.js";
-import { sortedRows } from "../backends/sqlite/reading/table-runs.js";
-import { shareSnapshot } from "../backends/sqlite/shared-snapshot.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
-import { type EmbeddingStage, stageEmbeddings } from "../backends/sqlite/vectors/vec0-embeddings.js";
+import type { EmbeddingStage } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
@@ -75,7 +73,11 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     fitPageCache(opened(), kind);
     const stage =
       sqlite.layout === "vector" && isStaged(opened(), sqlite.embeddingTable, selection)
-        ? await stageEmbeddings(opened(), sqlite.embeddingTable, context.signal)
+        ? await (await import("../backends/sqlite/vectors/vec0-embeddings.js")).stageEmbeddings(
+            opened(),
+            sqlite.embeddingTable,
+            context.signal,
+          )
         : undefined;
     try {
       yield* readRows(kind, selection, context, stage);
@@ -94,6 +96,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     if (reader === undefined) return;
     const list = selection.part?.rows as PartRows | undefined;
     if (list !== undefined) {
+      const { rowsOfList } = await import("../backends/sqlite/reading/row-parts.js");
       yield* readInOrder(kind, rowsOfList(opened(), kind, reader, list), false, context);
       return;
     }
@@ -103,6 +106,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       yield* readInOrder(kind, orderedRows(opened(), kind, reader, rows), peek, context);
       return;
     }
+    const { sortedRows } = await import("../backends/sqlite/reading/table-runs.js");
     const sorted = sortedRows(opened(), kind, reader, rows);
     try {
       await sorted.sort(context.signal);
@@ -183,6 +187,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       yield { path };
       return;
     }
+    const { cutRowids } = await import("../backends/sqlite/reading/row-parts.js");
     for await (const rows of cutRowids(opened(), kind, ordered.rowids(), {
       partBytes: options.partBytes,
       signal: context.signal,
@@ -194,8 +199,9 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   const whole: string[] = [];
   const inParts: PartedSource = {
     whole,
-    share: (openOthers, { signal }) =>
-      shareSnapshot({
+    async share(openOthers, { signal }) {
+      const { shareSnapshot } = await import("../backends/sqlite/shared-snapshot.js");
+      await shareSnapshot({
         path: options.path,
         database: opened(),
         beginAnew() {
@@ -205,7 +211,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         openOthers,
         lockTimeoutSeconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
         signal,
-      }),
+      });
+    },
     async *plan(selection, context) {
       try {
         for (const kind of begin(selection, context)) yield* planKind(kind, selection, context);

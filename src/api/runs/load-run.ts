@@ -27,13 +27,6 @@ export interface Loading extends Pick<Found, "config" | "list"> {
   readonly before: (sink: Sink) => Sink;
 }
 
-/** Whether the options ask for a run. E_USAGE for a number of jobs that is none. */
-export function isRun({ jobs, resume }: ImportOptions): boolean {
-  if (jobs !== undefined && !(Number.isSafeInteger(jobs) && jobs > 0))
-    throw new StorageError("E_USAGE", "the number of jobs is no positive integer");
-  return resume === true || (jobs ?? 1) > 1;
-}
-
 /** What does not go with a run, and why (docs/runs.md has the table). */
 const REFUSED: readonly (readonly [option: string, given: (options: ImportOptions) => boolean, why: string])[] = [
   ["--dry-run (dryRun)", ({ dryRun }) => dryRun === true, "a run commits part by part"],

@@ -63,10 +63,7 @@ export interface VerifyResult {
   readonly seconds: number;
 }
 
-/**
- * Compares two stores, record by record in constant memory, and changes nothing. That they differ is a result, not an error.
- * Throws StorageError (docs/errors.md).
- */
+/** See on-demand.ts. */
 export async function verifyStores(options: VerifyOptions): Promise<VerifyResult> {
   refuseUnknownOptions("verifyStores", options);
   const started = performance.now();

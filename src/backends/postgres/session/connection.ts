@@ -1,5 +1,5 @@
 /** A session with PostgreSQL, on a server or embedded in this process. */
-import pg from "pg";
+import type pg from "pg";
 import type { StorageError } from "../../../errors.js";
 import type { EmbeddedPostgres } from "../../pglite/embedded.js";
 import type { PostgresClient, PostgresResult, PostgresRow } from "./client.js";
@@ -66,13 +66,14 @@ const INT8_OID = 20;
 const PARSED_BY_PG: ReadonlySet<number> = new Set([16, 17, 21, 23, 25, 26, 700, 701, 1009, 1007, 1015]);
 
 /** For this client only: pg's own parsers would lose digits of int8, times and json numbers. */
-const types = {
-  getTypeParser(oid: number, format?: "text" | "binary"): (value: string) => unknown {
-    if (oid === INT8_OID) return BigInt;
-    if (PARSED_BY_PG.has(oid)) return pg.types.getTypeParser(oid, format as "text") as (value: string) => unknown;
-    return (value) => value;
-  },
-} as pg.CustomTypesConfig;
+const typesWith = ({ getTypeParser }: typeof pg.types): pg.CustomTypesConfig =>
+  ({
+    getTypeParser(oid: number, format?: "text" | "binary"): (value: string) => unknown {
+      if (oid === INT8_OID) return BigInt;
+      if (PARSED_BY_PG.has(oid)) return getTypeParser(oid, format as "text") as (value: string) => unknown;
+      return (value) => value;
+    },
+  }) as pg.CustomTypesConfig;
 
 /**
  * Connects. The session is left as the server gives it: settings belong to transactions (transaction.ts).
@@ -91,7 +92,12 @@ export async function connectPostgres(
   };
   options.signal?.throwIfAborted();
   const { applicationName, lockTimeoutSeconds } = options;
-  const named = { types, ...(applicationName === undefined ? {} : { application_name: applicationName }) };
+  // Here, because whoever has an SQLite file only needs no driver of servers.
+  const { Client, types } = await import("pg");
+  const named = {
+    types: typesWith(types),
+    ...(applicationName === undefined ? {} : { application_name: applicationName }),
+  };
   let connection: OpenConnection;
   if ("pglite" in target) {
     const { openEmbeddedPostgres } = await import("../../pglite/embedded.js");
@@ -99,7 +105,7 @@ export async function connectPostgres(
     // The name and the user are those that PGlite makes its cluster with.
     const config = { stream: () => server.socket, user: "postgres", database: "postgres", ...named };
     connection = new OpenConnection(
-      new pg.Client({ ...config, ssl: false }),
+      new Client({ ...config, ssl: false }),
       `pglite:${target.pglite}`,
       server,
       lockTimeoutSeconds,

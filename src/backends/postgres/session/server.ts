@@ -1,6 +1,6 @@
 /** Reaching a server: its hosts, with or without encryption, until one answers or the time is over. */
 import { setTimeout as sleep } from "node:timers/promises";
-import pg from "pg";
+import type pg from "pg";
 import { StorageError } from "../../../errors.js";
 import {
   type ConnectionParameters,
@@ -79,7 +79,7 @@ async function connectToHost<Connection extends Session>(
 ): Promise<Connection> {
   const attempts = tlsAttempts(parameters.all, host.host);
   for (const [at, ssl] of attempts.entries()) {
-    const { client, refusal } = createClient(parameters, host, { ...config, ssl });
+    const { client, refusal } = await createClient(parameters, host, { ...config, ssl });
     try {
       const connection = await start(client, nameOf(parameters, host));
       // A server that says everything at once has the session opened before it is refused.
@@ -98,15 +98,16 @@ async function connectToHost<Connection extends Session>(
   throw new Error("there is always one attempt");
 }
 
-function createClient(
+async function createClient(
   { all, user, database }: ConnectionParameters,
   host: Host,
   config: pg.ClientConfig,
-): { readonly client: pg.Client; readonly refusal: () => StorageError | undefined } {
+): Promise<{ readonly client: pg.Client; readonly refusal: () => StorageError | undefined }> {
+  const { Client } = await import("pg");
   const applicationName = config.application_name ?? all.get("application_name");
   const options = all.get("options");
   const binding = all.get("channel_binding") === "require";
-  const client = new pg.Client({
+  const client = new Client({
     ...config,
     host: host.host,
     port: host.port,
