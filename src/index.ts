@@ -16,7 +16,7 @@ export type {
   PlannedSpace,
   PlanOptions,
   TransferPlan,
-} from "./api/plan.js";
+} from "./api/planning/plan-transfer.js";
 export { type ReadRecordsOptions, readRecords, type StoredRecord } from "./api/record-iterator.js";
 export type { KindResult, TransferResult, TransferTotals } from "./api/results.js";
 export { listRuns, type RunsOptions, type UndoRunOptions, undoRun } from "./api/runs/known-runs.js";

@@ -14,7 +14,6 @@ import type { Limit, Read } from "./transforms/limit.js";
 import type { RecordThreads } from "./transforms/record-threads.js";
 import type { Cascade } from "./transforms/referential/cascade.js";
 import { RejectedKeys } from "./transforms/referential/rejected-keys.js";
-import { rejectOrphans, withoutOrphans } from "./transforms/referential/rejected-parents.js";
 import type { SparedKeys } from "./transforms/referential/spared-keys.js";
 import type { Transform } from "./transforms/transform.js";
 import { Drops, partialBecause, requireTold, requireWhole, tellDrops } from "./transforms/wholeness.js";
@@ -157,7 +156,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const orphans = { catalog, hasRejected };
     const drops = new Drops();
     const watched = given.map((transform) => drops.watched(transform));
-    const transforms = leavesOrphans ? watched.map((transform) => withoutOrphans(transform, orphans)) : watched;
+    const care = leavesOrphans ? await import("./transforms/referential/rejected-parents.js") : undefined;
+    const transforms = care ? watched.map((transform) => care.withoutOrphans(transform, orphans)) : watched;
     if (options.prune !== undefined) {
       const { SparedKeys } = await import("./transforms/referential/spared-keys.js");
       spared = new SparedKeys(catalog, options.prune.keysStay);
@@ -211,7 +211,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       batches = counted(batches, met);
       if (cascade !== undefined) batches = cascade.apply(batches, context);
       else for (const transform of transforms) batches = transform.apply(batches, context);
-      return leavesOrphans ? rejectOrphans(batches, orphans, context) : batches;
+      return care?.rejectOrphans(batches, orphans, context) ?? batches;
     };
     const batches = threaded === undefined ? inOneThread() : (threaded.batches ?? []);
     for await (const batch of batches) {

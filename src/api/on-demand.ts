@@ -8,7 +8,7 @@ import type { VerifyOptions, VerifyResult } from "./verification/verify-stores.j
  * past bad records; the function itself is not called. Throws StorageError where a store cannot be looked at.
  */
 export async function planTransfer(options: PlanOptions): Promise<TransferPlan> {
-  return (await import("./plan.js")).planTransfer(options);
+  return (await import("./planning/plan-transfer.js")).planTransfer(options);
 }
 
 /**

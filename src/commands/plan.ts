@@ -1,5 +1,10 @@
 /** `llmspell storage plan`, and `--plan` of export, import and migrate: what the run would do. */
-import { type PlannedSection, type PlannedSpace, planTransfer, type TransferPlan } from "../api/plan.js";
+import {
+  type PlannedSection,
+  type PlannedSpace,
+  planTransfer,
+  type TransferPlan,
+} from "../api/planning/plan-transfer.js";
 import { formatBytes } from "../byte-size.js";
 import type { Config } from "../config/index.js";
 import type { TransferCommand } from "../config/transforms.js";

@@ -1,7 +1,7 @@
 /** One configuration file: what it may hold, and what it says. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { parse, TomlError } from "smol-toml";
+import type * as toml from "smol-toml";
 import type * as zod from "zod";
 import { parseConnectionUrl } from "../backends/postgres/session/connection-parameters.js";
 import { StorageError } from "../errors.js";
@@ -9,10 +9,12 @@ import type { ConfigFile, SqliteKeys } from "../llmspell/program/places.js";
 import { type ConfiguredName, parseBackendName } from "./backend-names.js";
 import { type ConfiguredTransforms, readTransforms, refuseMisspeltTransforms, transformsSchema } from "./transforms.js";
 
+const require = createRequire(import.meta.url);
+
 /** The file belongs to llmspell too, so keys that are not named here are its own business. */
 function configFileSchema() {
   // Only where there is a file: it takes 15 MB and a tenth of a second to load.
-  const { z } = createRequire(import.meta.url)("zod") as typeof zod;
+  const { z } = require("zod") as typeof zod;
   const postgresTable = z.object({
     url: z.string().min(1).optional(),
     host: z.string().min(1).optional(),
@@ -121,6 +123,7 @@ function connectionUrl(file: string, table: PostgresTable | undefined): string |
 
 /** E_CONFIG for a file that cannot be read or is not valid. */
 export function readLayer({ file, ofFolder }: ConfigFile): Layer {
+  const { parse, TomlError } = require("smol-toml") as typeof toml;
   let document: Record<string, unknown>;
   try {
     document = parse(readFileSync(file, "utf8"));

@@ -14,7 +14,6 @@ import {
   orderedRows,
   type RowSelection,
 } from "../backends/sqlite/reading/ordered-rows.js";
-import { rawRecord } from "../backends/sqlite/reading/raw-record.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import type { PartRows } from "../backends/sqlite/reading/row-parts.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
@@ -100,8 +99,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       yield* readInOrder(kind, rowsOfList(opened(), kind, reader, list), false, context);
       return;
     }
-    const rows = rowSelection(kind, selection);
-    const peek = selection.peek === true;
+    const [rows, { peek = false }] = [rowSelection(kind, selection), selection];
     if (!isSorted(opened(), kind, rows, options.orderBy)) {
       yield* readInOrder(kind, orderedRows(opened(), kind, reader, rows), peek, context);
       return;
@@ -153,6 +151,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       } catch (error) {
         builder.rollback();
         if (!(error instanceof StorageError)) throw error;
+        const { rawRecord } = await import("../backends/sqlite/reading/raw-record.js");
         await context.reject({ kind, error, record: rawRecord(ordered.fields(row)) });
       }
     }
@@ -199,9 +198,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
   const whole: string[] = [];
   const inParts: PartedSource = {
     whole,
-    async share(openOthers, { signal }) {
-      const { shareSnapshot } = await import("../backends/sqlite/shared-snapshot.js");
-      await shareSnapshot({
+    share: async (openOthers, { signal }) =>
+      (await import("../backends/sqlite/shared-snapshot.js")).shareSnapshot({
         path: options.path,
         database: opened(),
         beginAnew() {
@@ -211,8 +209,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         openOthers,
         lockTimeoutSeconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
         signal,
-      });
-    },
+      }),
     async *plan(selection, context) {
       try {
         for (const kind of begin(selection, context)) yield* planKind(kind, selection, context);

@@ -7,7 +7,6 @@ import { type ErrorCode, StorageError } from "../errors.js";
 import type { LoadMeasure } from "../records/loads/load-plan.js";
 import { redact } from "../redaction.js";
 import type { AnyLocation, Backend, DatabaseParts, SessionOptions } from "./backend.js";
-import { postgresFacts } from "./postgres-facts.js";
 import { postgresRuns } from "./postgres-runs.js";
 
 export interface PostgresLocation {
@@ -153,6 +152,7 @@ export function postgresParts<Location extends AnyLocation>(
             import: rights,
             ...(unfinished === undefined ? {} : { unfinishedRun: unfinished }),
           };
+          const { postgresFacts } = await import("./postgres-facts.js");
           const facts = postgresFacts(state, rights, options.catalog);
           if (unfinished !== undefined) facts.push(`Unfinished: ${runs.describeUnfinished(unfinished)}`);
           return { facts, json, ...(await readPostgresSchema(connection)) };

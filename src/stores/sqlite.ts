@@ -2,7 +2,6 @@
 import { formatBytes } from "../byte-size.js";
 import { expandPath } from "../folders.js";
 import type { Backend, Inspection, InspectionOptions } from "./backend.js";
-import { schemaFindings } from "./findings.js";
 
 export interface SqliteLocation {
   readonly type: "sqlite";
@@ -46,6 +45,7 @@ export const sqlite: Backend<SqliteLocation> = {
     inspect,
     async findings(location, options) {
       const { readSqliteSchema } = await import("../llmspell/schema/migrator.js");
+      const { schemaFindings } = await import("./findings.js");
       return readState(location, options, (_state, database) => schemaFindings(readSqliteSchema(database).comparison));
     },
     async search({ path }, kind, { vectors, count }) {

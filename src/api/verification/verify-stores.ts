@@ -63,7 +63,7 @@ export interface VerifyResult {
   readonly seconds: number;
 }
 
-/** See on-demand.ts. */
+/** See ../on-demand.ts. */
 export async function verifyStores(options: VerifyOptions): Promise<VerifyResult> {
   refuseUnknownOptions("verifyStores", options);
   const started = performance.now();

@@ -6,7 +6,6 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { Writable } from "node:stream";
 import { StorageError } from "../../errors.js";
 import { looksLikeDocument } from "../header.js";
-import { openFileInput } from "../reading/input.js";
 import { createOwned, type OwnedFile } from "./owned-file.js";
 import { SyncedFile } from "./synced-file.js";
 import { writeAll, writeError } from "./write-error.js";
@@ -103,6 +102,7 @@ async function isDocument(path: string): Promise<boolean> {
 /** The first bytes of a file, unpacked, as latin1; undefined where they cannot be read. */
 export async function documentHead(path: string): Promise<string | undefined> {
   try {
+    const { openFileInput } = await import("../reading/input.js");
     const input = await openFileInput(path);
     try {
       const head = Buffer.alloc(4096);

@@ -1,7 +1,7 @@
 /** The keys of a run's rejected parents, looked up while they still come: in bounded memory, however many there are. */
 import { hash } from "node:crypto";
 import { KEY_DIGEST_BYTES } from "../../records/key-digest.js";
-import { KeyCollector, type KeySet } from "../key-set.js";
+import type { KeySet } from "../key-set.js";
 
 /** Keys that wait to be a set: some 4 MB. */
 const RECENT_KEYS = 32768;
@@ -22,6 +22,7 @@ export class RejectedKeys {
     this.paths.add(path);
     this.recent.add(digestOf(path, key));
     if (this.recent.size < RECENT_KEYS) return;
+    const { KeyCollector } = await import("../key-set.js");
     const collector = new KeyCollector();
     for (const digest of this.recent) collector.add(Buffer.from(digest, "latin1"));
     this.recent = new Set();
@@ -47,6 +48,7 @@ export class RejectedKeys {
   }
 
   private async merge(): Promise<void> {
+    const { KeyCollector } = await import("../key-set.js");
     const collector = new KeyCollector();
     for (const set of this.sets.splice(0)) {
       await set.addTo(collector);

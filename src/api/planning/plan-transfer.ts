@@ -1,19 +1,14 @@
 /** What an export or an import would do, found without writing anything: `llmspell storage plan`. */
 import { tmpdir } from "node:os";
-import type { RecordKind } from "../catalog/index.js";
-import { StorageError, toStorageError } from "../errors.js";
-import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
-import type { LoadPlanner } from "../records/loads/load-plan.js";
-import type { Source } from "../sources/source.js";
-import { backendOf, databaseOf } from "../stores/index.js";
-import { freeBytesAt } from "../stores/planning/free-space.js";
-import { refuseUnknownOptions } from "./option-names.js";
-import type { ImportOptions } from "./options.js";
-import { type Draft, exactDraft, quickDraft, silent } from "./planning/drafts.js";
-import { measureRates } from "./planning/measuring.js";
-import type { MeasuredRates, PlannedSection, PlanOptions, TransferPlan } from "./planning/results.js";
-import { documentTarget, loadTarget, type Planning, type Target } from "./planning/targets.js";
-import rates from "./planning/transfer-rates.json" with { type: "json" };
+import type { RecordKind } from "../../catalog/index.js";
+import { StorageError, toStorageError } from "../../errors.js";
+import { catalog as llmspellCatalog } from "../../llmspell/catalog/index.js";
+import type { LoadPlanner } from "../../records/loads/load-plan.js";
+import type { Source } from "../../sources/source.js";
+import { backendOf, databaseOf } from "../../stores/index.js";
+import { freeBytesAt } from "../../stores/planning/free-space.js";
+import { refuseUnknownOptions } from "../option-names.js";
+import type { ImportOptions } from "../options.js";
 import {
   type Found,
   findStores,
@@ -23,14 +18,19 @@ import {
   refuseSameStore,
   sourceFor,
   transformsOf,
-} from "./transfer.js";
+} from "../transfer.js";
+import { type Draft, exactDraft, quickDraft, silent } from "./drafts.js";
+import { measureRates } from "./measuring.js";
+import type { MeasuredRates, PlannedSection, PlanOptions, TransferPlan } from "./results.js";
+import { documentTarget, loadTarget, type Planning, type Target } from "./targets.js";
+import rates from "./transfer-rates.json" with { type: "json" };
 
-export type { MeasuredRates, PlannedSection, PlannedSpace, PlanOptions, TransferPlan } from "./planning/results.js";
+export type { MeasuredRates, PlannedSection, PlannedSpace, PlanOptions, TransferPlan } from "./results.js";
 
 /** What a plan, and the sets of a run, keep of a record. Bytes. */
 const LEDGER_BYTES = 64;
 
-/** See on-demand.ts. */
+/** See ../on-demand.ts. */
 export async function planTransfer(options: PlanOptions): Promise<TransferPlan> {
   refuseUnknownOptions("planTransfer", options);
   const transforms = await transformsOf(options);
