@@ -8,6 +8,16 @@ import { fileURLToPath } from "node:url";
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 export const cli = join(root, "dist/cli.js");
 const gnuTime = "/usr/bin/time";
+/**
+ * GNU time leaves its report open in what it starts, and others their pipes; with a descriptor that is handed over the tool does
+ * not start itself anew with its allocator's settings (src/allocator.ts), which is not how people run it.
+ */
+const CLOSED = [
+  "bash",
+  "-c",
+  'for ((fd = 3; fd < 255; fd++)); do [ -e /proc/$$/fd/$fd ] && exec {fd}>&-; done; exec "$@"',
+  "bash",
+];
 
 /** The command line of `llmspell`. */
 export function llmspell(...args) {
@@ -23,7 +33,7 @@ export async function measure(command, { env = {}, cwd = tmpdir(), stdout, onSta
   if (!existsSync(gnuTime)) throw new Error(`the benches need GNU time at ${gnuTime}`);
   const report = join(cwd, `time-${process.pid}.txt`);
   const output = stdout === undefined ? "ignore" : openSync(stdout, "w");
-  const child = spawn(gnuTime, ["-f", "%e %U %S %M", "-o", report, ...command], {
+  const child = spawn(gnuTime, ["-f", "%e %U %S %M", "-o", report, ...CLOSED, ...command], {
     cwd,
     env: { PATH: process.env.PATH, HOME: cwd, LANG: "C.UTF-8", ...env },
     stdio: ["ignore", output, "pipe"],
