@@ -1,53 +1,26 @@
-/**
- * The records of a run on their way into PostgreSQL: cut into parts, which several connections load; then what is looked at and
- * built over all of them.
- */
-import type { PartitionMaker, PostgresApplication } from "../backends/postgres/application.js";
+/** The records of a run on their way into PostgreSQL: cut into parts, which several connections load. */
+import type { PartitionMaker } from "../backends/postgres/application.js";
 import type { TargetTable } from "../backends/postgres/database/target-table.js";
-import { readVersions } from "../backends/postgres/database/versions.js";
-import { analyzeTables } from "../backends/postgres/loading/analyze.js";
-import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
-import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
-import { findLacking } from "../backends/postgres/runs/parts/lacking-parts.js";
+import { createStage, type Stage, stagedDefinition, stagesOf } from "../backends/postgres/runs/merging/stages.js";
 import { LoaderPool } from "../backends/postgres/runs/parts/loader-pool.js";
 import { drain, type Part, PartCutter } from "../backends/postgres/runs/parts/part-cutter.js";
-import { LOAD_SETTINGS, PartLoader } from "../backends/postgres/runs/parts/part-loader.js";
-import { removeParts } from "../backends/postgres/runs/parts/remove-parts.js";
-import { buildIndexes, dropIndexes } from "../backends/postgres/runs/run-indexes.js";
-import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
+import { PartLoader } from "../backends/postgres/runs/parts/part-loader.js";
+import { type PlannedPart, removeStale } from "../backends/postgres/runs/parts/stale-parts.js";
+import { dropIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { makePartitions } from "../backends/postgres/runs/run-partitions.js";
-import { type RunTarget, requireEmptyTable } from "../backends/postgres/runs/run-target.js";
-import type { PostgresConnection } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
-import type { Catalog, RecordKind } from "../catalog/index.js";
+import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
-import type { Sink, SinkCounts, SinkReport } from "./sink.js";
+import { type EndingOptions, endRun, type OpenedRun } from "./postgres-run-ending.js";
+import type { Sink, SinkReport } from "./sink.js";
 
-/** Where each part of the source stands: what the pass before has found. */
-export interface PlannedPart {
-  readonly digest: string;
-  isLoaded: boolean;
-}
-
-/** A run whose target is open. */
-export interface OpenedRun extends RunTarget {
-  readonly coordinator: PostgresConnection;
-  readonly catalog: Catalog;
-  readonly context: RunContext;
-}
-
-interface RunLoadingOptions {
+interface RunLoadingOptions extends EndingOptions {
   /** For messages; without a password. */
   readonly name: string;
-  readonly application?: PostgresApplication | undefined;
-  readonly onOrphan?: "error" | "drop" | undefined;
-  readonly deferIndexes?: DeferPolicy | undefined;
-  /** The sections that were selected. */
-  readonly paths: ReadonlySet<string>;
   open(header: StoreHeader, context: RunContext): Promise<OpenedRun>;
   planned(): Map<string, PlannedPart[]> | undefined;
   done(): void;
@@ -65,6 +38,7 @@ export class RunLoadingSink implements Sink {
   private reserved: { readonly loader: PartLoader; readonly number: number } | undefined;
   private number = 0;
   private readonly begun = new Set<string>();
+  private stages: ReadonlyMap<string, Stage> = new Map();
   private readonly makers = new Map<string, PartitionMaker>();
 
   constructor(private readonly options: RunLoadingOptions) {
@@ -81,33 +55,14 @@ export class RunLoadingSink implements Sink {
     this.pool = new LoaderPool(connections.map((each) => new PartLoader(each, { ledger, run, application, context })));
     for (const { section } of [...steps, ...parts]) this.begun.add(section);
     this.planned = this.options.planned();
-    if (this.planned !== undefined) await this.removeStale(opened, this.planned);
+    this.stages = new Map(opened.stages);
+    if (this.planned !== undefined)
+      await removeStale(this.planned, {
+        ...opened,
+        connection: opened.coordinator,
+        onWarning: (line) => context.warn(line),
+      });
     context.activity?.({ phase: "rows" });
-  }
-
-  /**
-   * Parts that the source does not have any more, as they were loaded, or the target: all of them go before any comes, so that keys that moved
-   * from one to another find no other holder.
-   */
-  private async removeStale(opened: OpenedRun, planned: Map<string, PlannedPart[]>): Promise<void> {
-    const { parts, coordinator, ledger, run, catalog, tables, context } = opened;
-    const keyOf = (section: string, digest: string): string => `${section} ${digest}`;
-    const lacking = await findLacking(parts, {
-      connection: coordinator,
-      tables,
-      onWarning: (line) => context.warn(line),
-    });
-    const whole = parts.filter((part) => !lacking.has(part));
-    const loaded = Map.groupBy(whole, ({ section, digest }) => keyOf(section, digest));
-    for (const [section, list] of planned)
-      for (const part of list) part.isLoaded = loaded.get(keyOf(section, part.digest))?.pop() !== undefined;
-    const stale = [...lacking, ...[...loaded.values()].flat()];
-    const onKept = (section: string, rows: number): void =>
-      context.warn(
-        `${section}: ${rows} of the records that the run has loaded and the source has no more, or not so, stay: rows of others refer to them`,
-      );
-    if (stale.length > 0)
-      await removeParts(stale, parts, { connection: coordinator, ledger, run, catalog, tables, onKept });
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -117,11 +72,12 @@ export class RunLoadingSink implements Sink {
     const table = tables.get(kind.path);
     if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
     const maker = this.makerOf(table);
+    const isStaged = await this.requireOpen().isStaged(table);
     try {
       for (let row = 0; row < batch.rows; row++) {
         const isLoaded = this.plannedOf(kind)?.isLoaded === true;
         const store = isLoaded ? drain : (chunks: AsyncIterable<Buffer>) => this.storeLarge(table, chunks);
-        const isFull = await this.cutter.add(batch, row, store);
+        const isFull = await this.cutter.add(batch, row, store, isStaged);
         if (!isLoaded) maker.note(batch, row);
         if (isFull) await this.endPart(true);
       }
@@ -151,18 +107,22 @@ export class RunLoadingSink implements Sink {
   /** Before the first part of a kind. */
   private async beginKind(table: TargetTable, { records }: Part, isFull: boolean): Promise<void> {
     const { coordinator, run, ledger: ledgerTables } = this.requireOpen();
-    const { deferIndexes: policy = "auto", paths } = this.options;
+    const { deferIndexes: policy = "auto", application } = this.options;
     const { path } = table.kind;
     if (this.begun.has(path)) return;
     this.begun.add(path);
     const ledger = new Ledger(coordinator, ledgerTables);
+    const isStaged = await this.requireOpen().isStaged(table);
+    const schema = application?.schema ?? "";
     await inTransaction(coordinator, "write", async () => {
       await coordinator.query("SET LOCAL client_min_messages = 'warning'");
       await ledger.hold(run);
-      // A step that gives records of other sections than were selected.
-      if (!paths.has(path)) await requireEmptyTable(coordinator, table);
-      await ledger.addStep(run.run, { what: "section", section: path, name: "", definition: "" });
-      await dropIndexes(coordinator, { ledger, run, table, policy, records, isFull });
+      const definition = isStaged ? stagedDefinition() : "";
+      await ledger.addStep(run.run, { what: "section", section: path, name: "", definition });
+      if (isStaged) {
+        await createStage(coordinator, table, schema);
+        this.stages = stagesOf(await ledger.steps(run.run), this.requireOpen().tables, schema);
+      } else await dropIndexes(coordinator, { ledger, run, table, policy, records, isFull });
     });
   }
 
@@ -180,6 +140,7 @@ export class RunLoadingSink implements Sink {
     }
     const table = tables.get(part.kind.path) as TargetTable;
     await this.beginKind(table, part, isFull);
+    const stage = this.stages.get(part.kind.path);
     const maker = this.makerOf(table);
     if (maker.isPending) {
       await this.pool.drain();
@@ -188,87 +149,27 @@ export class RunLoadingSink implements Sink {
     const { loader, number } = this.reserved ?? { loader: await this.pool.take(), number: ++this.number };
     this.reserved = undefined;
     this.pool.start(loader, async () => {
-      await loader.load(table, number, part);
+      await loader.load(table, number, part, stage);
       this.cutter.recycle(part);
     });
   }
 
   async finish(): Promise<SinkReport> {
     const opened = this.requireOpen();
-    const { coordinator, context, run, ledger: ledgerTables, catalog, tables, connections } = opened;
+    const { catalog } = opened;
     await this.endPart();
     await this.pool.drain();
     const missing = [...(this.planned ?? [])].find(
       ([path, list]) => list.length !== this.cutter.placeOf(catalog.byPath.get(path) as RecordKind),
     );
     if (missing !== undefined) throw otherRecords(catalog.byPath.get(missing[0]) as RecordKind);
-    context.activity?.({ phase: "checking" });
-    const ledger = new Ledger(coordinator, ledgerTables);
-    const [parts, steps] = await inTransaction(coordinator, "read", async () => [
-      await ledger.parts(run.run),
-      await ledger.steps(run.run),
-    ]);
-    const rows = new Map<string, number>();
-    for (const { section, records } of parts) rows.set(section, (rows.get(section) ?? 0) + Number(records));
-    const { onOrphan = "error" } = this.options;
-    const orphans = { connection: coordinator, context, catalog, tables, onOrphan, loaded: new Set(rows.keys()) };
-    const settle = async (): Promise<Map<string, number>> => {
-      await coordinator.query(LOAD_SETTINGS);
-      await ledger.hold(run);
-      return settleRunOrphans(orphans);
-    };
-    // Before what takes long. What is dropped is dropped in the last transaction only: a run that is resumed may bring the parents.
-    if (onOrphan === "error") await inTransaction(coordinator, "write", settle);
-    await buildIndexes(steps, {
-      connections,
-      ledger: ledgerTables,
-      run,
-      catalog,
-      tables,
-      rows,
-      onIndex: (index) => context.activity?.({ phase: "indexes", index }),
-    });
-    context.activity?.({ phase: "checking" });
-    const notes = [...(await this.analyze(rows)), ...this.pool.loaders.flatMap((loader) => loader.notes)];
-    const loadedBefore = [...(this.planned?.values() ?? [])].flat().filter(({ isLoaded }) => isLoaded).length;
-    if (this.planned !== undefined) notes.push(`${loadedBefore} of ${parts.length} parts were there already`);
-    context.activity?.({ phase: "committing" });
-    const { dropped, target } = await inTransaction(coordinator, "write", async () => {
-      const dropped = await settle();
-      await ledger.setState(run, "done", "");
-      const versions = await readVersions(coordinator);
-      const migrations = (await this.options.application?.readVersions?.(coordinator)) ?? [];
-      return { dropped, target: { versions, migrations } };
-    });
+    const report = await endRun(opened, this.options);
     this.options.done();
-    const counts = new Map<string, SinkCounts>();
-    for (const [path, records] of rows) {
-      const gone = dropped.get(path) ?? 0;
-      counts.set(path, { inserted: records - gone, updated: 0, skipped: 0, dropped: gone });
-    }
-    return { counts, target, notes: [...new Set(notes)] };
-  }
-
-  /** Statistics of all tables, side by side. */
-  private async analyze(rows: ReadonlyMap<string, number>): Promise<readonly string[]> {
-    const { connections, tables } = this.requireOpen();
-    const waiting = [...rows].sort(([, one], [, other]) => other - one);
-    const notes: string[] = [];
-    const work = async (connection: PostgresConnection): Promise<void> => {
-      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-        const [path, count] = next;
-        const transaction = new LoadTransaction(connection);
-        await transaction.begin();
-        notes.push(
-          ...(await analyzeTables(transaction, [
-            { table: tables.get(path) as TargetTable, rows: count, filled: true },
-          ])),
-        );
-        await transaction.commit();
-      }
-    };
-    await Promise.all(connections.map(work));
-    return notes;
+    const planned = [...(this.planned?.values() ?? [])].flat();
+    const before = planned.filter(({ isLoaded }) => isLoaded).length;
+    const notes = [...report.notes, ...this.pool.loaders.flatMap((loader) => loader.notes)];
+    if (this.planned !== undefined) notes.push(`${before} of ${planned.length} parts were there already`);
+    return { ...report, notes: [...new Set(notes)] };
   }
 
   async abort(): Promise<void> {

@@ -3,9 +3,13 @@
  * there for good when they are loaded; the ledger says which, so that the run can be resumed and undone.
  */
 import type { PostgresApplication } from "../backends/postgres/application.js";
+import type { TargetTable } from "../backends/postgres/database/target-table.js";
+import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
+import { dropStages, needsMerge, stagesOf } from "../backends/postgres/runs/merging/stages.js";
 import { drain, PartCutter } from "../backends/postgres/runs/parts/part-cutter.js";
+import type { PlannedPart } from "../backends/postgres/runs/parts/stale-parts.js";
 import { openRun, type RunTarget, type RunTargetOptions } from "../backends/postgres/runs/run-target.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
@@ -13,7 +17,8 @@ import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { Catalog } from "../catalog/index.js";
 import type { RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
-import { type OpenedRun, type PlannedPart, RunLoadingSink } from "./postgres-run-loading.js";
+import type { OpenedRun } from "./postgres-run-ending.js";
+import { RunLoadingSink } from "./postgres-run-loading.js";
 import { type Sink, sinkCatalog } from "./sink.js";
 
 export interface PostgresRunOptions extends Omit<RunTargetOptions, "catalog" | "application" | "onWarning"> {
@@ -23,6 +28,7 @@ export interface PostgresRunOptions extends Omit<RunTargetOptions, "catalog" | "
   /** Default: the source's. */
   readonly catalog?: Catalog | undefined;
   readonly application?: PostgresApplication | undefined;
+  readonly onConflict?: ConflictPolicy | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly deferIndexes?: DeferPolicy | undefined;
 }
@@ -34,6 +40,8 @@ export class PostgresRun {
   private catalog: Catalog | undefined;
   private planned: Map<string, PlannedPart[]> | undefined;
   private isDone = false;
+  /** By path: whether a section's records are to be merged. Once for all of the run. */
+  private readonly staged = new Map<string, boolean>();
   private unfinishedRun: number | undefined;
 
   constructor(private readonly options: PostgresRunOptions) {}
@@ -50,6 +58,7 @@ export class PostgresRun {
   planning(): Sink {
     const planned = new Map<string, PlannedPart[]>();
     let cutter: PartCutter;
+    let stagedOf: (path: string) => Promise<boolean>;
     const end = (): void => {
       const part = cutter.take();
       if (part === undefined) return;
@@ -63,12 +72,14 @@ export class PostgresRun {
       name: this.options.name,
       checksReferences: true,
       open: async (header, context) => {
-        const { run } = await this.open(header, context);
+        const { run, tables, isStaged } = await this.open(header, context);
+        stagedOf = (path) => isStaged(tables.get(path) as TargetTable);
         cutter = new PartCutter(run.partBytes, context);
       },
       write: async (batch) => {
         if (cutter.isOfOther(batch.kind)) end();
-        for (let row = 0; row < batch.rows; row++) if (await cutter.add(batch, row, drain)) end();
+        const isStaged = await stagedOf(batch.kind.path);
+        for (let row = 0; row < batch.rows; row++) if (await cutter.add(batch, row, drain, isStaged)) end();
       },
       finish: async () => {
         end();
@@ -116,7 +127,19 @@ export class PostgresRun {
       const caveat = encodingCaveat(encoding);
       if (caveat !== undefined) context.warn(caveat);
     }
-    return { ...this.target, coordinator: this.coordinator, catalog: this.catalog, context };
+    const { coordinator, target } = this;
+    const isStaged = async (table: TargetTable): Promise<boolean> => {
+      const { path } = table.kind;
+      const known = this.staged.get(path);
+      if (known !== undefined) return known;
+      const isBegun = target.steps.some(({ what, section }) => what === "section" && section === path);
+      const found = isBegun
+        ? target.stages.has(path)
+        : await inTransaction(coordinator, "read", () => needsMerge(coordinator, table));
+      this.staged.set(path, found);
+      return found;
+    };
+    return { ...target, coordinator, catalog: this.catalog, context, isStaged };
   }
 
   /** Repeatable. A run that has written nothing is none. */
@@ -129,6 +152,14 @@ export class PostgresRun {
       try {
         await inTransaction(coordinator, "write", async () => {
           const ledger = new Ledger(coordinator, target.ledger);
+          const steps = await ledger.steps(target.run.run);
+          if (steps.length > 0 && (await ledger.parts(target.run.run)).length === 0) {
+            await ledger.hold(target.run);
+            await dropStages(
+              coordinator,
+              stagesOf(steps, target.tables, this.options.application?.schema ?? "").values(),
+            );
+          }
           await ledger.forget(target.run);
           if ((await ledger.unfinished())?.run !== target.run.run) this.unfinishedRun = undefined;
         });

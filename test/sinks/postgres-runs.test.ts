@@ -115,8 +115,6 @@ describePostgres("runs", () => {
     ["prune", { prune: true }],
     ["requireEmpty", { requireEmpty: true }],
     ["limit", { limit: 3 }],
-    ["onConflict error", { onConflict: "error" }],
-    ["onConflict skip", { onConflict: "skip" }],
     ["onReject", { onReject: () => {} }],
     ["idMap", { idMap: "/nowhere/ids" }],
     ["artifacts without their contents", { exclude: ["artifacts.content"] }],
@@ -132,19 +130,6 @@ describePostgres("runs", () => {
     await expect(run(workspace.path("target.db"))).rejects.toMatchObject(refused);
     await expect(run(`pglite:${workspace.path("embedded")}`)).rejects.toMatchObject(refused);
     await expect(listRuns(workspace.path("target.db"))).rejects.toMatchObject({ code: "E_USAGE" });
-  });
-
-  it("refuse a section that has records before anything is written, and go without it", async () => {
-    const target = await targets.next();
-    await importStore({ from: document, to: target, include: ["kv_store"] });
-    const error = {
-      code: "E_NOT_EMPTY",
-      context: { section: "kv_store", hint: expect.stringContaining("--exclude kv_store") },
-    };
-    await expect(run(target)).rejects.toMatchObject(error);
-    expect(await ledger(target)).toBe(0);
-    await run(target, { exclude: ["kv_store"] });
-    await same(document, target);
   });
 
   it("find a damaged document before anything is written", async () => {

@@ -365,7 +365,7 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
   },
   E_NOT_EMPTY: {
     cause:
-      "--require-empty, or --jobs, which loads empty tables only: the target has records of the selected sections already.",
+      "--require-empty: the target has records of the selected sections already.",
     remedy: "Name another target, or leave these options out: the records are then merged.",
     example: "llmspell storage info --database target.db",
   },

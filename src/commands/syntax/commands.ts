@@ -77,7 +77,6 @@ const NOT_OF_RUNS = [
   "--on-error",
   "--rejects",
   "--id-map",
-  "--on-conflict",
   "--vectors-as",
   "--dry-run",
   "--prune",

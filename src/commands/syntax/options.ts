@@ -260,7 +260,7 @@ export const validateOptions = (): Option[] => [
 const loadJobsOption = (): Option =>
   new Option(
     "--jobs <N>",
-    "PostgreSQL: load empty tables with N connections (auto: as many as there are cores); a run, which can be resumed and undone, instead of one transaction",
+    "PostgreSQL: load with N connections (auto: as many as there are cores); a run, which can be resumed and undone, instead of one transaction",
   ).argParser((text: string) => (text === "auto" ? availableParallelism() : positiveInteger(text)));
 
 export const watchOption = (): Option => new Option("--watch", "go on showing it until it is finished");

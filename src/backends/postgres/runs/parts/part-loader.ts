@@ -6,7 +6,7 @@ import { located } from "../../../../codecs/index.js";
 import { StorageError } from "../../../../errors.js";
 import type { RunContext } from "../../../../records/run-context.js";
 import type { PostgresApplication } from "../../application.js";
-import { loadColumns, type TargetTable } from "../../database/target-table.js";
+import { ASSUMED, loadColumns, type TargetTable } from "../../database/target-table.js";
 import { LargeObjectWriter } from "../../loading/large-objects.js";
 import { isRecordError, LoadTransaction } from "../../loading/load-transaction.js";
 import { TableLoader } from "../../loading/table-loader.js";
@@ -14,6 +14,7 @@ import type { PostgresConnection } from "../../session/connection.js";
 import { postgresCause } from "../../session/errors.js";
 import { beginTransaction } from "../../session/transaction.js";
 import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
+import type { Stage } from "../merging/stages.js";
 import type { Part } from "./part-cutter.js";
 
 export interface PartLoaderOptions {
@@ -63,7 +64,7 @@ export class PartLoader {
   }
 
   /** Loads a part; when it is done the part is there for good, or nothing of it. The error names the record. */
-  async load(table: TargetTable, number: number, part: Part): Promise<void> {
+  async load(table: TargetTable, number: number, part: Part, stage?: Stage): Promise<void> {
     const { run } = this.options.run;
     try {
       if (!this.isOpen) await this.begin();
@@ -71,8 +72,8 @@ export class PartLoader {
       const known = { part: number, records: BigInt(part.records), bytes: BigInt(part.bytes), digest };
       if (this.isNumbered) await this.ledger.completePart(run, known);
       else await this.ledger.addPart(run, { section: kind.path, ...known });
-      const columns = loadColumns(kind).join(", ");
-      const sql = `COPY ${table.name} (${columns}) FROM STDIN (FORMAT binary)`;
+      const columns = [...loadColumns(kind), ...(stage === undefined ? [] : [ASSUMED])].join(", ");
+      const sql = `COPY ${stage?.name ?? table.name} (${columns}) FROM STDIN (FORMAT binary)`;
       const rows = await this.connection.copyFrom(sql, part.encoder.data(0, part.records));
       // A rule or a trigger that replication does not silence would take rows away without a word.
       if (rows !== part.records)
@@ -85,7 +86,7 @@ export class PartLoader {
       this.isNumbered = false;
     } catch (error) {
       await this.rollback();
-      throw located(await this.explained(error, table, part), { section: part.kind.path });
+      throw located(await this.explained(error, table, part, stage), { section: part.kind.path });
     }
   }
 
@@ -104,7 +105,7 @@ export class PartLoader {
   }
 
   /** The error that names the record, where it is a record's: the part is loaded once more, and rolled back. */
-  private async explained(error: unknown, table: TargetTable, part: Part): Promise<unknown> {
+  private async explained(error: unknown, table: TargetTable, part: Part, stage?: Stage): Promise<unknown> {
     const isDeadlock = postgresCause(error)?.sqlState === "40P01";
     if (!isRecordError(error) && !isDeadlock) return error;
     let found: StorageError | undefined;
@@ -120,7 +121,7 @@ export class PartLoader {
       await transaction.begin();
       await this.connection.query(LOAD_SETTINGS);
       const options = { transaction, context, method: "copy", direct: true, deferIndexes: "never", number: 0 } as const;
-      await TableLoader.findRefused(table, { ...options, application: undefined }, part.encoder);
+      await TableLoader.findRefused(table, { ...options, application: undefined }, part.encoder, stage?.name);
     } catch {
       // What was not found out leaves the first error.
     } finally {
