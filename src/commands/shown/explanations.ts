@@ -364,8 +364,7 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: "a unique index of the target refuses the record [E_CONSTRAINT]",
   },
   E_NOT_EMPTY: {
-    cause:
-      "--require-empty: the target has records of the selected sections already.",
+    cause: "--require-empty: the target has records of the selected sections already.",
     remedy: "Name another target, or leave these options out: the records are then merged.",
     example: "llmspell storage info --database target.db",
   },
