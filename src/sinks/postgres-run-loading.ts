@@ -38,6 +38,8 @@ export class RunLoadingSink implements Sink {
   private reserved: { readonly loader: PartLoader; readonly number: number } | undefined;
   private number = 0;
   private readonly begun = new Set<string>();
+  /** Sections that others have added records to since the run was begun, or changed some of. */
+  private amongOthers: ReadonlySet<string> = new Set();
   private stages: ReadonlyMap<string, Stage> = new Map();
   private readonly makers = new Map<string, PartitionMaker>();
 
@@ -57,7 +59,7 @@ export class RunLoadingSink implements Sink {
     this.planned = this.options.planned();
     this.stages = new Map(opened.stages);
     if (this.planned !== undefined)
-      await removeStale(this.planned, {
+      this.amongOthers = await removeStale(this.planned, {
         ...opened,
         connection: opened.coordinator,
         onWarning: (line) => context.warn(line),
@@ -141,6 +143,7 @@ export class RunLoadingSink implements Sink {
     const table = tables.get(part.kind.path) as TargetTable;
     await this.beginKind(table, part, isFull);
     const stage = this.stages.get(part.kind.path);
+    const isAmongOthers = stage === undefined && this.amongOthers.has(part.kind.path) && part.kind.key.length > 0;
     const maker = this.makerOf(table);
     if (maker.isPending) {
       await this.pool.drain();
@@ -149,7 +152,7 @@ export class RunLoadingSink implements Sink {
     const { loader, number } = this.reserved ?? { loader: await this.pool.take(), number: ++this.number };
     this.reserved = undefined;
     this.pool.start(loader, async () => {
-      await loader.load(table, number, part, stage);
+      await loader.load(table, number, part, { stage, isAmongOthers });
       this.cutter.recycle(part);
     });
   }

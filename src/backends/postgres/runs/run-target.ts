@@ -9,6 +9,7 @@ import { affordable, openConnections, requireRights } from "./connections.js";
 import { Ledger, type LedgerTables, type PartRow, type RunRow, type StepRow } from "./ledger/ledger.js";
 import { takeOver } from "./ledger/take-over.js";
 import { readPlace, requireKnownTransactions, requireLedger } from "./ledger/trust.js";
+import { unfinishedRun } from "./ledger/unfinished.js";
 import { needsMerge, requireOwnStages, requireStages, type Stage, stagesOf } from "./merging/stages.js";
 
 /** Parts with more would not be for memory. */
@@ -143,18 +144,6 @@ async function requireResumable(
   if (source !== found.source)
     onWarning(`the run ${found.run} was begun from ${found.source}, and goes on from ${source}`);
   await requireKnownTransactions(connection, found, await new Ledger(connection, tables).parts(found.run));
-}
-
-/** E_RUN_UNFINISHED for whoever would begin another. */
-export function unfinishedRun({ run, source, started, state }: RunRow): StorageError {
-  const hint =
-    state === "undoing"
-      ? "`llmspell storage undo` comes to its end."
-      : "`llmspell storage resume`, with the options that it was begun with, goes on with it; `llmspell storage undo` takes it back.";
-  return new StorageError("E_RUN_UNFINISHED", `the target has an unfinished run: ${run}, of ${started}`, {
-    detail: `it ${state === "undoing" ? "is being undone, and was" : "was"} begun from ${source}`,
-    hint,
-  });
 }
 
 /** A parent that is there already would have to count the children that come: only one transaction does that. */

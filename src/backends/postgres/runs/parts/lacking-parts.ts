@@ -15,18 +15,27 @@ export interface LackingOptions {
   readonly onWarning: (line: string) => void;
 }
 
-/** The parts to load again. Each table is read once. */
+export interface Lacking {
+  /** The parts to load again. */
+  readonly lacking: Set<PartRow>;
+  /** Sections in whose tables others have rows. */
+  readonly amongOthers: Set<string>;
+}
+
+/** Each table is read once. */
 export async function findLacking(
   parts: readonly PartRow[],
   { connection, tables, stages, onWarning }: LackingOptions,
-): Promise<Set<PartRow>> {
+): Promise<Lacking> {
   const lacking = new Set<PartRow>();
+  const amongOthers = new Set<string>();
   const loads = parts.filter(({ digest }) => digest !== MERGED);
   for (const [section, list] of Map.groupBy(loads, (part) => part.section)) {
     const relation = stages.get(section)?.name ?? tables.get(section)?.name;
     if (relation === undefined) continue;
     const counts = await countByTransaction(connection, relation, list);
     const others = counts.get(null) ?? 0n;
+    if (others > 0n) amongOthers.add(section);
     let missing = 0n;
     const short = list.filter((part) => {
       const gone = part.records - (counts.get(xminOf(part)) ?? 0n);
@@ -40,7 +49,7 @@ export async function findLacking(
         `${section}: others have changed or removed ${missing} of the records that were loaded, which stay so (\`llmspell storage verify\` tells which)`,
       );
   }
-  return lacking;
+  return { lacking, amongOthers };
 }
 
 /** Rows of the table by the part's transaction; null: those of others. */

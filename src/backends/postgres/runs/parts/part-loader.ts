@@ -15,6 +15,7 @@ import { postgresCause } from "../../session/errors.js";
 import { beginTransaction } from "../../session/transaction.js";
 import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
 import type { Stage } from "../merging/stages.js";
+import { loadAmongOthers } from "./load-among-others.js";
 import type { Part } from "./part-cutter.js";
 
 export interface PartLoaderOptions {
@@ -27,6 +28,12 @@ export interface PartLoaderOptions {
 /** No trigger fires, no foreign key is checked, no row is hidden, and others' settings count no more. */
 export const LOAD_SETTINGS =
   "SET LOCAL session_replication_role = 'replica'; SET LOCAL row_security = off; SET LOCAL client_min_messages = 'warning'";
+
+/** Where a part's records go. Default: straight into their table. */
+export interface PartWay {
+  readonly stage?: Stage | undefined;
+  readonly isAmongOthers?: boolean;
+}
 
 export class PartLoader {
   private readonly ledger: Ledger;
@@ -63,8 +70,9 @@ export class PartLoader {
     return writer.create(chunks);
   }
 
-  /** Loads a part; when it is done the part is there for good, or nothing of it. The error names the record. */
-  async load(table: TargetTable, number: number, part: Part, stage?: Stage): Promise<void> {
+  /** Loads a part; `way.stage`: it waits there to be merged; `way.isAmongOthers`: they have rows in its table. When it is done the part is there for good, or nothing of it. The error names the record. */
+  async load(table: TargetTable, number: number, part: Part, way: PartWay = {}): Promise<void> {
+    const { stage } = way;
     const { run } = this.options.run;
     try {
       if (!this.isOpen) await this.begin();
@@ -72,22 +80,34 @@ export class PartLoader {
       const known = { part: number, records: BigInt(part.records), bytes: BigInt(part.bytes), digest };
       if (this.isNumbered) await this.ledger.completePart(run, known);
       else await this.ledger.addPart(run, { section: kind.path, ...known });
-      const columns = [...loadColumns(kind), ...(stage === undefined ? [] : [ASSUMED])].join(", ");
-      const sql = `COPY ${stage?.name ?? table.name} (${columns}) FROM STDIN (FORMAT binary)`;
-      const rows = await this.connection.copyFrom(sql, part.encoder.data(0, part.records));
-      // A rule or a trigger that replication does not silence would take rows away without a word.
-      if (rows !== part.records)
-        throw new StorageError("E_CONSTRAINT", `the table took ${rows} of ${part.records} records`, {
-          hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
-        });
+      if (way.isAmongOthers === true) await this.loadAmongOthers(table, number, part);
+      else await this.copy(table, part, stage);
       const { command } = await this.connection.query("COMMIT");
       if (command !== "COMMIT") throw new StorageError("E_UNEXPECTED", "the server rolled the transaction back");
       this.isOpen = false;
       this.isNumbered = false;
     } catch (error) {
       await this.rollback();
-      throw located(await this.explained(error, table, part, stage), { section: part.kind.path });
+      throw located(await this.explained(error, table, part, way), { section: part.kind.path });
     }
+  }
+
+  private async loadAmongOthers(table: TargetTable, number: number, part: Part): Promise<void> {
+    const { ledger, run, context } = this.options;
+    const { loaded, line } = await loadAmongOthers(this.connection, { table, part, ledger, run });
+    if (loaded < 0) throw lessTaken(loaded, part);
+    const known = { part: number, records: BigInt(loaded), bytes: BigInt(part.bytes), digest: part.digest };
+    await this.ledger.completePart(run.run, known);
+    if (line !== undefined) context.warn(line);
+  }
+
+  private async copy(table: TargetTable, part: Part, stage: Stage | undefined): Promise<void> {
+    const { kind } = part;
+    const columns = [...loadColumns(kind), ...(stage === undefined ? [] : [ASSUMED])].join(", ");
+    const sql = `COPY ${stage?.name ?? table.name} (${columns}) FROM STDIN (FORMAT binary)`;
+    const rows = await this.connection.copyFrom(sql, part.encoder.data(0, part.records));
+    // A rule or a trigger that replication does not silence would take rows away without a word.
+    if (rows !== part.records) throw lessTaken(rows, part);
   }
 
   private async begin(): Promise<void> {
@@ -105,9 +125,16 @@ export class PartLoader {
   }
 
   /** The error that names the record, where it is a record's: the part is loaded once more, and rolled back. */
-  private async explained(error: unknown, table: TargetTable, part: Part, stage?: Stage): Promise<unknown> {
+  private async explained(
+    error: unknown,
+    table: TargetTable,
+    part: Part,
+    { stage, isAmongOthers }: PartWay,
+  ): Promise<unknown> {
     const isDeadlock = postgresCause(error)?.sqlState === "40P01";
     if (!isRecordError(error) && !isDeadlock) return error;
+    // Those of others would be found first.
+    if (isAmongOthers === true && postgresCause(error)?.sqlState !== "23505") return error;
     let found: StorageError | undefined;
     const context: RunContext = {
       ...this.options.context,
@@ -133,8 +160,19 @@ export class PartLoader {
     return new StorageError(
       "E_KEY_CONFLICT",
       message.replace("two records of the run", "two records"),
-      { ...where, detail },
+      {
+        ...where,
+        detail,
+        hint: "Delete or change the one of them that should not be, then resume the run; or undo it.",
+      },
       cause,
     );
   }
+}
+
+function lessTaken(rows: number, part: Part): StorageError {
+  const taken = rows < 0 ? "fewer" : `${rows}`;
+  return new StorageError("E_CONSTRAINT", `the table took ${taken} of ${part.records} records`, {
+    hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
+  });
 }

@@ -28,17 +28,17 @@ export interface StaleOptions {
 /**
  * Removes the parts that the source does not have any more, as they were loaded, or the target: all of them go before any comes, so
  * that keys that moved from one to another find no other holder. Marks those of the source that are there. Where anything differs, all
- * merges are taken back first: what they counted and matched is no more so. True where that was done.
+ * merges are taken back first: what they counted and matched is no more so. Gives the sections in whose tables others have rows by now.
  */
 export async function removeStale(
   planned: ReadonlyMap<string, readonly PlannedPart[]>,
   options: StaleOptions,
-): Promise<boolean> {
+): Promise<ReadonlySet<string>> {
   const { parts, stages, catalog, onWarning } = options;
   const merges = parts.filter(({ digest }) => digest === MERGED);
   const loads = parts.filter(({ digest }) => digest !== MERGED);
   const merged = new Set(merges.map(({ section }) => section));
-  const lacking = await findLacking(
+  const { lacking, amongOthers } = await findLacking(
     loads.filter(({ section }) => !merged.has(section)),
     options,
   );
@@ -53,20 +53,23 @@ export async function removeStale(
   if (isUndone) {
     await removeParts(merges, parts, options);
     // Records that the merges have left out are in their parts no more.
-    const others = await findLacking(
+    const { lacking: others } = await findLacking(
       loads.filter(({ section }) => merged.has(section)),
       options,
     );
     for (const part of others) lacking.add(part);
     stale = match(planned, loads, lacking);
   }
-  const onKept = (section: string, rows: number): void =>
+  const onKept = (section: string, rows: number): void => {
+    // They are in the way of the parts that bring them again.
+    amongOthers.add(section);
     onWarning(
       `${section}: ${rows} of the records that the run has loaded and the source has no more, or not so, stay: rows of others refer to them`,
     );
+  };
   const left = isUndone ? loads : parts;
   if (stale.length > 0) await removeParts(stale, left, { ...options, onKept });
-  return isUndone;
+  return amongOthers;
 }
 
 /** Marks the parts of the source that are loaded. Gives those that the source does not have, or that lack records. */
