@@ -6,7 +6,8 @@ import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/a
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
-import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
+import { affordable, openConnections } from "../backends/postgres/runs/connections.js";
+import { Ledger, type StepRow } from "../backends/postgres/runs/ledger/ledger.js";
 import {
   type MergeKindsOptions,
   mergeUnit,
@@ -25,7 +26,7 @@ import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/part-loader.js";
 import { buildIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
 import type { RunTarget } from "../backends/postgres/runs/run-target.js";
-import type { PostgresConnection } from "../backends/postgres/session/connection.js";
+import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { Catalog } from "../catalog/index.js";
 import type { RunContext } from "../records/run-context.js";
@@ -34,6 +35,7 @@ import type { SinkCounts, SinkReport } from "./sink.js";
 /** A run whose target is open. */
 export interface OpenedRun extends RunTarget {
   readonly coordinator: PostgresConnection;
+  readonly connect: PostgresConnector;
   readonly catalog: Catalog;
   readonly context: RunContext;
   /** Whether the records of the table have to be merged; the same at any time. E_CONFLICT */
@@ -45,6 +47,8 @@ export interface EndingOptions {
   readonly onConflict?: ConflictPolicy | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly deferIndexes?: DeferPolicy | undefined;
+  /** So many indexes are built at a time. Default: as many as there are connections. */
+  readonly indexJobs?: number | undefined;
 }
 
 /** Brings the run to its end. E_ORPHAN, E_CONFLICT, E_KEY_CONFLICT, … leave it unfinished. */
@@ -100,15 +104,18 @@ export async function endRun(opened: OpenedRun, options: EndingOptions): Promise
   const sizes = new Map(rows);
   for (const [path, { counts }] of stages) sizes.set(path, writesOf(counts));
   const filled = await inTransaction(coordinator, "read", () => filledSizes(coordinator, stages));
-  await buildIndexes(steps, {
-    connections,
-    ledger: ledgerTables,
-    run,
-    catalog,
-    tables,
-    rows: new Map([...rows, ...filled]),
-    onIndex: (index) => context.activity?.({ phase: "indexes", index }),
-  });
+  const wanted = { indexJobs: options.indexJobs, steps };
+  await withBuilders(opened, wanted, (builders) =>
+    buildIndexes(steps, {
+      connections: builders,
+      ledger: ledgerTables,
+      run,
+      catalog,
+      tables,
+      rows: new Map([...rows, ...filled]),
+      onIndex: (index) => context.activity?.({ phase: "indexes", index }),
+    }),
+  );
   context.activity?.({ phase: "checking" });
   const written = [...sizes].map(
     ([path, count]): WrittenTable => ({
@@ -163,6 +170,29 @@ async function stageCounted(
         await createStage(coordinator, tables.get(references) as TargetTable, schema);
       });
     }
+}
+
+/** The connections that build indexes: those that have loaded, fewer, or more of them. */
+async function withBuilders(
+  { connections, coordinator, connect, context }: OpenedRun,
+  { indexJobs = connections.length, steps }: { indexJobs: number | undefined; steps: readonly StepRow[] },
+  work: (builders: readonly PostgresConnection[]) => Promise<void>,
+): Promise<void> {
+  const indexes = steps.filter(({ what, done }) => what === "index" && !done).length;
+  const missing = Math.min(indexJobs, indexes) - connections.length;
+  if (missing <= 0) return work(connections.slice(0, indexJobs));
+  const count = await inTransaction(coordinator, "read", () => affordable(coordinator, missing)).catch(() => 0);
+  if (count < missing)
+    context.warn(
+      `the server has ${count} of ${missing} further connections left: ${connections.length + count} indexes are built at a time`,
+    );
+  const more = await openConnections(connect, count, coordinator);
+  for (const each of more) context.signal.addEventListener("abort", () => void each.close(), { once: true });
+  try {
+    await work([...connections, ...more]);
+  } finally {
+    for (const each of more) await each.close();
+  }
 }
 
 function writesOf(counts: Stage["counts"]): number {

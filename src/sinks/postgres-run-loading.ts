@@ -19,6 +19,8 @@ import { type EndingOptions, endRun, type OpenedRun } from "./postgres-run-endin
 import type { Sink, SinkReport } from "./sink.js";
 
 interface RunLoadingOptions extends EndingOptions {
+  /** Each part is read back before it is committed: E_READ_BACK. */
+  readonly verifyParts?: boolean | undefined;
   /** For messages; without a password. */
   readonly name: string;
   open(header: StoreHeader, context: RunContext): Promise<OpenedRun>;
@@ -53,8 +55,10 @@ export class RunLoadingSink implements Sink {
     this.opened = opened;
     this.cutter = new PartCutter(run.partBytes, context);
     this.number = parts.reduce((most, { part }) => Math.max(most, part), 0);
-    const { application } = this.options;
-    this.pool = new LoaderPool(connections.map((each) => new PartLoader(each, { ledger, run, application, context })));
+    const { application, verifyParts: verifies = false } = this.options;
+    this.pool = new LoaderPool(
+      connections.map((each) => new PartLoader(each, { ledger, run, application, context, verifies })),
+    );
     for (const { section } of [...steps, ...parts]) this.begun.add(section);
     this.planned = this.options.planned();
     this.stages = new Map(opened.stages);
@@ -109,7 +113,7 @@ export class RunLoadingSink implements Sink {
   /** Before the first part of a kind. */
   private async beginKind(table: TargetTable, { records }: Part, isFull: boolean): Promise<void> {
     const { coordinator, run, ledger: ledgerTables } = this.requireOpen();
-    const { deferIndexes: policy = "auto", application } = this.options;
+    const { deferIndexes: policy = "auto", application, verifyParts } = this.options;
     const { path } = table.kind;
     if (this.begun.has(path)) return;
     this.begun.add(path);
@@ -122,7 +126,7 @@ export class RunLoadingSink implements Sink {
       const definition = isStaged ? stagedDefinition() : "";
       await ledger.addStep(run.run, { what: "section", section: path, name: "", definition });
       if (isStaged) {
-        await createStage(coordinator, table, schema);
+        await createStage(coordinator, table, schema, verifyParts === true);
         this.stages = stagesOf(await ledger.steps(run.run), this.requireOpen().tables, schema);
       } else await dropIndexes(coordinator, { ledger, run, table, policy, records, isFull });
     });

@@ -29,6 +29,10 @@ export interface PostgresRunOptions extends Omit<RunTargetOptions, "catalog" | "
   readonly catalog?: Catalog | undefined;
   readonly application?: PostgresApplication | undefined;
   readonly onConflict?: ConflictPolicy | undefined;
+  /** Each part is read back before it is committed: E_READ_BACK. */
+  readonly verifyParts?: boolean | undefined;
+  /** So many indexes are built at a time. Default: as many as there are connections. */
+  readonly indexJobs?: number | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly deferIndexes?: DeferPolicy | undefined;
 }
@@ -139,7 +143,7 @@ export class PostgresRun {
       this.staged.set(path, found);
       return found;
     };
-    return { ...target, coordinator, catalog: this.catalog, context, isStaged };
+    return { ...target, coordinator, connect: this.options.connect, catalog: this.catalog, context, isStaged };
   }
 
   /** Repeatable. A run that has written nothing is none. */

@@ -225,4 +225,39 @@ describePostgres("a run among others", () => {
     await undoRun(target);
     expect(dumpOf(target)).toBe(before);
   });
+
+  it("reads back what it has loaded, and ends where it is not what was sent", async () => {
+    const verified = await targets.next();
+    await importStore({ from: document, to: verified, jobs: 2, verifyParts: true, indexJobs: 3 });
+    expect((await verifyStores({ a: document, b: verified })).identical).toBe(true);
+    // The same into tables that have rows: what waits to be merged.
+    await importStore({ from: document, to: verified, jobs: 2, verifyParts: true, indexJobs: 1 });
+    expect((await verifyStores({ a: document, b: verified })).identical).toBe(true);
+    const target = await targets.next();
+    const [{ key = "" } = {}] = await query<{ key: string }>(
+      source,
+      "SELECT kv_id::text AS key FROM llmspell.kv_store ORDER BY random() LIMIT 1",
+    );
+    await query(
+      target,
+      `CREATE FUNCTION llmspell.spoil() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN IF NEW.kv_id = '${key}' THEN NEW.metadata = '{"spoilt": 1}'; END IF; RETURN NEW; END $$;
+       CREATE TRIGGER spoil BEFORE INSERT ON llmspell.kv_store FOR EACH ROW EXECUTE FUNCTION llmspell.spoil();
+       ALTER TABLE llmspell.kv_store ENABLE ALWAYS TRIGGER spoil`,
+    );
+    await expect(importStore({ from: document, to: target, jobs: 2, verifyParts: true })).rejects.toMatchObject({
+      code: "E_READ_BACK",
+      context: { section: "kv_store", key: expect.stringContaining(key), field: "metadata" },
+    });
+    expect(await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ? 'spoilt'")).toEqual([]);
+    await query(target, "DROP FUNCTION llmspell.spoil CASCADE");
+    await resume(target, { verifyParts: true });
+    expect((await verifyStores({ a: document, b: target })).identical).toBe(true);
+  });
+
+  it("takes options of runs for runs only", async () => {
+    const target = await targets.next();
+    for (const options of [{ verifyParts: true }, { indexJobs: 2 }, { jobs: 2, indexJobs: 0 }])
+      await expect(importStore({ from: document, to: target, ...options })).rejects.toMatchObject({ code: "E_USAGE" });
+  });
 });

@@ -28,10 +28,18 @@ export interface Loading extends Pick<Found, "config" | "list"> {
 }
 
 /** Whether the options ask for a run. E_USAGE for a number of jobs that is none. */
-export function isRun({ jobs, resume }: ImportOptions): boolean {
+export function isRun({ jobs, resume, verifyParts, indexJobs }: ImportOptions): boolean {
+  if (indexJobs !== undefined && !(Number.isSafeInteger(indexJobs) && indexJobs > 0))
+    throw new StorageError("E_USAGE", "the number of index jobs is no positive integer");
   if (jobs !== undefined && !(Number.isSafeInteger(jobs) && jobs > 0))
     throw new StorageError("E_USAGE", "the number of jobs is no positive integer");
-  return resume === true || (jobs ?? 1) > 1;
+  if (resume === true || (jobs ?? 1) > 1) return true;
+  const given = verifyParts === true ? "--verify-parts (verifyParts)" : indexJobs && "--index-jobs (indexJobs)";
+  if (given)
+    throw new StorageError("E_USAGE", `${given} is of loads over several connections`, {
+      hint: "Give --jobs (jobs), too: 2 or more.",
+    });
+  return false;
 }
 
 /** What does not go with a run, and why (docs/runs.md has the table). */
@@ -87,6 +95,8 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
   const {
     jobs,
     resume = false,
+    verifyParts,
+    indexJobs,
     onConflict,
     onOrphan,
     deferIndexes,
@@ -103,6 +113,8 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
     source: source.name,
     settings: settingsOf(options, loading),
     onConflict,
+    verifyParts,
+    indexJobs,
     onOrphan,
     deferIndexes,
   });

@@ -381,6 +381,12 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     remedy: "Nothing is to be done here: the other process has the run.",
     example: "llmspell storage runs --backend postgres",
   },
+  E_READ_BACK: {
+    cause:
+      "--verify-parts read a part of a run back, in its transaction, and the target had not what was sent: a trigger changes rows, or disk or memory of the server are damaged.",
+    remedy: "The part was rolled back. Mend the cause, then resume the run, or undo it.",
+    example: "llmspell storage resume --backend postgres --input dev-data.json --verify-parts",
+  },
   E_NO_EFFECT: {
     cause:
       "No record of the section had what a mask names: what should be hidden may stand under another name. Or neither store of `storage verify` has a record of a tenant that was named: nothing was compared.",

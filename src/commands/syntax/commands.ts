@@ -69,6 +69,8 @@ const UNPLANNED = [
   "--digests",
   "--tenants-from",
   "--jobs",
+  "--verify-parts",
+  "--index-jobs",
 ];
 
 /** Options of loads that no run takes. */

@@ -8,6 +8,7 @@ import { readKeys } from "../../loading/stored-records.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import type { LedgerTables, RunRow } from "../ledger/ledger.js";
 import type { Part } from "./part-cutter.js";
+import { createSent, SENT } from "./verify-part.js";
 
 /** So many records that stay are named. */
 const NAMED = 3;
@@ -19,10 +20,8 @@ export async function loadAmongOthers(
 ): Promise<{ readonly loaded: number; readonly line: string | undefined }> {
   const { kind } = table;
   const columns = loadColumns(kind).join(", ");
-  await connection.query(
-    `CREATE TEMPORARY TABLE llmspell_part ON COMMIT DROP AS SELECT ${columns} FROM ${table.name} WITH NO DATA`,
-  );
-  const sql = `COPY pg_temp.llmspell_part (${columns}) FROM STDIN (FORMAT binary)`;
+  await createSent(connection, table.name, columns);
+  const sql = `COPY ${SENT} (${columns}) FROM STDIN (FORMAT binary)`;
   await connection.copyFrom(sql, part.encoder.data(0, part.records));
   const same = kind.key.map((field) => columnNamed(kind, field)).map((column) => `t.${column} = s.${column}`);
   // What the run itself has loaded twice is refused by the key's index.
@@ -32,19 +31,21 @@ export async function loadAmongOthers(
   if (largeObject !== undefined) {
     const oid = `s.${quote(largeObject.oidColumn)}`;
     await connection.query(
-      `SELECT count(pg_catalog.lo_unlink(${oid})) FROM pg_temp.llmspell_part s WHERE ${oid} IS NOT NULL AND ${isOthers}`,
+      `SELECT count(pg_catalog.lo_unlink(${oid})) FROM ${SENT} s WHERE ${oid} IS NOT NULL AND ${isOthers}`,
     );
   }
   const { rowCount } = await connection.query(
-    `INSERT INTO ${table.name} (${columns}) SELECT ${columns} FROM pg_temp.llmspell_part s WHERE NOT ${isOthers}`,
+    `INSERT INTO ${table.name} (${columns}) SELECT ${columns} FROM ${SENT} s WHERE NOT ${isOthers}`,
   );
   const loaded = rowCount ?? 0;
   if (loaded === part.records) return { loaded, line: undefined };
-  const from = `FROM pg_temp.llmspell_part s WHERE ${isOthers}`;
+  const from = `FROM ${SENT} s WHERE ${isOthers}`;
   const keys = await readKeys(connection, kind, "s", `${from} LIMIT ${NAMED}`);
   const { rows } = await connection.query<{ count: bigint }>(`SELECT count(*) AS count ${from}`);
   const count = Number(rows[0]?.count ?? 0n);
   const more = count > keys.length ? `, and ${count - keys.length} more` : "";
   const line = `${kind.path}: ${count} of the source's records stay as others have changed or added them since: ${keys.join("; ")}${more}`;
+  // What stays as others have it was not loaded.
+  await connection.query(`DELETE FROM ${SENT} s WHERE ${isOthers}`);
   return { loaded: loaded + count === part.records ? loaded : -1, line };
 }

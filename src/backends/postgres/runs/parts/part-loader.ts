@@ -2,6 +2,7 @@
  * One of a run's connections: it loads a part in a transaction that does nothing else than the fence, its row of the ledger and
  * the COPY. There is no savepoint in it, so that all of its rows have the transaction's number for their xmin.
  */
+import { createHash, type Hash } from "node:crypto";
 import { located } from "../../../../codecs/index.js";
 import { StorageError } from "../../../../errors.js";
 import type { RunContext } from "../../../../records/run-context.js";
@@ -17,12 +18,15 @@ import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
 import type { Stage } from "../merging/stages.js";
 import { loadAmongOthers } from "./load-among-others.js";
 import type { Part } from "./part-cutter.js";
+import { createSent, requireContents, requireSent, SENT } from "./verify-part.js";
 
 export interface PartLoaderOptions {
   readonly ledger: LedgerTables;
   readonly run: RunRow;
   readonly application: PostgresApplication | undefined;
   readonly context: RunContext;
+  /** Each part is read back before it is committed. */
+  readonly verifies: boolean;
 }
 
 /** No trigger fires, no foreign key is checked, no row is hidden, and others' settings count no more. */
@@ -40,6 +44,8 @@ export class PartLoader {
   private isOpen = false;
   /** The part's row is there already, for its number. */
   private isNumbered = false;
+  /** SHA-256 of what large objects of the part were made of, where they are to be verified. */
+  private readonly contents = new Map<number, string>();
   private readonly writers = new Map<TargetTable, LargeObjectWriter>();
 
   constructor(
@@ -67,7 +73,11 @@ export class PartLoader {
       writer = new LargeObjectWriter(this.connection, table, this.options.application);
       this.writers.set(table, writer);
     }
-    return writer.create(chunks);
+    if (!this.options.verifies) return writer.create(chunks);
+    const hash = createHash("sha256");
+    const oid = await writer.create(hashed(chunks, hash));
+    this.contents.set(oid, hash.digest("hex"));
+    return oid;
   }
 
   /** Loads a part; `way.stage`: it waits there to be merged; `way.isAmongOthers`: they have rows in its table. When it is done the part is there for good, or nothing of it. The error names the record. */
@@ -82,6 +92,7 @@ export class PartLoader {
       else await this.ledger.addPart(run, { section: kind.path, ...known });
       if (way.isAmongOthers === true) await this.loadAmongOthers(table, number, part);
       else await this.copy(table, part, stage);
+      if (this.options.verifies) await this.verify(table, part, way);
       const { command } = await this.connection.query("COMMIT");
       if (command !== "COMMIT") throw new StorageError("E_UNEXPECTED", "the server rolled the transaction back");
       this.isOpen = false;
@@ -110,9 +121,27 @@ export class PartLoader {
     if (rows !== part.records) throw lessTaken(rows, part);
   }
 
+  /** E_READ_BACK */
+  private async verify(table: TargetTable, part: Part, { stage, isAmongOthers }: PartWay): Promise<void> {
+    const { connection } = this;
+    const { kind } = part;
+    const relation = stage?.name ?? table.name;
+    if (isAmongOthers !== true) {
+      const columns = [...loadColumns(kind), ...(stage === undefined ? [] : [ASSUMED])].join(", ");
+      await createSent(connection, relation, columns);
+      await connection.copyFrom(
+        `COPY ${SENT} (${columns}) FROM STDIN (FORMAT binary)`,
+        part.encoder.data(0, part.records),
+      );
+    }
+    await requireSent(connection, kind, relation);
+    await requireContents(connection, kind, this.contents);
+  }
+
   private async begin(): Promise<void> {
     await beginTransaction(this.connection, "write");
     this.isOpen = true;
+    this.contents.clear();
     await this.connection.query(LOAD_SETTINGS);
     await this.ledger.hold({ ...this.options.run, state: "loading" });
   }
@@ -167,6 +196,13 @@ export class PartLoader {
       },
       cause,
     );
+  }
+}
+
+async function* hashed(chunks: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
   }
 }
 
