@@ -10,6 +10,7 @@ import {
   createTargets,
   dumpOf,
   killed,
+  killedWhenMerged,
   largeObjectsOf,
   query,
   SMALL_PARTS,
@@ -22,7 +23,7 @@ import { scaled } from "../helpers/scale.js";
 
 /** RUN_FAULTS=5: a hundred kills. */
 const MORE = Number(process.env["RUN_FAULTS"] ?? 1);
-const KILLS = scaled(1, 20 * MORE);
+const KILLS = scaled(2, 20 * MORE);
 const UNDONE = scaled(1, 8 * MORE);
 const CUTS = scaled(0, 20 * MORE);
 const CRASHES = scaled(0, 20 * MORE);
@@ -83,6 +84,8 @@ describePostgres("a run that merges, of which something dies", () => {
   /** Every other one is late, when sections are merged. */
   const moment = (number: number): number =>
     randomInt(Math.floor(duration * (number % 2 === 0 ? 0.6 : 0.2)), Math.floor(duration));
+  /** When some of the eleven sections are merged that have rows. */
+  const between = (url: string) => ({ url, merged: randomInt(1, 10), milliseconds: randomInt(0, 30) });
   /** Rows that were given back stand elsewhere. */
   const sorted = (dump: string): string => dump.split("\n").sort().join("\n");
 
@@ -117,7 +120,8 @@ describePostgres("a run that merges, of which something dies", () => {
       for (let kill = 0; kill < KILLS; kill++) {
         const target = await targets.next(used);
         const moments = [moment(kill), moment(kill)] as const;
-        await killed(workspace, importInto(target), moments[0]);
+        if (kill % 2 === 0) await killed(workspace, importInto(target), moments[0]);
+        else await killedWhenMerged(workspace, importInto(target), between(target));
         if ((await unfinishedState(target)) !== undefined) await killed(workspace, resume(target), moments[1]);
         await finish(target);
         await expectMerged(target).catch((error: Error) => {
@@ -134,15 +138,15 @@ describePostgres("a run that merges, of which something dies", () => {
     async () => {
       for (let kill = 0; kill < UNDONE; kill++) {
         const target = await targets.next(used);
-        const at = moment(0);
-        await killed(workspace, importInto(target), at);
+        const at = between(target);
+        expect(await killedWhenMerged(workspace, importInto(target), at)).toBeGreaterThan(0);
         if ((await unfinishedState(target)) === undefined) continue;
         await killed(workspace, undo(target), randomInt(200, 1500));
         if ((await unfinishedState(target)) !== undefined) {
           const { stderr } = await workspace.must(undo(target));
           expect(stderr).not.toContain("Warning");
         }
-        expect(sorted(dumpOf(target)), `killed after ${at} ms`).toBe(before);
+        expect(sorted(dumpOf(target)), `killed after ${at.merged} merges`).toBe(before);
         await expectNothingLeft(target);
       }
     },

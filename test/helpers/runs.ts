@@ -88,6 +88,32 @@ export async function killed(workspace: Workspace, args: readonly string[], mill
   return signal === "SIGKILL";
 }
 
+/** Starts a command and kills it a little after it has merged so many sections. Gives how many were merged then. */
+export async function killedWhenMerged(
+  workspace: Workspace,
+  args: readonly string[],
+  { url, merged, milliseconds }: { url: string; merged: number; milliseconds: number },
+): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  client.on("error", () => {});
+  await client.connect();
+  const count = async (): Promise<number> =>
+    (await client.query("SELECT FROM llmspell.storage_parts WHERE digest = 'merged'")).rowCount ?? 0;
+  try {
+    const child = workspace.start(args, { env: SMALL_PARTS });
+    child.stdout?.resume();
+    child.stderr?.resume();
+    const closed = once(child, "close");
+    while ((await count()) < merged && child.exitCode === null) await sleep(5);
+    await Promise.race([closed, sleep(milliseconds)]);
+    child.kill("SIGKILL");
+    await closed;
+    return await count();
+  } finally {
+    await client.end();
+  }
+}
+
 /** A network between, all of whose connections can be cut. */
 export async function startNetwork(url: string) {
   const target = new URL(url);
