@@ -4,7 +4,7 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { exportStore, type ImportOptions, importStore, listRuns, undoRun, verifyStores } from "../../src/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { createTargets, dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 
@@ -259,5 +259,58 @@ describePostgres("a run among others", () => {
     const target = await targets.next();
     for (const options of [{ verifyParts: true }, { indexJobs: 2 }, { jobs: 2, indexJobs: 0 }])
       await expect(importStore({ from: document, to: target, ...options })).rejects.toMatchObject({ code: "E_USAGE" });
+  });
+
+  it("loads as a role that does not own the tables, keeps the indexes, and says so", async () => {
+    const target = await targets.next();
+    const database = { url: target, name: new URL(target).pathname.slice(1) } as never;
+    await using loader = await createTestRole(database, { attributes: "BYPASSRLS" });
+    await using plain = await createTestRole(database);
+    // As docs/runs.md says it.
+    await query(
+      target,
+      `GRANT SET ON PARAMETER session_replication_role TO ${loader.name};
+       GRANT USAGE, CREATE ON SCHEMA llmspell TO ${loader.name};
+       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA llmspell TO ${loader.name}`,
+    );
+    // The owner makes the partitions.
+    await importStore({ from: document, to: target, include: ["event_log"] });
+    await query(target, "DELETE FROM llmspell.event_log");
+    const [given, schema] = [dumpOf(target), dumpOf(target, true)];
+    try {
+      const warnings: string[] = [];
+      const options = {
+        jobs: 2,
+        deferIndexes: "always",
+        onWarning: (line: string) => void warnings.push(line),
+      } as const;
+      const bad = await targets.next(source);
+      await query(
+        bad,
+        "SET session_replication_role = replica; DELETE FROM llmspell.artifact_content WHERE size_bytes = 9",
+      );
+      await expect(importStore({ from: bad, to: loader.url, ...options })).rejects.toMatchObject({ code: "E_ORPHAN" });
+      expect(warnings.join()).toContain("does not own the table");
+      await undoRun(loader.url);
+      expect(dumpOf(target)).toBe(given);
+      await importStore({ from: document, to: loader.url, ...options });
+      // Once more: what is there is merged.
+      await importStore({ from: document, to: loader.url, ...options });
+      expect((await verifyStores({ a: document, b: target })).identical).toBe(true);
+      expect(dumpOf(target, true)).toBe(schema);
+      // Whom policies bind could have others delete what it may not.
+      await query(target, `GRANT SELECT, INSERT ON llmspell.storage_parts TO ${plain.name}`);
+      for (const url of [loader.url, target])
+        await expect(importStore({ from: document, to: url, jobs: 2 })).rejects.toMatchObject({
+          code: "E_PERMISSION",
+          message: expect.stringContaining("is open to other roles"),
+        });
+    } finally {
+      await query(
+        target,
+        `REVOKE SET ON PARAMETER session_replication_role FROM ${loader.name};
+         REASSIGN OWNED BY ${loader.name} TO CURRENT_USER; DROP OWNED BY ${loader.name}; DROP OWNED BY ${plain.name}`,
+      );
+    }
   });
 });

@@ -2,6 +2,7 @@
 import type { Catalog } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
 import type { PostgresApplication } from "../application.js";
+import { shownName, tableOf } from "../database/table-names.js";
 import { readTargetTables, type TargetTable } from "../database/target-table.js";
 import type { PostgresConnection, PostgresConnector } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
@@ -75,6 +76,11 @@ export async function openRun(connection: PostgresConnection, options: RunTarget
     }
     return { tables, ledger, found };
   });
+  const foreign = [...options.paths].map((path) => tables.get(path)).find((table) => table?.owned === false);
+  if (foreign !== undefined)
+    options.onWarning(
+      `the role does not own the table ${shownName(tableOf(foreign.kind))}${options.paths.size > 1 ? " and perhaps others" : ""}: indexes of such tables are kept up row by row, and their statistics stay as they are`,
+    );
   const wanted = options.jobs ?? found?.jobs ?? 1;
   const jobs = await inTransaction(connection, "read", () => affordable(connection, wanted));
   if (jobs < wanted)
