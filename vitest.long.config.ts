@@ -20,6 +20,7 @@ export default defineConfig({
       "faults/directories",
       "faults/kill",
       "faults/runs",
+      "faults/runs-merging",
       "faults/cut-document",
       "fidelity/one-in-a-million",
       "transforms/jq/generated",

@@ -110,6 +110,7 @@ export const ERROR_CODES = {
     meaning: "The target lacks a table or column; run `llmspell database migrate`.",
   },
   E_SCHEMA: { exit: EXIT.target, meaning: "The schema is not what the migrations expect." },
+  E_READ_BACK: { exit: EXIT.target, meaning: "What was read back after it was loaded is not what was sent." },
   E_CONSTRAINT: { exit: EXIT.target, meaning: "The target refused the data." },
   // 6 and 7
   E_REJECTED: { exit: EXIT.rejected, meaning: "The run finished, but records were rejected." },

@@ -64,6 +64,8 @@ const importStore: Names<ImportOptions> = {
   deferIndexes: true,
   translate: true,
   jobs: true,
+  verifyParts: true,
+  indexJobs: true,
   resume: true,
   dryRun: true,
   prune: true,
@@ -83,6 +85,8 @@ const {
   requireEmpty: _requireEmpty,
   digests: _plannedDigests,
   jobs: _jobs,
+  verifyParts: _verifyParts,
+  indexJobs: _indexJobs,
   resume: _resume,
   ...planned
 } = importStore;

@@ -135,6 +135,10 @@ export interface ImportOptions extends TransferOptions {
    * come, which is resumed (`resume`) or undone (`undoRun`) where it does not come to its end (docs/runs.md).
    */
   readonly jobs?: number;
+  /** With `jobs`: each part is read back before it is committed; what is not as it was sent is E_READ_BACK. Default false. */
+  readonly verifyParts?: boolean;
+  /** With `jobs`: so many indexes are built at a time, and share the memory. Default: as `jobs`. */
+  readonly indexJobs?: number;
   /** Goes on with the target's unfinished run, with `jobs` or as many connections as it had. Default false. */
   readonly resume?: boolean;
   /** Do everything but the commit. */

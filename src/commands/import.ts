@@ -18,6 +18,8 @@ export interface LoadFlags extends TransferFlags {
   readonly deferIndexes?: "auto" | "always" | "never";
   readonly translate?: string;
   readonly jobs?: number;
+  readonly verifyParts?: boolean;
+  readonly indexJobs?: number;
   /** Of `storage resume`. */
   readonly resume?: boolean;
   readonly dryRun?: boolean;
@@ -35,13 +37,15 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 /** The load options that were given; `vectorsAs` is in the configuration. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags | "vectorsAs"> {
   const { onConflict, onOrphan, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
-  const { prune, allowEmpty, requireEmpty, jobs, resume } = flags;
+  const { prune, allowEmpty, requireEmpty, jobs, verifyParts, indexJobs, resume } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
     ...(deferIndexes === undefined ? {} : { deferIndexes }),
     ...(translate === undefined ? {} : { translate }),
     ...(jobs === undefined ? {} : { jobs }),
+    ...(verifyParts === undefined ? {} : { verifyParts }),
+    ...(indexJobs === undefined ? {} : { indexJobs }),
     ...(resume === undefined ? {} : { resume }),
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(prune === undefined ? {} : { prune }),

@@ -50,7 +50,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     ["prune", "requireEmpty", "keep", "digests", "tenantsFrom"],
     "a plan does not foretell it: --dry-run does",
   );
-  refuse(flags, ["jobs"], "a plan is one of a single transaction");
+  refuse(flags, ["jobs", "verifyParts", "indexJobs"], "a plan is one of a single transaction");
   const output = outputFor(flags);
   const config = announcedConfig(flags, output);
   const from = endOf(flags, config, "source");
@@ -68,6 +68,8 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     prune: _prune,
     requireEmpty: _requireEmpty,
     jobs: _jobs,
+    verifyParts: _verifyParts,
+    indexJobs: _indexJobs,
     resume: _resume,
     ...load
   } = loadOptions(flags);

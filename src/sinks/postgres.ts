@@ -18,6 +18,7 @@ import { Pruning } from "../backends/postgres/loading/prune.js";
 import { StagedRecords } from "../backends/postgres/loading/staged-records.js";
 import { type LoadMethod, TableLoader } from "../backends/postgres/loading/table-loader.js";
 import { BuildTimes } from "../backends/postgres/planning/build-times.js";
+import { refuseUnfinishedRun } from "../backends/postgres/runs/ledger/unfinished.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../backends/postgres/session/encodings.js";
 import { watchSession } from "../backends/postgres/session/watch.js";
@@ -130,6 +131,7 @@ class PostgresSink implements Sink {
     await transaction.begin();
     const caveat = encodingCaveat(await readServerEncoding(connection));
     if (caveat !== undefined) context.warn(caveat);
+    await refuseUnfinishedRun(connection, this.options.application);
     const tables = await readTargetTables(connection, catalog);
     const session = await LoadSession.begin(connection, tables, {
       tenant: this.options.tenant,

@@ -158,6 +158,9 @@ export interface RunOptions extends SessionOptions {
   readonly source: string;
   /** By option: a digest of what it says of the records that are loaded. They must be the same when it is resumed. */
   readonly settings: Readonly<Record<string, string>>;
+  readonly onConflict?: "update" | "skip" | "error" | undefined;
+  readonly verifyParts?: boolean | undefined;
+  readonly indexJobs?: number | undefined;
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly deferIndexes?: "auto" | "always" | "never" | undefined;
 }

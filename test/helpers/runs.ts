@@ -33,10 +33,11 @@ export async function createTargets(adminUrl: string, workspace: Workspace) {
   const names = [template];
   return {
     template: at(template),
-    async next(): Promise<string> {
+    /** `of`: another database of these, to which nobody is connected. Default: the migrated one. */
+    async next(of = at(template)): Promise<string> {
       const name = `${prefix}_${names.length}`;
       names.push(name);
-      await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${template}`);
+      await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${new URL(of).pathname.slice(1)}`);
       return at(name);
     },
     async drop(): Promise<void> {
@@ -87,6 +88,32 @@ export async function killed(workspace: Workspace, args: readonly string[], mill
   return signal === "SIGKILL";
 }
 
+/** Starts a command and kills it a little after it has merged so many sections. Gives how many were merged then. */
+export async function killedWhenMerged(
+  workspace: Workspace,
+  args: readonly string[],
+  { url, merged, milliseconds }: { url: string; merged: number; milliseconds: number },
+): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  client.on("error", () => {});
+  await client.connect();
+  const count = async (): Promise<number> =>
+    (await client.query("SELECT FROM llmspell.storage_parts WHERE digest = 'merged'")).rowCount ?? 0;
+  try {
+    const child = workspace.start(args, { env: SMALL_PARTS });
+    child.stdout?.resume();
+    child.stderr?.resume();
+    const closed = once(child, "close");
+    while ((await count()) < merged && child.exitCode === null) await sleep(5);
+    await Promise.race([closed, sleep(milliseconds)]);
+    child.kill("SIGKILL");
+    await closed;
+    return await count();
+  } finally {
+    await client.end();
+  }
+}
+
 /** A network between, all of whose connections can be cut. */
 export async function startNetwork(url: string) {
   const target = new URL(url);
@@ -120,4 +147,29 @@ export async function startNetwork(url: string) {
       await once(server, "close");
     },
   };
+}
+
+/** Makes a database that has a source's records another that has been used since: some changed, removed, added, one section emptied. */
+export async function useFurther(url: string): Promise<void> {
+  const some = (table: string, of: number): string =>
+    `ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (ORDER BY ctid) AS n FROM llmspell.${table}) r WHERE n % ${of} = 0)`;
+  await query(
+    url,
+    `SET session_replication_role = replica;
+     DELETE FROM llmspell.kv_store WHERE ${some("kv_store", 3)};
+     UPDATE llmspell.kv_store SET kv_id = gen_random_uuid(), value = 'another' WHERE ${some("kv_store", 4)};
+     UPDATE llmspell.agent_states SET state_data = '{"changed": true}' WHERE ${some("agent_states", 3)};
+     DELETE FROM llmspell.vector_embeddings_384 WHERE ${some("vector_embeddings_384", 2)};
+     DELETE FROM llmspell.event_log WHERE ${some("event_log", 2)};
+     DELETE FROM llmspell.hook_history;
+     UPDATE llmspell.artifact_content SET is_compressed = NOT is_compressed WHERE ${some("artifact_content", 2)};
+     DELETE FROM llmspell.artifacts WHERE ${some("artifacts", 2)};
+     UPDATE llmspell.sessions SET status = 'archived' WHERE ${some("sessions", 3)};
+     INSERT INTO llmspell.artifacts (tenant_id, artifact_id, session_id, sequence, content_hash, metadata, name, artifact_type, mime_type, size_bytes)
+       SELECT tenant_id, artifact_id || '-own', session_id, 900000 + row_number() OVER (), content_hash, '{}', 'own', 't', 'm', 1
+       FROM llmspell.artifacts ORDER BY artifact_id LIMIT 3;
+     INSERT INTO llmspell.kv_store (tenant_id, key, value) SELECT 'own', 'own ' || n, 'x' FROM generate_series(1, 5) n;
+     UPDATE llmspell.artifact_content c SET reference_count = greatest(1, (SELECT count(*) FROM llmspell.artifacts a WHERE a.tenant_id = c.tenant_id AND a.content_hash = c.content_hash));
+     UPDATE llmspell.sessions c SET artifact_count = (SELECT count(*) FROM llmspell.artifacts a WHERE a.tenant_id = c.tenant_id AND a.session_id = c.session_id)`,
+  );
 }

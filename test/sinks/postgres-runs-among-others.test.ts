@@ -4,7 +4,7 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { exportStore, type ImportOptions, importStore, listRuns, undoRun, verifyStores } from "../../src/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { createTargets, dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 
@@ -224,5 +224,93 @@ describePostgres("a run among others", () => {
     expect(await query(target, "SELECT count(*) FROM llmspell.storage_parts")).toEqual([parts]);
     await undoRun(target);
     expect(dumpOf(target)).toBe(before);
+  });
+
+  it("reads back what it has loaded, and ends where it is not what was sent", async () => {
+    const verified = await targets.next();
+    await importStore({ from: document, to: verified, jobs: 2, verifyParts: true, indexJobs: 3 });
+    expect((await verifyStores({ a: document, b: verified })).identical).toBe(true);
+    // The same into tables that have rows: what waits to be merged.
+    await importStore({ from: document, to: verified, jobs: 2, verifyParts: true, indexJobs: 1 });
+    expect((await verifyStores({ a: document, b: verified })).identical).toBe(true);
+    const target = await targets.next();
+    const [{ key = "" } = {}] = await query<{ key: string }>(
+      source,
+      "SELECT kv_id::text AS key FROM llmspell.kv_store ORDER BY random() LIMIT 1",
+    );
+    await query(
+      target,
+      `CREATE FUNCTION llmspell.spoil() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN IF NEW.kv_id = '${key}' THEN NEW.metadata = '{"spoilt": 1}'; END IF; RETURN NEW; END $$;
+       CREATE TRIGGER spoil BEFORE INSERT ON llmspell.kv_store FOR EACH ROW EXECUTE FUNCTION llmspell.spoil();
+       ALTER TABLE llmspell.kv_store ENABLE ALWAYS TRIGGER spoil`,
+    );
+    await expect(importStore({ from: document, to: target, jobs: 2, verifyParts: true })).rejects.toMatchObject({
+      code: "E_READ_BACK",
+      context: { section: "kv_store", key: expect.stringContaining(key), field: "metadata" },
+    });
+    expect(await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ? 'spoilt'")).toEqual([]);
+    await query(target, "DROP FUNCTION llmspell.spoil CASCADE");
+    await resume(target, { verifyParts: true });
+    expect((await verifyStores({ a: document, b: target })).identical).toBe(true);
+  });
+
+  it("takes options of runs for runs only", async () => {
+    const target = await targets.next();
+    for (const options of [{ verifyParts: true }, { indexJobs: 2 }, { jobs: 2, indexJobs: 0 }])
+      await expect(importStore({ from: document, to: target, ...options })).rejects.toMatchObject({ code: "E_USAGE" });
+  });
+
+  it("loads as a role that does not own the tables, keeps the indexes, and says so", async () => {
+    const target = await targets.next();
+    const database = { url: target, name: new URL(target).pathname.slice(1) } as never;
+    await using loader = await createTestRole(database, { attributes: "BYPASSRLS" });
+    await using plain = await createTestRole(database);
+    // As docs/runs.md says it.
+    await query(
+      target,
+      `GRANT SET ON PARAMETER session_replication_role TO ${loader.name};
+       GRANT USAGE, CREATE ON SCHEMA llmspell TO ${loader.name};
+       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA llmspell TO ${loader.name}`,
+    );
+    // The owner makes the partitions.
+    await importStore({ from: document, to: target, include: ["event_log"] });
+    await query(target, "DELETE FROM llmspell.event_log");
+    const [given, schema] = [dumpOf(target), dumpOf(target, true)];
+    try {
+      const warnings: string[] = [];
+      const options = {
+        jobs: 2,
+        deferIndexes: "always",
+        onWarning: (line: string) => void warnings.push(line),
+      } as const;
+      const bad = await targets.next(source);
+      await query(
+        bad,
+        "SET session_replication_role = replica; DELETE FROM llmspell.artifact_content WHERE size_bytes = 9",
+      );
+      await expect(importStore({ from: bad, to: loader.url, ...options })).rejects.toMatchObject({ code: "E_ORPHAN" });
+      expect(warnings.join()).toContain("does not own the table");
+      await undoRun(loader.url);
+      expect(dumpOf(target)).toBe(given);
+      await importStore({ from: document, to: loader.url, ...options });
+      // Once more: what is there is merged.
+      await importStore({ from: document, to: loader.url, ...options });
+      expect((await verifyStores({ a: document, b: target })).identical).toBe(true);
+      expect(dumpOf(target, true)).toBe(schema);
+      // Whom policies bind could have others delete what it may not.
+      await query(target, `GRANT SELECT, INSERT ON llmspell.storage_parts TO ${plain.name}`);
+      for (const url of [loader.url, target])
+        await expect(importStore({ from: document, to: url, jobs: 2 })).rejects.toMatchObject({
+          code: "E_PERMISSION",
+          message: expect.stringContaining("is open to other roles"),
+        });
+    } finally {
+      await query(
+        target,
+        `REVOKE SET ON PARAMETER session_replication_role FROM ${loader.name};
+         REASSIGN OWNED BY ${loader.name} TO CURRENT_USER; DROP OWNED BY ${loader.name}; DROP OWNED BY ${plain.name}`,
+      );
+    }
   });
 });

@@ -7,6 +7,8 @@ import {
   type ImportOptions,
   importStore,
   listRuns,
+  migrateDatabase,
+  planTransfer,
   storeInfo,
   undoRun,
   verifyStores,
@@ -115,8 +117,6 @@ describePostgres("runs", () => {
     ["prune", { prune: true }],
     ["requireEmpty", { requireEmpty: true }],
     ["limit", { limit: 3 }],
-    ["onConflict error", { onConflict: "error" }],
-    ["onConflict skip", { onConflict: "skip" }],
     ["onReject", { onReject: () => {} }],
     ["idMap", { idMap: "/nowhere/ids" }],
     ["artifacts without their contents", { exclude: ["artifacts.content"] }],
@@ -132,19 +132,6 @@ describePostgres("runs", () => {
     await expect(run(workspace.path("target.db"))).rejects.toMatchObject(refused);
     await expect(run(`pglite:${workspace.path("embedded")}`)).rejects.toMatchObject(refused);
     await expect(listRuns(workspace.path("target.db"))).rejects.toMatchObject({ code: "E_USAGE" });
-  });
-
-  it("refuse a section that has records before anything is written, and go without it", async () => {
-    const target = await targets.next();
-    await importStore({ from: document, to: target, include: ["kv_store"] });
-    const error = {
-      code: "E_NOT_EMPTY",
-      context: { section: "kv_store", hint: expect.stringContaining("--exclude kv_store") },
-    };
-    await expect(run(target)).rejects.toMatchObject(error);
-    expect(await ledger(target)).toBe(0);
-    await run(target, { exclude: ["kv_store"] });
-    await same(document, target);
   });
 
   it("find a damaged document before anything is written", async () => {
@@ -164,6 +151,14 @@ describePostgres("runs", () => {
     expect(hint).toMatch(/The run 1 is unfinished.*storage resume.*storage undo/);
     const unfinished = { code: "E_RUN_UNFINISHED", context: { hint: expect.stringContaining("storage resume") } };
     await expect(run(target)).rejects.toMatchObject(unfinished);
+    // One job, too, and migrations, which would make the indexes that it has dropped.
+    for (const prune of [false, true])
+      await expect(importStore({ from: document, to: target, prune })).rejects.toMatchObject(unfinished);
+    const plan = await planTransfer({ from: document, to: target });
+    expect(plan.refusals).toContainEqual(expect.objectContaining({ code: "E_RUN_UNFINISHED" }));
+    await query(target, "DROP INDEX llmspell.idx_kv_store_tenant");
+    await expect(migrateDatabase(target)).rejects.toMatchObject(unfinished);
+    await query(target, "CREATE INDEX idx_kv_store_tenant ON llmspell.kv_store (tenant_id)");
     await expect(resume(target, { tenants: ["somebody"] })).rejects.toMatchObject({
       code: "E_USAGE",
       message: expect.stringContaining("another --tenant"),
@@ -219,6 +214,39 @@ describePostgres("runs", () => {
         (SELECT count(large_object_oid)::int FROM llmspell.artifact_content) AS named`,
     );
     expect(objects).toBe(named);
+  });
+
+  it("are resumed past records that others have changed, in parts that the source has changed", async () => {
+    const [from, target] = [await targets.next(source), await targets.next()];
+    await interrupted(target, 420, { from });
+    const mine = (table: string, set: string, key: string) =>
+      query<{ key: string }>(
+        target,
+        `UPDATE llmspell.${table} SET ${set} WHERE ctid = (SELECT min(ctid) FROM llmspell.${table}) RETURNING ${key}::text AS key`,
+      );
+    const [state] = await mine("agent_states", "state_data = '{\"mine\": 1}'", "state_id");
+    const [content] = await mine("artifact_content", "is_compressed = NOT is_compressed", "content_hash");
+    // All of the others, so that no part is as it was.
+    await query(
+      from,
+      `SET session_replication_role = replica;
+       UPDATE llmspell.agent_states SET state_data = '{"theirs": 1}';
+       UPDATE llmspell.artifact_content SET is_compressed = NOT is_compressed WHERE content_hash <> '${content?.key}'`,
+    );
+    const warnings: string[] = [];
+    await resume(target, { from, onWarning: (line) => void warnings.push(line) });
+    expect(warnings.join("\n")).toContain(state?.key);
+    const rows = await query<{ mine: number; all: number; lost: number }>(
+      target,
+      `SELECT count(*) FILTER (WHERE state_data ? 'mine')::int AS mine, count(*)::int AS all,
+         (SELECT count(*)::int FROM pg_largeobject_metadata m WHERE NOT EXISTS
+           (SELECT FROM llmspell.artifact_content c WHERE c.large_object_oid = m.oid)) AS lost FROM llmspell.agent_states`,
+    );
+    expect(rows).toEqual([{ mine: 1, all: 30, lost: 0 }]);
+    const { identical, sections } = await verifyStores({ a: from, b: target });
+    expect(identical).toBe(false);
+    const different = sections.flatMap((section) => (section.different > 0 ? [section.path] : []));
+    expect(different.sort()).toEqual(["agent_state", "artifacts.content"]);
   });
 
   it("are undone as if they had not been, but for what others did meanwhile", async () => {

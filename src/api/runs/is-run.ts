@@ -3,8 +3,16 @@ import { StorageError } from "../../errors.js";
 import type { ImportOptions } from "../options.js";
 
 /** Whether the options ask for a run. E_USAGE for a number of jobs that is none. */
-export function isRun({ jobs, resume }: ImportOptions): boolean {
+export function isRun({ jobs, resume, verifyParts, indexJobs }: ImportOptions): boolean {
+  if (indexJobs !== undefined && !(Number.isSafeInteger(indexJobs) && indexJobs > 0))
+    throw new StorageError("E_USAGE", "the number of index jobs is no positive integer");
   if (jobs !== undefined && !(Number.isSafeInteger(jobs) && jobs > 0))
     throw new StorageError("E_USAGE", "the number of jobs is no positive integer");
-  return resume === true || (jobs ?? 1) > 1;
+  if (resume === true || (jobs ?? 1) > 1) return true;
+  const given = verifyParts === true ? "--verify-parts (verifyParts)" : indexJobs && "--index-jobs (indexJobs)";
+  if (given)
+    throw new StorageError("E_USAGE", `${given} is of loads over several connections`, {
+      hint: "Give --jobs (jobs), too: 2 or more.",
+    });
+  return false;
 }

@@ -30,18 +30,13 @@ export interface Loading extends Pick<Found, "config" | "list"> {
 /** What does not go with a run, and why (docs/runs.md has the table). */
 const REFUSED: readonly (readonly [option: string, given: (options: ImportOptions) => boolean, why: string])[] = [
   ["--dry-run (dryRun)", ({ dryRun }) => dryRun === true, "a run commits part by part"],
-  ["--prune (prune)", ({ prune }) => prune === true, "it loads empty tables only, in which there is nothing to remove"],
+  ["--prune (prune)", ({ prune }) => prune === true, "what is removed could not be given back"],
   [
     "--require-empty (requireEmpty)",
     ({ requireEmpty }) => requireEmpty === true,
-    "it loads empty tables only, in any case",
+    "others may write to the tables while it goes on",
   ],
   ["--limit (limit)", ({ limit }) => limit !== undefined, "one job is enough for it"],
-  [
-    "--on-conflict (onConflict) error and skip",
-    ({ onConflict }) => onConflict === "error" || onConflict === "skip",
-    "it loads empty tables only, in which no record is",
-  ],
   ["--on-error skip (onReject)", ({ onReject }) => onReject !== undefined, "each part is there whole, or not at all"],
   ["--id-map (idMap)", ({ idMap }) => idMap !== undefined, "the map would have to be resumed and undone, too"],
 ];
@@ -69,6 +64,7 @@ function settingsOf(options: ImportOptions, { transforms, invalidUuid }: Loading
     "transform (--jq, --mask, --plugin, --map-tenant)":
       transforms.length === 0 ? undefined : transforms.map(({ name }) => name),
     "--cascade": options.cascade === false ? false : undefined,
+    "--on-conflict": options.onConflict === "update" ? undefined : options.onConflict,
     "--invalid-uuid": invalidUuid === "error" ? undefined : invalidUuid,
     "--translate": options.translate,
     "--times": options.times,
@@ -81,7 +77,17 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
   const { source, to, config, list, transforms, invalidUuid, before, digester } = loading;
   const runs = requireRuns(to, options, list);
   const paths = selectPaths(options.catalog ?? llmspellCatalog, options.include, options.exclude);
-  const { jobs, resume = false, onOrphan, deferIndexes, catalog = llmspellCatalog, lockTimeoutSeconds } = options;
+  const {
+    jobs,
+    resume = false,
+    verifyParts,
+    indexJobs,
+    onConflict,
+    onOrphan,
+    deferIndexes,
+    catalog = llmspellCatalog,
+    lockTimeoutSeconds,
+  } = options;
   const run = await runs.load(to, {
     ...sessionOptions(to, options, config, list),
     lockTimeoutSeconds,
@@ -91,6 +97,9 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
     paths,
     source: source.name,
     settings: settingsOf(options, loading),
+    onConflict,
+    verifyParts,
+    indexJobs,
     onOrphan,
     deferIndexes,
   });

@@ -364,8 +364,7 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: "a unique index of the target refuses the record [E_CONSTRAINT]",
   },
   E_NOT_EMPTY: {
-    cause:
-      "--require-empty, or --jobs, which loads empty tables only: the target has records of the selected sections already.",
+    cause: "--require-empty: the target has records of the selected sections already.",
     remedy: "Name another target, or leave these options out: the records are then merged.",
     example: "llmspell storage info --database target.db",
   },
@@ -381,6 +380,12 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
       "Another process resumed or undid the run while this one was still at it: what this one had not committed yet is not there.",
     remedy: "Nothing is to be done here: the other process has the run.",
     example: "llmspell storage runs --backend postgres",
+  },
+  E_READ_BACK: {
+    cause:
+      "--verify-parts read a part of a run back, in its transaction, and the target had not what was sent: a trigger changes rows, or disk or memory of the server are damaged.",
+    remedy: "The part was rolled back. Mend the cause, then resume the run, or undo it.",
+    example: "llmspell storage resume --backend postgres --input dev-data.json --verify-parts",
   },
   E_NO_EFFECT: {
     cause:

@@ -69,6 +69,8 @@ const UNPLANNED = [
   "--digests",
   "--tenants-from",
   "--jobs",
+  "--verify-parts",
+  "--index-jobs",
 ];
 
 /** Options of loads that no run takes. */
@@ -77,7 +79,6 @@ const NOT_OF_RUNS = [
   "--on-error",
   "--rejects",
   "--id-map",
-  "--on-conflict",
   "--vectors-as",
   "--dry-run",
   "--prune",

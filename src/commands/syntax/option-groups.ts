@@ -45,6 +45,8 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Writing: [
     "--on-conflict",
     "--jobs",
+    "--verify-parts",
+    "--index-jobs",
     "--dry-run",
     "--plan",
     "--exact",

@@ -260,7 +260,7 @@ export const validateOptions = (): Option[] => [
 const loadJobsOption = (): Option =>
   new Option(
     "--jobs <N>",
-    "PostgreSQL: load empty tables with N connections (auto: as many as there are cores); a run, which can be resumed and undone, instead of one transaction",
+    "PostgreSQL: load with N connections (auto: as many as there are cores); a run, which can be resumed and undone, instead of one transaction",
   ).argParser((text: string) => (text === "auto" ? availableParallelism() : positiveInteger(text)));
 
 export const watchOption = (): Option => new Option("--watch", "go on showing it until it is finished");
@@ -284,6 +284,10 @@ export const loadOptions = (): Option[] => [
     },
   ),
   loadJobsOption(),
+  new Option("--verify-parts", "with --jobs: read each part back before it is committed, and compare"),
+  new Option("--index-jobs <N>", "with --jobs: build so many indexes at a time (default: as --jobs)").argParser(
+    positiveInteger,
+  ),
   new Option("--dry-run", "everything but the commit"),
   new Option("--prune", "remove the target's records that the source does not have any more"),
   new Option("--allow-empty", "with --prune: also where a section comes without any record"),

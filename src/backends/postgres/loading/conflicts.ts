@@ -69,8 +69,8 @@ async function matchingAny(records: StagedRecords): Promise<Refused[]> {
 
 /** Rule 1: of records that share a key or match one row, the one that came first stays. */
 async function refuseMeetings(records: StagedRecords): Promise<void> {
-  const { connection, kind, staging, matches } = records;
-  const meetings = `${staging}_meetings`;
+  const { connection, kind, staging, matches, temporary } = records;
+  const meetings = `${temporary}_meetings`;
   const shared = uniqueKeysOf(kind).map((key, slot) => {
     const columns = key.map((name) => columnNamed(kind, name));
     const same = columns.map((column) => `d.${column} = s.${column}`).join(" AND ");

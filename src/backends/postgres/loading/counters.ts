@@ -14,6 +14,8 @@ export interface LoadedKind {
   readonly staging: string | undefined;
   /** With `staging`: the table of matches. */
   readonly matches: string | undefined;
+  /** What the names of temporary tables begin with. Default: `staging`. */
+  readonly temporary?: string;
 }
 
 /** What is known of one foreign key before the children are merged. */
@@ -40,6 +42,8 @@ export class Counters {
     /** The kinds that had records in this run. */
     private readonly loaded: ReadonlyMap<string, LoadedKind>,
     private readonly policy: ConflictPolicy,
+    /** Told of rows `p` of the table, before they are changed. `from`: everything of a query after its select list. */
+    private readonly beforeChange: (parent: TargetTable, from: string) => Promise<void> = async () => {},
   ) {}
 
   /** Counts before the staged children are merged: afterwards nobody could tell whose they are. */
@@ -47,7 +51,7 @@ export class Counters {
     const { kind } = child.table;
     if (child.staging === undefined || child.matches === undefined) return;
     for (const { key, parent } of this.countedKeys(kind)) {
-      const slot = `${child.staging}_${kind.foreignKeys.indexOf(key)}`;
+      const slot = `${child.temporary ?? child.staging}_${kind.foreignKeys.indexOf(key)}`;
       const tally: Tally = { key, parent };
       const columns = key.fields.map((name) => columnNamed(kind, name));
       if (this.policy === "update" && this.loaded.get(key.references)?.staging !== undefined) {
@@ -129,20 +133,22 @@ export class Counters {
     if (this.policy !== "update" || this.loaded.get(counted.key.references)?.staging === undefined) return 0;
     const child = this.tables.get(kind.path) as TargetTable;
     const counter = columnNamed(counted.parent.kind, counted.key.counter);
+    const sums = `(SELECT ${this.childColumns(kind, counted)}, count(*) AS n FROM ${child.name} s
+             GROUP BY ${this.childColumns(kind, counted)}) c`;
+    const where = `${this.sameKey(kind, counted, "c")} AND p.${counter} < c.n AND ${this.isBrought(counted)}`;
+    await this.beforeChange(counted.parent, `FROM ${counted.parent.name} p, ${sums} WHERE ${where}`);
     const { rowCount } = await this.connection.query(
-      `UPDATE ${counted.parent.name} p SET ${counter} = c.n
-       FROM (SELECT ${this.childColumns(kind, counted)}, count(*) AS n FROM ${child.name} s
-             GROUP BY ${this.childColumns(kind, counted)}) c
-       WHERE ${this.sameKey(kind, counted, "c")} AND p.${counter} < c.n AND ${this.isBrought(counted)}`,
+      `UPDATE ${counted.parent.name} p SET ${counter} = c.n FROM ${sums} WHERE ${where}`,
     );
     return rowCount ?? 0;
   }
 
   private async add(kind: RecordKind, counted: CountedKey, sums: string, condition: string): Promise<number> {
     const counter = columnNamed(counted.parent.kind, counted.key.counter);
+    const where = `${this.sameKey(kind, counted, "c")} AND ${condition}`;
+    await this.beforeChange(counted.parent, `FROM ${counted.parent.name} p, (${sums}) c WHERE ${where}`);
     const { rowCount } = await this.connection.query(
-      `UPDATE ${counted.parent.name} p SET ${counter} = LEAST(p.${counter} + c.n, 2147483647)
-       FROM (${sums}) c WHERE ${this.sameKey(kind, counted, "c")} AND ${condition}`,
+      `UPDATE ${counted.parent.name} p SET ${counter} = LEAST(p.${counter} + c.n, 2147483647) FROM (${sums}) c WHERE ${where}`,
     );
     return rowCount ?? 0;
   }

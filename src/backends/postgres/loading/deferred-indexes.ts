@@ -80,6 +80,16 @@ export class DeferredIndexes {
    */
   async dropToKeep(isLarge: boolean): Promise<readonly DroppedIndex[]> {
     await this.drop(isLarge ? ["vector", "other"] : classesForEmptyTable(this.policy, this.table.kind));
+    return this.handOver();
+  }
+
+  /** The same before a merge that writes so many rows. */
+  async dropToKeepForMerge(writes: number): Promise<readonly DroppedIndex[]> {
+    await this.dropForMerge(writes);
+    return this.handOver();
+  }
+
+  private handOver(): readonly DroppedIndex[] {
     const parts = this.parts.splice(0);
     return this.dropped
       .splice(0)
@@ -128,7 +138,8 @@ export class DeferredIndexes {
       this.parts.push(...parts);
     } catch (error) {
       if (!isUnavailable(error)) throw error;
-      await connection.query("ROLLBACK TO SAVEPOINT indexes");
+      // Released, too: a run knows its rows by the number of the transaction, which those below do not have.
+      await connection.query("ROLLBACK TO SAVEPOINT indexes; RELEASE SAVEPOINT indexes");
     }
   }
 

@@ -19,10 +19,12 @@ export interface MergeCounts {
 }
 
 export interface MergeOptions {
-  readonly transaction: LoadTransaction;
+  readonly transaction: Pick<LoadTransaction, "attempt">;
   readonly onConflict: ConflictPolicy;
   /** Row-level security hides rows of other tenants. */
   readonly rowsHidden: boolean;
+  /** Large objects of rows that are replaced and of records that are skipped stay: a run may still give the rows back. Default false. */
+  readonly keepsObjects?: boolean;
 }
 
 export class Merge {
@@ -81,7 +83,7 @@ export class Merge {
   private async write(first: bigint, last: bigint): Promise<MergeCounts> {
     const range = [first, last];
     const skips = this.options.onConflict === "skip";
-    if (skips) await this.unlinkSkipped(range);
+    if (skips && this.options.keepsObjects !== true) await this.unlinkSkipped(range);
     const written = skips ? 0 : await this.update(range);
     const kept = await this.countKept(range);
     const { connection, table, kind, staging, matches } = this.records;
@@ -120,7 +122,7 @@ export class Merge {
 
   private async update(range: readonly bigint[]): Promise<number> {
     const { connection, table, kind, staging, matches } = this.records;
-    await this.unlinkReplaced(range);
+    if (this.options.keepsObjects !== true) await this.unlinkReplaced(range);
     const columns = loadColumns(kind);
     const { rowCount } = await connection.query(
       `UPDATE ${table.name} t SET ${columns.map((column) => `${column} = ${this.records.valueOf(column)}`).join(", ")}

@@ -63,15 +63,17 @@ export class StagedRecords {
   constructor(
     readonly connection: PostgresConnection,
     readonly table: TargetTable,
-    /** Temporary table: ordinal, then the columns of the load. */
+    /** A table, most often a temporary one: ordinal, then the columns of the load. */
     readonly staging: string,
     readonly context: RunContext,
     /** Columns, quoted, that some of the records do not hold, with their bits in the column ASSUMED. */
     readonly assumed: ReadonlyMap<string, bigint> = new Map(),
+    /** What the names of the temporary tables begin with. */
+    readonly temporary = staging,
   ) {
     this.kind = table.kind;
-    this.matches = `${staging}_matches`;
-    this.spared = `${staging}_spared`;
+    this.matches = `${temporary}_matches`;
+    this.spared = `${temporary}_spared`;
   }
 
   /**

@@ -64,6 +64,7 @@ interface Outgoing {
 export class TableLoader {
   /** Quoted name of the staging table; undefined where the records went straight into the target. */
   staging: string | undefined;
+  private stage: string | undefined;
   /** Columns, quoted, that some staged records do not hold: the bits of the staging table's last column say which. */
   readonly assumed = new Map<string, bigint>();
   /** Records in the target (direct) or in the staging table. */
@@ -112,10 +113,19 @@ export class TableLoader {
     return loader;
   }
 
-  /** Loads tuples that the server has refused, one by one where need be, to reject those at fault by their names. */
-  static async findRefused(table: TargetTable, options: LoaderOptions, encoder: CopyEncoder): Promise<void> {
+  /**
+   * Loads tuples that the server has refused, one by one where need be, to reject those at fault by their names.
+   * `stage`: a run's table of staged records, which numbers them itself.
+   */
+  static async findRefused(
+    table: TargetTable,
+    options: LoaderOptions,
+    encoder: CopyEncoder,
+    stage?: string,
+  ): Promise<void> {
     const loader = new TableLoader(table, options);
-    await loader.send({ encoder, assumes: false, largeObjects: new Map() }, 0, encoder.length);
+    loader.stage = stage;
+    await loader.send({ encoder, assumes: stage !== undefined, largeObjects: new Map() }, 0, encoder.length);
   }
 
   /** The indexes that are to be built when all records are in the table. */
@@ -265,13 +275,14 @@ export class TableLoader {
     const columns = this.columnsOf(outgoing);
     if (this.method === "insert")
       return transaction.attempt(() => this.insert(encoder, columns, from, to), refusesStatement);
-    const sql = `COPY ${this.staging ?? this.table.name} (${columns}) FROM STDIN (FORMAT binary)`;
+    const sql = `COPY ${this.stage ?? this.staging ?? this.table.name} (${columns}) FROM STDIN (FORMAT binary)`;
     const data = encoder.data(from, to);
     if (this.copies) return transaction.attemptCopy(sql, data);
     return transaction.attempt(() => this.connection.copyFrom(sql, data), refusesStatement);
   }
 
   private columnsOf({ assumes }: Outgoing): string {
+    if (this.stage !== undefined) return `${this.columns}, ${ASSUMED}`;
     if (this.staging === undefined) return this.columns;
     return `ordinal, ${this.columns}${assumes ? `, ${ASSUMED}` : ""}`;
   }

@@ -15,6 +15,7 @@ import {
 import { isForced, LoadSession } from "../loading/load-session.js";
 import { LoadTransaction } from "../loading/load-transaction.js";
 import { mayGoDirectly } from "../loading/table-loader.js";
+import { refuseUnfinishedRun } from "../runs/ledger/unfinished.js";
 import type { PostgresConnection } from "../session/connection.js";
 import { beginTransaction } from "../session/transaction.js";
 import { RecordMeetings } from "./record-meetings.js";
@@ -47,6 +48,7 @@ export async function planPostgresLoad(
   await beginTransaction(connection, "read");
   await connection.query("SAVEPOINT attempt");
   try {
+    await refuseUnfinishedRun(connection, application);
     tables = await readTargetTables(connection, catalog);
     session = await LoadSession.begin(connection, tables, { tenant, tenantSetting: application?.tenantSetting });
   } catch (error) {

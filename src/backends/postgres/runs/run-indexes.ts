@@ -34,6 +34,28 @@ export async function dropIndexes(
   const dropped = await new DeferredIndexes(connection, table, policy).dropToKeep(
     isFull || classesForRows(records).length > 0,
   );
+  await keepDefinitions(dropped, { ledger, run, table });
+}
+
+/** The same before a merge that writes so many rows. */
+export async function dropIndexesForMerge(
+  connection: PostgresConnection,
+  {
+    ledger,
+    run,
+    table,
+    policy,
+    writes,
+  }: { ledger: Ledger; run: RunRow; table: TargetTable; policy: DeferPolicy; writes: number },
+): Promise<void> {
+  const dropped = await new DeferredIndexes(connection, table, policy).dropToKeepForMerge(writes);
+  await keepDefinitions(dropped, { ledger, run, table });
+}
+
+async function keepDefinitions(
+  dropped: readonly DroppedIndex[],
+  { ledger, run, table }: { ledger: Ledger; run: RunRow; table: TargetTable },
+): Promise<void> {
   for (const { name, definition, class: indexClass, parts } of dropped) {
     // What could not be made again from the ledger must stay: the whole transaction goes.
     requireDefinition(name, definition, table.kind);

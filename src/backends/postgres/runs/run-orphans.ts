@@ -14,6 +14,8 @@ export interface RunOrphansOptions {
   readonly onOrphan: "error" | "drop";
   /** The kinds that were loaded, by path. */
   readonly loaded: ReadonlySet<string>;
+  /** By path: tables of records that are still to be merged. They are there. */
+  readonly waiting: ReadonlyMap<string, string>;
 }
 
 /** Takes out records whose parents are not there, or throws for the first. Gives how many went, by path. To be called in a transaction. */
@@ -32,7 +34,6 @@ export async function settleRunOrphans(options: RunOrphansOptions): Promise<Map<
           {
             ...options,
             isHeld: () => false,
-            waiting: new Map(),
             discard: (identities) => deleteRows(connection, table, identities),
           },
         ).catch((error) => Promise.reject(located(error, { section: kind.path })));

@@ -2,14 +2,16 @@
 import type { Catalog } from "../../../catalog/index.js";
 import { StorageError } from "../../../errors.js";
 import type { PostgresApplication } from "../application.js";
+import { shownName, tableOf } from "../database/table-names.js";
 import { readTargetTables, type TargetTable } from "../database/target-table.js";
-import { mayGoDirectly } from "../loading/table-loader.js";
 import type { PostgresConnection, PostgresConnector } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { affordable, openConnections, requireRights } from "./connections.js";
 import { Ledger, type LedgerTables, type PartRow, type RunRow, type StepRow } from "./ledger/ledger.js";
 import { takeOver } from "./ledger/take-over.js";
 import { readPlace, requireKnownTransactions, requireLedger } from "./ledger/trust.js";
+import { unfinishedRun } from "./ledger/unfinished.js";
+import { needsMerge, requireOwnStages, requireStages, type Stage, stagesOf } from "./merging/stages.js";
 
 /** Parts with more would not be for memory. */
 const MOST_PART_BYTES = 67108864;
@@ -37,6 +39,8 @@ export interface RunTarget {
   /** What an earlier process has done of it. */
   readonly parts: readonly PartRow[];
   readonly steps: readonly StepRow[];
+  /** The sections whose records wait to be merged, by path. */
+  readonly stages: ReadonlyMap<string, Stage>;
   /** Each loads a part at a time. */
   readonly connections: readonly PostgresConnection[];
 }
@@ -55,13 +59,28 @@ export async function openRun(connection: PostgresConnection, options: RunTarget
     );
     requireWholeCounters(options);
     const found = await new Ledger(connection, ledger).unfinished();
-    if (resume) await requireResumable(connection, ledger, found, options);
-    else {
+    if (resume) {
+      await requireResumable(connection, ledger, found, options);
+      const steps = await new Ledger(connection, ledger).steps((found as RunRow).run);
+      await requireOwnStages(
+        connection,
+        stagesOf(steps, tables, (application as PostgresApplication).schema),
+        ledger.runs,
+      );
+    } else {
       if (found !== undefined) throw unfinishedRun(found);
-      for (const path of options.paths) await requireEmptyTable(connection, tables.get(path) as TargetTable);
+      let merges = false;
+      for (const path of options.paths)
+        if (await needsMerge(connection, tables.get(path) as TargetTable)) merges = true;
+      if (merges) await requireStages(connection, (application as PostgresApplication).schema);
     }
     return { tables, ledger, found };
   });
+  const foreign = [...options.paths].map((path) => tables.get(path)).find((table) => table?.owned === false);
+  if (foreign !== undefined)
+    options.onWarning(
+      `the role does not own the table ${shownName(tableOf(foreign.kind))}${options.paths.size > 1 ? " and perhaps others" : ""}: indexes of such tables are kept up row by row, and their statistics stay as they are`,
+    );
   const wanted = options.jobs ?? found?.jobs ?? 1;
   const jobs = await inTransaction(connection, "read", () => affordable(connection, wanted));
   if (jobs < wanted)
@@ -76,7 +95,9 @@ export async function openRun(connection: PostgresConnection, options: RunTarget
       await book.parts(run.run),
       await book.steps(run.run),
     ]);
-    return { tables, ledger, run, parts, steps, connections };
+    const stages = stagesOf(steps, tables, (application as PostgresApplication).schema);
+    await inTransaction(connection, "read", () => requireOwnStages(connection, stages, ledger.runs));
+    return { tables, ledger, run, parts, steps, stages, connections };
   } catch (error) {
     for (const each of connections) await each.close();
     throw error;
@@ -129,35 +150,6 @@ async function requireResumable(
   if (source !== found.source)
     onWarning(`the run ${found.run} was begun from ${found.source}, and goes on from ${source}`);
   await requireKnownTransactions(connection, found, await new Ledger(connection, tables).parts(found.run));
-}
-
-/** E_RUN_UNFINISHED for whoever would begin another. */
-export function unfinishedRun({ run, source, started, state }: RunRow): StorageError {
-  const hint =
-    state === "undoing"
-      ? "`llmspell storage undo` comes to its end."
-      : "`llmspell storage resume`, with the options that it was begun with, goes on with it; `llmspell storage undo` takes it back.";
-  return new StorageError("E_RUN_UNFINISHED", `the target has an unfinished run: ${run}, of ${started}`, {
-    detail: `it ${state === "undoing" ? "is being undone, and was" : "was"} begun from ${source}`,
-    hint,
-  });
-}
-
-/** E_NOT_EMPTY where the table has rows. */
-export async function requireEmptyTable(connection: PostgresConnection, table: TargetTable): Promise<void> {
-  const { rows } = await connection.query<{ filled: boolean }>(`SELECT EXISTS (SELECT FROM ${table.name}) AS filled`);
-  if (rows[0]?.filled !== true && (mayGoDirectly(table) || table.kind.keyless === true)) return;
-  const { path } = table.kind;
-  const one = `Load with one job, which merges; or leave the section out (--exclude ${path}).`;
-  if (rows[0]?.filled === true)
-    throw new StorageError("E_NOT_EMPTY", "a run loads empty tables only, and this one has records", {
-      section: path,
-      hint: one,
-    });
-  throw new StorageError("E_SCHEMA", "a run needs a unique index for each key of the table", {
-    section: path,
-    hint: one,
-  });
 }
 
 /** A parent that is there already would have to count the children that come: only one transaction does that. */

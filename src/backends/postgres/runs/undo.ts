@@ -9,6 +9,7 @@ import { requireRights } from "./connections.js";
 import { Ledger } from "./ledger/ledger.js";
 import { takeOver } from "./ledger/take-over.js";
 import { requireKnownTransactions, requireLedger } from "./ledger/trust.js";
+import { dropStages, requireOwnStages, stagesOf } from "./merging/stages.js";
 import { linesOfKept, removeParts } from "./parts/remove-parts.js";
 import { buildIndexes } from "./run-indexes.js";
 import { dropPartitions } from "./run-partitions.js";
@@ -49,7 +50,10 @@ export async function undoRun({ connection, catalog, application, onStep }: Undo
     );
     const found = await new Ledger(connection, ledger).unfinished();
     if (found === undefined) throw new StorageError("E_USAGE", "there is no unfinished run to undo");
-    await requireKnownTransactions(connection, found, await new Ledger(connection, ledger).parts(found.run));
+    const book = new Ledger(connection, ledger);
+    await requireKnownTransactions(connection, found, await book.parts(found.run));
+    const stages = stagesOf(await book.steps(found.run), tables, application?.schema ?? "");
+    await requireOwnStages(connection, stages, ledger.runs);
     return { tables, ledger, found };
   });
   const run = await takeOver(connection, ledgerTables, found, "undoing");
@@ -60,12 +64,16 @@ export async function undoRun({ connection, catalog, application, onStep }: Undo
     await ledger.steps(run.run),
   ]);
   const removed: Record<string, number> = {};
+  const { schema } = application as PostgresApplication;
+  const stages = stagesOf(steps, tables, schema);
+  await inTransaction(connection, "read", () => requireOwnStages(connection, stages, ledgerTables.runs));
   await removeParts(last, last, {
     connection,
     ledger: ledgerTables,
     run,
     catalog,
     tables,
+    stages,
     onRemoved(section, rows) {
       removed[section] = (removed[section] ?? 0) + rows;
       onStep?.(`removed ${rows} records of ${section}`);
@@ -73,7 +81,7 @@ export async function undoRun({ connection, catalog, application, onStep }: Undo
   });
   const partitions = await dropPartitions(connection, steps, { ledger: ledgerTables, run, tables });
   const touched = catalog.kinds.flatMap(({ path }) =>
-    last.some(({ section }) => section === path) || steps.some(({ section }) => section === path)
+    !stages.has(path) && (last.some(({ section }) => section === path) || steps.some(({ section }) => section === path))
       ? [tables.get(path) as TargetTable]
       : [],
   );
@@ -89,6 +97,10 @@ export async function undoRun({ connection, catalog, application, onStep }: Undo
   const kept = await inTransaction(connection, "write", async () => {
     await connection.query("SET LOCAL row_security = off");
     const lines = await linesOfKept(connection, touched);
+    // What was taken back has been said in the ledger, which an undo that was killed has left.
+    const after = stagesOf(await ledger.steps(run.run), tables, schema);
+    lines.push(...[...after.values()].flatMap(({ kept }) => kept));
+    await dropStages(connection, after.values());
     await ledger.setState(run, "undone", "");
     return lines;
   });

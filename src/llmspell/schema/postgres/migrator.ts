@@ -1,10 +1,12 @@
 /** Migrations of PostgreSQL: one transaction, one at a time. */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
+import { refuseUnfinishedRun } from "../../../backends/postgres/runs/ledger/unfinished.js";
 import type { PostgresConnection } from "../../../backends/postgres/session/connection.js";
 import { encodingCaveat, readServerEncoding } from "../../../backends/postgres/session/encodings.js";
 import { inTransaction } from "../../../backends/postgres/session/transaction.js";
 import { StorageError, toStorageError } from "../../../errors.js";
 import { hasMisplacedPartitions, repairPartitions } from "../../partitions/repair.js";
+import { llmspellPostgres } from "../../postgres/application.js";
 import { inApplicationTimeZone } from "../../postgres/application-role.js";
 import type { SchemaComparison } from "../comparison.js";
 import {
@@ -119,7 +121,7 @@ function brokenLines({ broken }: SchemaComparison): string[] {
 /**
  * Applies what is missing: llmspell's V1 to V15, in which it continues a database that llmspell migrated itself, and ours.
  * All or nothing; writes nothing when nothing is missing; never writes llmspell's own record.
- * @throws {StorageError} E_PERMISSION, E_SCHEMA (no pgvector, a newer database, a column or key that is gone), E_LOCKED
+ * @throws {StorageError} E_RUN_UNFINISHED, E_PERMISSION, E_SCHEMA (no pgvector, a newer database, a column or key that is gone), E_LOCKED
  */
 export async function migratePostgres(
   connection: PostgresConnection,
@@ -153,6 +155,8 @@ async function applyPending(
   options: MigratePostgresOptions,
 ): Promise<MigrationState[]> {
   await prepare(connection, options);
+  // It would make again what the run has dropped.
+  await refuseUnfinishedRun(connection, llmspellPostgres);
   // Read again: another migration may have been first.
   const { pending } = await plan(connection, migrations);
   const before = await ownObjects(connection);

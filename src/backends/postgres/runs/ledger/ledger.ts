@@ -179,6 +179,17 @@ export class Ledger {
     );
   }
 
+  /** Says otherwise what a step is, and whether it is done. */
+  async redefineStep(
+    run: number,
+    { step, definition, done }: Pick<StepRow, "step" | "definition" | "done">,
+  ): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.steps} SET definition = $3, done = $4 WHERE run = $1 AND step = $2`,
+      [run, step, definition, done],
+    );
+  }
+
   async completeStep(run: number, step: number): Promise<void> {
     await this.connection.query(`UPDATE ${this.tables.steps} SET done = true WHERE run = $1 AND step = $2`, [
       run,

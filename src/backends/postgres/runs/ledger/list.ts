@@ -4,6 +4,7 @@ import type { PostgresApplication } from "../../application.js";
 import { IS_NAMED, namesAsParameters, tableOf } from "../../database/table-names.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import { inTransaction } from "../../session/transaction.js";
+import { MERGED } from "../merging/stages.js";
 import { Ledger, type LedgerTables, type RunRow, type RunState } from "./ledger.js";
 import { requireLedger } from "./trust.js";
 
@@ -55,7 +56,7 @@ async function readRuns(connection: PostgresConnection, tables: LedgerTables): P
   const { rows } = await connection.query<SectionRow & Record<string, unknown>>(
     `SELECT run, section, count(*)::int4 AS parts, sum(records)::text AS records, sum(bytes)::text AS bytes,
        pg_catalog.to_char(max(loaded_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last
-     FROM ${tables.parts} GROUP BY run, section ORDER BY run, min(part)`,
+     FROM ${tables.parts} WHERE digest <> '${MERGED}' GROUP BY run, section ORDER BY run, min(part)`,
   );
   const listed: ListedRun[] = [];
   for (const run of runs)

@@ -12,17 +12,27 @@ const OLDEST_TRANSACTION = 2n ** 31n;
 
 interface TableRow {
   name: string;
-  owned: boolean;
+  usable: boolean;
   trusted: boolean;
   shared: boolean;
   plain: boolean;
 }
 
-/** The owner is one whom the tables belong to, or may do everything; nobody else has a right; nothing else happens at a write. */
+/** Rights that make the ledger a role's own. */
+const RIGHTS = ["SELECT", "INSERT", "UPDATE", "DELETE"] as const;
+const hasAll = (role: string, table: string): string =>
+  RIGHTS.map((right) => `pg_catalog.has_table_privilege(${role}, ${table}, '${right}')`).join(" AND ");
+
+/**
+ * The owner is one whom the tables belong to, or may do everything; nothing else happens at a write. Nobody else has a right but roles
+ * that may write every row of the tables by themselves: these gain nothing by what they make the ledger say.
+ */
 const TABLES = `
-  SELECT c.relname::text AS name, pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
+  SELECT c.relname::text AS name, pg_catalog.pg_has_role(c.relowner, 'USAGE') OR ${hasAll("(SELECT u.oid FROM pg_catalog.pg_roles u WHERE u.rolname = current_user)", "c.oid")} AS usable,
     r.rolsuper OR c.relowner = n.nspowner OR c.relowner = ANY ($3::oid[]) AS trusted,
-    EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) a WHERE a.grantee <> c.relowner)
+    EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) a WHERE a.grantee <> c.relowner AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_roles g WHERE g.oid = a.grantee AND (g.rolsuper OR g.rolbypassrls) AND NOT EXISTS (
+          SELECT FROM unnest($3::oid[]) o (oid) WHERE NOT (${hasAll("g.oid", "o.oid")}))))
       OR EXISTS (SELECT FROM pg_catalog.pg_attribute b, pg_catalog.aclexplode(b.attacl) a
         WHERE b.attrelid = c.oid AND a.grantee <> c.relowner) AS shared,
     c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relrowsecurity AND NOT c.relhasrules AND NOT c.relispartition
@@ -61,9 +71,9 @@ export async function requireLedger(
   };
   const owner = "ALTER TABLE … OWNER TO the owner of the other tables, or load with one job.";
   bad(
-    rows.find(({ owned }) => !owned),
-    "belongs to another role: it alone may keep runs",
-    "Load as the owner of the tables or as a superuser, have that role granted, or load with one job.",
+    rows.find(({ usable }) => !usable),
+    "belongs to another role",
+    `Load as the owner of the tables or as a superuser, or with one job; or as the owner GRANT ${RIGHTS.join(", ")} ON ${NAMES.map((name) => `${application.schema}.${name}`).join(", ")} to a role with BYPASSRLS that has these rights on all of the tables.`,
   );
   bad(
     rows.find(({ trusted }) => !trusted),

@@ -1,4 +1,6 @@
 /** What a store that is only read says of a run that came to no end, where the role may know of it. */
+
+import { StorageError } from "../../../../errors.js";
 import type { PostgresApplication } from "../../application.js";
 import { quote, schemaSql } from "../../database/table-names.js";
 import type { PostgresConnection } from "../../session/connection.js";
@@ -35,4 +37,25 @@ export async function findUnfinishedRun(
 export function describeUnfinished({ run, state, source, started }: UnfinishedRun): string {
   const what = state === "undoing" ? "is being undone" : "is unfinished";
   return `the database has a run that ${what} (run ${run}, begun ${started} from ${source}; \`llmspell storage runs\`)`;
+}
+
+/** E_RUN_UNFINISHED for whoever would write to the target. */
+export function unfinishedRun({ run, source, started, state }: UnfinishedRun): StorageError {
+  const hint =
+    state === "undoing"
+      ? "`llmspell storage undo` comes to its end."
+      : "`llmspell storage resume`, with the options that it was begun with, goes on with it; `llmspell storage undo` takes it back.";
+  return new StorageError("E_RUN_UNFINISHED", `the target has an unfinished run: ${run}, of ${started}`, {
+    detail: `it ${state === "undoing" ? "is being undone, and was" : "was"} begun from ${source}`,
+    hint,
+  });
+}
+
+/** What is written beside a run would stay when it is undone, and be in the way when it is resumed: E_RUN_UNFINISHED where the role may know of one. To be called in a transaction. */
+export async function refuseUnfinishedRun(
+  connection: PostgresConnection,
+  application: PostgresApplication | undefined,
+): Promise<void> {
+  const found = await findUnfinishedRun(connection, application);
+  if (found !== undefined) throw unfinishedRun(found);
 }

@@ -6,7 +6,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import { fieldIndex, type RecordKind } from "../../../../catalog/index.js";
+import { fieldIndex, type RecordKind, storedFields } from "../../../../catalog/index.js";
 import { located } from "../../../../codecs/index.js";
 import { recordChunks } from "../../../../document/writing/record-writer.js";
 import { StorageError } from "../../../../errors.js";
@@ -66,24 +66,25 @@ export class PartCutter {
     return this.kind !== undefined && this.kind !== kind;
   }
 
-  /** Adds a record; true where the part ends with it. One that the target cannot hold is rejected, which ends the run. */
-  async add(batch: RecordBatch, row: number, storeLarge: StoreLarge): Promise<boolean> {
+  /** Adds a record; true where the part ends with it. `isStaged`: it will wait to be merged. One that the target cannot hold is rejected, which ends the run. */
+  async add(batch: RecordBatch, row: number, storeLarge: StoreLarge, isStaged = false): Promise<boolean> {
     const { kind } = batch;
+    const staged: TupleExtras = isStaged ? { assumed: assumedBits(batch, row) } : {};
     const encoder = this.encoderOf(kind);
     const at = encoder.length;
     if (needsLargeObject(kind, batch, row)) {
       // What the number of the object is, is no part of what the record brings.
-      await this.push(encoder, batch, row, { largeObject: 0 });
+      await this.push(encoder, batch, row, { ...staged, largeObject: 0 });
       this.hash.update(encoder.tuples(this.hashed, at + 1));
       encoder.pop();
       const largeObject = await storeLarge(this.observed(contentOf(batch, row)));
       this.hash.update(`${this.largeBytes}`);
-      encoder.push(batch, row, { largeObject });
+      encoder.push(batch, row, { ...staged, largeObject });
       this.hashed = at + 1;
       this.bytes += encoder.tuples(at, at + 1).length;
       return this.bytes + this.largeBytes >= this.partBytes;
     }
-    await this.push(encoder, batch, row, {});
+    await this.push(encoder, batch, row, staged);
     const tuple = encoder.tuples(at, at + 1);
     this.bytes += tuple.length;
     const total = this.bytes + this.largeBytes;
@@ -153,6 +154,15 @@ export class PartCutter {
       yield chunk;
     }
   }
+}
+
+/** The columns (as storedFields has them, from bit 0) that the record does not hold. */
+function assumedBits(batch: RecordBatch, row: number): bigint {
+  let bits = 0n;
+  if (batch.assumed === undefined) return bits;
+  for (const [at, field] of storedFields(batch.kind, "postgresql").entries())
+    if (batch.isAssumed(row, batch.kind.fields.indexOf(field))) bits |= 1n << BigInt(at);
+  return bits;
 }
 
 function contentOf(batch: RecordBatch, row: number): AsyncIterable<Buffer> | Iterable<Buffer> {

@@ -2,11 +2,12 @@
  * One of a run's connections: it loads a part in a transaction that does nothing else than the fence, its row of the ledger and
  * the COPY. There is no savepoint in it, so that all of its rows have the transaction's number for their xmin.
  */
+import { createHash, type Hash } from "node:crypto";
 import { located } from "../../../../codecs/index.js";
 import { StorageError } from "../../../../errors.js";
 import type { RunContext } from "../../../../records/run-context.js";
 import type { PostgresApplication } from "../../application.js";
-import { loadColumns, type TargetTable } from "../../database/target-table.js";
+import { ASSUMED, loadColumns, type TargetTable } from "../../database/target-table.js";
 import { LargeObjectWriter } from "../../loading/large-objects.js";
 import { isRecordError, LoadTransaction } from "../../loading/load-transaction.js";
 import { TableLoader } from "../../loading/table-loader.js";
@@ -14,24 +15,37 @@ import type { PostgresConnection } from "../../session/connection.js";
 import { postgresCause } from "../../session/errors.js";
 import { beginTransaction } from "../../session/transaction.js";
 import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
+import type { Stage } from "../merging/stages.js";
+import { loadAmongOthers } from "./load-among-others.js";
 import type { Part } from "./part-cutter.js";
+import { createSent, requireContents, requireSent, SENT } from "./verify-part.js";
 
 export interface PartLoaderOptions {
   readonly ledger: LedgerTables;
   readonly run: RunRow;
   readonly application: PostgresApplication | undefined;
   readonly context: RunContext;
+  /** Each part is read back before it is committed. */
+  readonly verifies: boolean;
 }
 
 /** No trigger fires, no foreign key is checked, no row is hidden, and others' settings count no more. */
 export const LOAD_SETTINGS =
   "SET LOCAL session_replication_role = 'replica'; SET LOCAL row_security = off; SET LOCAL client_min_messages = 'warning'";
 
+/** Where a part's records go. Default: straight into their table. */
+export interface PartWay {
+  readonly stage?: Stage | undefined;
+  readonly isAmongOthers?: boolean;
+}
+
 export class PartLoader {
   private readonly ledger: Ledger;
   private isOpen = false;
   /** The part's row is there already, for its number. */
   private isNumbered = false;
+  /** SHA-256 of what large objects of the part were made of, where they are to be verified. */
+  private readonly contents = new Map<number, string>();
   private readonly writers = new Map<TargetTable, LargeObjectWriter>();
 
   constructor(
@@ -59,11 +73,16 @@ export class PartLoader {
       writer = new LargeObjectWriter(this.connection, table, this.options.application);
       this.writers.set(table, writer);
     }
-    return writer.create(chunks);
+    if (!this.options.verifies) return writer.create(chunks);
+    const hash = createHash("sha256");
+    const oid = await writer.create(hashed(chunks, hash));
+    this.contents.set(oid, hash.digest("hex"));
+    return oid;
   }
 
-  /** Loads a part; when it is done the part is there for good, or nothing of it. The error names the record. */
-  async load(table: TargetTable, number: number, part: Part): Promise<void> {
+  /** Loads a part; `way.stage`: it waits there to be merged; `way.isAmongOthers`: they have rows in its table. When it is done the part is there for good, or nothing of it. The error names the record. */
+  async load(table: TargetTable, number: number, part: Part, way: PartWay = {}): Promise<void> {
+    const { stage } = way;
     const { run } = this.options.run;
     try {
       if (!this.isOpen) await this.begin();
@@ -71,27 +90,58 @@ export class PartLoader {
       const known = { part: number, records: BigInt(part.records), bytes: BigInt(part.bytes), digest };
       if (this.isNumbered) await this.ledger.completePart(run, known);
       else await this.ledger.addPart(run, { section: kind.path, ...known });
-      const columns = loadColumns(kind).join(", ");
-      const sql = `COPY ${table.name} (${columns}) FROM STDIN (FORMAT binary)`;
-      const rows = await this.connection.copyFrom(sql, part.encoder.data(0, part.records));
-      // A rule or a trigger that replication does not silence would take rows away without a word.
-      if (rows !== part.records)
-        throw new StorageError("E_CONSTRAINT", `the table took ${rows} of ${part.records} records`, {
-          hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
-        });
+      if (way.isAmongOthers === true) await this.loadAmongOthers(table, number, part);
+      else await this.copy(table, part, stage);
+      if (this.options.verifies) await this.verify(table, part, way);
       const { command } = await this.connection.query("COMMIT");
       if (command !== "COMMIT") throw new StorageError("E_UNEXPECTED", "the server rolled the transaction back");
       this.isOpen = false;
       this.isNumbered = false;
     } catch (error) {
       await this.rollback();
-      throw located(await this.explained(error, table, part), { section: part.kind.path });
+      throw located(await this.explained(error, table, part, way), { section: part.kind.path });
     }
+  }
+
+  private async loadAmongOthers(table: TargetTable, number: number, part: Part): Promise<void> {
+    const { ledger, run, context } = this.options;
+    const { loaded, line } = await loadAmongOthers(this.connection, { table, part, ledger, run });
+    if (loaded < 0) throw lessTaken(loaded, part);
+    const known = { part: number, records: BigInt(loaded), bytes: BigInt(part.bytes), digest: part.digest };
+    await this.ledger.completePart(run.run, known);
+    if (line !== undefined) context.warn(line);
+  }
+
+  private async copy(table: TargetTable, part: Part, stage: Stage | undefined): Promise<void> {
+    const { kind } = part;
+    const columns = [...loadColumns(kind), ...(stage === undefined ? [] : [ASSUMED])].join(", ");
+    const sql = `COPY ${stage?.name ?? table.name} (${columns}) FROM STDIN (FORMAT binary)`;
+    const rows = await this.connection.copyFrom(sql, part.encoder.data(0, part.records));
+    // A rule or a trigger that replication does not silence would take rows away without a word.
+    if (rows !== part.records) throw lessTaken(rows, part);
+  }
+
+  /** E_READ_BACK */
+  private async verify(table: TargetTable, part: Part, { stage, isAmongOthers }: PartWay): Promise<void> {
+    const { connection } = this;
+    const { kind } = part;
+    const relation = stage?.name ?? table.name;
+    if (isAmongOthers !== true) {
+      const columns = [...loadColumns(kind), ...(stage === undefined ? [] : [ASSUMED])].join(", ");
+      await createSent(connection, relation, columns);
+      await connection.copyFrom(
+        `COPY ${SENT} (${columns}) FROM STDIN (FORMAT binary)`,
+        part.encoder.data(0, part.records),
+      );
+    }
+    await requireSent(connection, kind, relation);
+    await requireContents(connection, kind, this.contents);
   }
 
   private async begin(): Promise<void> {
     await beginTransaction(this.connection, "write");
     this.isOpen = true;
+    this.contents.clear();
     await this.connection.query(LOAD_SETTINGS);
     await this.ledger.hold({ ...this.options.run, state: "loading" });
   }
@@ -104,9 +154,16 @@ export class PartLoader {
   }
 
   /** The error that names the record, where it is a record's: the part is loaded once more, and rolled back. */
-  private async explained(error: unknown, table: TargetTable, part: Part): Promise<unknown> {
+  private async explained(
+    error: unknown,
+    table: TargetTable,
+    part: Part,
+    { stage, isAmongOthers }: PartWay,
+  ): Promise<unknown> {
     const isDeadlock = postgresCause(error)?.sqlState === "40P01";
     if (!isRecordError(error) && !isDeadlock) return error;
+    // Those of others would be found first.
+    if (isAmongOthers === true && postgresCause(error)?.sqlState !== "23505") return error;
     let found: StorageError | undefined;
     const context: RunContext = {
       ...this.options.context,
@@ -120,7 +177,7 @@ export class PartLoader {
       await transaction.begin();
       await this.connection.query(LOAD_SETTINGS);
       const options = { transaction, context, method: "copy", direct: true, deferIndexes: "never", number: 0 } as const;
-      await TableLoader.findRefused(table, { ...options, application: undefined }, part.encoder);
+      await TableLoader.findRefused(table, { ...options, application: undefined }, part.encoder, stage?.name);
     } catch {
       // What was not found out leaves the first error.
     } finally {
@@ -132,8 +189,26 @@ export class PartLoader {
     return new StorageError(
       "E_KEY_CONFLICT",
       message.replace("two records of the run", "two records"),
-      { ...where, detail },
+      {
+        ...where,
+        detail,
+        hint: "Delete or change the one of them that should not be, then resume the run; or undo it.",
+      },
       cause,
     );
   }
+}
+
+async function* hashed(chunks: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}
+
+function lessTaken(rows: number, part: Part): StorageError {
+  const taken = rows < 0 ? "fewer" : `${rows}`;
+  return new StorageError("E_CONSTRAINT", `the table took ${taken} of ${part.records} records`, {
+    hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
+  });
 }

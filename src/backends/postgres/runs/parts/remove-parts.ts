@@ -1,18 +1,20 @@
 /** Takes out what parts of a run wrote: the rows that still have their transactions' numbers. */
 import type { Catalog } from "../../../../catalog/index.js";
 import { quote } from "../../database/table-names.js";
-import { columnNamed, type TargetTable } from "../../database/target-table.js";
+import type { TargetTable } from "../../database/target-table.js";
 import { deleteRows } from "../../loading/orphans.js";
 import { readKeys } from "../../loading/stored-records.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import { inTransaction } from "../../session/transaction.js";
 import { Ledger, type LedgerTables, type PartRow, type RunRow } from "../ledger/ledger.js";
+import { xminOf } from "../ledger/transactions.js";
+import { MERGED, type Stage } from "../merging/stages.js";
+import { takeBack } from "../merging/take-back.js";
+import { BATCH, LARGE_OBJECTS } from "./batches.js";
 import { LOAD_SETTINGS } from "./part-loader.js";
+import { childrenOf, otherChildren } from "./referring-rows.js";
+import { removeStaged } from "./remove-staged.js";
 
-/** Parts of one transaction: each is a pass over the table. */
-const BATCH = 500;
-/** Large objects of one transaction: each takes a lock. */
-const LARGE_OBJECTS = 500;
 /** So many rows that stay are named. */
 const NAMED = 3;
 
@@ -22,14 +24,11 @@ export interface RemoveOptions {
   readonly run: RunRow;
   readonly catalog: Catalog;
   readonly tables: ReadonlyMap<string, TargetTable>;
+  /** By path, of kinds whose parts wait to be merged. */
+  readonly stages: ReadonlyMap<string, Stage>;
   readonly onRemoved?: (section: string, rows: number) => void;
   /** Rows of the parts that are still there, as rows which stay refer to them. */
   readonly onKept?: (section: string, rows: number) => void;
-}
-
-/** xmin as the server shows it: the number's lower half. */
-export function xminOf({ transaction }: PartRow): string {
-  return String(transaction & 0xffffffffn);
 }
 
 /**
@@ -40,7 +39,7 @@ export function xminOf({ transaction }: PartRow): string {
 export async function removeParts(
   parts: readonly PartRow[],
   all: readonly PartRow[],
-  { connection, ledger: ledgerTables, run, catalog, tables, onRemoved, onKept }: RemoveOptions,
+  { connection, ledger: ledgerTables, run, catalog, tables, stages, onRemoved, onKept }: RemoveOptions,
 ): Promise<void> {
   const ledger = new Ledger(connection, ledgerTables);
   const own = [...new Set(all.map(xminOf))];
@@ -50,30 +49,50 @@ export async function removeParts(
   const through = new Set<string>();
   for (const kind of catalog.importOrder.toReversed()) {
     const table = tables.get(kind.path) as TargetTable;
-    const wanted = parts.filter(({ section }) => section === kind.path);
+    const stage = stages.get(kind.path);
+    const [merges, wanted] = [true, false].map((isMerge) =>
+      parts.filter(({ section, digest }) => section === kind.path && (digest === MERGED) === isMerge),
+    ) as [PartRow[], PartRow[]];
+    if (merges.length === 0 && wanted.length === 0) {
+      through.add(kind.path);
+      continue;
+    }
+    const children = [
+      ...childrenOf(table, catalog, tables),
+      ...(await inTransaction(connection, "read", () => otherChildren(connection, table, tables))),
+    ];
+    // All of the parameters are named: the server knows no type of one that is not.
+    const free = children
+      .map(({ path, condition }) => {
+        const list = path !== undefined && through.has(path) ? 3 : 2;
+        return ` AND NOT EXISTS (${condition}${path === undefined ? "" : ` AND NOT (c.xmin = ANY ($${list}::xid[]))`})`;
+      })
+      .join("");
+    const where = `t.xmin = ANY ($1::xid[]) AND ($2::xid[] IS NOT NULL AND $3::xid[] IS NOT NULL)${free}`;
+    const hold = async (): Promise<void> => {
+      await connection.query(LOAD_SETTINGS);
+      await ledger.hold(run);
+      // Nobody may come to refer to a row while it is deleted: no foreign key is checked here.
+      const locked = [...new Set([table.name, ...children.map(({ name }) => name)])];
+      await connection.query(`LOCK TABLE ${locked.join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
+    };
+    for (const merge of stage === undefined ? [] : merges) {
+      const { removed } = await inTransaction(connection, "write", async () => {
+        await hold();
+        const parameters = [[xminOf(merge)], own, others];
+        return takeBack(merge, stage as Stage, { connection, ledger: ledgerTables, run, where, parameters });
+      });
+      onRemoved?.(kind.path, removed);
+    }
+    if (stage !== undefined) {
+      await removeStaged(wanted, stage, { connection, ledger: ledgerTables, run });
+      through.add(kind.path);
+      continue;
+    }
     for (let at = 0; at < wanted.length; at += BATCH) {
       const batch = wanted.slice(at, at + BATCH);
       const xmins = [...new Set(batch.map(xminOf))];
-      const children = [
-        ...childrenOf(table, catalog, tables),
-        ...(await inTransaction(connection, "read", () => otherChildren(connection, table, tables))),
-      ];
-      const free = children
-        .map(({ path, condition }) => {
-          const list = path !== undefined && through.has(path) ? 3 : 2;
-          return ` AND NOT EXISTS (${condition}${path === undefined ? "" : ` AND NOT (c.xmin = ANY ($${list}::xid[]))`})`;
-        })
-        .join("");
-      // All of the parameters are named: the server knows no type of one that is not.
-      const where = `t.xmin = ANY ($1::xid[]) AND ($2::xid[] IS NOT NULL AND $3::xid[] IS NOT NULL)${free}`;
       const parameters = [xmins, own, others];
-      const hold = async (): Promise<void> => {
-        await connection.query(LOAD_SETTINGS);
-        await ledger.hold(run);
-        // Nobody may come to refer to a row while it is deleted: no foreign key is checked here.
-        const locked = [...new Set([table.name, ...children.map(({ name }) => name)])];
-        await connection.query(`LOCK TABLE ${locked.join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
-      };
       // Contents go in transactions of their own: a part that is there no more as a whole is none that was loaded.
       const numbers = batch.map(({ part }) => part);
       let removed = 0;
@@ -120,49 +139,6 @@ async function unlinkSome(
   );
   if (rows.length > 0) await deleteRows(connection, table, [rows.map(({ tab }) => tab), rows.map(({ tid }) => tid)]);
   return rows.length;
-}
-
-/** The tables whose rows `c` may refer to a row `t` of the table, and the query that finds those. */
-function childrenOf(table: TargetTable, catalog: Catalog, tables: ReadonlyMap<string, TargetTable>) {
-  return catalog.kinds.flatMap((kind) =>
-    kind.foreignKeys
-      .filter(({ references }) => references === table.kind.path)
-      .map((key) => {
-        const child = tables.get(kind.path) as TargetTable;
-        const same = key.referencedFields.map(
-          (name, at) => `c.${columnNamed(kind, key.fields[at] as string)} = t.${columnNamed(table.kind, name)}`,
-        );
-        return {
-          path: kind.path,
-          name: child.name,
-          condition: `SELECT FROM ${child.name} c WHERE ${same.join(" AND ")}`,
-        };
-      }),
-  );
-}
-
-/** The same of tables that are no kind's: somebody's own that refer to ours. */
-async function otherChildren(
-  connection: PostgresConnection,
-  table: TargetTable,
-  tables: ReadonlyMap<string, TargetTable>,
-) {
-  const { rows } = await connection.query<{ name: string; pairs: string[] }>(
-    `SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
-       ARRAY(SELECT pg_catalog.format('c.%I = t.%I', a.attname, b.attname)
-         FROM unnest(k.conkey, k.confkey) AS u (own, other)
-         JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.own
-         JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.other) AS pairs
-     FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
-       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE k.contype = 'f' AND k.confrelid = $1 AND NOT c.relispartition AND k.conrelid <> ALL ($2::oid[])`,
-    [table.oid, [...tables.values()].map(({ oid }) => oid)],
-  );
-  return rows.map(({ name, pairs }) => ({
-    path: undefined,
-    name,
-    condition: `SELECT FROM ${name} c WHERE ${pairs.join(" AND ")}`,
-  }));
 }
 
 /** Rows that are still there, a line for each table: others added or changed them. */
