@@ -29,6 +29,7 @@ const transfer: Names<TransferOptions> = {
   strict: true,
   invalidUuid: true,
   idMap: true,
+  bytesPerSecond: true,
   digests: true,
   connectionTimeoutSeconds: true,
   lockTimeoutSeconds: true,
@@ -65,6 +66,7 @@ const importStore: Names<ImportOptions> = {
   translate: true,
   jobs: true,
   resume: true,
+  maxLag: true,
   dryRun: true,
   prune: true,
   requireEmpty: true,
@@ -84,6 +86,8 @@ const {
   digests: _plannedDigests,
   jobs: _jobs,
   resume: _resume,
+  maxLag: _maxLag,
+  bytesPerSecond: _bytesPerSecond,
   ...planned
 } = importStore;
 const planTransfer: Names<PlanOptions> = {
@@ -167,7 +171,7 @@ const digestStore: Names<DigestStoreOptions> = {
   times: true,
 };
 
-const { limit: _limit, onReject: _onReject, digests: _digested, ...verifying } = transfer;
+const { limit: _limit, onReject: _onReject, digests: _digested, bytesPerSecond: _rate, ...verifying } = transfer;
 const verifyStores: Names<VerifyOptions> = {
   a: true,
   b: true,

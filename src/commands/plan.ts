@@ -42,7 +42,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
   refuse(flags, ["report", "rejects", "dryRun"], "a plan writes nothing, and commits nothing");
   refuse(
     flags,
-    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom"],
+    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom", "rate", "maxLag"],
     "a plan does not foretell it: --dry-run does",
   );
   refuse(flags, ["jobs"], "a plan is one of a single transaction");
@@ -64,6 +64,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     requireEmpty: _requireEmpty,
     jobs: _jobs,
     resume: _resume,
+    maxLag: _maxLag,
     ...load
   } = loadOptions(flags);
   const { vectors } = config;

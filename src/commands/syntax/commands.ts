@@ -69,6 +69,8 @@ const UNPLANNED = [
   "--digests",
   "--tenants-from",
   "--jobs",
+  "--rate",
+  "--max-lag",
 ];
 
 /** Options of loads that no run takes. */

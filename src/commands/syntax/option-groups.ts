@@ -40,11 +40,13 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--times",
     "--no-verify-manifest",
     "--lock-timeout",
+    "--rate",
     "--jobs",
   ],
   Writing: [
     "--on-conflict",
     "--jobs",
+    "--max-lag",
     "--dry-run",
     "--plan",
     "--exact",
