@@ -90,7 +90,10 @@ export const ERROR_CODES = {
   E_CHECK: { exit: EXIT.target, meaning: "A record breaks a CHECK constraint." },
   E_TARGET_LIMIT: { exit: EXIT.target, meaning: "A value exceeds a limit of the target database." },
   E_JQ: { exit: EXIT.target, meaning: "A jq expression failed at a record, or gave something that is no record." },
-  E_JQ_LIMIT: { exit: EXIT.target, meaning: "A jq expression took too long at a record, or too much memory." },
+  E_JQ_LIMIT: {
+    exit: EXIT.target,
+    meaning: "A jq expression took too long at a record or when it was compiled, or too much memory.",
+  },
   E_PLUGIN: { exit: EXIT.target, meaning: "A plugin failed at a record, or gave something that is no record." },
   E_PLUGIN_TIMEOUT: { exit: EXIT.target, meaning: "A plugin did not come to an end in time." },
   E_ORPHAN: { exit: EXIT.target, meaning: "A record refers to a record that is not there." },

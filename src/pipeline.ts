@@ -4,6 +4,7 @@
  */
 import type { Catalog } from "./catalog/index.js";
 import { StorageError, toStorageError } from "./errors.js";
+import { ByteRate } from "./records/byte-rate.js";
 import type { RecordBatch } from "./records/record-batch.js";
 import type { Activity, Rejection, RunContext, Selection } from "./records/run-context.js";
 import { ValueBytes } from "./records/value-bytes.js";
@@ -41,6 +42,8 @@ export interface PipelineOptions {
   /** At most so many records of each kind, before the transforms; parents that kept children refer to come first. */
   readonly limit?: number;
   readonly signal?: AbortSignal;
+  /** No more bytes of records in a second than that, from 1 on: as they are read, and as several threads give them. E_USAGE */
+  readonly bytesPerSecond?: number | undefined;
   /** Called after each batch, and whenever the run goes on to something else or waits. */
   readonly onProgress?: (progress: Progress) => void;
   /** Called for each rejected record; throw (or reject) to stop the run. Default: stop at the first. */
@@ -147,6 +150,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
   let cascade: Cascade | undefined;
   let limit: Limit | undefined;
   try {
+    const rate = options.bytesPerSecond === undefined ? undefined : new ByteRate(options.bytesPerSecond, signal);
     signal.throwIfAborted();
     tellProgress({ phase: "connecting" });
     const { catalog = requireCatalog(options.catalog), ...header } = await source.open(context, selection);
@@ -167,7 +171,10 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     }
     await sink.open({ ...header, catalog }, behindSteps(context, given));
     tellProgress({ phase: "planning" });
-    let read: Read = (wanted, during) => source.read(wanted, during);
+    let read: Read = (wanted, during) => {
+      const batches = source.read(wanted, during);
+      return rate?.limited(batches) ?? batches;
+    };
     if (options.limit !== undefined) {
       const { Limit } = await import("./transforms/limit.js");
       limit = new Limit(catalog, selection, options.limit);
@@ -202,6 +209,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     for await (const text of threaded?.texts ?? []) {
       signal.throwIfAborted();
       requireComplete();
+      await rate?.take(text.valueBytes);
       await sink.writeText?.(text);
       took(text.kind.path, text.records, text.valueBytes);
     }
@@ -213,7 +221,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       else for (const transform of transforms) batches = transform.apply(batches, context);
       return care?.rejectOrphans(batches, orphans, context) ?? batches;
     };
-    const batches = threaded === undefined ? inOneThread() : (threaded.batches ?? []);
+    const fromThreads = threaded?.batches && (rate?.limited(threaded.batches) ?? threaded.batches);
+    const batches = threaded === undefined ? inOneThread() : (fromThreads ?? []);
     for await (const batch of batches) {
       signal.throwIfAborted();
       requireComplete();
@@ -231,6 +240,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
         rejected: rejected.size > 0,
       }),
     });
+    if (rate?.note !== undefined) notes.add(rate.note);
     if (untold > 0) options.onWarning?.(`and ${untold} more warnings`);
     return {
       header,

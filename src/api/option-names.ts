@@ -29,6 +29,7 @@ const transfer: Names<TransferOptions> = {
   strict: true,
   invalidUuid: true,
   idMap: true,
+  bytesPerSecond: true,
   digests: true,
   connectionTimeoutSeconds: true,
   lockTimeoutSeconds: true,
@@ -67,6 +68,7 @@ const importStore: Names<ImportOptions> = {
   verifyParts: true,
   indexJobs: true,
   resume: true,
+  maxLag: true,
   dryRun: true,
   prune: true,
   requireEmpty: true,
@@ -88,6 +90,8 @@ const {
   verifyParts: _verifyParts,
   indexJobs: _indexJobs,
   resume: _resume,
+  maxLag: _maxLag,
+  bytesPerSecond: _bytesPerSecond,
   ...planned
 } = importStore;
 const planTransfer: Names<PlanOptions> = {
@@ -171,7 +175,7 @@ const digestStore: Names<DigestStoreOptions> = {
   times: true,
 };
 
-const { limit: _limit, onReject: _onReject, digests: _digested, ...verifying } = transfer;
+const { limit: _limit, onReject: _onReject, digests: _digested, bytesPerSecond: _rate, ...verifying } = transfer;
 const verifyStores: Names<VerifyOptions> = {
   a: true,
   b: true,

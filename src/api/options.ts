@@ -3,6 +3,7 @@ import type { Readable, Writable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
 import type { Config } from "../config/index.js";
 import type { Progress } from "../pipeline.js";
+import type { LagBound } from "../records/loads/lag-bound.js";
 import type { Rejection } from "../records/run-context.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
@@ -57,6 +58,11 @@ export interface TransferOptions {
   readonly connectionTimeoutSeconds?: number;
   /** How long a lock that another session or process holds is waited for: E_LOCKED. Seconds; default: PostgreSQL's own setting, SQLite 5. */
   readonly lockTimeoutSeconds?: number;
+  /**
+   * No more bytes of records in a second than that, from 1 on, as they are read; with threads (`jobs` of an export), as they
+   * come from them. Default: as fast as it goes.
+   */
+  readonly bytesPerSecond?: number;
   /** Digests of what the records mean, as they come to the target (docs/verification.md): the result's `digests`. Default false. */
   readonly digests?: boolean;
   /** The record kinds. Default: llmspell's. */
@@ -141,6 +147,11 @@ export interface ImportOptions extends TransferOptions {
   readonly indexJobs?: number;
   /** Goes on with the target's unfinished run, with `jobs` or as many connections as it had. Default false. */
   readonly resume?: boolean;
+  /**
+   * PostgreSQL: the load pauses while a standby of the target is further behind than that, or, with `jobs`, while others wait for
+   * locks of the run. E_PERMISSION where the role may not see the standbys (pg_monitor). Default: it never pauses.
+   */
+  readonly maxLag?: LagBound;
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
   /**

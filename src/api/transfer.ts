@@ -8,6 +8,7 @@ import { StorageError } from "../errors.js";
 import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import { createTranslatingSink, parseTranslation } from "../llmspell/translate.js";
 import { threadsFor } from "../parallel/jobs.js";
+import { requireLagBound } from "../records/loads/lag-bound.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
 import type { Source } from "../sources/source.js";
@@ -24,6 +25,7 @@ import {
   type SourceOptions,
   type StoreLocation,
   sameStore,
+  sessionOptions,
   sourceOptions,
   streamLocation,
 } from "../stores/index.js";
@@ -136,7 +138,8 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const source = await sourceFor(from, isSink(to) ? undefined : to, options, { config, list });
   const digester = await digesterFor(options);
   if (isSink(to)) {
-    const { prune, requireEmpty, allowEmpty: _allowEmpty, ...rest } = options;
+    const { prune, requireEmpty, allowEmpty: _allowEmpty, maxLag, ...rest } = options;
+    if (maxLag !== undefined) throw new StorageError("E_USAGE", "maxLag is not for a sink of your own");
     if (isRun(options)) throw new StorageError("E_USAGE", "jobs and resume are not for a sink of your own");
     if (prune || requireEmpty)
       throw new StorageError("E_USAGE", "prune and requireEmpty are options of your sink's own");
@@ -156,17 +159,32 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const scope = targetScope(options, transforms, options.catalog ?? llmspellCatalog);
   const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
   const invalidUuid = invalidUuidPolicy(options, to, list);
-  const before = (sink: Sink): Sink => createTranslatingSink(sink, { target: database.spelling, translate });
+  const pausing = await pausingFor(to, options, { config, list });
+  const before = (sink: Sink): Sink =>
+    createTranslatingSink(pausing.sink(sink), { target: database.spelling, translate });
+  const { onSession } = pausing;
   if (isRun(options)) {
     const { loadRun } = await import("./runs/load-run.js");
     const isDocument = !isSource(from) && databaseOf(from, list) === undefined;
-    return loadRun(options, { source, to, config, list, isDocument, transforms, invalidUuid, digester, before });
+    return loadRun(options, {
+      source,
+      to,
+      config,
+      list,
+      isDocument,
+      transforms,
+      invalidUuid,
+      digester,
+      onSession,
+      before,
+    });
   }
   const tenant = options.tenants?.length === 1 ? tenantBehind(options.tenants[0] as string, transforms) : undefined;
   const sink = await createSink(
     to,
     {
       ...shared(options),
+      onSession,
       onConflict,
       onOrphan,
       vectorsAs,
@@ -182,6 +200,26 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const translating = before(digester?.sink(sink) ?? sink);
   const prune = options.prune ? { keysStay: keysStay(options, transforms, invalidUuid) } : undefined;
   return transfer(source, translating, { ...options, invalidUuid, transforms, digester, prune }, dryRun);
+}
+
+/** For `maxLag`. */
+async function pausingFor(
+  to: AnyLocation,
+  options: ImportOptions,
+  { config, list }: Pick<Found, "config" | "list">,
+): Promise<{ readonly onSession: ((pid: number) => void) | undefined; sink(sink: Sink): Sink }> {
+  const { maxLag } = options;
+  if (maxLag === undefined) return { onSession: undefined, sink: (sink) => sink };
+  requireLagBound(maxLag);
+  const database = databaseOf(to, list);
+  if (database?.pausing === undefined)
+    throw new StorageError("E_USAGE", `--max-lag (maxLag) is not for ${database?.title ?? "the target"}`, {
+      hint: "A PostgreSQL server has standbys; --rate (bytesPerSecond) goes with every target.",
+    });
+  const sessions = new Set<number>();
+  const session = sessionOptions(to, options, config, list);
+  const sink = await database.pausing(to, { ...session, bound: maxLag, sessions, releasesLocks: isRun(options) });
+  return { onSession: (pid) => void sessions.add(pid), sink };
 }
 
 /** For `digests`. */

@@ -1,5 +1,6 @@
 /** `llmspell storage import` */
 import { importStore } from "../api/transfer.js";
+import type { LagBound } from "../records/loads/lag-bound.js";
 import { redactUnknown } from "../redaction.js";
 import { backendOf, chooseStore, documentLocation, filesOf, storeName } from "../stores/index.js";
 import {
@@ -20,6 +21,7 @@ export interface LoadFlags extends TransferFlags {
   readonly jobs?: number;
   readonly verifyParts?: boolean;
   readonly indexJobs?: number;
+  readonly maxLag?: LagBound;
   /** Of `storage resume`. */
   readonly resume?: boolean;
   readonly dryRun?: boolean;
@@ -37,7 +39,7 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 /** The load options that were given; `vectorsAs` is in the configuration. */
 export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags | "vectorsAs"> {
   const { onConflict, onOrphan, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
-  const { prune, allowEmpty, requireEmpty, jobs, verifyParts, indexJobs, resume } = flags;
+  const { prune, allowEmpty, requireEmpty, jobs, verifyParts, indexJobs, resume, maxLag } = flags;
   return {
     ...(onConflict === undefined ? {} : { onConflict }),
     ...(onOrphan === undefined ? {} : { onOrphan }),
@@ -47,6 +49,7 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
     ...(verifyParts === undefined ? {} : { verifyParts }),
     ...(indexJobs === undefined ? {} : { indexJobs }),
     ...(resume === undefined ? {} : { resume }),
+    ...(maxLag === undefined ? {} : { maxLag }),
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(prune === undefined ? {} : { prune }),
     ...(allowEmpty === undefined ? {} : { allowEmpty }),

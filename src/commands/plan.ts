@@ -47,7 +47,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
   refuse(flags, ["report", "rejects", "dryRun"], "a plan writes nothing, and commits nothing");
   refuse(
     flags,
-    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom"],
+    ["prune", "requireEmpty", "keep", "digests", "tenantsFrom", "rate", "maxLag"],
     "a plan does not foretell it: --dry-run does",
   );
   refuse(flags, ["jobs", "verifyParts", "indexJobs"], "a plan is one of a single transaction");
@@ -71,6 +71,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     verifyParts: _verifyParts,
     indexJobs: _indexJobs,
     resume: _resume,
+    maxLag: _maxLag,
     ...load
   } = loadOptions(flags);
   const { vectors } = config;

@@ -5,6 +5,7 @@
 import type { TransferOptions } from "../api/options.js";
 import type { TransferResult } from "../api/results.js";
 import { selectPaths } from "../api/run.js";
+import { formatBytes } from "../byte-size.js";
 import { type Config, type ConfigFlags, loadConfig } from "../config/index.js";
 import type { TransferCommand } from "../config/transforms.js";
 import { EXIT, StorageError } from "../errors.js";
@@ -67,6 +68,8 @@ export interface TransferFlags extends CommonFlags {
   readonly pluginTimeout?: number;
   readonly jqTimeout?: number;
   readonly lockTimeout?: number;
+  /** Bytes per second. */
+  readonly rate?: number;
 }
 
 /** A store that the configuration resolved. */
@@ -222,6 +225,7 @@ export async function runTransfer(
       ...selectedOptions(flags),
       ...(tenants === undefined ? {} : { tenants }),
       ...(flags.digests === undefined ? {} : { digests: flags.digests }),
+      ...(flags.rate === undefined ? {} : { bytesPerSecond: flags.rate }),
       onStart(_header, estimate) {
         report?.log.opened();
         progress.start(estimate);
@@ -296,6 +300,7 @@ function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): R
     Tenants: list(flags.tenant),
     "Tenants from": flags.tenantsFrom,
     Limit: flags.limit === undefined ? undefined : `${flags.limit} records of each section`,
+    Rate: flags.rate === undefined ? undefined : `at most ${formatBytes(flags.rate)} a second`,
     Transforms: transforms.length === 0 ? undefined : transforms.map(({ name }) => name).join("; "),
     Cascade: flags.cascade === false ? "no" : undefined,
     "Bad records": flags.onError === "skip" ? "skipped" : undefined,

@@ -122,6 +122,7 @@ const runPipeline: Names<PipelineOptions> = {
   transforms: true,
   cascade: true,
   limit: true,
+  bytesPerSecond: true,
   signal: true,
   onProgress: true,
   onReject: true,

@@ -113,8 +113,21 @@ class Coordinator {
     await inParts.share(async (snapshot) => {
       // All have ended when this does, the one that failed included.
       const opened = await Promise.allSettled(threads.map((thread) => thread.open(snapshot)));
-      for (const result of opened) if (result.status === "rejected") throw withJobs(result.reason, threads.length);
+      const errors = opened.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+      const other = errors.find((error) => !isFull(error));
+      if (other !== undefined) throw other;
+      if (errors.length === threads.length) throw withJobs(errors[0], threads.length);
+      if (errors.length > 0) await this.goWithout(threads.filter((_thread, at) => opened[at]?.status === "rejected"));
     }, context);
+  }
+
+  /** The server has no connection left for these: the others do the work. */
+  private async goWithout(refused: readonly ThreadHandle[]): Promise<void> {
+    const { threads, run } = this;
+    const all = threads.length;
+    threads.splice(0, all, ...threads.filter((thread) => !refused.includes(thread)));
+    await Promise.all(refused.map((thread) => thread.close()));
+    run.context.warn(`the server has connections left for ${threads.length} of the ${all} jobs`);
   }
 
   private abort(): void {
@@ -243,6 +256,11 @@ class Coordinator {
 }
 
 /** Threads need connections and locks of their own: what says so is to name them. */
+/** Whether a server had no connection left. */
+function isFull(error: unknown): boolean {
+  return error instanceof StorageError && error.code === "E_CONNECT";
+}
+
 function withJobs(error: unknown, jobs: number): unknown {
   if (error instanceof StorageError && error.code === "E_CONNECT")
     error.context.hint ??= `Each of the ${jobs} jobs has a connection of its own, and there is one more: a smaller --jobs needs fewer.`;

@@ -40,7 +40,7 @@ export interface Spared {
 }
 
 /** What a run is at. */
-export type Phase = "connecting" | "planning" | "rows" | "checking" | "indexes" | "committing";
+export type Phase = "connecting" | "planning" | "rows" | "paused" | "checking" | "indexes" | "committing";
 
 /** What a run is doing beside moving batches. */
 export interface Activity {

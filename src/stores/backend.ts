@@ -11,6 +11,7 @@ import type { Config } from "../config/index.js";
 import type { StorageError } from "../errors.js";
 import type { SchemaComparison } from "../llmspell/schema/comparison.js";
 import type { MigrationReport, MigrationState } from "../llmspell/schema/migration.js";
+import type { LagBound } from "../records/loads/lag-bound.js";
 import type { LoadPlanner, LoadPlanOptions } from "../records/loads/load-plan.js";
 import type { PruneScope, TargetScope } from "../records/run-context.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
@@ -124,6 +125,8 @@ export interface DatabaseParts<Location extends AnyLocation> {
   planLoad?(location: Location, options: SessionOptions & LoadPlanOptions): Promise<LoadPlanner>;
   /** Loads over several connections, that can be resumed and undone. Undefined: `jobs` is E_USAGE. */
   readonly runs?: RunParts<Location>;
+  /** What pauses a load of it between its batches. Undefined: `maxLag` is E_USAGE. */
+  pausing?(location: Location, options: PausingOptions): Promise<(sink: Sink) => Sink>;
   /** What `database health` and `migrations list` say; changes nothing. E_STORE_NOT_FOUND, E_CONNECT, … */
   inspect(location: Location, options: InspectionOptions): Promise<Inspection>;
   /** What is wrong in it besides its records: schema, partitions, large objects. Only reads. Undefined: nothing can be told. */
@@ -225,6 +228,16 @@ export interface SessionOptions {
   readonly connectionTimeoutSeconds?: number | undefined;
   /** How long a lock of others is waited for. Seconds; default: as the backend does. */
   readonly lockTimeoutSeconds?: number | undefined;
+  /** Told of the server's process id of each session that is opened. */
+  readonly onSession?: ((pid: number) => void) | undefined;
+}
+
+export interface PausingOptions extends SessionOptions {
+  readonly bound: LagBound;
+  /** Process ids of the load's sessions, as they are told (`onSession`). */
+  readonly sessions: ReadonlySet<number>;
+  /** The load commits part by part. */
+  readonly releasesLocks: boolean;
 }
 
 export interface InspectionOptions extends SessionOptions {

@@ -52,24 +52,44 @@ export const postgres: Backend<PostgresLocation> = {
     sink: { connectionTimeoutSeconds: (config) => config.postgresql.connectionTimeoutSeconds },
   },
   ...server,
-  database: { ...server.database, runs: postgresRuns(connectorOf(targetOf), nameOf) },
+  database: {
+    ...server.database,
+    runs: postgresRuns(connectorOf(targetOf), nameOf),
+    async pausing(location, { bound, sessions, releasesLocks, ...session }) {
+      const [{ createPausingSink }, { LoadHoldReasons }] = await Promise.all([
+        import("../sinks/pausing.js"),
+        import("../backends/postgres/session/standbys.js"),
+      ]);
+      const connect = await connectorOf(targetOf)(location, session);
+      return (sink) => createPausingSink(sink, new LoadHoldReasons({ connect, bound, sessions, releasesLocks }));
+    },
+  },
 };
 
 /** Opens sessions; `create` makes the folder of an embedded database that is not there. */
 function connectorOf<Location extends AnyLocation>(targetOf: (location: Location) => PostgresTarget) {
   return async (
     location: Location,
-    { connectionTimeoutSeconds, lockTimeoutSeconds, signal, create }: SessionOptions & { readonly create?: boolean },
+    {
+      connectionTimeoutSeconds,
+      lockTimeoutSeconds,
+      signal,
+      onSession,
+      create,
+    }: SessionOptions & { readonly create?: boolean },
   ): Promise<PostgresConnector> => {
     const { connectPostgres } = await import("../backends/postgres/session/connection.js");
-    return (onWait) =>
-      connectPostgres(targetOf(location), {
+    return async (onWait) => {
+      const connection = await connectPostgres(targetOf(location), {
         ...(connectionTimeoutSeconds === undefined ? {} : { connectionTimeoutSeconds }),
         ...(lockTimeoutSeconds === undefined ? {} : { lockTimeoutSeconds }),
         ...(onWait === undefined ? {} : { onWait }),
         ...(signal === undefined ? {} : { signal }),
         ...(create === undefined ? {} : { create }),
       });
+      if (connection.pid !== undefined) onSession?.(connection.pid);
+      return connection;
+    };
   };
 }
 

@@ -9,8 +9,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Sink } from "../../src/sinks/sink.js";
 import { postgresRows } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
+import { withClient } from "../helpers/content-digest.js";
 import { createWorkspace, type Outcome, outcomeOf, type Workspace, withoutTimes } from "../helpers/llmspell.js";
-import { createTestDatabase, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { createTestDatabase, createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 
@@ -222,6 +223,47 @@ describePostgres("an export of PostgreSQL with --jobs", () => {
     expect(await outcome).toEqual([143, null]);
     const sessions = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`;
     await expect.poll(async () => (await postgresRows(database.url, sessions))[0]?.[0]).toBe(0n);
+  });
+
+  it("goes with as many connections as the role has left, and says so", async () => {
+    await using role = await createTestRole(database, { attributes: "BYPASSRLS CONNECTION LIMIT 2" });
+    const { name, url } = role;
+    const kv = ["--include", "kv_store"];
+    await withClient(database.url, (client) =>
+      client.query(
+        `GRANT USAGE ON SCHEMA llmspell TO ${name}; GRANT SELECT ON ALL TABLES IN SCHEMA llmspell TO ${name}`,
+      ),
+    );
+    const few = await workspace.run([
+      "storage",
+      "export",
+      "--database",
+      url,
+      "--output",
+      "few.json",
+      "--jobs",
+      "3",
+      ...kv,
+    ]);
+    expect([few.status, few.stderr]).toEqual([
+      0,
+      expect.stringContaining("the server has connections left for 1 of the 3 jobs"),
+    ]);
+    await workspace.must(["storage", "export", "--database", database.url, "--output", "whole.json", ...kv]);
+    expectSame([readDocument("whole.json"), readDocument("few.json")]);
+    await withClient(database.url, (client) => client.query(`ALTER ROLE ${name} CONNECTION LIMIT 1`));
+    const none = await workspace.run([
+      "storage",
+      "export",
+      "--database",
+      url,
+      "--output",
+      "no.json",
+      "--jobs",
+      "3",
+      ...kv,
+    ]);
+    expect([none.status, none.stderr]).toEqual([3, expect.stringMatching(/\[E_CONNECT\].*a smaller --jobs/s)]);
   });
 
   it("finds the rows that an index lacks", async () => {

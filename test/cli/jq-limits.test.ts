@@ -98,6 +98,15 @@ describe("an endless program ends at its limit:", () => {
     });
   });
 
+  it("before anything is written, where it is the compiling that does not end", async () => {
+    const { status, stderr, output } = await jq('kv_store: .metadata = [limit(10; "x"*1e9)]', "--jq-timeout", "0.4");
+    expect([status, stderr]).toEqual([
+      5,
+      expect.stringMatching(/compiling the expression (did not|needs more).* \[E_JQ_LIMIT\]/),
+    ]);
+    expect(existsSync(output)).toBe(false);
+  });
+
   it("by config.toml's limit", async () => {
     const config = workspace.path("limits.toml");
     writeFileSync(config, "[transforms]\njq_timeout_seconds = 0.5\n");

@@ -15,6 +15,7 @@ const library = "test/infrastructure/library";
 /** As ARCHITECTURE.md has it; folders.ts says where the home folder and temporary files are. */
 const ENGINE = [
   "backends",
+  "byte-size.ts",
   "catalog",
   "codecs",
   "document",

@@ -14,7 +14,9 @@ type Unplanned =
   | "jobs"
   | "verifyParts"
   | "indexJobs"
-  | "resume";
+  | "resume"
+  | "maxLag"
+  | "bytesPerSecond";
 
 export interface PlanOptions
   extends Omit<ImportOptions, "to" | "from" | Unplanned>,

@@ -23,6 +23,7 @@ export interface Loading extends Pick<Found, "config" | "list"> {
   readonly transforms: readonly Transform[];
   readonly invalidUuid: InvalidUuidPolicy;
   readonly digester: TransferDigester | undefined;
+  readonly onSession: ((pid: number) => void) | undefined;
   /** The sink, with what stands before it. */
   readonly before: (sink: Sink) => Sink;
 }
@@ -91,6 +92,7 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
   const run = await runs.load(to, {
     ...sessionOptions(to, options, config, list),
     lockTimeoutSeconds,
+    onSession: loading.onSession,
     catalog,
     jobs,
     resume,

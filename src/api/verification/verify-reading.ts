@@ -27,7 +27,7 @@ import { createThreadedSource } from "./source-thread.js";
 /** What applies to A, the original; sections and tenants are chosen in both. */
 export type VerifyOptions = Omit<
   TransferOptions,
-  "limit" | "onReject" | "onStart" | "onProgress" | "strict" | "digests"
+  "limit" | "onReject" | "onStart" | "onProgress" | "strict" | "digests" | "bytesPerSecond"
 > &
   Pick<ImportOptions, "verifyManifest" | "times" | "sourceMode" | "sourceCheck" | "asOwner" | "orderBy"> & {
     /** The original: a STORE (docs/command-line.md), its location, a stream of a document, or a source. */

@@ -302,8 +302,9 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: "--jq '.data.sessions[].session_data.email |= if type == \"string\" then ascii_downcase else . end'",
   },
   E_JQ_LIMIT: {
-    cause: "For one record the expression ran longer than --jq-timeout, or took too much memory.",
-    remedy: "Look for a loop without an end; otherwise raise --jq-timeout.",
+    cause:
+      "For one record, or when jq compiled it, the expression ran longer than --jq-timeout, or took too much memory.",
+    remedy: "Look for a loop without an end, or for a constant that is large; otherwise raise --jq-timeout.",
     example: "llmspell storage export --backend sqlite --output x.json --jq 'EXPRESSION' --jq-timeout 120",
   },
   E_PLUGIN: {

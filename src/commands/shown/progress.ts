@@ -33,6 +33,7 @@ function formatSeconds(seconds: number): string {
 const WHAT: Readonly<Record<Exclude<Progress["phase"], "rows" | "indexes">, string>> = {
   connecting: "connecting",
   planning: "planning",
+  paused: "paused",
   checking: "checking foreign keys and merging",
   committing: "committing",
 };
@@ -59,6 +60,7 @@ export function progressText(progress: Progress, seconds: number | Elapsed, esti
 /** The parts of the line, those that a narrow terminal can do without behind the others. */
 function progressParts(progress: Progress, elapsed: Elapsed, estimate: number | undefined): string[] {
   const { phase, waiting } = progress;
+  if (phase === "paused" && waiting !== undefined) return [`paused: ${waiting}`];
   if (waiting !== undefined) return [`waiting for ${waiting}`];
   if (phase === "rows") return rowsParts(progress, elapsed.run, estimate);
   if (phase === "indexes") return indexParts(progress, elapsed);

@@ -71,6 +71,8 @@ const UNPLANNED = [
   "--jobs",
   "--verify-parts",
   "--index-jobs",
+  "--rate",
+  "--max-lag",
 ];
 
 /** Options of loads that no run takes. */

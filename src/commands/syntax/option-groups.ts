@@ -40,6 +40,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--times",
     "--no-verify-manifest",
     "--lock-timeout",
+    "--rate",
     "--jobs",
   ],
   Writing: [
@@ -47,6 +48,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--jobs",
     "--verify-parts",
     "--index-jobs",
+    "--max-lag",
     "--dry-run",
     "--plan",
     "--exact",

@@ -5,6 +5,7 @@
 import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
 import { BACKEND_NAMES_HINT, parseBackendName } from "../../config/index.js";
+import type { LagBound } from "../../records/loads/lag-bound.js";
 import { backends } from "../../stores/backend-registry.js";
 import { parseMapTenant, parsePlugin, type TransformSpec } from "../../transforms/spec.js";
 
@@ -172,6 +173,7 @@ export const transferOptions = (): Option[] => [
   reportOption(),
   new Option("--digests", "say what the records mean as they come to the target, as `storage digest` does"),
   lockTimeoutOption(),
+  new Option("--rate <MB/s>", "move no more of the records in a second: 5 (MB), 500KB").argParser(byteRate),
 ];
 
 /** Of every command that moves records: what it would do, and nothing else. */
@@ -237,6 +239,17 @@ function byteSize(text: string): number {
   throw new InvalidArgumentError("It is a size: 64MB, 1.5GB, 500000.");
 }
 
+/** A number alone is one of megabytes. */
+function byteRate(text: string): number {
+  const size = /^(.+?)(?:\/s)?$/i.exec(text)?.[1] ?? "";
+  return byteSize(/^[\d.]+$/.test(size) ? `${size}MB` : size);
+}
+
+function lagBound(text: string): LagBound {
+  const number = /^(.+?) ?s?$/i.exec(text)?.[1] ?? "";
+  return /^[\d.]+$/.test(number) ? { seconds: seconds(number) } : { bytes: byteSize(text) };
+}
+
 function seconds(text: string): number {
   const value = Number(text);
   // A timer's range in milliseconds is 2^31 - 1.
@@ -288,6 +301,10 @@ export const loadOptions = (): Option[] => [
   new Option("--index-jobs <N>", "with --jobs: build so many indexes at a time (default: as --jobs)").argParser(
     positiveInteger,
   ),
+  new Option(
+    "--max-lag <BOUND>",
+    "PostgreSQL: pause while a standby of the target is further behind than so many seconds (10) or bytes of its log (64MB)",
+  ).argParser(lagBound),
   new Option("--dry-run", "everything but the commit"),
   new Option("--prune", "remove the target's records that the source does not have any more"),
   new Option("--allow-empty", "with --prune: also where a section comes without any record"),

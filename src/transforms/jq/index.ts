@@ -7,7 +7,7 @@ import { NotStreamed } from "./document-paths.js";
 import { type Ast, children } from "./language/ast.js";
 import { JqSyntaxError } from "./language/lexer.js";
 import { parseJq } from "./language/parser.js";
-import { RealJq } from "./real/real-jq.js";
+import { FIRST_COMPILE_SECONDS, RealJq } from "./real/real-jq.js";
 import { JqProgram } from "./records/stage.js";
 import { createJqStage, type PlannedStep } from "./records/transform.js";
 
@@ -26,8 +26,6 @@ export interface JqOptions {
 /** `sessions: …`: no jq program begins like that. */
 const SECTION_FORM = /^\s*([A-Za-z_]\w*(?:\.\w+)*)\s*:(?!:)/;
 
-const COMPILE_SECONDS = 60;
-
 /** What reaches outside the record, or would end the run. */
 const OUTSIDE = new Set(
   `input inputs input_filename input_line_number debug stderr halt halt_error env get_search_list modulemeta
@@ -35,7 +33,7 @@ const OUTSIDE = new Set(
 );
 
 /**
- * E_JQ_SYNTAX with the column, E_JQ_UNSUPPORTED for what needs the whole document at once, E_USAGE for a section that is not
+ * E_JQ_SYNTAX with the column, E_JQ_LIMIT where compiling takes too long, E_JQ_UNSUPPORTED for what needs the whole document at once, E_USAGE for a section that is not
  * there: all before anything is opened.
  */
 export async function createJqTransform(expression: string, options: JqOptions): Promise<Transform> {
@@ -51,7 +49,7 @@ async function createTransform(expression: string, options: JqOptions): Promise<
   const { catalog, onInfo = () => {}, vectors, timeoutSeconds, now = Date.now() / 1000 } = options;
   const form = SECTION_FORM.exec(expression);
   const plan =
-    form === null ? await documentPlan(expression, catalog, now) : await sectionPlan(expression, form, catalog, now);
+    form === null ? await documentPlan(expression, options, now) : await sectionPlan(expression, form, options, now);
   for (const note of plan.notes) onInfo(`jq: ${note}`);
   const programs = new Map<string, JqProgram>();
   const steps = new Map<string, PlannedStep[]>();
@@ -76,7 +74,7 @@ async function createTransform(expression: string, options: JqOptions): Promise<
   }
   for (const program of programs.values()) {
     if (program.reason === undefined) continue;
-    const message = await compileError(program.source, now);
+    const message = await compileError(program.source, now, timeoutSeconds);
     if (message !== undefined) throw notJq(expression, placeOf(message, expression), message);
   }
   for (const [program, names] of fields) refuseUnknownFields(program, names, expression);
@@ -97,8 +95,9 @@ function describe(step: PlannedStep): string {
   return step.reason === undefined ? "compiled" : `jq itself (jq-web), because of ${step.reason}`;
 }
 
-async function documentPlan(expression: string, catalog: Catalog, now: number): Promise<DocumentPlan> {
-  const ast = await parsed(expression, expression, 0, now);
+async function documentPlan(expression: string, options: JqOptions, now: number): Promise<DocumentPlan> {
+  const { catalog, timeoutSeconds } = options;
+  const ast = await parsed(expression, expression, 0, now, timeoutSeconds);
   try {
     if (ast === undefined) throw new NotStreamed("the expression uses syntax that is not known here");
     refuseOutside(ast);
@@ -118,9 +117,10 @@ async function documentPlan(expression: string, catalog: Catalog, now: number): 
 async function sectionPlan(
   expression: string,
   form: RegExpExecArray,
-  catalog: Catalog,
+  options: JqOptions,
   now: number,
 ): Promise<DocumentPlan> {
+  const { catalog, timeoutSeconds } = options;
   const [{ length }, section = ""] = form;
   const paths = catalog.kinds.map(({ path }) => path);
   const found = catalog.kinds.filter((kind) => isOfSection(kind, section)).map(({ path }) => path);
@@ -129,7 +129,7 @@ async function sectionPlan(
       hint: `The sections are ${paths.join(", ")}.`,
     });
   const source = expression.slice(length);
-  const ast = await parsed(source, expression, length, now);
+  const ast = await parsed(source, expression, length, now, timeoutSeconds);
   try {
     if (ast !== undefined) refuseOutside(ast);
   } catch (error) {
@@ -141,20 +141,26 @@ async function sectionPlan(
 }
 
 /** The tree of a program that begins at `offset` of the expression; undefined where only jq itself understands it. */
-async function parsed(source: string, expression: string, offset: number, now: number): Promise<Ast | undefined> {
+async function parsed(
+  source: string,
+  expression: string,
+  offset: number,
+  now: number,
+  seconds: number,
+): Promise<Ast | undefined> {
   try {
     return parseJq(source);
   } catch (error) {
     if (!(error instanceof JqSyntaxError)) throw error;
-    const message = await compileError(source, now);
+    const message = await compileError(source, now, seconds);
     if (message === undefined) return undefined;
     throw notJq(expression, offset + error.at, error.message);
   }
 }
 
 /** Why jq itself refuses the program. */
-async function compileError(source: string, now: number): Promise<string | undefined> {
-  const jq = new RealJq(source, now, COMPILE_SECONDS);
+async function compileError(source: string, now: number, seconds: number): Promise<string | undefined> {
+  const jq = new RealJq(source, now, seconds, Math.max(seconds, FIRST_COMPILE_SECONDS));
   try {
     return await jq.compileError();
   } finally {

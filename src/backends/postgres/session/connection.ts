@@ -36,6 +36,8 @@ export interface PostgresConnection {
   readonly client: PostgresClient;
   /** PostgreSQL in this process. */
   readonly embedded: boolean;
+  /** The process id of the server's session, as the server (or a pooler) told it. */
+  readonly pid?: number | undefined;
   /** Seconds; undefined: as the server is configured. */
   readonly lockTimeoutSeconds: number | undefined;
   /** Since when the server works on a statement of `query` or `copyFrom` (performance.now); undefined where it does not. */
@@ -158,6 +160,10 @@ class OpenConnection implements PostgresConnection {
       await this.server?.close();
       throw error;
     }
+  }
+
+  get pid(): number | undefined {
+    return (this.client as { readonly processID?: number | null }).processID ?? undefined;
   }
 
   errorOf(error: unknown): StorageError {

@@ -120,6 +120,8 @@ async function createClient(
     // Asked for when the server wants one. An empty one is none.
     password: () => passwordOf(all, host, database ?? user ?? "", user ?? "").password ?? "",
     keepAlive: true,
+    // While a run is held back nothing goes over its links, which routers forget after some minutes.
+    keepAliveInitialDelayMillis: 60_000,
   } as pg.ClientConfig);
   return { client, refusal: binding ? requireChannelBinding(client) : () => undefined };
 }

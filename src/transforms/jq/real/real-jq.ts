@@ -1,6 +1,7 @@
 /** jq itself, as WebAssembly, in a worker thread that ends when a record takes too long or too much. */
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
+import { StorageError } from "../../../errors.js";
 import {
   type Answer,
   MEMORY_BYTES,
@@ -31,6 +32,8 @@ const COMPILE_ERROR = 3;
 const START_SECONDS = 60;
 /** The least that compiling the program, which computes its constants ("x" * 1e9), and reading a record may take. */
 const COMPILE_SECONDS = 10;
+/** The same before the run; twice the least for a record behind it, it is below half a minute. */
+export const FIRST_COMPILE_SECONDS = 8;
 /** A thread whose memory grew beyond this serves for no more records. */
 const KEPT_BYTES = 256 * 2 ** 20;
 
@@ -40,6 +43,9 @@ export function framedProgram(program: string, now: number): string {
   return `def now: ${now}; ., (try ((${program}\n) | [.]) catch {e: .}), 0`;
 }
 
+const TIME_HINT =
+  'jq computes what does not depend on the record ("x" * 1e9) when it compiles the expression; --jq-timeout gives it more time.';
+
 export class RealJq {
   private worker: Worker | undefined;
   private readonly filter: string;
@@ -48,20 +54,25 @@ export class RealJq {
   /** How often, one behind the other, the thread was ended before it had begun with its first record. */
   private lateStarts = 0;
 
-  /** `now`: seconds since the epoch, what the program's `now` gives. `seconds`: what it may take for one record. */
+  /**
+   * `now`: seconds since the epoch, what the program's `now` gives. `seconds`: what it may take for one record.
+   * `compileSeconds`: the least that compiling it, and reading a record, may take.
+   */
   constructor(
     program: string,
     now: number,
     private readonly seconds: number,
+    private readonly compileSeconds = Math.max(seconds, COMPILE_SECONDS),
   ) {
     this.filter = framedProgram(program, now);
   }
 
-  /** jq's message when it does not understand the program. */
+  /** jq's message when it does not understand the program. E_JQ_LIMIT where it does not come to an end with it. */
   async compileError(): Promise<string | undefined> {
     const answer = await this.ask([], undefined);
-    if ("done" in answer || (answer.failure !== undefined && answer.exitCode !== COMPILE_ERROR))
-      return "jq does not come to an end with it";
+    if ("done" in answer) throw notCompiled(`did not come to an end within ${this.compileSeconds} seconds`, TIME_HINT);
+    if (answer.failure === "memory") throw notCompiled(`needs more than ${MEMORY_BYTES / 2 ** 30} GiB of memory`);
+    if (answer.failure !== undefined && answer.exitCode !== COMPILE_ERROR) return "jq does not come to an end with it";
     if (answer.failure === undefined) return undefined;
     const line = answer.stderr?.split("\n").find((one) => one.startsWith("jq: error: "));
     return line?.slice("jq: error: ".length).replace(/ at <top-level>, line \d+:$/, "") ?? "jq does not compile it";
@@ -177,12 +188,16 @@ export class RealJq {
         since = now;
       }
       const inRecord = at % 2 === 1;
-      const least = inRecord ? 0 : isLoaded ? COMPILE_SECONDS : START_SECONDS;
+      const least = inRecord ? 0 : isLoaded ? this.compileSeconds : START_SECONDS;
       const seconds = Math.max(this.seconds, least);
       if (now - since > seconds * 1000) onTimeout(at);
     };
     return setInterval(look, Math.min(500, Math.max(10, this.seconds * 250)));
   }
+}
+
+function notCompiled(how: string, hint?: string): StorageError {
+  return new StorageError("E_JQ_LIMIT", `jq: compiling the expression ${how}`, hint === undefined ? {} : { hint });
 }
 
 function startWorker(progress: Int32Array): Worker {
