@@ -65,6 +65,7 @@ const importStore: Names<ImportOptions> = {
   translate: true,
   jobs: true,
   resume: true,
+  queue: true,
   dryRun: true,
   prune: true,
   requireEmpty: true,
@@ -84,6 +85,7 @@ const {
   digests: _plannedDigests,
   jobs: _jobs,
   resume: _resume,
+  queue: _queue,
   ...planned
 } = importStore;
 const planTransfer: Names<PlanOptions> = {

@@ -10,6 +10,7 @@ import type { Source, StoreHeader } from "../sources/source.js";
 import type { Backend, StoreLocation } from "../stores/index.js";
 import type { TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
+import type { QueueChoice } from "./queue/open-queue.js";
 
 /** What both directions take. */
 export interface TransferOptions {
@@ -137,6 +138,11 @@ export interface ImportOptions extends TransferOptions {
   readonly jobs?: number;
   /** Goes on with the target's unfinished run, with `jobs` or as many connections as it had. Default false. */
   readonly resume?: boolean;
+  /**
+   * PostgreSQL to PostgreSQL: a run whose parts workers load (`llmspell storage worker`), which know both stores by names of their
+   * configuration (docs/scale.md).
+   */
+  readonly queue?: QueueChoice | undefined;
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
   /**

@@ -154,6 +154,10 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const translate = options.translate === undefined ? undefined : parseTranslation(options.translate);
   const invalidUuid = invalidUuidPolicy(options, to, list);
   const before = (sink: Sink): Sink => createTranslatingSink(sink, { target: database.spelling, translate });
+  if (options.queue !== undefined) {
+    const { coordinateRun } = await import("./queue/coordinate.js");
+    return coordinateRun(options, { queue: options.queue, source, from, to, config, list, transforms, invalidUuid });
+  }
   if (isRun(options)) {
     const isDocument = !isSource(from) && databaseOf(from, list) === undefined;
     return loadRun(options, { source, to, config, list, isDocument, transforms, invalidUuid, digester, before });

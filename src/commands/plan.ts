@@ -45,6 +45,7 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     ["prune", "requireEmpty", "keep", "digests", "tenantsFrom"],
     "a plan does not foretell it: --dry-run does",
   );
+  refuse(flags, ["queue", "workerTimeout"], "a plan is one of a single transaction");
   refuse(flags, ["jobs"], "a plan is one of a single transaction");
   const output = outputFor(flags);
   const config = announcedConfig(flags, output);

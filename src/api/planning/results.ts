@@ -5,7 +5,7 @@ import type { ExportOptions, ImportOptions } from "../options.js";
 import type { Obstacle } from "../store-info.js";
 
 /** Options of runs that a plan does not foretell. */
-type Unplanned = "dryRun" | "prune" | "requireEmpty" | "keep" | "digests" | "jobs" | "resume";
+type Unplanned = "dryRun" | "prune" | "requireEmpty" | "keep" | "digests" | "jobs" | "resume" | "queue";
 
 export interface PlanOptions
   extends Omit<ImportOptions, "to" | "from" | Unplanned>,

@@ -15,6 +15,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--force",
     "--allow-empty",
     "--vectors",
+    "--queue",
   ],
   Selection: ["--include", "--exclude", "--tenant", "--tenants-from", "--limit", "--tenants"],
   Transforms: [
@@ -45,6 +46,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   Writing: [
     "--on-conflict",
     "--jobs",
+    "--worker-timeout",
     "--dry-run",
     "--plan",
     "--exact",

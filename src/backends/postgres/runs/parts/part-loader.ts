@@ -8,13 +8,12 @@ import type { RunContext } from "../../../../records/run-context.js";
 import type { PostgresApplication } from "../../application.js";
 import { loadColumns, type TargetTable } from "../../database/target-table.js";
 import { LargeObjectWriter } from "../../loading/large-objects.js";
-import { isRecordError, LoadTransaction } from "../../loading/load-transaction.js";
-import { TableLoader } from "../../loading/table-loader.js";
 import type { PostgresConnection } from "../../session/connection.js";
-import { postgresCause } from "../../session/errors.js";
 import { beginTransaction } from "../../session/transaction.js";
 import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
+import { LOAD_SETTINGS } from "./load-settings.js";
 import type { Part } from "./part-cutter.js";
+import { explainRefused } from "./refused-record.js";
 
 export interface PartLoaderOptions {
   readonly ledger: LedgerTables;
@@ -23,9 +22,7 @@ export interface PartLoaderOptions {
   readonly context: RunContext;
 }
 
-/** No trigger fires, no foreign key is checked, no row is hidden, and others' settings count no more. */
-export const LOAD_SETTINGS =
-  "SET LOCAL session_replication_role = 'replica'; SET LOCAL row_security = off; SET LOCAL client_min_messages = 'warning'";
+export { LOAD_SETTINGS };
 
 export class PartLoader {
   private readonly ledger: Ledger;
@@ -85,7 +82,9 @@ export class PartLoader {
       this.isNumbered = false;
     } catch (error) {
       await this.rollback();
-      throw located(await this.explained(error, table, part), { section: part.kind.path });
+      const { connection } = this;
+      const explained = await explainRefused(error, { connection, context: this.options.context, table, part });
+      throw located(explained, { section: part.kind.path });
     }
   }
 
@@ -101,39 +100,5 @@ export class PartLoader {
     this.isOpen = false;
     this.isNumbered = false;
     await this.connection.query("ROLLBACK").catch(() => {});
-  }
-
-  /** The error that names the record, where it is a record's: the part is loaded once more, and rolled back. */
-  private async explained(error: unknown, table: TargetTable, part: Part): Promise<unknown> {
-    const isDeadlock = postgresCause(error)?.sqlState === "40P01";
-    if (!isRecordError(error) && !isDeadlock) return error;
-    let found: StorageError | undefined;
-    const context: RunContext = {
-      ...this.options.context,
-      async reject(rejection) {
-        found ??= rejection.error;
-        throw rejection.error;
-      },
-    };
-    const transaction = new LoadTransaction(this.connection);
-    try {
-      await transaction.begin();
-      await this.connection.query(LOAD_SETTINGS);
-      const options = { transaction, context, method: "copy", direct: true, deferIndexes: "never", number: 0 } as const;
-      await TableLoader.findRefused(table, { ...options, application: undefined }, part.encoder);
-    } catch {
-      // What was not found out leaves the first error.
-    } finally {
-      await transaction.rollback().catch(() => {});
-    }
-    if (found?.code !== "E_KEY_CONFLICT") return found ?? error;
-    const { message, context: where, cause } = found;
-    const detail = `${where.detail ?? ""}; it may be one that others have added or changed meanwhile`;
-    return new StorageError(
-      "E_KEY_CONFLICT",
-      message.replace("two records of the run", "two records"),
-      { ...where, detail },
-      cause,
-    );
   }
 }
