@@ -69,6 +69,7 @@ const importStore: Names<ImportOptions> = {
   indexJobs: true,
   resume: true,
   maxLag: true,
+  queue: true,
   dryRun: true,
   prune: true,
   requireEmpty: true,
@@ -92,6 +93,7 @@ const {
   resume: _resume,
   maxLag: _maxLag,
   bytesPerSecond: _bytesPerSecond,
+  queue: _queue,
   ...planned
 } = importStore;
 const planTransfer: Names<PlanOptions> = {

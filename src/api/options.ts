@@ -11,6 +11,7 @@ import type { Source, StoreHeader } from "../sources/source.js";
 import type { Backend, StoreLocation } from "../stores/index.js";
 import type { TransformSpec } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
+import type { QueueChoice } from "./queue/open-queue.js";
 
 /** What both directions take. */
 export interface TransferOptions {
@@ -152,6 +153,11 @@ export interface ImportOptions extends TransferOptions {
    * locks of the run. E_PERMISSION where the role may not see the standbys (pg_monitor). Default: it never pauses.
    */
   readonly maxLag?: LagBound;
+  /**
+   * PostgreSQL to PostgreSQL: a run whose parts workers load (`llmspell storage worker`), which know both stores by names of their
+   * configuration (docs/scale.md).
+   */
+  readonly queue?: QueueChoice | undefined;
   /** Do everything but the commit. */
   readonly dryRun?: boolean;
   /**

@@ -163,6 +163,10 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   const before = (sink: Sink): Sink =>
     createTranslatingSink(pausing.sink(sink), { target: database.spelling, translate });
   const { onSession } = pausing;
+  if (options.queue !== undefined) {
+    const { coordinateRun } = await import("./queue/coordinate.js");
+    return coordinateRun(options, { queue: options.queue, source, from, to, config, list, transforms, invalidUuid });
+  }
   if (isRun(options)) {
     const { loadRun } = await import("./runs/load-run.js");
     const isDocument = !isSource(from) && databaseOf(from, list) === undefined;

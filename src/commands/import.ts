@@ -22,6 +22,9 @@ export interface LoadFlags extends TransferFlags {
   readonly verifyParts?: boolean;
   readonly indexJobs?: number;
   readonly maxLag?: LagBound;
+  /** Of `storage migrate` and `resume`. */
+  readonly queue?: string;
+  readonly workerTimeout?: number;
   /** Of `storage resume`. */
   readonly resume?: boolean;
   readonly dryRun?: boolean;
@@ -37,7 +40,9 @@ export interface ImportFlags extends LoadFlags, StoreFlags {
 }
 
 /** The load options that were given; `vectorsAs` is in the configuration. */
-export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFlags | "vectorsAs"> {
+export function loadOptions(
+  flags: LoadFlags,
+): Omit<LoadFlags, keyof TransferFlags | "vectorsAs" | "queue" | "workerTimeout"> {
   const { onConflict, onOrphan, deferIndexes, translate, dryRun, verifyManifest, times } = flags;
   const { prune, allowEmpty, requireEmpty, jobs, verifyParts, indexJobs, resume, maxLag } = flags;
   return {
@@ -60,9 +65,10 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
 }
 
 /** Said first of a load that is no single transaction. */
-export function runAnnouncement({ jobs = 1, resume }: LoadFlags): string[] {
-  if (resume !== true && jobs === 1) return [];
-  const what = resume === true ? "Resuming the unfinished run" : `A run with ${jobs} jobs, not one transaction`;
+export function runAnnouncement({ jobs = 1, resume, queue }: LoadFlags): string[] {
+  if (resume !== true && jobs === 1 && queue === undefined) return [];
+  const begun = queue === undefined ? `A run with ${jobs} jobs` : "A run whose parts workers load";
+  const what = resume === true ? "Resuming the unfinished run" : `${begun}, not one transaction`;
   return [
     `${what}: others see its records as they come; if it ends early, \`llmspell storage resume\` goes on with it and \`llmspell storage undo\` takes it back`,
   ];

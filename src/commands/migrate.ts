@@ -1,5 +1,6 @@
 /** `llmspell storage migrate`: from database to database, with no file between. */
 import { importStore } from "../api/transfer.js";
+import { StorageError } from "../errors.js";
 import { configuredBecause, filesOf, parseStore, storeName } from "../stores/index.js";
 import { type LoadFlags, loadOptions, runAnnouncement } from "./import.js";
 import { orderOptions } from "./order-options.js";
@@ -16,7 +17,9 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const config = announcedConfig(flags, output);
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
-  const { sourceMode, sourceCheck, asOwner } = flags;
+  const { sourceMode, sourceCheck, asOwner, queue, workerTimeout } = flags;
+  if (queue === undefined && workerTimeout !== undefined)
+    throw new StorageError("E_USAGE", "--worker-timeout needs --queue");
   const lines = [...runAnnouncement(flags), `Migrating data from ${storeName(from)} to ${storeName(to)}...`];
   const files = filesOf([from, to]);
   const named = { from: storeName(from), to: storeName(to) };
@@ -37,6 +40,9 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
         ...(sourceCheck === undefined ? {} : { sourceCheck }),
         ...(asOwner === undefined ? {} : { asOwner }),
         ...orderOptions(flags),
+        ...(queue === undefined
+          ? {}
+          : { queue: { url: queue, from: flags.from, to: flags.to, workerTimeoutSeconds: workerTimeout } }),
       }),
   );
 }

@@ -50,7 +50,11 @@ export async function runPlan(flags: PlanFlags, signal: AbortSignal, planned?: T
     ["prune", "requireEmpty", "keep", "digests", "tenantsFrom", "rate", "maxLag"],
     "a plan does not foretell it: --dry-run does",
   );
-  refuse(flags, ["jobs", "verifyParts", "indexJobs"], "a plan is one of a single transaction");
+  refuse(
+    flags,
+    ["jobs", "verifyParts", "indexJobs", "queue", "workerTimeout"],
+    "a plan is one of a single transaction",
+  );
   const output = outputFor(flags);
   const config = announcedConfig(flags, output);
   const from = endOf(flags, config, "source");

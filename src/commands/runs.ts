@@ -108,6 +108,7 @@ export async function runResume(flags: ResumeFlags, signal: AbortSignal): Promis
   if (input !== undefined) {
     if (to !== undefined)
       throw new StorageError("E_USAGE", "--to goes with --from; --database or --backend with --input");
+    if (flags.queue !== undefined) throw new StorageError("E_USAGE", "--queue goes with --from and --to");
     return runImport({ ...(flags as ImportFlags), resume: true }, signal);
   }
   if (backend !== undefined || (to !== undefined && database !== undefined))

@@ -40,8 +40,17 @@ function configFileSchema() {
       .optional(),
     rag: z.object({ vector_storage: z.object({ persistence_path: path }).optional() }).optional(),
     transforms: transformsSchema(z).optional(),
+    stores: z
+      .record(
+        z.string().regex(STORE_NAME),
+        z.strictObject({ url: z.string().min(1).optional(), url_env: z.string().min(1).optional() }),
+      )
+      .optional(),
   });
 }
+
+/** What `[stores.NAME]` may be called. */
+export const STORE_NAME = /^[A-Za-z][\w-]{0,63}$/;
 
 const lowerCase = (value: unknown): unknown => (typeof value === "string" ? value.toLowerCase() : value);
 
@@ -87,6 +96,15 @@ export interface Layer {
   readonly url: string | undefined;
   readonly connectionTimeoutSeconds: number | undefined;
   readonly transforms: ConfiguredTransforms | undefined;
+  /** By name. */
+  readonly stores: Readonly<Record<string, NamedStore>>;
+}
+
+/** `[stores.NAME]`: a STORE text, or the variable of the environment that has it. */
+export interface NamedStore {
+  readonly file: string;
+  readonly url: string | undefined;
+  readonly variable: string | undefined;
 }
 
 function urlFromParts(table: PostgresTable): string | undefined {
@@ -121,6 +139,23 @@ function connectionUrl(file: string, table: PostgresTable | undefined): string |
   return table.url;
 }
 
+function namedStore(
+  file: string,
+  name: string,
+  { url, url_env: variable }: { url?: string | undefined; url_env?: string | undefined },
+): NamedStore {
+  if (parseBackendName(name) !== undefined)
+    throw new StorageError(
+      "E_CONFIG",
+      `${file}: [stores.${name}] has a name that means the configured ${name} already`,
+    );
+  if ((url === undefined) === (variable === undefined))
+    throw new StorageError("E_CONFIG", `${file}: [stores.${name}] needs url or url_env, and not both`, {
+      hint: "url is a STORE, such as postgresql://user@host:5432/database; url_env names the environment's variable that has it.",
+    });
+  return { file, url, variable };
+}
+
 /** E_CONFIG for a file that cannot be read or is not valid. */
 export function readLayer({ file, ofFolder }: ConfigFile): Layer {
   const { parse, TomlError } = require("smol-toml") as typeof toml;
@@ -141,7 +176,7 @@ export function readLayer({ file, ofFolder }: ConfigFile): Layer {
     throw new StorageError("E_CONFIG", `${file} is not valid`, { detail });
   }
   refuseMisspeltTransforms(file, document);
-  const { storage, rag, transforms } = checked.data;
+  const { storage, rag, transforms, stores = {} } = checked.data;
   if (storage?.postgres !== undefined && storage.postgresql !== undefined) {
     throw new StorageError("E_CONFIG", `${file} has both [storage.postgresql] and [storage.postgres]`, {
       hint: "They are the same table; keep one.",
@@ -165,5 +200,6 @@ export function readLayer({ file, ofFolder }: ConfigFile): Layer {
     url: connectionUrl(file, postgres),
     connectionTimeoutSeconds: postgres?.connection_timeout_seconds,
     transforms: transforms === undefined ? undefined : readTransforms(file, transforms),
+    stores: Object.fromEntries(Object.entries(stores).map(([name, store]) => [name, namedStore(file, name, store)])),
   };
 }

@@ -11,6 +11,7 @@ import { type Layer, readLayer } from "./file.js";
 import type { ConfiguredTransforms } from "./transforms.js";
 
 export { BACKEND_NAMES, BACKEND_NAMES_HINT, DEFAULT_BACKEND, parseBackendName } from "./backend-names.js";
+export { STORE_NAME } from "./file.js";
 
 /** Seconds to wait for a server that refuses, is starting up, or does not answer. */
 export const DEFAULT_CONNECTION_TIMEOUT_SECONDS = 30;
@@ -36,6 +37,10 @@ export interface Config {
     readonly because: string | undefined;
     readonly connectionTimeoutSeconds: number;
   };
+  /** `[stores.NAME]`, by name: the STORE text (which may hold a password), where it is known, and what says so. */
+  readonly stores?:
+    | Readonly<Record<string, { readonly text: string | undefined; readonly because: string }>>
+    | undefined;
   /** Keys of the files that nothing here knows, one message each. */
   readonly warnings: readonly string[];
   /** `[transforms]` of the first file that has it. The library's functions leave it to the command line. */
@@ -137,6 +142,17 @@ export function loadConfig(sources: ConfigSources = {}): Config {
         layers.find((layer) => layer.connectionTimeoutSeconds !== undefined)?.connectionTimeoutSeconds ??
         DEFAULT_CONNECTION_TIMEOUT_SECONDS,
     },
+    stores: Object.fromEntries(
+      layers.toReversed().flatMap(({ stores }) =>
+        Object.entries(stores).map(([name, { file, url, variable }]) => [
+          name,
+          {
+            text: url ?? (environment[variable ?? ""] || undefined),
+            because: `[stores.${name}] is set in ${file}${variable === undefined ? "" : `, and ${variable} in the environment`}`,
+          },
+        ]),
+      ),
+    ),
     warnings: layers.flatMap((layer) => layer.unknown),
     transforms,
     vectors: flags.vectors ?? transforms?.vectors,

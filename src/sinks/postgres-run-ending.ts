@@ -22,7 +22,7 @@ import {
   stagedDefinition,
   stagesOf,
 } from "../backends/postgres/runs/merging/stages.js";
-import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/part-loader.js";
+import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/load-settings.js";
 import { buildIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
 import type { RunTarget } from "../backends/postgres/runs/run-target.js";

@@ -1,5 +1,6 @@
 /** A PostgreSQL source whose records others read in parts: the snapshot, the plan, and the count of what came. */
 import { tableOf } from "../backends/postgres/database/table-names.js";
+import { cutKeys, hasRanges } from "../backends/postgres/reading/parts/key-ranges.js";
 import { cutRows, type PartRows } from "../backends/postgres/reading/parts/row-parts.js";
 import { shareSnapshot } from "../backends/postgres/reading/parts/shared-snapshot.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
@@ -58,6 +59,25 @@ export class PostgresParts implements PartedSource {
     }
   }
 
+  async *planKeys(selection: Selection, context: RunContext, partBytes: number): AsyncGenerator<Part> {
+    const { connection, select } = this.options;
+    const { tenants } = selection;
+    for (const kind of await this.options.begin(selection, context)) {
+      const { path } = kind;
+      context.signal.throwIfAborted();
+      const options = { select, partBytes };
+      if (this.isWhole(kind, partBytes) || !hasRanges(kind, tenants, options)) yield { path };
+      else {
+        this.cut.set(path, kind);
+        for await (const rows of cutKeys(connection, kind, tenants, options)) yield { path, rows };
+      }
+    }
+  }
+
+  async adopt(selection: Selection, context: RunContext): Promise<void> {
+    for (const kind of await this.options.begin(selection, context)) this.cut.set(kind.path, kind);
+  }
+
   async requireAll(path: string, came: PartTally, { tenants }: Selection): Promise<void> {
     const { connection, select, unchecked } = this.options;
     const kind = this.cut.get(path);
@@ -67,8 +87,8 @@ export class PostgresParts implements PartedSource {
     await this.alone(() => requireAllRows(connection, kind, filter, select, came));
   }
 
-  private isWhole(kind: RecordKind): boolean {
-    const { bytesOf, isBound, partBytes } = this.options;
+  private isWhole(kind: RecordKind, partBytes = this.options.partBytes): boolean {
+    const { bytesOf, isBound } = this.options;
     if (isBound(kind)) {
       this.whole.push(`${kind.path}: row-level security shows the rows of ${tableOf(kind).table} tenant by tenant`);
       return true;

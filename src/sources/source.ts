@@ -36,6 +36,10 @@ export interface PartedSource {
   share(open: (snapshot: object) => Promise<void>, context: RunContext): Promise<void>;
   /** The parts of all that is selected, planned as they are asked for, without reading values. Tells of what the store holds besides. */
   plan(selection: Selection, context: RunContext): AsyncIterable<Part>;
+  /** The same with bounds that hold in any snapshot, and take in what comes later, whatever its keys: in no order. */
+  planKeys?(selection: Selection, context: RunContext, partBytes: number): AsyncIterable<Part>;
+  /** The kinds of the selection were planned by `planKeys` of an earlier snapshot's source: `requireAll` counts them. */
+  adopt?(selection: Selection, context: RunContext): Promise<void>;
   /** Kinds that cannot be shared out, and why, of those planned so far: a line each. */
   readonly whole: readonly string[];
   /** When all parts of a kind were read: whether what came of them is what the table has. E_SOURCE_DAMAGED. */

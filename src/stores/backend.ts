@@ -15,6 +15,8 @@ import type { LagBound } from "../records/loads/lag-bound.js";
 import type { LoadPlanner, LoadPlanOptions } from "../records/loads/load-plan.js";
 import type { PruneScope, TargetScope } from "../records/run-context.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
+import type { PartTarget } from "../sinks/postgres-part-target.js";
+import type { QueueRun, QueueRunOptions } from "../sinks/postgres-queue-run.js";
 import type { Sink } from "../sinks/sink.js";
 import type { BackendName, Source } from "../sources/source.js";
 import type { Metric } from "../verify/comparison/nearest.js";
@@ -143,6 +145,10 @@ export interface RunParts<Location extends AnyLocation> {
   load(location: Location, options: RunOptions): Promise<LoadRun>;
   /** Those that the database knows, the newest first. Only reads. E_PERMISSION, E_NOT_MIGRATED */
   list(location: Location, options: InspectionOptions): Promise<readonly KnownRun[]>;
+  /** A run whose parts workers load, on its coordinator's side. */
+  coordinate?(location: Location, options: QueueRunParts): Promise<QueueRun>;
+  /** A worker's session with the target of a run. */
+  work?(location: Location, options: InspectionOptions & { readonly worker: string }): Promise<PartTarget>;
   /** Undoes the one that is not finished. E_USAGE where there is none. */
   undo(
     location: Location,
@@ -167,6 +173,9 @@ export interface RunOptions extends SessionOptions {
   readonly onOrphan?: "error" | "drop" | undefined;
   readonly deferIndexes?: "auto" | "always" | "never" | undefined;
 }
+
+/** What a coordinator's side of a run is made with. */
+export type QueueRunParts = Omit<QueueRunOptions, "connect" | "name" | "application" | "partBytes"> & SessionOptions;
 
 /** A run of this process. */
 export interface LoadRun {

@@ -4,7 +4,14 @@
  */
 import { realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { BACKEND_NAMES, BACKEND_NAMES_HINT, type Config, DEFAULT_BACKEND, parseBackendName } from "../config/index.js";
+import {
+  BACKEND_NAMES,
+  BACKEND_NAMES_HINT,
+  type Config,
+  DEFAULT_BACKEND,
+  parseBackendName,
+  STORE_NAME,
+} from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import type { IdMap } from "../records/ids/id-map.js";
@@ -53,7 +60,32 @@ export function parseStore(text: string, config: () => Config): StoreLocation;
 export function parseStore(text: string, config: () => Config, list: Backends): AnyLocation;
 export function parseStore(text: string, config: () => Config, list: Backends = backends): AnyLocation {
   const configured = parseBackendName(text);
-  return configured === undefined ? parseLocation(text, list) : configuredStore(configured, config(), list).location;
+  if (configured !== undefined) return configuredStore(configured, config(), list).location;
+  return isNameOnly(text, list) && hasNamed(text, config())
+    ? namedStore(text, config(), list)
+    : parseLocation(text, list);
+}
+
+/** Whether nothing but the configuration could say what the text means. */
+function isNameOnly(text: string, list: Backends): boolean {
+  return STORE_NAME.test(text) && list.every(({ locations }) => locations.parse(text) === undefined);
+}
+
+function hasNamed(name: string, { stores = {} }: Config): boolean {
+  return Object.hasOwn(stores, name);
+}
+
+/** The store that the configuration calls so (`[stores.NAME]`). E_CONFIG where there is none. */
+export function namedStore(name: string, { stores = {} }: Config, list: Backends = backends): AnyLocation {
+  const found = Object.hasOwn(stores, name) ? stores[name] : undefined;
+  const text = found?.text;
+  if (text !== undefined) return parseLocation(text, list);
+  throw new StorageError("E_CONFIG", `the configuration has no store ${redactUnknown(name)}`, {
+    hint:
+      found === undefined
+        ? `[stores.${redactUnknown(name)}] of config.toml says url = "postgresql://…", or url_env = "VARIABLE".`
+        : `${found.because}, but it is not there.`,
+  });
 }
 
 /** Reads a STORE text that is no bare word. E_USAGE. */
@@ -117,7 +149,8 @@ export function chooseStore(
 /** What says where a store is that is named by a bare word; undefined for any other text. */
 export function configuredBecause(text: string, config: Config): string | undefined {
   const backend = parseBackendName(text);
-  return backend === undefined ? undefined : configuredStore(backend, config, backends).because;
+  if (backend !== undefined) return configuredStore(backend, config, backends).because;
+  return isNameOnly(text, backends) && hasNamed(text, config) ? config.stores?.[text]?.because : undefined;
 }
 
 /** Whether a run that reads (`source`) or writes (`sink`) the store asks the configuration for what its options leave open. */
@@ -127,7 +160,7 @@ export function dependsOnConfig(
   options: object,
   list: Backends = backends,
 ): boolean {
-  if (typeof store === "string" && parseBackendName(store) !== undefined) return true;
+  if (typeof store === "string" && (parseBackendName(store) !== undefined || isNameOnly(store, list))) return true;
   const location = typeof store === "string" ? parseLocation(store, list) : store;
   const given: Readonly<Record<string, unknown>> = { ...options };
   return Object.keys(backendOf(location, list).configured?.[part] ?? {}).some((name) => given[name] === undefined);

@@ -60,6 +60,34 @@ export function postgresRuns(
         (connection): Promise<readonly KnownRun[]> => listRuns(connection, options.catalog, llmspellPostgres),
       );
     },
+    async coordinate(location, options) {
+      const [{ QueueRun }, { llmspellPostgres }] = await Promise.all([
+        import("../sinks/postgres-queue-run.js"),
+        import("../llmspell/postgres/application.js"),
+      ]);
+      return new QueueRun({
+        ...options,
+        connect: await connector(location, options),
+        name: nameOf(location),
+        application: llmspellPostgres,
+        partBytes: partBytes(),
+      });
+    },
+    async work(location, { catalog, worker, ...options }) {
+      const [{ PartTarget }, { llmspellPostgres }] = await Promise.all([
+        import("../sinks/postgres-part-target.js"),
+        import("../llmspell/postgres/application.js"),
+      ]);
+      // What is under way is rolled back before the session ends: the part is given back over it.
+      const { signal: _signal, ...session } = options;
+      return PartTarget.open({
+        connect: await connector(location, session),
+        name: nameOf(location),
+        application: llmspellPostgres,
+        catalog,
+        worker,
+      });
+    },
     async undo(location, options) {
       const [{ undoRun }, { llmspellPostgres }] = await Promise.all([
         import("../backends/postgres/runs/undo.js"),

@@ -24,7 +24,7 @@ export const CLEAR_POSTGRES = `
     FOR name IN
       SELECT oid FROM pg_class
       WHERE relnamespace = 'llmspell'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-        AND relname NOT IN ('storage_migrations', 'storage_runs', 'storage_parts', 'storage_steps', 'refinery_schema_history')
+        AND relname NOT IN ('storage_migrations', 'storage_runs', 'storage_parts', 'storage_steps', 'storage_plans', 'storage_plan_parts', 'refinery_schema_history')
     LOOP
       EXECUTE 'DELETE FROM ' || name;
     END LOOP;

@@ -15,6 +15,7 @@ type Unplanned =
   | "verifyParts"
   | "indexJobs"
   | "resume"
+  | "queue"
   | "maxLag"
   | "bytesPerSecond";
 

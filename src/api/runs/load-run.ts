@@ -57,7 +57,10 @@ export function requireRuns(to: AnyLocation, options: ImportOptions, list: Found
 }
 
 /** What the options say of the records, by the name that a message gives it. Digests: the ledger is no place for what masks hide. */
-function settingsOf(options: ImportOptions, { transforms, invalidUuid }: Loading): Record<string, string> {
+export function settingsOf(
+  options: ImportOptions,
+  { transforms, invalidUuid }: Pick<Loading, "transforms" | "invalidUuid">,
+): Record<string, string> {
   const said: Record<string, unknown> = {
     "--include": options.include,
     "--exclude": options.exclude,
@@ -147,7 +150,7 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
 }
 
 /** The error of a run that has left something behind says so; it is the same object, which a signal's reason may be. */
-function withWayOn(error: unknown, { unfinished }: LoadRun): unknown {
+export function withWayOn(error: unknown, { unfinished }: Pick<LoadRun, "unfinished">): unknown {
   if (unfinished === undefined || !(error instanceof StorageError) || error.code === "E_RUN_TAKEN") return error;
   const { hint } = error.context;
   const left =

@@ -27,6 +27,7 @@ import {
   verifyOptions,
   watchOption,
 } from "./options.js";
+import { queueOptions, workerOptions } from "./queue-options.js";
 
 /** What a command's run is given besides its flags and words. */
 export interface CommandRun {
@@ -159,6 +160,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
       ...transferOptions(),
       ...transformOptions(),
       ...loadOptions(),
+      ...queueOptions(),
       ...sourceOptions(),
       ...planOptions(),
     ],
@@ -285,6 +287,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
       ...ofRuns(transferOptions()),
       ...transformOptions(),
       ...ofRuns(loadOptions()),
+      ...queueOptions(),
       ...sourceOptions(),
     ],
     run: async (flags, { signal }) => (await import("../runs.js")).runResume(flags, signal),
@@ -295,6 +298,16 @@ export const COMMANDS: readonly CommandDefinition[] = [
     examples: ["llmspell storage undo --backend postgres"],
     options: () => [...storeOptions(), lockTimeoutOption()],
     run: async (flags, { signal }) => (await import("../runs.js")).runUndo(flags, signal),
+  },
+  {
+    name: "storage worker",
+    description: "load parts of runs that `storage migrate --queue` coordinates, on any machine, until it is ended",
+    examples: [
+      "llmspell storage worker --queue postgresql://llmspell@target.example/llmspell",
+      "llmspell storage worker --queue postgresql://llmspell@target.example/llmspell --jobs 4",
+    ],
+    options: () => [...workerOptions(), ...transformOptions(), lockTimeoutOption()],
+    run: async (flags, { signal }) => (await import("../worker.js")).runWorker(flags, signal),
   },
   {
     name: "database migrate",

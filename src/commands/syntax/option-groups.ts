@@ -15,6 +15,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--force",
     "--allow-empty",
     "--vectors",
+    "--queue",
   ],
   Selection: ["--include", "--exclude", "--tenant", "--tenants-from", "--limit", "--tenants"],
   Transforms: [
@@ -49,6 +50,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     "--verify-parts",
     "--index-jobs",
     "--max-lag",
+    "--worker-timeout",
     "--dry-run",
     "--plan",
     "--exact",

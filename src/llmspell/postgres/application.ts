@@ -17,6 +17,8 @@ export const llmspellPostgres: PostgresApplication = {
     ["storage_runs", undefined],
     ["storage_parts", undefined],
     ["storage_steps", undefined],
+    ["storage_plans", undefined],
+    ["storage_plan_parts", undefined],
   ]),
   tenantSetting: "app.current_tenant_id",
   partitionsOf,

@@ -111,7 +111,7 @@ interface Key {
   readonly key: readonly string[];
 }
 
-async function nthKey(
+export async function nthKey(
   connection: PostgresConnection,
   kind: RecordKind,
   filter: TenantFilter,
@@ -125,7 +125,7 @@ async function nthKey(
 }
 
 /** How many rows of the kind make a part, by the first ones as the server sends them. */
-async function rowsOfPart(connection: PostgresConnection, kind: RecordKind, partBytes: number): Promise<number> {
+export async function rowsOfPart(connection: PostgresConnection, kind: RecordKind, partBytes: number): Promise<number> {
   const columns = storedFields(kind, "postgresql").map((field) => quote(columnOf(field)));
   const { rows } = await connection.query<{ bytes: number | null }>(
     `SELECT avg(octet_length(record_send(ROW(${columns.join(", ")}))))::float8 AS bytes

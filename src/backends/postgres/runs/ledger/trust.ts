@@ -52,6 +52,21 @@ export async function requireLedger(
   application: PostgresApplication | undefined,
   tables: readonly number[],
 ): Promise<LedgerTables> {
+  const [runs, parts, steps] = (await requireOwnTables(connection, application, tables, NAMES)) as [
+    string,
+    string,
+    string,
+  ];
+  return { runs, parts, steps };
+}
+
+/** Tables of runs that can be relied on, as SQL names them. @throws {StorageError} E_NOT_MIGRATED, E_PERMISSION */
+export async function requireOwnTables(
+  connection: PostgresConnection,
+  application: PostgresApplication | undefined,
+  tables: readonly number[],
+  names: readonly string[],
+): Promise<string[]> {
   if (application?.keepsRuns !== true)
     throw new StorageError("E_USAGE", "the target keeps no runs: it is loaded by one connection");
   const { rows } = await connection.query<TableRow & Record<string, unknown>>(
@@ -59,9 +74,9 @@ export async function requireLedger(
       "$3::oid[]",
       "(SELECT array_agg(k.relowner) FROM pg_catalog.pg_class k WHERE k.oid = ANY ($3::oid[]))::oid[]",
     ),
-    [application.schema, NAMES, tables],
+    [application.schema, names, tables],
   );
-  if (rows.length < NAMES.length)
+  if (rows.length < names.length)
     throw new StorageError("E_NOT_MIGRATED", "the target has no tables for runs", {
       hint: "Run `llmspell database migrate`, or load with one job.",
     });
@@ -90,8 +105,7 @@ export async function requireLedger(
     "has triggers, rules, policies or heirs, or is no plain table",
     "Drop what was added to it, or load with one job.",
   );
-  const named = (name: string): string => `${schemaSql(application.schema)}.${quote(name)}`;
-  return { runs: named(NAMES[0]), parts: named(NAMES[1]), steps: named(NAMES[2]) };
+  return names.map((name) => `${schemaSql(application.schema)}.${quote(name)}`);
 }
 
 /** Which server and database the numbers of transactions are of. */

@@ -18,7 +18,7 @@ import { StagedRecords } from "../../loading/staged-records.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import { inTransaction } from "../../session/transaction.js";
 import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
-import { LOAD_SETTINGS } from "../parts/part-loader.js";
+import { LOAD_SETTINGS } from "../parts/load-settings.js";
 import { dropIndexesForMerge } from "../run-indexes.js";
 import { MERGED, type MergedCounts, type Stage, stagedDefinition } from "./stages.js";
 

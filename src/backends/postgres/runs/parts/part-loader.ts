@@ -9,15 +9,14 @@ import type { RunContext } from "../../../../records/run-context.js";
 import type { PostgresApplication } from "../../application.js";
 import { ASSUMED, loadColumns, type TargetTable } from "../../database/target-table.js";
 import { LargeObjectWriter } from "../../loading/large-objects.js";
-import { isRecordError, LoadTransaction } from "../../loading/load-transaction.js";
-import { TableLoader } from "../../loading/table-loader.js";
 import type { PostgresConnection } from "../../session/connection.js";
-import { postgresCause } from "../../session/errors.js";
 import { beginTransaction } from "../../session/transaction.js";
 import { Ledger, type LedgerTables, type RunRow } from "../ledger/ledger.js";
 import type { Stage } from "../merging/stages.js";
 import { loadAmongOthers } from "./load-among-others.js";
+import { LOAD_SETTINGS } from "./load-settings.js";
 import type { Part } from "./part-cutter.js";
+import { explainRefused } from "./refused-record.js";
 import { createSent, requireContents, requireSent, SENT } from "./verify-part.js";
 
 export interface PartLoaderOptions {
@@ -28,10 +27,6 @@ export interface PartLoaderOptions {
   /** Each part is read back before it is committed. */
   readonly verifies: boolean;
 }
-
-/** No trigger fires, no foreign key is checked, no row is hidden, and others' settings count no more. */
-export const LOAD_SETTINGS =
-  "SET LOCAL session_replication_role = 'replica'; SET LOCAL row_security = off; SET LOCAL client_min_messages = 'warning'";
 
 /** Where a part's records go. Default: straight into their table. */
 export interface PartWay {
@@ -99,7 +94,9 @@ export class PartLoader {
       this.isNumbered = false;
     } catch (error) {
       await this.rollback();
-      throw located(await this.explained(error, table, part, way), { section: part.kind.path });
+      const { connection, options } = this;
+      const explained = await explainRefused(error, { connection, context: options.context, table, part, ...way });
+      throw located(explained, { section: part.kind.path });
     }
   }
 
@@ -151,51 +148,6 @@ export class PartLoader {
     this.isOpen = false;
     this.isNumbered = false;
     await this.connection.query("ROLLBACK").catch(() => {});
-  }
-
-  /** The error that names the record, where it is a record's: the part is loaded once more, and rolled back. */
-  private async explained(
-    error: unknown,
-    table: TargetTable,
-    part: Part,
-    { stage, isAmongOthers }: PartWay,
-  ): Promise<unknown> {
-    const isDeadlock = postgresCause(error)?.sqlState === "40P01";
-    if (!isRecordError(error) && !isDeadlock) return error;
-    // Those of others would be found first.
-    if (isAmongOthers === true && postgresCause(error)?.sqlState !== "23505") return error;
-    let found: StorageError | undefined;
-    const context: RunContext = {
-      ...this.options.context,
-      async reject(rejection) {
-        found ??= rejection.error;
-        throw rejection.error;
-      },
-    };
-    const transaction = new LoadTransaction(this.connection);
-    try {
-      await transaction.begin();
-      await this.connection.query(LOAD_SETTINGS);
-      const options = { transaction, context, method: "copy", direct: true, deferIndexes: "never", number: 0 } as const;
-      await TableLoader.findRefused(table, { ...options, application: undefined }, part.encoder, stage?.name);
-    } catch {
-      // What was not found out leaves the first error.
-    } finally {
-      await transaction.rollback().catch(() => {});
-    }
-    if (found?.code !== "E_KEY_CONFLICT") return found ?? error;
-    const { message, context: where, cause } = found;
-    const detail = `${where.detail ?? ""}; it may be one that others have added or changed meanwhile`;
-    return new StorageError(
-      "E_KEY_CONFLICT",
-      message.replace("two records of the run", "two records"),
-      {
-        ...where,
-        detail,
-        hint: "Delete or change the one of them that should not be, then resume the run; or undo it.",
-      },
-      cause,
-    );
   }
 }
 

@@ -11,7 +11,7 @@ import { xminOf } from "../ledger/transactions.js";
 import { MERGED, type Stage } from "../merging/stages.js";
 import { takeBack } from "../merging/take-back.js";
 import { BATCH, LARGE_OBJECTS } from "./batches.js";
-import { LOAD_SETTINGS } from "./part-loader.js";
+import { LOAD_SETTINGS } from "./load-settings.js";
 import { childrenOf, otherChildren } from "./referring-rows.js";
 import { removeStaged } from "./remove-staged.js";
 

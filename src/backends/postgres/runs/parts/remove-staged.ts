@@ -6,7 +6,7 @@ import { Ledger, type LedgerTables, type PartRow, type RunRow } from "../ledger/
 import { xminOf } from "../ledger/transactions.js";
 import type { Stage } from "../merging/stages.js";
 import { BATCH, LARGE_OBJECTS } from "./batches.js";
-import { LOAD_SETTINGS } from "./part-loader.js";
+import { LOAD_SETTINGS } from "./load-settings.js";
 
 export async function removeStaged(
   parts: readonly PartRow[],

@@ -1,0 +1,76 @@
+/** The queue's session with its server: reached as every server of ours is, and again when it was lost. */
+import type pg from "pg";
+import type { Db } from "pg-boss";
+import type { StorageError } from "../../../errors.js";
+import { fromPostgresError } from "../session/errors.js";
+import { connectToServer } from "../session/server.js";
+
+export interface QueueConnection {
+  readonly url: string;
+  readonly connectionTimeoutSeconds?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Open {
+  readonly client: pg.Client;
+  close(): Promise<void>;
+}
+
+/** What pg-boss runs its statements by: one connection, whose results are as pg gives them. */
+export class QueueSession implements Db {
+  private opened: Promise<Open> | undefined;
+  private isClosed = false;
+  /** One statement behind the other. */
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(private readonly options: QueueConnection) {}
+
+  // biome-ignore lint/suspicious/noExplicitAny: pg-boss's own type
+  executeSql(text: string, values: unknown[] = []): Promise<{ rows: any[] }> {
+    const done = this.last.then(() => this.run(text, values));
+    this.last = done.catch(() => {});
+    return done;
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: the same
+  private async run(text: string, values: unknown[]): Promise<{ rows: any[] }> {
+    this.opened ??= this.open();
+    const opening = this.opened;
+    try {
+      const { client } = await opening;
+      return await client.query(text, values);
+    } catch (error) {
+      const known = fromPostgresError(error);
+      const isLost = known.code === "E_CONNECTION_LOST" || known.code.startsWith("E_CONNECT");
+      if (isLost && this.opened === opening) {
+        this.opened = undefined;
+        opening.then(({ client }) => client.end()).catch(() => {});
+      }
+      throw error;
+    }
+  }
+
+  private async open(): Promise<Open> {
+    const { url, connectionTimeoutSeconds: seconds = 30, signal } = this.options;
+    const attempt = { deadline: Date.now() + seconds * 1000, seconds, signal, onWait: undefined };
+    return connectToServer(url, { application_name: "llmspell-storage queue" }, attempt, async (client) => {
+      // The statement at hand reports a broken connection; without a listener it would end the process as well.
+      client.on("error", () => {});
+      await client.connect();
+      return { client, close: () => client.end().catch(() => {}) };
+    });
+  }
+
+  /** What a statement of the queue failed for. */
+  static errorOf(error: unknown): StorageError {
+    return fromPostgresError(error);
+  }
+
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    const { opened } = this;
+    if (opened === undefined) return;
+    await opened.then((open) => open.close()).catch(() => {});
+  }
+}

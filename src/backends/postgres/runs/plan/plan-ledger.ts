@@ -1,0 +1,186 @@
+/**
+ * The plan of a run whose parts workers load (106-run-plans.sql): what a job's numbers mean, who has which part at hand, and
+ * what became of it. Whoever calls is in a transaction.
+ */
+import { StorageError } from "../../../../errors.js";
+import type { PostgresApplication } from "../../application.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import type { LedgerTables, RunRow } from "../ledger/ledger.js";
+import { requireOwnTables } from "../ledger/trust.js";
+
+/** What workers do with a part of the plan. */
+export type PlanStage = "planning" | "comparing" | "loading" | "ending";
+
+export interface PlanRow {
+  readonly run: number;
+  readonly token: string;
+  /** Names of stores, as the workers' configuration has them. */
+  readonly from: string;
+  readonly to: string;
+  /** JSON. */
+  readonly options: string;
+  readonly snapshot: string;
+  readonly stage: PlanStage;
+}
+
+export interface PlannedPart {
+  readonly part: number;
+  readonly section: string;
+  /** JSON; empty: all of the section. */
+  readonly bounds: string;
+}
+
+/** A part as its coordinator sees it. */
+export interface PartState extends PlannedPart {
+  /** Its row of the ledger is there. */
+  readonly loaded: boolean;
+  readonly compared: number;
+  readonly met: bigint;
+  readonly metSum: number;
+  readonly worker: string;
+  /** Its worker's session with the target has ended. */
+  readonly abandoned: boolean;
+  readonly attempts: number;
+  readonly failure: string;
+  readonly final: boolean;
+}
+
+export interface PlanTables {
+  readonly plans: string;
+  readonly planParts: string;
+}
+
+const NAMES = ["storage_plans", "storage_plan_parts"];
+
+/** @throws {StorageError} E_NOT_MIGRATED, E_PERMISSION */
+export async function requirePlanTables(
+  connection: PostgresConnection,
+  application: PostgresApplication | undefined,
+  tables: readonly number[],
+): Promise<PlanTables> {
+  const [plans, planParts] = (await requireOwnTables(connection, application, tables, NAMES)) as [string, string];
+  return { plans, planParts };
+}
+
+const PLAN = `run, token, from_store AS "from", to_store AS "to", options, snapshot, stage`;
+
+/** Which session a connection is: process numbers come again. */
+const SESSION = `(SELECT pid || '/' || pg_catalog.date_part('epoch', backend_start) FROM pg_catalog.pg_stat_activity
+  WHERE pid = pg_catalog.pg_backend_pid())`;
+
+export class PlanLedger {
+  constructor(
+    private readonly connection: PostgresConnection,
+    private readonly tables: PlanTables & LedgerTables,
+  ) {}
+
+  /** Writes the plan's head; plans of earlier runs are of no more use. */
+  async begin(plan: Omit<PlanRow, "stage" | "snapshot">): Promise<void> {
+    await this.connection.query(`DELETE FROM ${this.tables.plans}`);
+    await this.connection.query(
+      `INSERT INTO ${this.tables.plans} (run, token, from_store, to_store, options, stage)
+       VALUES ($1, $2, $3, $4, $5, 'planning')`,
+      [plan.run, plan.token, plan.from, plan.to, plan.options],
+    );
+  }
+
+  async addParts(run: number, parts: readonly PlannedPart[]): Promise<void> {
+    await this.connection.query(
+      `INSERT INTO ${this.tables.planParts} (run, part, section, bounds)
+       SELECT $1, * FROM unnest($2::int4[], $3::text[], $4::text[])`,
+      [run, parts.map(({ part }) => part), parts.map(({ section }) => section), parts.map(({ bounds }) => bounds)],
+    );
+  }
+
+  async find(run: number): Promise<PlanRow | undefined> {
+    const sql = `SELECT ${PLAN} FROM ${this.tables.plans} WHERE run = $1`;
+    const { rows } = await this.connection.query<PlanRow & Record<string, unknown>>(sql, [run]);
+    return rows[0];
+  }
+
+  /** A new snapshot: nothing is at hand any more, and nothing was held against it. */
+  async takeOver(run: number, snapshot: string): Promise<void> {
+    await this.connection.query(`UPDATE ${this.tables.plans} SET snapshot = $2 WHERE run = $1`, [run, snapshot]);
+    await this.connection.query(
+      `UPDATE ${this.tables.planParts} SET worker = '', session = '', attempts = 0, failure = '', final = false WHERE run = $1`,
+      [run],
+    );
+  }
+
+  async setStage(run: number, stage: PlanStage): Promise<void> {
+    await this.connection.query(`UPDATE ${this.tables.plans} SET stage = $2 WHERE run = $1`, [run, stage]);
+    await this.connection.query(
+      `UPDATE ${this.tables.planParts} SET worker = '', session = '' WHERE run = $1 AND worker <> ''`,
+      [run],
+    );
+  }
+
+  async parts(run: number): Promise<PartState[]> {
+    const { rows } = await this.connection.query<PartState & Record<string, unknown>>(
+      `SELECT p.part, p.section, p.bounds, l.part IS NOT NULL AS loaded, p.compared, p.met, p.met_sum AS "metSum", p.worker,
+         p.worker <> '' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+           WHERE a.pid::text = pg_catalog.split_part(p.session, '/', 1)
+             AND (a.backend_start IS NULL OR a.pid || '/' || pg_catalog.date_part('epoch', a.backend_start) = p.session)) AS abandoned,
+         p.attempts, p.failure, p.final
+       FROM ${this.tables.planParts} p LEFT JOIN ${this.tables.parts} l ON l.run = p.run AND l.part = p.part
+       WHERE p.run = $1 ORDER BY p.part`,
+      [run],
+    );
+    return rows;
+  }
+
+  async part(run: number, part: number): Promise<PlannedPart | undefined> {
+    const { rows } = await this.connection.query<PlannedPart & Record<string, unknown>>(
+      `SELECT part, section, bounds FROM ${this.tables.planParts} WHERE run = $1 AND part = $2`,
+      [run, part],
+    );
+    return rows[0];
+  }
+
+  /** Undefined where the part is not loaded. */
+  async loadedDigest(run: number, part: number): Promise<string | undefined> {
+    const sql = `SELECT digest FROM ${this.tables.parts} WHERE run = $1 AND part = $2`;
+    return (await this.connection.query<{ digest: string }>(sql, [run, part])).rows[0]?.digest;
+  }
+
+  /** Says who has the part at hand. */
+  async claim(run: number, part: number, worker: string): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.planParts} SET worker = $3, session = ${SESSION}, taken_at = pg_catalog.now(), attempts = attempts + 1
+       WHERE run = $1 AND part = $2`,
+      [run, part, worker],
+    );
+  }
+
+  /** In the transaction that loads the part, or that has held it against the source. */
+  async settle({ run, epoch }: Pick<RunRow, "run" | "epoch">, part: number, met: bigint, sum: number): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.planParts} SET compared = $3, met = $4, met_sum = $5, worker = '', session = '', failure = ''
+       WHERE run = $1 AND part = $2`,
+      [run, part, epoch, met, sum],
+    );
+  }
+
+  /** Gives the part back; another worker may take it. */
+  async giveBack(run: number, part: number, failure: string, final: boolean): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.planParts} SET worker = '', session = '', failure = $3, final = $4 WHERE run = $1 AND part = $2`,
+      [run, part, failure, final],
+    );
+  }
+
+  /** Takes parts from workers that are gone. */
+  async free(run: number, parts: readonly number[]): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.planParts} SET worker = '', session = '' WHERE run = $1 AND part = ANY ($2::int4[])`,
+      [run, parts],
+    );
+  }
+}
+
+/** What stands in a plan and cannot have been written by a coordinator. */
+export function noPlan(run: number, what: string): StorageError {
+  return new StorageError("E_RUN_UNFINISHED", `what the ledger says of ${what} of the run ${run} is no plan's`, {
+    hint: "Nothing of it was run. `llmspell storage undo` takes back what was loaded; then load anew.",
+  });
+}
