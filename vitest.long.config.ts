@@ -26,6 +26,7 @@ export default defineConfig({
       "transforms/jq/generated",
       "verify/json-meaning",
       "long/fuzzing",
+      "long/queue",
       "long/verify-threads",
     ].map((name) => `test/${name}.{test,long}.ts`),
     // All of the fuzzing takes hours: a share of it, the same each time; FUZZ_SEED looks elsewhere.

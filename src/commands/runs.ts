@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { listRuns, undoRun } from "../api/runs/known-runs.js";
 import { formatBytes } from "../byte-size.js";
 import { EXIT, StorageError } from "../errors.js";
-import type { KnownRun } from "../stores/backend.js";
+import type { KnownRun, RunPlan } from "../stores/backend.js";
 import { chooseStore, storeName } from "../stores/index.js";
 import { type ImportFlags, type LoadFlags, runImport } from "./import.js";
 import { runMigrate } from "./migrate.js";
@@ -68,6 +68,7 @@ function runLines(run: KnownRun): string[] {
     lines.push(`  ${path}: ${formatCount(records)} records in ${formatCount(parts)} parts, ${formatBytes(bytes)}`);
   if (!isUnfinished(run)) return lines;
   lines.push(`  last part or step: ${run.changed}; sessions that load now: ${sessions}`);
+  if (run.plan !== undefined) lines.push(...planLines(run.plan));
   if (indexesToBuild.length > 0) lines.push(`  indexes to build: ${indexesToBuild.join(", ")}`);
   const undo = "`llmspell storage undo` takes it back";
   lines.push(
@@ -76,6 +77,19 @@ function runLines(run: KnownRun): string[] {
       : `  \`llmspell storage resume\`, with the same options, goes on with it; ${undo}`,
   );
   return lines;
+}
+
+function planLines({ stage, parts, done, left, workers, failing }: RunPlan): string[] {
+  return [
+    `  workers' parts: ${formatCount(done)} of ${formatCount(parts)} done, ${formatCount(left)} left (${stage})`,
+    ...workers.map(
+      ({ worker, parts: at, gone }) =>
+        `  worker ${worker}: part${at.length === 1 ? "" : "s"} ${at.join(", ")}${gone ? "; it has gone" : ""}`,
+    ),
+    ...failing.map(
+      ({ part, section, attempts, error }) => `  part ${part} of ${section} failed ${attempts} times: ${error}`,
+    ),
+  ];
 }
 
 /** Gives the exit status. */

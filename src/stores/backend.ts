@@ -206,6 +206,26 @@ export interface KnownRun {
   readonly indexesToBuild: readonly string[];
   /** Sessions of the server that load parts of it now. */
   readonly sessions: number;
+  /** Of one whose parts workers load. */
+  readonly plan?: RunPlan;
+}
+
+/** How far workers are with a run. */
+export interface RunPlan {
+  /** planning, comparing (what was loaded with the source as it is), loading, ending. */
+  readonly stage: string;
+  readonly parts: number;
+  readonly done: number;
+  readonly left: number;
+  /** Who has parts at hand; `gone`: its session with the server has ended. */
+  readonly workers: readonly { readonly worker: string; readonly parts: readonly number[]; readonly gone: boolean }[];
+  /** Parts that failed and are not there yet. */
+  readonly failing: readonly {
+    readonly part: number;
+    readonly section: string;
+    readonly attempts: number;
+    readonly error: string;
+  }[];
 }
 
 export interface UndoneRun {

@@ -1,7 +1,7 @@
 /** Runs of a PostgreSQL server: what loads, lists and undoes them. */
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { StorageError } from "../errors.js";
-import type { KnownRun, RunParts, SessionOptions } from "./backend.js";
+import type { KnownRun, RunParts, RunPlan, SessionOptions } from "./backend.js";
 import type { PostgresLocation } from "./postgres.js";
 
 /** Bytes of a part that is not its section's last: parts have one to four times as many. */
@@ -50,15 +50,16 @@ export function postgresRuns(
       });
     },
     async list(location, options) {
-      const [{ listRuns }, { llmspellPostgres }] = await Promise.all([
+      const [{ listRuns }, { listPlan }, { llmspellPostgres }] = await Promise.all([
         import("../backends/postgres/runs/ledger/list.js"),
+        import("../backends/postgres/runs/plan/list-plan.js"),
         import("../llmspell/postgres/application.js"),
       ]);
-      return connected(
-        location,
-        options,
-        (connection): Promise<readonly KnownRun[]> => listRuns(connection, options.catalog, llmspellPostgres),
-      );
+      return connected(location, options, async (connection): Promise<readonly KnownRun[]> => {
+        const runs = await listRuns(connection, options.catalog, llmspellPostgres);
+        const { run: planned, ...plan } = (await listPlan(connection, llmspellPostgres)) ?? { run: undefined };
+        return runs.map((run) => (run.run === planned ? { ...run, plan: plan as RunPlan } : run));
+      });
     },
     async coordinate(location, options) {
       const [{ QueueRun }, { llmspellPostgres }] = await Promise.all([

@@ -37,8 +37,10 @@ export interface Coordinating extends Pick<Found, "config" | "list"> {
 }
 
 const POLL_MILLISECONDS = 300;
-/** Nothing has happened for so long: jobs may have been lost with the queue. */
-const STILL_MILLISECONDS = 10_000;
+/** Nothing has happened for so long: jobs may have been lost, with the queue or with who took them. */
+const STILL_MILLISECONDS = 3000;
+/** Then the user is told. */
+const UNATTENDED_MILLISECONDS = 9000;
 /** Who takes a part so often and gives it back, or dies of it, will not load it. */
 const MOST_ATTEMPTS = 12;
 /** Connections that build indexes, where nobody says how many. */
@@ -174,6 +176,7 @@ async function until(
   });
   let last = "";
   let lastChange = 0;
+  let lastSent = 0;
   let isTold = false;
   for (;;) {
     context.signal.throwIfAborted();
@@ -197,17 +200,17 @@ async function until(
     const now = performance.now();
     if (state !== last || lastChange === 0) {
       if (lastChange === 0) await queue.send(open.map(jobOf));
-      [last, lastChange] = [state, now];
-    } else if (now - lastChange > STILL_MILLISECONDS) {
+      [last, lastChange, lastSent] = [state, now, now];
+    } else if (now - lastSent > STILL_MILLISECONDS) {
       const idle = open.filter(({ worker }) => worker === "");
-      if (!isTold && idle.length === open.length) {
+      if (!isTold && idle.length === open.length && now - lastChange > UNATTENDED_MILLISECONDS) {
         isTold = true;
         context.warn(
           "no worker takes the parts that are left: start `llmspell storage worker --queue URL`, with both stores in its configuration",
         );
       }
       await queue.send(idle.map(jobOf));
-      lastChange = now;
+      lastSent = now;
     }
     await sleep(POLL_MILLISECONDS, undefined, { signal: context.signal });
   }

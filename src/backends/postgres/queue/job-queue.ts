@@ -35,6 +35,8 @@ export const WORKER_TIMEOUT_SECONDS = 10;
 const EXPIRE_SECONDS = 23 * 3600;
 const KEEP_SECONDS = 3600;
 const RETRIES = 20;
+/** Of the advisory lock under which the queue is opened. */
+const LOCK = 1819503470;
 
 export class JobQueue {
   private constructor(
@@ -64,6 +66,8 @@ export class JobQueue {
     });
     boss.on("error", (error) => options.onError?.(QueueSession.errorOf(error)));
     try {
+      // Two that make the schema at the same time would be in each other's way.
+      await session.executeSql(`SELECT pg_catalog.pg_advisory_lock(${LOCK})`);
       await boss.start();
       await boss.createQueue(QUEUE, {
         // One job that waits for each key, and so for each part.
@@ -77,6 +81,7 @@ export class JobQueue {
         retentionSeconds: EXPIRE_SECONDS,
         deleteAfterSeconds: KEEP_SECONDS,
       });
+      await session.executeSql(`SELECT pg_catalog.pg_advisory_unlock(${LOCK})`);
     } catch (error) {
       await boss.stop({ graceful: false }).catch(() => {});
       await session.close();

@@ -1,0 +1,93 @@
+/** What a run's plan says of its workers, for those who look on. Only reads. */
+import type { PostgresApplication } from "../../application.js";
+import { quote, schemaSql } from "../../database/table-names.js";
+import type { PostgresConnection } from "../../session/connection.js";
+import { inTransaction } from "../../session/transaction.js";
+
+export interface ListedPlan {
+  readonly run: number;
+  readonly stage: string;
+  readonly parts: number;
+  readonly done: number;
+  readonly left: number;
+  /** Who has parts at hand; `gone`: its session has ended. */
+  readonly workers: readonly { readonly worker: string; readonly parts: readonly number[]; readonly gone: boolean }[];
+  /** Parts that were tried and are not there yet. */
+  readonly failing: readonly {
+    readonly part: number;
+    readonly section: string;
+    readonly attempts: number;
+    readonly error: string;
+  }[];
+}
+
+interface PartRow {
+  part: number;
+  section: string;
+  done: boolean;
+  worker: string;
+  gone: boolean;
+  attempts: number;
+  failure: string;
+}
+
+/** So many parts that fail are named. */
+const NAMED = 20;
+
+/** Undefined where no run has a plan. After the ledger was found to be trusted. */
+export async function listPlan(
+  connection: PostgresConnection,
+  { schema }: PostgresApplication,
+): Promise<ListedPlan | undefined> {
+  const named = (table: string): string => `${schemaSql(schema)}.${quote(table)}`;
+  return inTransaction(connection, "read", async () => {
+    const present = await connection.query<{ there: boolean }>(
+      "SELECT pg_catalog.to_regclass($1) IS NOT NULL AS there",
+      [named("storage_plan_parts")],
+    );
+    if (present.rows[0]?.there !== true) return undefined;
+    const plans = await connection.query<{ run: number; stage: string }>(
+      `SELECT run, stage FROM ${named("storage_plans")}`,
+    );
+    const [plan] = plans.rows;
+    if (plan === undefined) return undefined;
+    const { rows } = await connection.query<PartRow & Record<string, unknown>>(
+      `SELECT p.part, p.section, l.part IS NOT NULL AS done, p.worker, p.attempts, p.failure,
+         NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+           WHERE a.pid::text = pg_catalog.split_part(p.session, '/', 1)) AS gone
+       FROM ${named("storage_plan_parts")} p
+         LEFT JOIN ${named("storage_parts")} l ON l.run = p.run AND l.part = p.part
+       WHERE p.run = $1 ORDER BY p.part`,
+      [plan.run],
+    );
+    const done = rows.filter((row) => row.done).length;
+    const busy = Map.groupBy(
+      rows.filter(({ worker }) => worker !== ""),
+      ({ worker }) => worker,
+    );
+    return {
+      ...plan,
+      parts: rows.length,
+      done,
+      left: rows.length - done,
+      workers: [...busy].map(([worker, parts]) => ({
+        worker,
+        parts: parts.map(({ part }) => part),
+        gone: parts.every(({ gone }) => gone),
+      })),
+      failing: rows
+        .filter((row) => !row.done && row.failure !== "")
+        .slice(0, NAMED)
+        .map(({ part, section, attempts, failure }) => ({ part, section, attempts, error: messageOf(failure) })),
+    };
+  });
+}
+
+function messageOf(failure: string): string {
+  try {
+    const { code, message } = JSON.parse(failure) as Record<string, unknown>;
+    return `${message} [${code}]`;
+  } catch {
+    return "";
+  }
+}
