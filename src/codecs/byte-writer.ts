@@ -1,5 +1,16 @@
-/** Up to here a loop is faster than a call into native code. Bytes. */
+/** Up to here a loop is faster than a call into native code: of texts, and of bytes. Bytes. */
 const SHORT = 64;
+const SHORT_COPY = 28;
+
+/**
+ * As Buffer's `copy`, which needs no view of the source as `set` does, and does not go byte by byte where another thread sees
+ * one of the two.
+ */
+export function copyBytes(source: Uint8Array, target: Uint8Array, at: number, start: number, end: number): void {
+  bufferCopy.call(source, target, at, start, end);
+}
+
+const bufferCopy = Buffer.prototype.copy;
 
 /** A growing byte buffer. Writers call `ensure`, write into `bytes` at `length`, and advance `length`. */
 export class ByteWriter {
@@ -79,8 +90,8 @@ export class ByteWriter {
   copy(source: Uint8Array, start: number, end: number): void {
     const count = end - start;
     this.ensure(count);
-    if (count > SHORT) {
-      this.bytes.set(source.subarray(start, end), this.length);
+    if (count > SHORT_COPY) {
+      copyBytes(source, this.bytes, this.length, start, end);
     } else {
       const target = this.bytes;
       let at = this.length;

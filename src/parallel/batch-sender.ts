@@ -1,4 +1,5 @@
 /** The thread's records as they are, for a target that takes no text: batch by batch, in slots like the printed ones. */
+import { copyBytes } from "../codecs/byte-writer.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { FromThread } from "./messages.js";
 import { SLOT_BYTES, type Slots } from "./slots.js";
@@ -20,7 +21,7 @@ export class BatchSender {
     const memory = own === undefined ? (this.slots.memory[slot as number] as Buffer) : Buffer.from(own);
     memory.set(bytesOf(starts, values), 0);
     memory.set(bytesOf(lengths, values), 4 * values);
-    memory.set(bytes, 8 * values);
+    copyBytes(bytes, memory, 8 * values, 0, bytes.length);
     const content = large === undefined ? undefined : large.field;
     const given = assumed === undefined ? undefined : assumed.slice(0, values);
     this.send(
@@ -32,7 +33,7 @@ export class BatchSender {
       for (let at = 0; at < chunk.length; at += SLOT_BYTES) {
         const free = await this.slots.take();
         const count = Math.min(chunk.length - at, SLOT_BYTES);
-        this.slots.memory[free]?.set(chunk.subarray(at, at + count));
+        copyBytes(chunk, this.slots.memory[free] as Buffer, 0, at, at + count);
         this.send({ type: "content", slot: free, bytes: count });
       }
     this.send({ type: "contentEnd" });

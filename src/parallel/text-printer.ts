@@ -1,5 +1,5 @@
 /** The thread's records as text, in memory that the coordinator sees: a slot is its when it is full, and comes back when it is written. */
-import { ByteWriter } from "../codecs/byte-writer.js";
+import { ByteWriter, copyBytes } from "../codecs/byte-writer.js";
 import { recordPieces, writeRecord } from "../document/writing/record-writer.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import { ValueBytes } from "../records/value-bytes.js";
@@ -67,7 +67,7 @@ export class TextPrinter {
     for (let at = 0; at < bytes.length; ) {
       this.slot ??= await this.slots.take();
       const count = Math.min(bytes.length - at, SLOT_BYTES - this.filled);
-      this.slots.memory[this.slot]?.set(bytes.subarray(at, at + count), this.filled);
+      copyBytes(bytes, this.slots.memory[this.slot] as Buffer, this.filled, at, at + count);
       at += count;
       this.filled += count;
       if (this.filled === SLOT_BYTES) this.sendSlot(this.slot);

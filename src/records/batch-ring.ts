@@ -4,6 +4,7 @@
  */
 
 import type { RecordKind } from "../catalog/index.js";
+import { copyBytes } from "../codecs/byte-writer.js";
 import { RecordBatch } from "./record-batch.js";
 
 const SLOTS = 4;
@@ -90,7 +91,7 @@ export class RingWriter extends Ring {
 
   /** Bytes, at most SLOT_BYTES. */
   put(type: number, bytes: Uint8Array): void {
-    this.bytes(0, bytes.length).set(bytes);
+    copyBytes(bytes, this.bytes(0, bytes.length), 0, 0, bytes.length);
     this.close(type, bytes.length, 0);
   }
 
