@@ -88,8 +88,12 @@ for suite in "$@"; do
     continue
   }
   versions=$(chroot "$root" runuser -u postgres -- psql -h /var/tmp -p "$port" -Atqc "SELECT split_part(current_setting('server_version'), ' ', 1) || ', pgvector ' || default_version FROM pg_available_extensions WHERE name = 'vector'" postgres)
+  # A server's own pg_dump: an older one refuses it.
+  dump=$folder/pg_dump-$suite
+  printf '#!/bin/sh\nexec chroot "%s" sh -c '"'"'exec $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)/pg_dump "$@"'"'"' pg_dump "$@"\n' "$root" >"$dump"
+  chmod +x "$dump"
   # shellcheck disable=SC2086 # a list of words
-  if (cd "$here/.." && TEST_DATABASE_URL="postgresql://postgres@127.0.0.1:$port/postgres" sh scripts/with-dependencies.sh vitest run $tests) >>"$log-$suite" 2>&1; then outcome=passed; else outcome=FAILED result=1; fi
+  if (cd "$here/.." && TEST_PG_DUMP="$dump" TEST_DATABASE_URL="postgresql://postgres@127.0.0.1:$port/postgres" sh scripts/with-dependencies.sh vitest run $tests) >>"$log-$suite" 2>&1; then outcome=passed; else outcome=FAILED result=1; fi
   # Without the colours of a terminal.
   sum=$(sed 's/\x1b\[[0-9;]*m//g' "$log-$suite" | sed -n 's/^ *Tests  *//p' | tail -n 1)
   echo "$suite: PostgreSQL $versions: $outcome, $sum"

@@ -24,7 +24,7 @@ export const ERROR_CODES = {
   E_CONFIG: { exit: EXIT.usage, meaning: "The configuration is not valid." },
   E_NO_EFFECT: {
     exit: EXIT.usage,
-    meaning: "No record has what a mask or verify's --tenant names: nothing was hidden, or compared.",
+    meaning: "No record has what a mask or --tenant of verify or digest names: nothing was hidden, or compared.",
   },
   E_JQ_SYNTAX: { exit: EXIT.usage, meaning: "A jq expression is not valid jq." },
   E_JQ_UNSUPPORTED: { exit: EXIT.usage, meaning: "A jq expression needs the whole document at once." },

@@ -102,10 +102,13 @@ export type {
   DatabaseParts,
   FromConfig,
   Inspection,
+  KnownRun,
   Locations,
+  RunParts,
   SinkOptions,
   SourceOptions,
   StoreFacts,
+  UndoneRun,
 } from "./stores/backend.js";
 export { backends, type StoreLocation } from "./stores/index.js";
 export {

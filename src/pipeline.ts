@@ -17,7 +17,7 @@ import type { Cascade } from "./transforms/referential/cascade.js";
 import { RejectedKeys } from "./transforms/referential/rejected-keys.js";
 import type { SparedKeys } from "./transforms/referential/spared-keys.js";
 import type { Transform } from "./transforms/transform.js";
-import { Drops, partialBecause, requireTold, requireWhole, tellDrops } from "./transforms/wholeness.js";
+import { Drops, partialBecause, requireTold, requireWhole, silentNote, tellDrops } from "./transforms/wholeness.js";
 
 export interface Progress extends Activity {
   /** The kind that is being read, or was last; empty before the first. */
@@ -234,6 +234,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     tellProgress({ phase: "checking" });
     const cascaded = cascade?.removed ?? new Map<string, number>();
     if (spared !== undefined) requireWhole(source, drops.count);
+    const silent = sink.inCatalogOrder === true && drops.count === 0 ? silentNote(given, selection.paths) : undefined;
+    if (silent !== undefined) notes.add(silent);
     const { notes: told, ...report } = await sink.finish({
       partial: partialBecause(options, catalog, {
         dropped: drops.count > 0 || !tellDrops(given, selection.paths),

@@ -1,8 +1,11 @@
 /** Digests of what a store holds: two stores whose digests are equal hold the same. */
 
+import { StorageError } from "../errors.js";
 import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import type { Sink } from "../sinks/sink.js";
 import type { BackendName } from "../sources/source.js";
+import { UnmetTenants } from "../transforms/effect.js";
+import type { Transform } from "../transforms/transform.js";
 import type { DigestWriter, StoreDigests } from "../verify/digest.js";
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ImportOptions, TransferOptions } from "./options.js";
@@ -33,12 +36,44 @@ export async function digestStore(
   refuseUnknownOptions("digestStore", options);
   const { DigestWriter } = await import("../verify/digest.js");
   const digests = new DigestWriter(options.catalog ?? standardCatalog);
+  const unmet = new UnmetTenants(options.tenants ?? []);
   const { source, header, totals, leftOut, seconds } = await importStore({
     ...options,
+    transforms: [watching(unmet), ...(options.transforms ?? [])],
     from: store,
     to: digestSink(digests),
   });
+  // With a limit the first records may be others'.
+  if (options.limit === undefined) requireTenants(unmet, "the store has no");
   return { store: source, backend: header.backend, ...digests.digests(), rejected: totals.rejected, leftOut, seconds };
+}
+
+/** Before the steps: of whom the store has records. */
+function watching(unmet: UnmetTenants): Transform {
+  return {
+    name: "tenants",
+    mayDrop: () => false,
+    mayChange: () => false,
+    async *apply(batches) {
+      for await (const batch of batches) {
+        unmet.see(batch);
+        yield batch;
+      }
+    },
+  };
+}
+
+/** A digest of nothing would be equal to that of any other store: E_NO_EFFECT. `whose`: how the message begins. */
+export function requireTenants(unmet: UnmetTenants, whose: string): void {
+  const names = unmet.names();
+  if (names.length === 0) return;
+  throw new StorageError(
+    "E_NO_EFFECT",
+    `${whose} record of the tenant ${names.map((name) => JSON.stringify(name)).join(", ")}`,
+    {
+      hint: "Is it misspelt? `llmspell storage info --tenants` lists those that a store has.",
+    },
+  );
 }
 
 /** Keeps nothing but the digests. */

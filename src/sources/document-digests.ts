@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { StorageError } from "../errors.js";
-import type { RecordBatch } from "../records/record-batch.js";
+import { type LargeValue, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 
 /** What makes the digests: `src/verify`'s, which whoever makes the source hands in. */
@@ -77,7 +77,7 @@ export class DigestCheck {
       if (batch.large === undefined) {
         await this.digests.add(batch);
         yield batch;
-      } else yield this.digests.observed(batch);
+      } else yield readWhole(this.digests.observed(batch));
     }
   }
 
@@ -105,6 +105,36 @@ export class DigestCheck {
     }
     return isWhole;
   }
+}
+
+/** The batch, whose content is read to its end also where nobody wants it: its digest is one of the section's. */
+function readWhole(batch: RecordBatch): RecordBatch {
+  const { large } = batch;
+  if (large === undefined) return batch;
+  let isRead = false;
+  const whole: LargeValue = {
+    field: large.field,
+    chunks() {
+      isRead = true;
+      return large.chunks();
+    },
+    async discard() {
+      if (isRead) return large.discard();
+      isRead = true;
+      for await (const _chunk of large.chunks());
+    },
+  };
+  return new RecordBatch(
+    batch.kind,
+    1,
+    batch.bytes,
+    batch.starts,
+    batch.lengths,
+    whole,
+    batch.assumed,
+    batch.lines,
+    batch.file,
+  );
 }
 
 function changed(section: string): StorageError {

@@ -111,6 +111,13 @@ export function tellDrops(transforms: readonly Transform[], paths: ReadonlySet<s
   return silentSteps(transforms, paths).length === 0;
 }
 
+/** For the user: why a document of which no record is known to be missing says that it is a part. */
+export function silentNote(transforms: readonly Transform[], paths: ReadonlySet<string>): string | undefined {
+  const [silent] = silentSteps(transforms, paths);
+  if (silent === undefined) return undefined;
+  return `The document says that it may be a part, which nothing is pruned by: the step ${silent.name} does not say whether it drops records (mayDrop, tellsDrops)`;
+}
+
 /** In a run that prunes, a record that a step drops unsaid would be removed from the target. E_USAGE, before anything is read. */
 export function requireTold(transforms: readonly Transform[], paths: ReadonlySet<string>): void {
   const [silent] = silentSteps(transforms, paths);

@@ -71,7 +71,17 @@ export class DigestWriter {
       },
       discard: () => large.discard(),
     };
-    return new RecordBatch(batch.kind, 1, batch.bytes, batch.starts, batch.lengths, observed, batch.assumed);
+    return new RecordBatch(
+      batch.kind,
+      1,
+      batch.bytes,
+      batch.starts,
+      batch.lengths,
+      observed,
+      batch.assumed,
+      batch.lines,
+      batch.file,
+    );
   }
 
   private count(bytes: number): void {

@@ -1,4 +1,5 @@
 /** database migrate | health | migrations list, and what PostgreSQL as a target or source says, through the binary. */
+import { randomInt } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -238,22 +239,27 @@ describePostgres("database, on PostgreSQL", () => {
       expect([words, outcome.stderr, outcome.status]).toEqual([words, outcome.stderr, status]);
       return outcome.stdout + outcome.stderr;
     };
+    const commands: [status: number, url: string, words: string[], says?: string][] = [
+      [0, role.url, ["database", "health"]],
+      [0, role.url, ["database", "migrate"]],
+      [0, role.url, ["storage", "info", "postgres"]],
+      [0, role.url, ["storage", "export", "--output", "secret.json"]],
+      [0, role.url, ["storage", "import", "--input", "secret.json"]],
+      [0, role.url, ["storage", "migrate", "--from", role.url, "--to", "secret.db"]],
+      [3, wrong.href, ["database", "health"], "E_AUTHENTICATION"],
+      [3, missing.href, ["storage", "info", "postgres"], "E_STORE_NOT_FOUND"],
+      [3, unreachable.href, ["storage", "import", "--input", "secret.json"], "Connection timeout after 1 seconds"],
+      [2, role.url, ["storage", "info", role.url.replace("postgresql://", "mysql://")]],
+      [2, role.url, ["storage", "info", `postgresql://u:${password}@h/d`]],
+    ];
+    // Each command in one of the ways, another one each time; npm run test:long tries each in all.
     const ways = [[], ["--json"], ["--verbose"], ["--log-format", "json"]];
-    for (const words of ways.slice(0, scaled(2, 4))) {
-      await run(0, role.url, "database", "health", ...words);
-      await run(0, role.url, "database", "migrate", ...words);
-      await run(0, role.url, "storage", "info", "postgres", ...words);
-      await run(0, role.url, "storage", "export", "--output", "secret.json", ...words);
-      await run(0, role.url, "storage", "import", "--input", "secret.json", ...words);
-      await run(0, role.url, "storage", "migrate", "--from", role.url, "--to", "secret.db", ...words);
-      expect(await run(3, wrong.href, "database", "health", ...words)).toContain("E_AUTHENTICATION");
-      expect(await run(3, missing.href, "storage", "info", "postgres", ...words)).toContain("E_STORE_NOT_FOUND");
-      expect(await run(3, unreachable.href, "storage", "import", "--input", "secret.json", ...words)).toContain(
-        "Connection timeout after 1 seconds",
-      );
-      await run(2, role.url, "storage", "info", role.url.replace("postgresql://", "mysql://"), ...words);
-      await run(2, role.url, "storage", "info", `postgresql://u:${password}@h/d`, ...words);
-    }
+    const first = randomInt(ways.length);
+    for (const [at, [status, url, words, says = ""]] of commands.entries())
+      for (let way = 0; way < scaled(1, ways.length); way++)
+        expect(await run(status, url, ...words, ...(ways[(first + at + way) % ways.length] as string[]))).toContain(
+          says,
+        );
     const shown = texts.join("\n");
     expect(shown).not.toContain("s3cret");
     expect(shown).not.toContain(encodeURIComponent(password));

@@ -1,7 +1,7 @@
 /** SIGKILL in the middle of an import: the target is as it was, nothing is left behind, and the next import succeeds. */
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
@@ -11,14 +11,24 @@ import { fillSqlite } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 import { exportedDigest, pgliteTarget, postgresTarget, sqliteTarget, type TargetFactory } from "./targets.js";
 
-const KILLS = scaled(2, 10);
+/** One more comes just before the document ends. */
+const KILLS = scaled(1, 10);
 /** It takes seconds to start. */
 const EMBEDDED_KILLS = scaled(0, 10);
 const LATE_KILLS = scaled(1, 3);
 const MINUTES = 60_000;
 
-/** A document of some megabytes, large objects in its middle. */
+let made: Buffer | undefined;
+
+/** A document of some megabytes, large objects in its middle: made once. */
 async function createDocument(workspace: Workspace): Promise<string> {
+  made ??= readFileSync(await exportDocument(workspace));
+  const document = workspace.path("source.json");
+  writeFileSync(document, made);
+  return document;
+}
+
+async function exportDocument(workspace: Workspace): Promise<string> {
   const sqlite = workspace.path("source.db");
   const document = workspace.path("source.json");
   createLlmspellSqlite(sqlite);

@@ -212,9 +212,9 @@ function crash(bin: string, folder: string, port: number): void {
   must("pg_ctl start", control("start", ...data, "-l", join(folder, "server.log"), "-o", `-p ${port}`));
 }
 
-/** Where pg_dump is, of the newest version that is installed. */
+/** Where pg_dump is: TEST_PG_DUMP, which the server of TEST_DATABASE_URL may need, or that of the newest version that is installed. */
 export function findPgDump(): string {
-  return join(findServer().bin, "pg_dump");
+  return process.env["TEST_PG_DUMP"] ?? join(findServer().bin, "pg_dump");
 }
 
 /** Starts the server of the folder; gives its port. */

@@ -222,7 +222,11 @@ describe("the digest of a store", () => {
   });
 
   it("is of what the options select and the transforms make", async () => {
-    expect(await digestLines(documentText(BASE), { tenants: ["u"] })).toEqual([`total 0 1:${"0".repeat(64)}`]);
+    // Equal to that of any other store: no evidence.
+    await expect(digestLines(documentText(BASE), { tenants: ["t", "u"] })).rejects.toMatchObject({
+      code: "E_NO_EFFECT",
+      message: 'the store has no record of the tenant "u"',
+    });
     const mapped = await digestLines(documentText(BASE), {
       exclude: ["artifacts", "vector_embeddings"],
       transforms: [{ type: "map-tenant", from: "t", to: "u" }],
@@ -322,6 +326,23 @@ describe("digests of transfers", () => {
       expect(await imported(JSON.stringify(whole))).toMatchObject(changed);
       whole.data.kv_store = [];
       expect(await imported(JSON.stringify(whole))).toMatchObject(changed);
+    });
+
+    it("are checked of large contents, too, where nobody reads these", async () => {
+      const validated = async (document: string) => {
+        const said: string[] = [];
+        await validateDocument(Readable.from([document]), {
+          onFinding: ({ code, section }) => void said.push(`${code} ${section}`),
+          onWarning: (message) => said.push(message),
+        });
+        return said;
+      };
+      const anew = JSON.stringify(parsed(readFileSync(sealed, "utf8")));
+      expect(await validated(anew)).toEqual([]);
+      const other = parsed(anew);
+      const large = other.data.artifacts.content.find(({ data }: { data: string }) => data.length > 1_100_000);
+      large.data = `${large.data[0] === "A" ? "B" : "A"}${large.data.slice(1)}`;
+      expect(await validated(JSON.stringify(other))).toEqual(["E_DOCUMENT_MANIFEST artifacts.content"]);
     });
 
     it("are not, where they cannot be or nobody wants it", async () => {

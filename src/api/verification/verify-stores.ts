@@ -30,6 +30,7 @@ import {
 import { refuseUnknownOptions } from "../option-names.js";
 import type { ImportOptions } from "../options.js";
 import { selectPaths } from "../run.js";
+import { requireTenants } from "../store-digest.js";
 import { areOne, judge, ownFindings, type StoreFinding } from "./store-findings.js";
 import { threadsOf } from "./thread-choice.js";
 import {
@@ -159,8 +160,9 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
       b: [...recordFindings.b, ...(await ownFindings(run, "b"))],
     };
     const sections = verification.sections();
-    if (sections.every(({ unreadableInA, unreadableInB }) => unreadableInA + unreadableInB === 0))
-      requireTenants(unmet);
+    const isRead = sections.every(({ unreadableInA, unreadableInB }) => unreadableInA + unreadableInB === 0);
+    // Nothing was compared of these: that they are equal would be no evidence.
+    if (unmet !== undefined && isRead) requireTenants(unmet, "neither store has a");
     if (await areOne(run))
       options.onWarning?.("A and B are the same database, by two names: it was compared with itself");
     const searches =
@@ -242,19 +244,6 @@ function refuseSame({ a, b }: Stores, list: readonly Backend[]): void {
 function interruption({ reason }: AbortSignal): StorageError {
   if (reason instanceof StorageError) return reason;
   return new StorageError("E_INTERRUPTED", "the run was interrupted", {}, reason);
-}
-
-/** Of a tenant that neither store has nothing was compared: that they are equal would be no evidence. */
-function requireTenants(unmet: UnmetTenants | undefined): void {
-  const names = unmet?.names() ?? [];
-  if (names.length === 0) return;
-  throw new StorageError(
-    "E_NO_EFFECT",
-    `neither store has a record of the tenant ${names.map((name) => JSON.stringify(name)).join(", ")}`,
-    {
-      hint: "Is it misspelt? `llmspell storage info --tenants` lists those that a store has.",
-    },
-  );
 }
 
 function sampleSize({ sample }: VerifyOptions): number | undefined {

@@ -390,7 +390,7 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
   },
   E_NO_EFFECT: {
     cause:
-      "No record of the section had what a mask names: what should be hidden may stand under another name. Or neither store of `storage verify` has a record of a tenant that was named: nothing was compared.",
+      "No record of the section had what a mask names: what should be hidden may stand under another name. Or neither store of `storage verify`, or not that of `storage digest`, has a record of a tenant that was named: nothing was compared.",
     remedy:
       "Look at a record's keys, and correct the path; --mask-optional is for paths that may be absent. `storage info --tenants` lists tenants.",
     example: "llmspell storage export --output - --limit 1 --include sessions | jq '.data.sessions[0]'",
