@@ -1,6 +1,6 @@
 /** Runs whose parts workers load: processes of their own, a queue on a server, and what dies meanwhile. */
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { type KnownRun, listRuns, verifyStores } from "../../src/index.js";
+import { listRuns, verifyStores } from "../../src/index.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { createQueueRuns, ended, until } from "../helpers/queue.js";
@@ -87,7 +87,7 @@ describePostgres("runs whose parts workers load", () => {
     const run = runs.coordinator(target, "migrate", ...AS_THEY_ARE);
     const outcome = outcomeOf(run);
     await runs.loadedParts(target, 10);
-    let shown: KnownRun | undefined;
+    let shown: Awaited<ReturnType<typeof listRuns>>[number] | undefined;
     await until(async () => {
       [shown] = await listRuns(target);
       return (shown?.plan?.workers.length ?? 0) > 0 || shown?.plan?.left === 0;

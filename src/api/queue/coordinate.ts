@@ -5,27 +5,25 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JobQueue, PartJob } from "../../backends/postgres/queue/job-queue.js";
 import type { PartState } from "../../backends/postgres/runs/plan/plan-ledger.js";
-import { STORE_NAME } from "../../config/index.js";
 import { StorageError } from "../../errors.js";
 import { catalog } from "../../llmspell/catalog/index.js";
 import { receiveError, type SentError } from "../../parallel/sent-error.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { InvalidUuidPolicy } from "../../sinks/ids.js";
 import type { QueueRun } from "../../sinks/postgres-queue-run.js";
-import type { SinkReport } from "../../sinks/sink.js";
-import type { PartedSource, Source, StoreHeader } from "../../sources/source.js";
+import type { PartedSource, Source } from "../../sources/source.js";
 import type { AnyLocation } from "../../stores/backend.js";
-import { databaseOf, sessionOptions } from "../../stores/index.js";
-import { planCascade } from "../../transforms/referential/cascade.js";
+import { sessionOptions } from "../../stores/index.js";
 import type { Transform } from "../../transforms/transform.js";
-import { VERSION } from "../../version.js";
 import type { ImportOptions } from "../options.js";
-import type { KindResult, TransferResult } from "../results.js";
+import type { TransferResult } from "../results.js";
 import { selectPaths } from "../run.js";
 import { requireRuns, settingsOf, withWayOn } from "../runs/load-run.js";
 import type { Found } from "../transfer.js";
 import { digestOfSteps, type SaidAlike } from "./alike.js";
 import { openQueue, type QueueChoice } from "./open-queue.js";
+import { resultOf } from "./result.js";
+import { notShared, requireShared } from "./shared-stores.js";
 
 export interface Coordinating extends Pick<Found, "config" | "list"> {
   readonly queue: QueueChoice;
@@ -246,54 +244,6 @@ async function requireAll({ run, inParts, selection, context }: Opened): Promise
   for (const [path, tally] of tallies) await inParts.requireAll?.(path, tally, selection);
 }
 
-/** E_USAGE for what other machines cannot have. */
-function requireShared({ from, to, list, transforms, queue, config }: Coordinating, options: ImportOptions): void {
-  const source = "open" in from ? undefined : databaseOf(from as AnyLocation, list);
-  if (source?.runs?.coordinate === undefined) throw notShared("the source");
-  if (databaseOf(to, list)?.runs?.coordinate === undefined) throw notShared("the target");
-  if (options.digests)
-    throw new StorageError("E_USAGE", "--digests does not go with --queue: no process meets all records");
-  if (options.order === "table" || options.asOwner)
-    throw new StorageError(
-      "E_USAGE",
-      "--order table and --as-owner do not go with --queue: one session reads with them",
-    );
-  if (options.catalog !== undefined || options.backends !== undefined)
-    throw new StorageError("E_USAGE", "a catalog or backends of a program's own do not go with a queue");
-  for (const [option, name] of [
-    ["--from", queue.from],
-    ["--to", queue.to],
-  ] as const)
-    if (!STORE_NAME.test(name) || !Object.hasOwn(config?.stores ?? {}, name))
-      throw new StorageError(
-        "E_USAGE",
-        `with --queue, ${option} is a name of the configuration: workers know the stores by these`,
-        {
-          hint: `[stores.NAME] of config.toml, here and on each worker, says url = "postgresql://…", or url_env = "VARIABLE".`,
-        },
-      );
-  digestOfSteps(transforms, "");
-  const paths = selectPaths(catalog, options.include, options.exclude);
-  if ((options.cascade ?? true) && planCascade({ catalog, transforms, paths }) !== undefined)
-    throw new StorageError(
-      "E_USAGE",
-      "steps that may drop sessions or artifacts do not go with --queue: what belongs to these is found in all records",
-      {
-        hint: "Migrate without --queue, or with --no-cascade.",
-      },
-    );
-}
-
-function notShared(what: string): StorageError {
-  return new StorageError(
-    "E_USAGE",
-    `--queue is for two PostgreSQL servers, and ${what} is none: other machines cannot read a file of this one`,
-    {
-      hint: "Migrate without --queue (--jobs N uses several connections of this machine).",
-    },
-  );
-}
-
 function contextOf({ onWarning, onProgress, strict }: ImportOptions, signal: AbortSignal): RunContext {
   const warned = new Set<string>();
   const warn = (message: string): void => {
@@ -320,44 +270,4 @@ function interruption(signal: AbortSignal): unknown {
   return signal.reason instanceof StorageError
     ? signal.reason
     : new StorageError("E_INTERRUPTED", "the run was interrupted", {}, signal.reason);
-}
-
-function resultOf(
-  { versions, exportedAt: _time, catalog: _catalog, ...header }: StoreHeader,
-  report: SinkReport,
-  { source, to, started }: { source: Source; to: string; started: Date },
-): TransferResult {
-  const none = { updated: 0, unchanged: 0, skipped: 0, rejected: 0, cascaded: 0, valueBytes: 0 };
-  const kinds: KindResult[] = [];
-  const totals = { ...none, read: 0, inserted: 0, dropped: 0 };
-  for (const { path, label } of catalog.kinds) {
-    const counts = report.counts.get(path);
-    if (counts === undefined) continue;
-    const { inserted, dropped } = counts;
-    kinds.push({ path, label, ...none, read: inserted + dropped, inserted, dropped });
-    totals.read += inserted + dropped;
-    totals.inserted += inserted;
-    totals.dropped += dropped;
-  }
-  const ended = new Date();
-  return {
-    source: source.name,
-    target: to,
-    header,
-    kinds,
-    totals,
-    notes: report.notes,
-    leftOut: [],
-    dryRun: false,
-    started: started.toISOString(),
-    ended: ended.toISOString(),
-    seconds: (ended.getTime() - started.getTime()) / 1000,
-    versions: {
-      tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
-      ...(versions === undefined ? {} : { source: versions }),
-      ...(report.target === undefined
-        ? {}
-        : { target: report.target.versions, targetMigrations: report.target.migrations }),
-    },
-  };
 }
