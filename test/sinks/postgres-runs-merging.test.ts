@@ -29,7 +29,7 @@ describePostgres("a run into tables that have rows", () => {
     workspace = createWorkspace();
     targets = await createTargets(postgresAdminUrl(), workspace);
     source = await targets.next();
-    await fillPostgres(source, { records: 16, contentSizes: [1048576, 9, 1048577, 12] });
+    await fillPostgres(source, { records: 12, contentSizes: [1048576, 9, 1048577, 12] });
     document = workspace.path("source.json");
     await exportStore({ from: source, to: document });
     used = await targets.next();
