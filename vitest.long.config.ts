@@ -22,6 +22,7 @@ export default defineConfig({
       "faults/runs",
       "faults/runs-merging",
       "faults/cut-document",
+      "fidelity/lacking-fields",
       "fidelity/one-in-a-million",
       "transforms/jq/generated",
       "verify/json-meaning",

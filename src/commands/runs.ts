@@ -60,7 +60,7 @@ function isUnfinished({ state }: KnownRun): boolean {
 }
 
 function runLines(run: KnownRun): string[] {
-  const { sections, sessions, indexesToBuild } = run;
+  const { sections, sessions, indexesToBuild, sectionsToMerge } = run;
   const lines = [
     `Run ${run.run}: ${STATES[run.state]}; begun ${run.started} from ${run.source}, with ${run.jobs} jobs`,
   ];
@@ -69,6 +69,7 @@ function runLines(run: KnownRun): string[] {
   if (!isUnfinished(run)) return lines;
   lines.push(`  last part or step: ${run.changed}; sessions that load now: ${sessions}`);
   if (run.plan !== undefined) lines.push(...planLines(run.plan));
+  if (sectionsToMerge.length > 0) lines.push(`  sections to merge: ${sectionsToMerge.join(", ")}`);
   if (indexesToBuild.length > 0) lines.push(`  indexes to build: ${indexesToBuild.join(", ")}`);
   const undo = "`llmspell storage undo` takes it back";
   lines.push(

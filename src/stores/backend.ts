@@ -204,6 +204,8 @@ export interface KnownRun {
   >;
   /** Indexes that were dropped and are not built yet. */
   readonly indexesToBuild: readonly string[];
+  /** Sections whose records wait to be merged with those that the target had. */
+  readonly sectionsToMerge: readonly string[];
   /** Sessions of the server that load parts of it now. */
   readonly sessions: number;
   /** Of one whose parts workers load. */

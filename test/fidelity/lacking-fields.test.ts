@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { defineTransform, type TransformSpec } from "../../src/index.js";
 import { describePostgres } from "../helpers/postgres-server.js";
+import { scaled } from "../helpers/scale.js";
 import * as records from "./records.js";
 import { type Fields, id, type Sections, time } from "./records.js";
 import {
@@ -268,7 +269,14 @@ const CASES: readonly Case[] = [
   },
 ];
 
-function registerCases(backend: string, open: () => Promise<TestStore>): void {
+/** What a run merges: each costs a second. */
+const MERGED = scaled(
+  ["each record keeps what it lacks itself", "skip leaves all of a row"],
+  CASES.map(({ name }) => name),
+);
+
+/** `jobs`: of a run. */
+function registerCases(backend: string, open: () => Promise<TestStore>, jobs?: number): void {
   describe(`in ${backend}`, () => {
     let target: TestStore;
     beforeAll(async () => {
@@ -278,11 +286,12 @@ function registerCases(backend: string, open: () => Promise<TestStore>): void {
     afterAll(() => target.drop());
 
     for (const { name, existing, header, incoming, counts, rows, ...options } of CASES)
-      it(name, async () => {
+      it.runIf(jobs === undefined || MERGED.includes(name))(name, async () => {
         const { transforms = [], tenants, onConflict } = options;
         await load(existing, target);
         const { result } = await load(documentText(incoming, header), target, {
           transforms,
+          ...(jobs === undefined ? {} : { jobs }),
           ...(tenants === undefined ? {} : { tenants }),
           ...(onConflict === undefined ? {} : { onConflict }),
         });
@@ -317,7 +326,8 @@ function registerCases(backend: string, open: () => Promise<TestStore>): void {
 describe("fields that a document lacks", () => {
   registerCases("SQLite", async () => createSqliteStore());
   describePostgres("with a server", () => {
-    registerCases("PostgreSQL", createPostgresStore);
+    registerCases("PostgreSQL", () => createPostgresStore());
+    registerCases("PostgreSQL, merged by a run", () => createPostgresStore("migrated"), 2);
 
     it("a row that has all that such a record holds is not written again", async () => {
       const postgres = await createPostgresStore();

@@ -126,8 +126,9 @@ export interface PostgresTestStore extends TestStore {
   readonly database: Awaited<ReturnType<typeof createDatabase>>;
 }
 
-export async function createPostgresStore(): Promise<PostgresTestStore> {
-  const database = await createDatabase("llmspell");
+/** `schema`: llmspell's own, or migrated by this tool. */
+export async function createPostgresStore(schema: "llmspell" | "migrated" = "llmspell"): Promise<PostgresTestStore> {
+  const database = await createDatabase(schema);
   const run = async (sql: string): Promise<void> => void (await postgresRows(database.url, sql));
   return {
     database,

@@ -1,7 +1,7 @@
 /** Runs into tables that have rows: what they merge, as one job would, how they are resumed, and how all of it is given back. */
 import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { exportStore, type ImportOptions, importStore, undoRun, verifyStores } from "../../src/index.js";
+import { exportStore, type ImportOptions, importStore, listRuns, undoRun, verifyStores } from "../../src/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import {
@@ -29,7 +29,7 @@ describePostgres("a run into tables that have rows", () => {
     workspace = createWorkspace();
     targets = await createTargets(postgresAdminUrl(), workspace);
     source = await targets.next();
-    await fillPostgres(source, { records: 16, contentSizes: [1048576, 9, 1048577, 12] });
+    await fillPostgres(source, { records: 12, contentSizes: [1048576, 9, 1048577, 12] });
     document = workspace.path("source.json");
     await exportStore({ from: source, to: document });
     used = await targets.next();
@@ -111,6 +111,7 @@ describePostgres("a run into tables that have rows", () => {
     const first = await merged(target);
     expect(first).toContain("artifacts.artifacts");
     expect(first).not.toContain("event_log");
+    expect((await listRuns(target))[0]?.sectionsToMerge).toContain("event_log");
     const one = await targets.next(used);
     const expected = await importStore({ from: document, to: one });
     const found = await resume(target);
@@ -136,9 +137,9 @@ describePostgres("a run into tables that have rows", () => {
     await query(target, `UPDATE llmspell.sessions SET session_data = '{"mine": 1}' WHERE session_id = $1`, [changed]);
     await query(target, `UPDATE llmspell.kv_store SET value = 'mine' WHERE kv_id = $1`, [added]);
     const undone = await undoRun(target);
-    expect(undone.kept.map((line) => line.replace(/stay: .*/, "stay")).sort()).toEqual([
-      "kv_store: 1 record changed by others meanwhile, stay",
-      "sessions: 1 record changed by others meanwhile, stay",
+    expect(undone.kept.map((line) => line.replace(/ stays: .*/, "")).sort()).toEqual([
+      "kv_store: 1 record, changed by others meanwhile,",
+      "sessions: 1 record, changed by others meanwhile,",
     ]);
     expect(undone.kept.join()).toContain(changed);
     const rest = async (url: string): Promise<string> =>
@@ -165,6 +166,40 @@ describePostgres("a run into tables that have rows", () => {
     const found = await resume(target, { from });
     expect(found.kinds).toEqual(expected.kinds);
     await same(one, target);
+    await expectNothingLeft(target);
+  });
+
+  it("names a row that cannot be given back, as others have its key by now, and gives back the others", async () => {
+    const [from, target] = [await targets.next(source), await targets.next(used)];
+    for (const [url, key] of [
+      [target, "before"],
+      [from, "after"],
+    ] as const)
+      await query(
+        url,
+        `INSERT INTO llmspell.kv_store (kv_id, tenant_id, key, value)
+         SELECT ('00000000-0000-4000-8000-00000000000' || n)::uuid, 'row', '${key} ' || n, 'x' FROM generate_series(1, 4) n`,
+      );
+    const rows = () =>
+      query<{ key: string }>(
+        target,
+        "SELECT kv_id::text || ' ' || key AS key FROM llmspell.kv_store WHERE tenant_id = 'row' ORDER BY key",
+      );
+    await stopped(target, "event_log", { from, include: ["kv_store", "event_log"] });
+    expect((await rows()).map(({ key }) => key.slice(35))).toEqual([
+      "1 after 1",
+      "2 after 2",
+      "3 after 3",
+      "4 after 4",
+    ]);
+    await query(target, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('row', 'before 3', 'theirs')");
+    const { kept } = await undoRun(target);
+    expect(kept).toEqual([
+      expect.stringMatching(/^kv_store: 1 record, whose keys of before others have by now, stays: .*0003$/),
+    ]);
+    expect(
+      (await rows()).map(({ key }) => key.slice(35)).filter((key) => key.length === 10 || key.includes("after")),
+    ).toEqual(expect.arrayContaining(["3 after 3", "1 before 1", "2 before 2", "4 before 4"]));
     await expectNothingLeft(target);
   });
 

@@ -74,6 +74,7 @@ export async function undoRun({ connection, catalog, application, onStep }: Undo
     catalog,
     tables,
     stages,
+    onRestored: (section, rows) => onStep?.(`gave back ${rows} records of ${section}`),
     onRemoved(section, rows) {
       removed[section] = (removed[section] ?? 0) + rows;
       onStep?.(`removed ${rows} records of ${section}`);

@@ -4,7 +4,7 @@ import type { PostgresApplication } from "../../application.js";
 import { IS_NAMED, namesAsParameters, tableOf } from "../../database/table-names.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import { inTransaction } from "../../session/transaction.js";
-import { MERGED } from "../merging/stages.js";
+import { isStaged, MERGED } from "../merging/stages.js";
 import { Ledger, type LedgerTables, type RunRow, type RunState } from "./ledger.js";
 import { requireLedger } from "./trust.js";
 
@@ -19,6 +19,7 @@ export interface ListedRun {
     Record<string, { readonly parts: number; readonly records: number; readonly bytes: number }>
   >;
   readonly indexesToBuild: readonly string[];
+  readonly sectionsToMerge: readonly string[];
   readonly sessions: number;
 }
 
@@ -87,6 +88,7 @@ async function describe(row: RunRow, sections: readonly SectionRow[], ledger: Le
         { parts, records: Number(records), bytes: Number(bytes) },
       ]),
     ),
+    sectionsToMerge: steps.flatMap((step) => (isStaged(step) && !step.done ? [step.section] : [])),
     indexesToBuild: steps.filter(({ what, done }) => what === "index" && !done).map(({ name }) => name),
     sessions: isUnfinished ? await ledger.sessions() : 0,
   };

@@ -65,6 +65,11 @@ function readKept({ what, definition }: StepRow): Kept | undefined {
   }
 }
 
+/** Whether a row of the ledger is that of a section whose records wait to be merged, or did. */
+export function isStaged(step: StepRow): boolean {
+  return readKept(step) !== undefined;
+}
+
 /** The staged sections, by path. */
 export function stagesOf(
   steps: readonly StepRow[],
@@ -137,6 +142,8 @@ async function create(connection: PostgresConnection, name: string, sql: string)
       hint: "Drop it, if it is left of a run that is no more in the ledger, or rename it.",
     });
   });
+  // Where all tables are published, nothing could be deleted from one without.
+  await connection.query(`ALTER TABLE ${name} REPLICA IDENTITY FULL`);
   await revokeAll(connection, name);
 }
 

@@ -7,6 +7,8 @@ import { Ledger, type LedgerTables, type PartRow, type RunRow } from "../ledger/
 import { xminOf } from "../ledger/transactions.js";
 import { type Stage, sameKey, stagedDefinition } from "./stages.js";
 
+/** What is given back one by one, at a time. */
+const PAGE = 500;
 /** So many records that stay are named. */
 const NAMED = 3;
 
@@ -44,7 +46,7 @@ export async function takeBack(
       table,
       `(${isStaged} OR ${isChanged}) AND NOT (${own}) AND pg_catalog.age(t.xmin) < pg_catalog.age('${xmin}'::xid)
        AND t.xmin::text::int8 > 2`,
-      "changed by others meanwhile, stay",
+      ", changed by others meanwhile,",
     )),
   );
   await connection.query(
@@ -54,17 +56,10 @@ export async function takeBack(
     `DELETE FROM ${table.name} t WHERE ${where} AND NOT ${isChanged}`,
     [...parameters],
   );
-  kept.push(
-    ...(await linesOf(connection, table, `${own} AND NOT ${isChanged}`, "needed by those of others meanwhile, stay")),
-  );
+  kept.push(...(await linesOf(connection, table, `${own} AND NOT ${isChanged}`, ", needed by those of others,")));
   const restored = await restore(connection, table, replaced, own);
   kept.push(
-    ...(await linesOf(
-      connection,
-      table,
-      `${own} AND ${isChanged}`,
-      "stay as the run has changed them: others have a key that they had",
-    )),
+    ...(await linesOf(connection, table, `${own} AND ${isChanged}`, ", whose keys of before others have by now,")),
   );
   await connection.query(`DELETE FROM ${replaced}`);
   await ledger.removeParts(run.run, [merge.part]);
@@ -84,10 +79,15 @@ async function linesOf(
   if (count === 0n) return [];
   const keys = await readKeys(connection, table.kind, "t", `${from} LIMIT ${NAMED}`);
   const more = count > keys.length ? `, and ${count - BigInt(keys.length)} more` : "";
-  return [`${table.kind.path}: ${count === 1n ? "1 record" : `${count} records`} ${why}: ${keys.join("; ")}${more}`];
+  return [
+    `${table.kind.path}: ${count === 1n ? `1 record${why} stays` : `${count} records${why} stay`}: ${keys.join("; ")}${more}`,
+  ];
 }
 
-/** Gives rows back what they had. Where a unique index refuses it, in another order: the row that has the key may be one of them. */
+/**
+ * Gives rows back what they had. Where a unique index refuses it, one by one and again, as long as some can: the row that has the key
+ * may be one of them.
+ */
 async function restore(
   connection: PostgresConnection,
   table: TargetTable,
@@ -112,18 +112,19 @@ async function restore(
   };
   const all = await attempt(update(""));
   if (all !== undefined) return all;
-  const { rows } = await connection.query<{ place: string }>(`SELECT r.ctid::text AS place FROM ${replaced} r`);
-  let waiting = rows.map(({ place }) => place);
   let restored = 0;
-  for (let before = -1; before !== waiting.length; ) {
-    before = waiting.length;
-    const left: string[] = [];
-    for (const place of waiting) {
-      const count = await attempt(update("AND r.ctid = $1::tid"), [place]);
-      if (count === undefined) left.push(place);
-      else restored += count;
+  for (let before = -1; before !== restored; ) {
+    before = restored;
+    for (let last = "(0,0)"; ; ) {
+      const { rows } = await connection.query<{ place: string }>(
+        `SELECT r.ctid::text AS place FROM ${replaced} r JOIN ${table.name} t ON ${sameKey(table, "r")} AND ${own}
+         WHERE r.ctid > $1::tid ORDER BY r.ctid LIMIT ${PAGE}`,
+        [last],
+      );
+      if (rows.length === 0) break;
+      for (const { place } of rows) restored += (await attempt(update("AND r.ctid = $1::tid"), [place])) ?? 0;
+      last = rows[rows.length - 1]?.place as string;
     }
-    waiting = left;
   }
   return restored;
 }

@@ -27,6 +27,8 @@ export interface RemoveOptions {
   /** By path, of kinds whose parts wait to be merged. */
   readonly stages: ReadonlyMap<string, Stage>;
   readonly onRemoved?: (section: string, rows: number) => void;
+  /** Rows that a merge had changed, and that are as they were before. */
+  readonly onRestored?: (section: string, rows: number) => void;
   /** Rows of the parts that are still there, as rows which stay refer to them. */
   readonly onKept?: (section: string, rows: number) => void;
 }
@@ -39,7 +41,7 @@ export interface RemoveOptions {
 export async function removeParts(
   parts: readonly PartRow[],
   all: readonly PartRow[],
-  { connection, ledger: ledgerTables, run, catalog, tables, stages, onRemoved, onKept }: RemoveOptions,
+  { connection, ledger: ledgerTables, run, catalog, tables, stages, onRemoved, onRestored, onKept }: RemoveOptions,
 ): Promise<void> {
   const ledger = new Ledger(connection, ledgerTables);
   const own = [...new Set(all.map(xminOf))];
@@ -77,12 +79,13 @@ export async function removeParts(
       await connection.query(`LOCK TABLE ${locked.join(", ")} IN SHARE ROW EXCLUSIVE MODE`);
     };
     for (const merge of stage === undefined ? [] : merges) {
-      const { removed } = await inTransaction(connection, "write", async () => {
+      const { removed, restored } = await inTransaction(connection, "write", async () => {
         await hold();
         const parameters = [[xminOf(merge)], own, others];
         return takeBack(merge, stage as Stage, { connection, ledger: ledgerTables, run, where, parameters });
       });
       onRemoved?.(kind.path, removed);
+      if (restored > 0) onRestored?.(kind.path, restored);
     }
     if (stage !== undefined) {
       await removeStaged(wanted, stage, { connection, ledger: ledgerTables, run });
