@@ -10,10 +10,10 @@ import { analyzeTables } from "../backends/postgres/loading/analyze.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
+import { requireEmptyTable } from "../backends/postgres/runs/merging/empty-tables.js";
 import { findLacking } from "../backends/postgres/runs/parts/lacking-parts.js";
 import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/load-settings.js";
 import { removeParts } from "../backends/postgres/runs/parts/remove-parts.js";
-import { requireEmptyTable } from "../backends/postgres/runs/plan/empty-tables.js";
 import {
   type PartState,
   PlanLedger,
@@ -33,7 +33,7 @@ import type { Part } from "../records/parts.js";
 import type { RunContext } from "../records/run-context.js";
 import type { SinkCounts, SinkReport } from "./sink.js";
 
-export interface QueueRunOptions extends Omit<RunTargetOptions, "application" | "connect" | "onWarning"> {
+export interface QueueRunOptions extends Omit<RunTargetOptions, "application" | "connect" | "merges" | "onWarning"> {
   readonly connect: PostgresConnector;
   /** For messages; without a password. */
   readonly name: string;
@@ -79,16 +79,17 @@ export class QueueRun {
     context.signal.addEventListener("abort", () => void coordinator.close(), { once: true });
     const plan = await inTransaction(coordinator, "write", async () => {
       const tables = await readTargetTables(coordinator, catalog);
-      const plan = await requirePlanTables(
+      return requirePlanTables(
         coordinator,
         application,
         [...tables.values()].map(({ oid }) => oid),
       );
-      if (!options.resume)
-        for (const path of options.paths) await requireEmptyTable(coordinator, tables.get(path) as TargetTable);
-      return plan;
     });
-    const target = await openRun(coordinator, { ...options, onWarning: (message) => context.warn(message) });
+    const target = await openRun(coordinator, {
+      ...options,
+      merges: false,
+      onWarning: (message) => context.warn(message),
+    });
     this.target = { ...target, ...plan };
     this.unfinishedRun = target.run.run;
     for (const each of target.connections)
