@@ -192,7 +192,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       ...{ source, selection, catalog, transforms: given, context, met, drops, valueBytes, leavesOrphans },
       skips: options.onReject !== undefined,
       takesText: sink.writeText !== undefined,
-      inOrder: needsOrder(options, cascade !== undefined),
+      whole: options.limit === undefined ? undefined : "a limit counts the records as they come",
+      inOrder: cascade === undefined ? undefined : "a step may drop records that others belong to",
     });
     for await (const text of threaded?.texts ?? []) {
       signal.throwIfAborted();
@@ -201,14 +202,15 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       took(text.kind.path, text.records, text.valueBytes);
     }
     const inOneThread = (): AsyncIterable<RecordBatch> => {
-      let batches: AsyncIterable<RecordBatch> = read(selection, context);
+      let batches: AsyncIterable<RecordBatch> = threaded?.read ?? read(selection, context);
       if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
       batches = counted(batches, met);
       if (cascade !== undefined) batches = cascade.apply(batches, context);
       else for (const transform of transforms) batches = transform.apply(batches, context);
       return leavesOrphans ? rejectOrphans(batches, orphans, context) : batches;
     };
-    const batches = threaded === undefined ? inOneThread() : (threaded.batches ?? []);
+    const isThreaded = threaded?.texts !== undefined || threaded?.batches !== undefined;
+    const batches = isThreaded ? (threaded.batches ?? []) : inOneThread();
     for await (const batch of batches) {
       signal.throwIfAborted();
       requireComplete();
@@ -221,6 +223,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const cascaded = cascade?.removed ?? new Map<string, number>();
     if (spared !== undefined) requireWhole(source, drops.count);
     const { notes: told, ...report } = await sink.finish({
+      order: source.order?.(),
       partial: partialBecause(options, catalog, {
         dropped: drops.count > 0 || !tellDrops(given, selection.paths),
         rejected: rejected.size > 0,
@@ -257,12 +260,6 @@ async function* counted(batches: AsyncIterable<RecordBatch>, met: Map<string, nu
     met.set(path, (met.get(path) ?? 0) + batch.rows);
     yield batch;
   }
-}
-
-/** What of the run needs all its records in one thread. */
-function needsOrder({ limit }: PipelineOptions, cascades: boolean): string | undefined {
-  if (limit !== undefined) return "a limit counts the records as they come";
-  return cascades ? "a step may drop records that others belong to" : undefined;
 }
 
 function requireCatalog(catalog: Catalog | undefined): Catalog {

@@ -64,6 +64,7 @@ const importStore: Names<ImportOptions> = {
   deferIndexes: true,
   translate: true,
   jobs: true,
+  onInfo: true,
   resume: true,
   dryRun: true,
   prune: true,
@@ -129,6 +130,8 @@ const rewriteDocument: Names<RewriteOptions> = {
   partBytes: true,
   allowEmpty: true,
   vectors: true,
+  jobs: true,
+  onInfo: true,
   verifyManifest: true,
   times: true,
 };

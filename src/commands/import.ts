@@ -1,7 +1,17 @@
 /** `llmspell storage import` */
 import { importStore } from "../api/transfer.js";
+import { jobsOf } from "../parallel/jobs.js";
 import { redactUnknown } from "../redaction.js";
-import { backendOf, chooseStore, documentLocation, filesOf, storeName } from "../stores/index.js";
+import {
+  type AnyLocation,
+  backendOf,
+  chooseStore,
+  databaseOf,
+  documentLocation,
+  filesOf,
+  storeName,
+} from "../stores/index.js";
+import type { Output } from "./shown/output.js";
 import {
   announcedConfig,
   outputFor,
@@ -17,7 +27,7 @@ export interface LoadFlags extends TransferFlags {
   readonly vectorsAs?: "blob" | "vec0";
   readonly deferIndexes?: "auto" | "always" | "never";
   readonly translate?: string;
-  readonly jobs?: number;
+  readonly jobs?: number | "auto";
   /** Of `storage resume`. */
   readonly resume?: boolean;
   readonly dryRun?: boolean;
@@ -52,10 +62,16 @@ export function loadOptions(flags: LoadFlags): Omit<LoadFlags, keyof TransferFla
   };
 }
 
+/** What --verbose shows. */
+export function infoOptions(flags: LoadFlags, output: Output): { onInfo?: (message: string) => void } {
+  return flags.verbose ? { onInfo: (message: string) => output.info(message) } : {};
+}
+
 /** Said first of a load that is no single transaction. */
-export function runAnnouncement({ jobs = 1, resume }: LoadFlags): string[] {
-  if (resume !== true && jobs === 1) return [];
-  const what = resume === true ? "Resuming the unfinished run" : `A run with ${jobs} jobs, not one transaction`;
+export function runAnnouncement({ jobs, resume }: LoadFlags, to: AnyLocation): string[] {
+  const count = jobsOf(jobs);
+  if (resume !== true && (count === 1 || databaseOf(to)?.runs === undefined)) return [];
+  const what = resume === true ? "Resuming the unfinished run" : `A run with ${count} jobs, not one transaction`;
   return [
     `${what}: others see its records as they come; if it ends early, \`llmspell storage resume\` goes on with it and \`llmspell storage undo\` takes it back`,
   ];
@@ -69,7 +85,7 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
   const lines = [
-    ...runAnnouncement(flags),
+    ...runAnnouncement(flags, to),
     `Importing data into ${backendOf(to).word} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
     fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...",
   ];
@@ -78,6 +94,6 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const named = { from: fromStdin ? "standard input" : storeName(from), to: storeName(to) };
   return runTransfer(
     { flags, output, signal, config, resolved, command: "import", files, lines, ...named },
-    (options) => importStore({ ...options, ...loadOptions(flags), config, from, to }),
+    (options) => importStore({ ...options, ...loadOptions(flags), ...infoOptions(flags, output), config, from, to }),
   );
 }

@@ -1,7 +1,7 @@
 /** `llmspell storage migrate`: from database to database, with no file between. */
 import { importStore } from "../api/transfer.js";
 import { configuredBecause, filesOf, parseStore, storeName } from "../stores/index.js";
-import { type LoadFlags, loadOptions, runAnnouncement } from "./import.js";
+import { infoOptions, type LoadFlags, loadOptions, runAnnouncement } from "./import.js";
 import { orderOptions } from "./order-options.js";
 import { announcedConfig, outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
@@ -17,7 +17,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const from = parseStore(flags.from, () => config);
   const to = parseStore(flags.to, () => config);
   const { sourceMode, sourceCheck, asOwner } = flags;
-  const lines = [...runAnnouncement(flags), `Migrating data from ${storeName(from)} to ${storeName(to)}...`];
+  const lines = [...runAnnouncement(flags, to), `Migrating data from ${storeName(from)} to ${storeName(to)}...`];
   const files = filesOf([from, to]);
   const named = { from: storeName(from), to: storeName(to) };
   const resolved = [
@@ -30,6 +30,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
       importStore({
         ...options,
         ...loadOptions(flags),
+        ...infoOptions(flags, output),
         config,
         from,
         to,

@@ -2,6 +2,7 @@
 import { hash } from "node:crypto";
 import { StorageError } from "../../errors.js";
 import { catalog as llmspellCatalog } from "../../llmspell/catalog/index.js";
+import { jobsOf } from "../../parallel/jobs.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { InvalidUuidPolicy } from "../../sinks/ids.js";
 import type { Sink } from "../../sinks/sink.js";
@@ -27,11 +28,12 @@ export interface Loading extends Pick<Found, "config" | "list"> {
   readonly before: (sink: Sink) => Sink;
 }
 
-/** Whether the options ask for a run. E_USAGE for a number of jobs that is none. */
-export function isRun({ jobs, resume }: ImportOptions): boolean {
-  if (jobs !== undefined && !(Number.isSafeInteger(jobs) && jobs > 0))
+/** Whether the options ask for a run: several jobs do, of a target that is loaded over several connections. E_USAGE for a number of jobs that is none. */
+export function isRun({ jobs, resume }: ImportOptions, to?: AnyLocation, list?: Found["list"]): boolean {
+  if (jobs !== undefined && jobs !== "auto" && !(Number.isSafeInteger(jobs) && jobs > 0))
     throw new StorageError("E_USAGE", "the number of jobs is no positive integer");
-  return resume === true || (jobs ?? 1) > 1;
+  if (resume === true) return true;
+  return jobsOf(jobs) > 1 && to !== undefined && databaseOf(to, list)?.runs !== undefined;
 }
 
 /** What does not go with a run, and why (docs/runs.md has the table). */
@@ -58,8 +60,8 @@ export function requireRuns(to: AnyLocation, options: ImportOptions, list: Found
   const database = databaseOf(to, list);
   const one = "Without --jobs (jobs) it is one transaction, which takes them all.";
   if (database?.runs === undefined)
-    throw new StorageError("E_USAGE", `${database?.title ?? "the target"} is loaded by one job`, {
-      hint: "Several connections (--jobs, jobs) load a PostgreSQL server.",
+    throw new StorageError("E_USAGE", `${database?.title ?? "the target"} is loaded in one transaction`, {
+      hint: "There is nothing to resume: runs (--jobs, jobs) are of a PostgreSQL server.",
     });
   for (const [option, given, why] of REFUSED)
     if (given(options))
@@ -88,12 +90,12 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
   const { source, to, config, list, transforms, invalidUuid, before, digester } = loading;
   const runs = requireRuns(to, options, list);
   const paths = selectPaths(options.catalog ?? llmspellCatalog, options.include, options.exclude);
-  const { jobs, resume = false, onOrphan, deferIndexes, catalog = llmspellCatalog, lockTimeoutSeconds } = options;
+  const { resume = false, onOrphan, deferIndexes, catalog = llmspellCatalog, lockTimeoutSeconds } = options;
   const run = await runs.load(to, {
     ...sessionOptions(to, options, config, list),
     lockTimeoutSeconds,
     catalog,
-    jobs,
+    jobs: options.jobs === undefined ? undefined : jobsOf(options.jobs),
     resume,
     paths,
     source: source.name,
