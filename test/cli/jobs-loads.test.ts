@@ -149,6 +149,40 @@ describe("a load into SQLite with --jobs", () => {
     for (const { stdout, stderr } of outcomes) expect(stdout + stderr).not.toContain("A run with");
   });
 
+  it("gives the target of one job, whatever else is asked for", async () => {
+    const seed = Number(process.env.JOBS_SEED ?? Date.now() % 1_000_000);
+    let state = seed;
+    const pick = <Item>(items: readonly Item[]): Item => {
+      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+      return items[(state >>> 8) % items.length] as Item;
+    };
+    for (let run = 0; run < scaled(1, 12); run++) {
+      const words = [
+        ...pick([
+          ["migrate", "--from", "a.db"],
+          ["import", "--input", "a.json"],
+          ["import", "--input", "table.json.zst"],
+          ["import", "--input", "dir/"],
+        ]),
+        ...pick([
+          [],
+          ["--tenant", "tenant-1"],
+          ["--exclude", "kv_store"],
+          ["--include", "kv_store", "--include", "sessions"],
+        ]),
+        ...pick([[], ["--jq", "kv_store: .metadata.seen = true"], ["--plugin", "./counting.mjs"], ["--limit", "20"]]),
+        ...pick([[], ["--on-error", "skip"], ["--digests"], ["--dry-run"]]),
+        ...pick([[], ["--map-tenant", "tenant-1=b"], ["--jq", 'sessions: select(.tenant_id != "tenant-2")']]),
+        ...pick([[], ["--invalid-uuid", "derive"], ["--vectors-as", "vec0"]]),
+      ];
+      const { outcomes, targets } = await loaded(words, ["1", pick(["2", "3"])]);
+      const what = (index: number): string => JSON.stringify([seed, words, outcomes[index]?.status, targets[index]]);
+      expect(what(1)).toBe(what(0));
+      const told = outcomes.map((outcome) => said(outcome).filter((line) => !line.includes("has no effect")));
+      expect(told[1]).toEqual(told[0]);
+    }
+  });
+
   it("is allowed where it has no effect, and says so", async () => {
     const { stdout } = await workspace.bash(
       "llmspell storage import --database piped.db --input - --jobs 2 < a.json 2>&1 | grep -c 'has no effect: a stream is read by one thread'",
