@@ -204,7 +204,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       ...{ source, selection, catalog, transforms: given, context, met, drops, valueBytes, leavesOrphans },
       skips: options.onReject !== undefined,
       takesText: sink.writeText !== undefined,
-      inOrder: needsOrder(options, cascade !== undefined),
+      whole: options.limit === undefined ? undefined : "a limit counts the records as they come",
+      inOrder: cascade === undefined ? undefined : "a step may drop records that others belong to",
     });
     for await (const text of threaded?.texts ?? []) {
       signal.throwIfAborted();
@@ -214,7 +215,8 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       took(text.kind.path, text.records, text.valueBytes);
     }
     const inOneThread = (): AsyncIterable<RecordBatch> => {
-      let batches: AsyncIterable<RecordBatch> = read(selection, context);
+      const ahead = threaded?.read && (rate?.limited(threaded.read) ?? threaded.read);
+      let batches: AsyncIterable<RecordBatch> = ahead ?? read(selection, context);
       if (selection.tenants !== undefined) batches = warnOfMissingTenants(batches, selection.tenants, context);
       batches = counted(batches, met);
       if (cascade !== undefined) batches = cascade.apply(batches, context);
@@ -222,7 +224,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
       return care?.rejectOrphans(batches, orphans, context) ?? batches;
     };
     const fromThreads = threaded?.batches && (rate?.limited(threaded.batches) ?? threaded.batches);
-    const batches = threaded === undefined ? inOneThread() : (fromThreads ?? []);
+    const batches = fromThreads ?? (threaded?.texts === undefined ? inOneThread() : []);
     for await (const batch of batches) {
       signal.throwIfAborted();
       requireComplete();
@@ -237,6 +239,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const silent = sink.inCatalogOrder === true && drops.count === 0 ? silentNote(given, selection.paths) : undefined;
     if (silent !== undefined) notes.add(silent);
     const { notes: told, ...report } = await sink.finish({
+      order: source.order?.(),
       partial: partialBecause(options, catalog, {
         dropped: drops.count > 0 || !tellDrops(given, selection.paths),
         rejected: rejected.size > 0,
@@ -274,12 +277,6 @@ async function* counted(batches: AsyncIterable<RecordBatch>, met: Map<string, nu
     met.set(path, (met.get(path) ?? 0) + batch.rows);
     yield batch;
   }
-}
-
-/** What of the run needs all its records in one thread. */
-function needsOrder({ limit }: PipelineOptions, cascades: boolean): string | undefined {
-  if (limit !== undefined) return "a limit counts the records as they come";
-  return cascades ? "a step may drop records that others belong to" : undefined;
 }
 
 function requireCatalog(catalog: Catalog | undefined): Catalog {

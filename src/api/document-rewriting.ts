@@ -14,11 +14,11 @@ import {
 import { refuseUnknownOptions } from "./option-names.js";
 import type { ExportOptions, TransferOptions } from "./options.js";
 import type { TransferResult } from "./results.js";
-import { exportStore } from "./transfer.js";
+import { writeDocument } from "./transfer.js";
 
 export interface RewriteOptions
   extends Omit<TransferOptions, "connectionTimeoutSeconds" | "strict">,
-    Pick<ExportOptions, "compress" | "force" | "partBytes" | "allowEmpty" | "vectors"> {
+    Pick<ExportOptions, "compress" | "force" | "partBytes" | "allowEmpty" | "vectors" | "jobs" | "onInfo"> {
   /** The document to read: a file's name, a directory's, `-`, a location, or a stream. */
   readonly from: string | StoreLocation | Readable;
   /** The document to write: a file's name, a directory's (`DIR/`), `-`, a location, a stream, or a sink of your own. */
@@ -44,8 +44,11 @@ export async function rewriteDocument(options: RewriteOptions): Promise<Transfer
       hint: "Give the new document another name; `mv` then puts it in the old one's place.",
     });
   for (const warning of accessWarnings([input])) options.onWarning?.(warning);
-  const source = await createSource(input, { catalog: options.catalog ?? standardCatalog, verifyManifest, times });
-  return exportStore({ ...rest, from: source, to: output });
+  const given = { catalog: options.catalog ?? standardCatalog, verifyManifest, times };
+  // A directory's files are complete, one after the other, before the source is.
+  const tellsOrder = "type" in output && output.type === "directory";
+  const source = await createSource(input, { ...given, tellsOrder });
+  return writeDocument({ ...rest, from: source, to: output }, { location: input, options: given });
 }
 
 function documentOf(from: RewriteOptions["from"]): StoreLocation {

@@ -67,6 +67,7 @@ const importStore: Names<ImportOptions> = {
   jobs: true,
   verifyParts: true,
   indexJobs: true,
+  onInfo: true,
   resume: true,
   maxLag: true,
   queue: true,
@@ -139,6 +140,8 @@ const rewriteDocument: Names<RewriteOptions> = {
   partBytes: true,
   allowEmpty: true,
   vectors: true,
+  jobs: true,
+  onInfo: true,
   verifyManifest: true,
   times: true,
 };

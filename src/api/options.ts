@@ -138,10 +138,13 @@ export interface ImportOptions extends TransferOptions {
   /** `llmspell` or `llmspell:TENANT`: what llmspell spells otherwise in the target's backend (docs/llmspell.md). Default: nothing. */
   readonly translate?: string;
   /**
-   * PostgreSQL: so many connections load. More than one (default 1) is a run: no single transaction, but parts that stay as they
-   * come, which is resumed (`resume`) or undone (`undoRun`) where it does not come to its end (docs/runs.md).
+   * Default 1; "auto": as many as there are cores. PostgreSQL: so many connections load. More than one is a run: no single transaction,
+   * but parts that stay as they come, which is resumed (`resume`) or undone (`undoRun`) where it does not come to its end (docs/runs.md).
+   * Another target: one transaction, which one thread writes; the others read and change the records (docs/scale.md).
    */
-  readonly jobs?: number;
+  readonly jobs?: number | "auto";
+  /** Called with what `--verbose` shows: one line. */
+  readonly onInfo?: (message: string) => void;
   /** With `jobs`: each part is read back before it is committed; what is not as it was sent is E_READ_BACK. Default false. */
   readonly verifyParts?: boolean;
   /** With `jobs`: so many indexes are built at a time, and share the memory. Default: as `jobs`. */

@@ -197,6 +197,7 @@ function announced(
     },
     estimate: (wanted) => source.estimate(wanted),
     ...(source.partial === undefined ? {} : { partial: () => source.partial?.() }),
+    ...(source.order === undefined ? {} : { order: () => source.order?.() }),
     // Known when it is open.
     get inParts() {
       return source.inParts;

@@ -7,7 +7,7 @@ import { type Config, loadConfig } from "../config/index.js";
 import { StorageError } from "../errors.js";
 import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import { createTranslatingSink, parseTranslation } from "../llmspell/translate.js";
-import { threadsFor } from "../parallel/jobs.js";
+import { type JobsOptions, threadsFor } from "../parallel/jobs.js";
 import { requireLagBound } from "../records/loads/lag-bound.js";
 import type { InvalidUuidPolicy } from "../sinks/ids.js";
 import type { Sink } from "../sinks/sink.js";
@@ -48,6 +48,11 @@ import { keysStay, targetScope, tenantBehind } from "./target-scope.js";
  */
 export async function exportStore(options: ExportOptions): Promise<TransferResult> {
   refuseUnknownOptions("exportStore", options);
+  return writeDocument(options);
+}
+
+/** `again`: what other threads can make the source with that `from` is. */
+export async function writeDocument(options: ExportOptions, again?: SourceOrigin): Promise<TransferResult> {
   const { compress, force, partBytes, allowEmpty, vectors } = options;
   const transforms = await transformsOf(options);
   const { from, to: named, config, list } = findStores(options);
@@ -58,7 +63,7 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
       throw new StorageError("E_USAGE", "keep is for files: the output is a sink of your own");
     if (partBytes !== undefined)
       throw new StorageError("E_USAGE", "partBytes is for directories: the output is a sink of your own");
-    const threads = await threadsOf(from, undefined, options, { config, list });
+    const threads = await threadsOf(from, undefined, options, { config, list }, again);
     return transfer(source, digester?.sink(named) ?? named, { ...options, transforms, digester, threads }, false);
   }
   const retention =
@@ -91,19 +96,27 @@ export async function exportStore(options: ExportOptions): Promise<TransferResul
     { config, list },
   );
   const invalidUuid = invalidUuidPolicy(options, to, list);
-  const threads = await threadsOf(from, to, options, { config, list });
+  const threads = await threadsOf(from, to, options, { config, list }, again);
   const run = { ...options, invalidUuid, transforms, digester, threads };
   const result = await transfer(source, digester?.sink(sink) ?? sink, run, false);
   return retention === undefined ? result : withoutOlder(retention, result, options);
+}
+
+/** What a source was made with. */
+export interface SourceOrigin {
+  readonly location: AnyLocation;
+  readonly options: SourceOptions;
 }
 
 /** For `jobs`. */
 function threadsOf(
   from: Source | AnyLocation,
   to: AnyLocation | undefined,
-  options: ExportOptions,
+  options: SourceSettings & JobsOptions,
   found: Pick<Found, "config" | "list">,
+  again?: SourceOrigin,
 ): Promise<RecordThreads | undefined> {
+  if (again !== undefined) return threadsFor(again.location, again.options, options);
   if (isSource(from)) return threadsFor(undefined, shared(options), options);
   return threadsFor(from, sourceOptionsFor(from, to, options, found), options);
 }
@@ -140,10 +153,11 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   if (isSink(to)) {
     const { prune, requireEmpty, allowEmpty: _allowEmpty, maxLag, ...rest } = options;
     if (maxLag !== undefined) throw new StorageError("E_USAGE", "maxLag is not for a sink of your own");
-    if (isRun(options)) throw new StorageError("E_USAGE", "jobs and resume are not for a sink of your own");
+    if (isRun(options)) throw new StorageError("E_USAGE", "resume is not for a sink of your own");
     if (prune || requireEmpty)
       throw new StorageError("E_USAGE", "prune and requireEmpty are options of your sink's own");
-    return transfer(source, digester?.sink(to) ?? to, { ...rest, transforms, digester }, dryRun);
+    const threads = await threadsOf(from, undefined, options, { config, list });
+    return transfer(source, digester?.sink(to) ?? to, { ...rest, transforms, digester, threads }, dryRun);
   }
   const database = databaseOf(to, list);
   if (database === undefined) {
@@ -167,7 +181,7 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
     const { coordinateRun } = await import("./queue/coordinate.js");
     return coordinateRun(options, { queue: options.queue, source, from, to, config, list, transforms, invalidUuid });
   }
-  if (isRun(options)) {
+  if (isRun(options, to, list)) {
     const { loadRun } = await import("./runs/load-run.js");
     const isDocument = !isSource(from) && databaseOf(from, list) === undefined;
     return loadRun(options, {
@@ -203,7 +217,8 @@ export async function importStore(options: ImportOptions): Promise<TransferResul
   );
   const translating = before(digester?.sink(sink) ?? sink);
   const prune = options.prune ? { keysStay: keysStay(options, transforms, invalidUuid) } : undefined;
-  return transfer(source, translating, { ...options, invalidUuid, transforms, digester, prune }, dryRun);
+  const threads = await threadsOf(from, to, options, { config, list });
+  return transfer(source, translating, { ...options, invalidUuid, transforms, digester, prune, threads }, dryRun);
 }
 
 /** For `maxLag`. */
@@ -222,7 +237,12 @@ async function pausingFor(
     });
   const sessions = new Set<number>();
   const session = sessionOptions(to, options, config, list);
-  const sink = await database.pausing(to, { ...session, bound: maxLag, sessions, releasesLocks: isRun(options) });
+  const sink = await database.pausing(to, {
+    ...session,
+    bound: maxLag,
+    sessions,
+    releasesLocks: isRun(options, to, list),
+  });
   return { onSession: (pid) => void sessions.add(pid), sink };
 }
 

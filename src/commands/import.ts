@@ -1,8 +1,18 @@
 /** `llmspell storage import` */
 import { importStore } from "../api/transfer.js";
+import { jobsOf } from "../parallel/jobs.js";
 import type { LagBound } from "../records/loads/lag-bound.js";
 import { redactUnknown } from "../redaction.js";
-import { backendOf, chooseStore, documentLocation, filesOf, storeName } from "../stores/index.js";
+import {
+  type AnyLocation,
+  backendOf,
+  chooseStore,
+  databaseOf,
+  documentLocation,
+  filesOf,
+  storeName,
+} from "../stores/index.js";
+import type { Output } from "./shown/output.js";
 import {
   announcedConfig,
   outputFor,
@@ -18,7 +28,7 @@ export interface LoadFlags extends TransferFlags {
   readonly vectorsAs?: "blob" | "vec0";
   readonly deferIndexes?: "auto" | "always" | "never";
   readonly translate?: string;
-  readonly jobs?: number;
+  readonly jobs?: number | "auto";
   readonly verifyParts?: boolean;
   readonly indexJobs?: number;
   readonly maxLag?: LagBound;
@@ -64,10 +74,17 @@ export function loadOptions(
   };
 }
 
+/** What --verbose shows. */
+export function infoOptions(flags: LoadFlags, output: Output): { onInfo?: (message: string) => void } {
+  return flags.verbose ? { onInfo: (message: string) => output.info(message) } : {};
+}
+
 /** Said first of a load that is no single transaction. */
-export function runAnnouncement({ jobs = 1, resume, queue }: LoadFlags): string[] {
-  if (resume !== true && jobs === 1 && queue === undefined) return [];
-  const begun = queue === undefined ? `A run with ${jobs} jobs` : "A run whose parts workers load";
+export function runAnnouncement({ jobs, resume, queue }: LoadFlags, to: AnyLocation): string[] {
+  const count = jobsOf(jobs);
+  const isRun = queue !== undefined || (count > 1 && databaseOf(to)?.runs !== undefined);
+  if (resume !== true && !isRun) return [];
+  const begun = queue === undefined ? `A run with ${count} jobs` : "A run whose parts workers load";
   const what = resume === true ? "Resuming the unfinished run" : `${begun}, not one transaction`;
   return [
     `${what}: others see its records as they come; if it ends early, \`llmspell storage resume\` goes on with it and \`llmspell storage undo\` takes it back`,
@@ -82,7 +99,7 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const from = documentLocation(flags.input);
   const fromStdin = flags.input === "-";
   const lines = [
-    ...runAnnouncement(flags),
+    ...runAnnouncement(flags, to),
     `Importing data into ${backendOf(to).word} backend from ${fromStdin ? "standard input" : redactUnknown(flags.input)}...`,
     fromStdin ? "Reading JSON from standard input..." : "Reading JSON file...",
   ];
@@ -91,6 +108,6 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const named = { from: fromStdin ? "standard input" : storeName(from), to: storeName(to) };
   return runTransfer(
     { flags, output, signal, config, resolved, command: "import", files, lines, ...named },
-    (options) => importStore({ ...options, ...loadOptions(flags), config, from, to }),
+    (options) => importStore({ ...options, ...loadOptions(flags), ...infoOptions(flags, output), config, from, to }),
   );
 }

@@ -2,7 +2,7 @@
 import { importStore } from "../api/transfer.js";
 import { StorageError } from "../errors.js";
 import { configuredBecause, filesOf, parseStore, storeName } from "../stores/index.js";
-import { type LoadFlags, loadOptions, runAnnouncement } from "./import.js";
+import { infoOptions, type LoadFlags, loadOptions, runAnnouncement } from "./import.js";
 import { orderOptions } from "./order-options.js";
 import { announcedConfig, outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
@@ -20,7 +20,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
   const { sourceMode, sourceCheck, asOwner, queue, workerTimeout } = flags;
   if (queue === undefined && workerTimeout !== undefined)
     throw new StorageError("E_USAGE", "--worker-timeout needs --queue");
-  const lines = [...runAnnouncement(flags), `Migrating data from ${storeName(from)} to ${storeName(to)}...`];
+  const lines = [...runAnnouncement(flags, to), `Migrating data from ${storeName(from)} to ${storeName(to)}...`];
   const files = filesOf([from, to]);
   const named = { from: storeName(from), to: storeName(to) };
   const resolved = [
@@ -33,6 +33,7 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
       importStore({
         ...options,
         ...loadOptions(flags),
+        ...infoOptions(flags, output),
         config,
         from,
         to,

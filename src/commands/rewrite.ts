@@ -25,7 +25,7 @@ export async function runRewrite(flags: RewriteFlags, signal: AbortSignal): Prom
   const config = announcedConfig(flags, output);
   const from = documentLocation(flags.input);
   const to = documentLocation(toStdout ? "-" : flags.output);
-  const { compress, force, partSize, allowEmpty, verifyManifest, times } = flags;
+  const { compress, force, partSize, allowEmpty, jobs, verifyManifest, times } = flags;
   const vectors = flags.vectors ?? config.transforms?.vectors;
   const source = flags.input === "-" ? "standard input" : redactUnknown(flags.input);
   const target = toStdout ? "standard output" : redactUnknown(flags.output);
@@ -53,6 +53,8 @@ export async function runRewrite(flags: RewriteFlags, signal: AbortSignal): Prom
         config,
         from,
         to,
+        ...(jobs === undefined ? {} : { jobs }),
+        ...(flags.verbose ? { onInfo: (message: string) => output.info(message) } : {}),
         ...(compress === undefined ? {} : { compress }),
         ...(force === undefined ? {} : { force }),
         ...(partSize === undefined ? {} : { partBytes: partSize }),

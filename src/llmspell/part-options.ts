@@ -65,6 +65,8 @@ const createDocumentSource: Names<DocumentSourceOptions> = {
   onHead: true,
   onArray: true,
   onBytes: true,
+  snapshot: true,
+  tellsOrder: true,
   ...limits,
 };
 const { input: _input, ...ofFiles } = createDocumentSource;

@@ -11,7 +11,7 @@ export class BatchSender {
   ) {}
 
   async write(batch: RecordBatch): Promise<void> {
-    const { rows, width, bytes, starts, lengths, large, assumed } = batch;
+    const { kind, rows, width, bytes, starts, lengths, large, assumed } = batch;
     const values = rows * width;
     const total = 8 * values + bytes.length;
     const fits = total <= SLOT_BYTES;
@@ -24,8 +24,9 @@ export class BatchSender {
     copyBytes(bytes, memory, 8 * values, 0, bytes.length);
     const content = large === undefined ? undefined : large.field;
     const given = assumed === undefined ? undefined : assumed.slice(0, values);
+    const { path } = kind;
     this.send(
-      { type: "batch", slot, own, rows, bytes: bytes.length, content, assumed: given },
+      { type: "batch", path, slot, own, rows, bytes: bytes.length, content, assumed: given },
       own === undefined ? [] : [own],
     );
     if (large === undefined) return;

@@ -1,6 +1,7 @@
 /** What the coordinator and its threads say to each other: plain data. What the threads print is in memory that both see. */
 import type { Part, PartTally } from "../records/parts.js";
 import type { StepEffect } from "../records/run-context.js";
+import type { PartFacts } from "../sources/source.js";
 import type { AnyLocation, SourceOptions } from "../stores/index.js";
 import type { TransformRecipe } from "../transforms/spec.js";
 import type { SentError } from "./sent-error.js";
@@ -47,6 +48,8 @@ export type FromThread =
   /** Starts, lengths and bytes of a batch, one behind the other, in a slot or in memory of their own. */
   | {
       readonly type: "batch";
+      /** Of its kind. */
+      readonly path: string;
       readonly slot: number | undefined;
       readonly own: ArrayBuffer | undefined;
       readonly rows: number;
@@ -61,7 +64,13 @@ export type FromThread =
   | { readonly type: "reject"; readonly path: string; readonly error: SentError; readonly hasRecord: boolean }
   | { readonly type: "record"; readonly slot: number; readonly bytes: number }
   | { readonly type: "recordEnd" }
-  | { readonly type: "partEnd"; readonly met: number; readonly tally: PartTally | undefined }
+  | {
+      readonly type: "partEnd";
+      /** Records that came of the source, by path. */
+      readonly met: ReadonlyMap<string, number>;
+      readonly tally: PartTally | undefined;
+      readonly facts: PartFacts;
+    }
   /** All parts are done, and the steps have ended. */
   | {
       readonly type: "ended";

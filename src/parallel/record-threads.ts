@@ -4,7 +4,6 @@
  */
 import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { catalog as llmspellCatalog } from "../llmspell/catalog/index.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, StepEffect } from "../records/run-context.js";
 import type { PartedSource } from "../sources/source.js";
@@ -16,8 +15,9 @@ import type { FromThread } from "./messages.js";
 import { type GivenPart, OrderedParts } from "./ordered-parts.js";
 import { receiveBatch, SentContent } from "./sent-batch.js";
 import { receiveError } from "./sent-error.js";
+import { sharingOf } from "./sharing.js";
 import { SLOT_BYTES } from "./slots.js";
-import { ThreadHandle, threadsCanRun } from "./thread-handle.js";
+import { ThreadHandle } from "./thread-handle.js";
 
 export interface RecordThreadsOptions {
   /** How many threads read; from 2 on. */
@@ -41,41 +41,25 @@ export function createRecordThreads(options: RecordThreadsOptions): RecordThread
     async start(run) {
       const { onInfo = () => {} } = options;
       const { inParts } = run.source;
-      const reason = inOrderBecause(run);
-      if (reason !== undefined || inParts === undefined) {
-        const why = reason ?? run.source.wholeBecause ?? "the source cannot be read in parts";
+      const sharing = sharingOf(run);
+      if (sharing.type === "none" || inParts === undefined) {
+        const why = sharing.type === "none" ? sharing.why : "the source cannot be read in parts";
         if (options.isAsked) run.context.warn(`--jobs (jobs) has no effect: ${why}`);
         else onInfo(`One job: ${why}`);
         return undefined;
       }
-      const coordinator = new Coordinator(options, run, inParts);
+      const hasSteps = sharing.type === "steps";
+      if (!hasSteps && sharing.why !== undefined) onInfo(`One job for the steps: ${sharing.why}`);
+      const coordinator = new Coordinator(options, run, inParts, hasSteps);
       threads = coordinator.threads;
       await coordinator.open();
+      if (!hasSteps) return { read: coordinator.batches() };
       return run.takesText ? { texts: coordinator.texts() } : { batches: coordinator.batches() };
     },
     async close() {
       await Promise.all(threads.map((thread) => thread.close()));
     },
   };
-}
-
-/** Why the run's records must come from one thread; undefined: they need not. */
-function inOrderBecause({ inOrder, catalog, transforms, leavesOrphans }: ThreadedRun): string | undefined {
-  if (!threadsCanRun()) return "no threads can be started here";
-  if (inOrder !== undefined) return inOrder;
-  if (catalog !== llmspellCatalog) return "the record kinds are a program's own";
-  if (
-    leavesOrphans &&
-    catalog.kinds.some(({ path, foreignKeys }) => foreignKeys.some(({ references }) => references === path))
-  )
-    return "records of a kind refer to others of it";
-  for (const transform of transforms) {
-    const { name, emits } = transform;
-    if (emits !== undefined) return `the step "${name}" gives records of other sections than it gets`;
-    if (transform.inOrder !== undefined) return `the step "${name}" needs all records in order: ${transform.inOrder}`;
-    if (recipeOf(transform) === undefined) return `the step "${name}" is a program's own`;
-  }
-  return undefined;
 }
 
 class Coordinator {
@@ -88,14 +72,19 @@ class Coordinator {
     private readonly options: RecordThreadsOptions,
     private readonly run: ThreadedRun,
     private readonly inParts: PartedSource,
+    /** The threads put the records through the steps; else whoever gets them does. */
+    private readonly hasSteps: boolean,
   ) {
-    const { location, jobs, vectors } = options;
+    const { location, vectors } = options;
     const { catalog: _catalog, signal: _signal, ...source } = options.source;
-    const { selection, context, skips, leavesOrphans, takesText, transforms, catalog } = run;
-    const recipes = transforms.map((transform) => recipeOf(transform) as TransformRecipe);
+    const { selection, context, skips, takesText, transforms, catalog } = run;
+    const leavesOrphans = hasSteps && run.leavesOrphans;
+    const recipes = hasSteps ? transforms.map((transform) => recipeOf(transform) as TransformRecipe) : [];
     const paths = [...selection.paths];
     const { tenants } = selection;
-    const form = takesText ? vectors : "batches";
+    const form = takesText && hasSteps ? vectors : "batches";
+    // A database is written by this thread, which is one of the jobs.
+    const jobs = inParts.single === undefined ? Math.max(1, options.jobs - (takesText ? 0 : 1)) : 1;
     const task = { location, source, recipes, paths, tenants, form, skips, leavesOrphans } as const;
     const heard = {
       warn: (message: string) => context.warn(message),
@@ -164,6 +153,7 @@ class Coordinator {
       }
       await requireAll();
       await this.end();
+      if (inParts.single !== undefined) options.onInfo?.(`One job reads: ${inParts.single}`);
       for (const line of inParts.whole) options.onInfo?.(`One job for ${line}`);
     } finally {
       parts.close();
@@ -172,9 +162,9 @@ class Coordinator {
   }
 
   private async *textsOf({ part, thread }: GivenPart): AsyncGenerator<Text> {
-    const kind = this.run.catalog.byPath.get(part.path) as RecordKind;
+    const kind = this.kindOf(part.path);
     let continues = false;
-    for await (const message of this.messagesOf(thread, kind)) {
+    for await (const message of this.messagesOf(thread)) {
       if (message.type !== "text") throw unexpected(message);
       const { slot, records, valueBytes } = message;
       this.run.valueBytes.add(kind.path, valueBytes);
@@ -184,28 +174,36 @@ class Coordinator {
     }
   }
 
-  private async *batchesOf({ part, thread }: GivenPart, memory: ArrayBuffer): AsyncGenerator<RecordBatch> {
-    const kind = this.run.catalog.byPath.get(part.path) as RecordKind;
-    for await (const message of this.messagesOf(thread, kind)) {
+  private async *batchesOf({ thread }: GivenPart, memory: ArrayBuffer): AsyncGenerator<RecordBatch> {
+    for await (const message of this.messagesOf(thread)) {
       if (message.type !== "batch") throw unexpected(message);
       const content = message.content === undefined ? undefined : new SentContent(message.content, thread);
-      yield receiveBatch(kind, message, thread, content, memory);
+      yield receiveBatch(this.kindOf(message.path), message, thread, content, memory);
       await content?.discard();
     }
   }
 
+  private kindOf(path: string): RecordKind {
+    const kind = this.run.catalog.byPath.get(path);
+    if (kind === undefined) throw new Error(`a thread gave records of ${path}`);
+    return kind;
+  }
+
   /** Of one part, but for what is counted here, and rejected. */
-  private async *messagesOf(thread: ThreadHandle, kind: RecordKind): AsyncGenerator<FromThread> {
-    const { run, tally } = this;
+  private async *messagesOf(thread: ThreadHandle): AsyncGenerator<FromThread> {
+    const { run, tally, inParts } = this;
     for (;;) {
       const message = await thread.next();
       if (message.type === "partEnd") {
-        if (message.met > 0) run.met.set(kind.path, (run.met.get(kind.path) ?? 0) + message.met);
+        // Whoever puts them through the steps counts them, too.
+        if (this.hasSteps)
+          for (const [path, records] of message.met) run.met.set(path, (run.met.get(path) ?? 0) + records);
+        inParts.came?.(message.facts);
         tally.records += message.tally?.records ?? 0;
         tally.sum = (tally.sum + (message.tally?.sum ?? 0)) | 0;
         return;
       }
-      if (message.type === "reject") await this.reject(thread, kind, message);
+      if (message.type === "reject") await this.reject(thread, this.kindOf(message.path), message);
       else yield message;
     }
   }
@@ -215,7 +213,8 @@ class Coordinator {
     kind: RecordKind,
     { error, hasRecord }: { readonly error: Parameters<typeof receiveError>[0]; readonly hasRecord: boolean },
   ): Promise<void> {
-    const { context, catalog, leavesOrphans } = this.run;
+    const { context, catalog } = this.run;
+    const leavesOrphans = this.hasSteps && this.run.leavesOrphans;
     const record = hasRecord ? recordOf(thread) : undefined;
     const received = receiveError(error);
     await context.reject({ kind, error: received, ...(record === undefined ? {} : { record }) });
@@ -245,6 +244,7 @@ class Coordinator {
       unmet = unmet.filter((tenant) => missing.has(tenant));
     }
     for (const thread of threads) thread.check();
+    if (!this.hasSteps) return;
     for (const tenant of unmet) warnOfMissing(tenant, context);
     // A pass without records, whose steps find their counts: plugins have none.
     const settling: RunContext = { ...context, effect: () => sums.shift() ?? { records: 0, hits: 0, passed: 0 } };

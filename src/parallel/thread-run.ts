@@ -148,16 +148,21 @@ export class ThreadRun {
     const { source, selection, context } = this;
     if (source === undefined) throw new Error("the source is not open");
     for (let part = await this.nextPart(); part !== undefined; part = await this.nextPart()) {
-      let met = 0;
+      const met = new Map<string, number>();
       this.tally = undefined;
       for await (const batch of source.read({ ...selection, part }, context)) {
         context.signal.throwIfAborted();
-        met += batch.rows;
+        met.set(batch.kind.path, (met.get(batch.kind.path) ?? 0) + batch.rows);
         this.unmet.see(batch);
         yield batch;
       }
       await this.printer.endPart();
-      this.send({ type: "partEnd", met, tally: this.tally });
+      this.send({
+        type: "partEnd",
+        met,
+        tally: this.tally,
+        facts: { partial: source.partial?.(), order: source.order?.() },
+      });
     }
   }
 

@@ -5,7 +5,7 @@
  * each of its records exactly once, together all that the selection wants; some 4 MB of values each where that can be told.
  */
 export interface Part {
-  /** Of the kind. */
+  /** Of the kind; empty: records of all kinds, as they come (PartedSource.single). */
   readonly path: string;
   /** Which rows, as the store's own backend says it (PartRows of its source); undefined: all of the kind, which cannot be shared out. */
   readonly rows?: object;

@@ -92,7 +92,7 @@ export function createDocumentSink(options: DocumentSinkOptions): Sink {
       if ("path" in target && target.allowEmpty !== true && [...writer.records.values()].every((count) => count === 0))
         await refuseEmptier(target.path, options.application, catalog, signal ?? new AbortController().signal);
       activity?.({ phase: "committing" });
-      await writer.end(run?.partial);
+      await writer.end(run?.partial, run?.order);
       await output.finish();
       const counts = new Map<string, SinkCounts>();
       for (const [path, inserted] of writer.records) counts.set(path, { inserted, updated: 0, skipped: 0, dropped: 0 });

@@ -19,6 +19,8 @@ export interface SinkCounts {
 /** What a run left out, for a sink that tells it on: why, a word each ("sections", "tenants", "limit", "dropped", "rejected", "source"). */
 export interface RunFacts {
   readonly partial: readonly string[];
+  /** Of the source's records, where it says so (Source.order). */
+  readonly order?: "table" | undefined;
 }
 
 export interface SinkReport {

@@ -1,4 +1,7 @@
-/** The export directory as a source: its files one after the other, as its manifest names them. */
+/**
+ * The export directory as a source: its files one after the other, as its manifest names them.
+ * Over 300 lines: what a directory is, and what of it is read.
+ */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { Catalog } from "../catalog/index.js";
@@ -17,13 +20,25 @@ import { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import { DigestCheck, hasDigests, readsAll } from "./document-digests.js";
 import { createDocumentSource, type DocumentSourceOptions, ISO_TIME, warnOfReserialised } from "./json-document.js";
-import type { Source } from "./source.js";
+import type { PartedSource, Source, StoreHeader } from "./source.js";
 
-export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "input"> {
+export interface DirectorySourceOptions extends Omit<DocumentSourceOptions, "input" | "snapshot"> {
   /** The folder. */
   readonly path: string;
   /** Only these of its files, by their names: a share of one who reads it with others. Default: all. */
   readonly files?: readonly string[];
+  /** Another source of the directory has found this manifest: what it names is read (PartedSource.share). */
+  readonly snapshot?: DirectorySnapshot | undefined;
+}
+
+/** What a directory is, for sources in other threads. */
+export interface DirectorySnapshot {
+  readonly manifest: DirectoryManifest;
+}
+
+/** Part.rows: one of its files. */
+interface PartFile {
+  readonly file: string;
 }
 
 /** For a look at a file that is read again: what there is to say is said then. */
@@ -42,6 +57,10 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
   const wanted = options.files === undefined ? undefined : new Set(options.files);
   const verifies = options.verifyManifest ?? true;
   let manifest: DirectoryManifest | undefined;
+  /** Files are of one section each, and nothing is held against all of them. */
+  let isCut = false;
+  let hasOpened = false;
+  let order: StoreHeader["order"];
   let open: Source | undefined;
   /** What the records mean is held against the manifest. */
   let isHeld = false;
@@ -65,6 +84,7 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     let bytes = 0;
     const source = createDocumentSource({
       ...options,
+      snapshot: undefined,
       input: { path: join(folder, file.name) },
       // The file's own digest is of more than its manifest's, and costs less where it is compressed.
       verifyManifest: false,
@@ -86,6 +106,7 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
       await source.open(context);
       for await (const batch of source.read(selection, context))
         yield options.lines === true ? inFile(batch, file.name) : batch;
+      order ??= source.order?.();
       if (hash === undefined) return;
       for (const error of differences(file, bytes, hash.digest("hex"), arrays)) {
         if (options.onManifestError === undefined) throw error;
@@ -137,19 +158,20 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     }
   }
 
-  /** The sections that have records in a file, as they come there. */
-  async function orderIn(file: DirectoryFile, wanted: Catalog, signal: AbortSignal): Promise<readonly string[]> {
-    const said = wanted.kinds.flatMap(({ path }) => (file.sections.has(path) ? [path] : []));
-    const filled = said.filter((path) => file.sections.get(path)?.records !== 0);
-    if (verifies && filled.length < 2) return filled;
+  /** Opens a file for a look at what is read again. */
+  async function look<Seen>(
+    file: DirectoryFile,
+    context: RunContext,
+    see: (source: Source, header: StoreHeader) => Promise<Seen>,
+  ): Promise<Seen> {
     const source = createDocumentSource({
       ...options,
+      snapshot: undefined,
       input: { path: join(folder, file.name) },
       verifyManifest: false,
     });
     try {
-      await source.open({ ...SILENT, signal });
-      return (await source.sectionOrder?.(wanted, signal)) ?? said;
+      return await see(source, await source.open(context));
     } catch (error) {
       throw inFileOf(error, file.name);
     } finally {
@@ -157,8 +179,48 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
     }
   }
 
+  /** The sections that have records in a file, as they come there. */
+  async function orderIn(file: DirectoryFile, wanted: Catalog, signal: AbortSignal): Promise<readonly string[]> {
+    const said = wanted.kinds.flatMap(({ path }) => (file.sections.has(path) ? [path] : []));
+    const filled = said.filter((path) => file.sections.get(path)?.records !== 0);
+    if (verifies && filled.length < 2) return filled;
+    return look(file, { ...SILENT, signal }, async (source) => (await source.sectionOrder?.(wanted, signal)) ?? said);
+  }
+
+  /** The section that a file is of; undefined where it is of several, or of one that nobody knows. */
+  function sectionOf({ sections }: DirectoryFile): string | undefined {
+    const filled = [...sections].filter(([, { records }]) => records > 0).map(([path]) => path);
+    const [path] = filled.length === 0 ? [...sections.keys()] : filled;
+    return filled.length < 2 && path !== undefined && catalog.byPath.has(path) ? path : undefined;
+  }
+
+  const inParts: PartedSource = {
+    whole: [],
+    get single() {
+      return isCut ? undefined : "its files are read one after the other";
+    },
+    async share(openOthers) {
+      if (manifest === undefined) throw new Error("the source is not open");
+      await openOthers({ manifest });
+    },
+    came(facts) {
+      order ??= facts.order;
+    },
+    async *plan(selection) {
+      if (manifest === undefined) throw new Error("the source is not open");
+      if (!isCut) yield { path: "" };
+      else
+        for (const file of filesFor(selection, manifest))
+          yield { path: sectionOf(file) as string, rows: { file: file.name } satisfies PartFile };
+    },
+  };
+
   return {
     name: options.name ?? folder,
+
+    get inParts() {
+      return hasOpened ? inParts : undefined;
+    },
 
     async sectionOrder(wanted, signal) {
       const order: string[] = [];
@@ -171,19 +233,40 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
       return isEachOnce ? order : wanted.kinds.map(({ path }) => path).toReversed();
     },
 
-    async open() {
-      const complete = await requireComplete(folder, verifies);
+    async open(context, selection) {
+      const complete = options.snapshot?.manifest ?? (await requireComplete(folder, verifies));
       const files = wanted === undefined ? complete.files : complete.files.filter(({ name }) => wanted.has(name));
       // A digest is of all files.
       manifest = wanted === undefined ? complete : { ...complete, files, sections: sectionsOfFiles(files) };
+      if (selection !== undefined && options.snapshot === undefined) {
+        const read = filesFor(selection, manifest);
+        isCut =
+          verifies &&
+          read.every((file) => sectionOf(file) !== undefined) &&
+          (await checkFor(selection, read, manifest)) === undefined;
+      }
+      const [first] = manifest.files.filter(({ sections }) =>
+        [...sections.values()].some(({ records }) => records > 0),
+      );
+      if (options.tellsOrder === true && first !== undefined)
+        order = await look(first, { ...SILENT, signal: context.signal }, async (_, head) => head.order);
+      hasOpened = true;
       const { sourceBackend: backend, migrations, exportedAt } = manifest.header;
-      return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
+      return {
+        backend,
+        migrations,
+        catalog,
+        ...(order === undefined ? {} : { order }),
+        ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}),
+      };
     },
 
     async estimate({ paths }) {
       const sections = [...(manifest?.sections ?? [])].filter(([path]) => paths.has(path));
       return new Map(sections.map(([path, { records }]) => [path, records]));
     },
+
+    order: () => order,
 
     partial() {
       const { partial, header } = manifest ?? {};
@@ -196,8 +279,9 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
 
     async *read(selection, context) {
       if (manifest === undefined) throw new StorageError("E_UNEXPECTED", "the source is not open");
-      const files = filesFor(selection, manifest);
-      const check = await checkFor(selection, files, manifest);
+      const { file: name } = (selection.part?.rows as PartFile | undefined) ?? {};
+      const files = filesFor(selection, manifest).filter((file) => name === undefined || file.name === name);
+      const check = name === undefined ? await checkFor(selection, files, manifest) : undefined;
       isHeld = check !== undefined;
       const paths = (check && selection.checked) ?? selection.paths;
       const batches = readFiles(files, manifest, { ...selection, paths }, check?.context(context) ?? context);

@@ -1,4 +1,7 @@
-/** The export document as a source. Format and legacy rules: docs/document-format.md. */
+/**
+ * The export document as a source. Format and legacy rules: docs/document-format.md.
+ * Over 300 lines: how a document is opened, and read again, goes by what was found in it.
+ */
 import { open, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { Catalog } from "../catalog/index.js";
@@ -13,7 +16,7 @@ import { StorageError } from "../errors.js";
 import type { BatchLimits } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import { DigestCheck, hasDigests, type MeaningDigests, mayHaveDigests, readsAll } from "./document-digests.js";
-import type { Source } from "./source.js";
+import type { PartedSource, PartFacts, Source, StoreHeader } from "./source.js";
 
 export interface DocumentSourceOptions extends BatchLimits {
   /** gzip and zstd are known by their first bytes. */
@@ -41,8 +44,18 @@ export interface DocumentSourceOptions extends BatchLimits {
   readonly onBytes?: (bytes: Buffer) => void;
   /** Told of the head, where the document has our layout, once it is known; what it throws ends the run. */
   readonly onHead?: (head: DocumentHeader) => void;
+  /** The header tells the order of the records (Source.order): the document is gone through for it, where it does not say so at the end of a plain file. */
+  readonly tellsOrder?: boolean | undefined;
+  /** What another source of this document has found, which read it all to know it (PartedSource.share). */
+  readonly snapshot?: DocumentSnapshot | undefined;
   /** Told of each array that was read to its end, selected or not. */
   readonly onArray?: (path: string, records: number) => void;
+}
+
+/** What a document is, for a source in another thread. */
+export interface DocumentSnapshot {
+  readonly header: DocumentHeader;
+  readonly hasSurrogates: boolean;
 }
 
 /** A time that a document may be of. */
@@ -64,6 +77,9 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
   let dialect: DocumentDialect | undefined;
   let ours = false;
   let largeSpool: Promise<Spool> | undefined;
+  let snapshot: DocumentSnapshot | undefined;
+  /** What the source said that has read it in another thread. */
+  let elsewhere: PartFacts | undefined;
 
   function closing<T extends { close(): Promise<void> }>(part: T): T {
     closers.push(() => part.close());
@@ -97,6 +113,22 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
     return again;
   }
 
+  /** Front to back, by one source: another one than this, in a thread of its own. */
+  const inParts: PartedSource = {
+    whole: [],
+    single: "the document is read from its beginning to its end",
+    async share(openOther) {
+      if (snapshot === undefined) throw new Error("the source is not open");
+      await openOther(snapshot);
+    },
+    async *plan() {
+      yield { path: "" };
+    },
+    came(facts) {
+      elsewhere = facts;
+    },
+  };
+
   const warnReserialised = options.onReserialised ?? warnOfReserialised;
 
   return {
@@ -114,8 +146,8 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
       reader = first;
       await first.readHead(context);
       const isWhole = knowsEnough(first.header);
-      let hasSurrogates = false;
-      if (!first.ended && !isWhole) {
+      let hasSurrogates = options.snapshot?.hasSurrogates ?? false;
+      if (!first.ended && !isWhole && options.snapshot === undefined) {
         // What comes behind the data may tell of the data.
         if (isFile) await input.stop();
         const telling = application?.tellingSections(first.header);
@@ -123,13 +155,26 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
         else await first.scanRest(context);
         reader = await beginAgain(context);
       }
-      header = complete(first.header);
+      const found = isWhole || options.snapshot === undefined ? complete(first.header) : options.snapshot.header;
+      if (options.snapshot !== undefined && printHead(found) !== printHead(options.snapshot.header))
+        throw new StorageError("E_DOCUMENT_SHAPE", "the document became another one while the run began");
+      header = found;
+      snapshot = { header, hasSurrogates };
       if (!first.hasData) throw new StorageError("E_DOCUMENT_SHAPE", "the document has no data");
       dialect = application?.dialectOf(header, hasSurrogates, options.times) ?? {
         legacy: false,
         times: options.times ?? "us",
       };
       ours = isWhole && header.producer !== undefined && input.beginsWith(Buffer.from(printHead(header), "utf8"));
+      let order: StoreHeader["order"];
+      if (options.tellsOrder === true) {
+        const known = first.manifest ?? (ours && "path" in from ? await readManifest(from.path) : undefined);
+        if (known === undefined && !first.ended) {
+          await first.scanRest(context);
+          reader = await beginAgain(context);
+        }
+        order = orderOf(first.manifest ?? known);
+      }
       if (isFile) await input.stop();
       options.onHead?.(header);
       if (!ours && !dialect.legacy) {
@@ -141,7 +186,13 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
         if (!isPossible || !checks) warnReserialised(context);
       }
       const { sourceBackend: backend, migrations, exportedAt } = header;
-      return { backend, migrations, catalog, ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}) };
+      return {
+        backend,
+        migrations,
+        catalog,
+        ...(order === undefined ? {} : { order }),
+        ...(ISO_TIME.test(exportedAt) ? { exportedAt } : {}),
+      };
     },
 
     async sectionOrder(wanted, signal) {
@@ -155,11 +206,25 @@ export function createDocumentSource(options: DocumentSourceOptions): Source {
 
     async estimate(selection) {
       const manifest = ours && "path" in from ? await readManifest(from.path) : undefined;
-      const records = manifest?.filter(([path]) => selection.paths.has(path));
-      return records === undefined ? undefined : new Map(records);
+      if (manifest === undefined) return undefined;
+      const records = Object.entries(manifest).flatMap(([name, { records: count }]) =>
+        count === undefined || !selection.paths.has(name) ? [] : [[name, count] as const],
+      );
+      return new Map(records);
     },
 
+    get inParts() {
+      return isFile ? inParts : undefined;
+    },
+
+    get wholeBecause() {
+      return isFile ? undefined : "a stream is read by one thread";
+    },
+
+    order: () => (elsewhere === undefined ? orderOf(reader?.manifest) : elsewhere.order),
+
     partial() {
+      if (elsewhere !== undefined) return elsewhere.partial;
       if (reader?.partial !== undefined) return `it was exported without all records (${reader.partial})`;
       if (!ours) return "it is no document of llmspell-storage as it was written";
       if (!tellsPartial(header?.producer)) return `its producer, ${header?.producer}, does not say so of its documents`;
@@ -234,8 +299,18 @@ function abortable(input: ByteInput, signal: AbortSignal): ByteInput {
   };
 }
 
-/** Records by path from the end of a file in our layout, not verified; undefined where they are not to be found. */
-async function readManifest(path: string): Promise<[path: string, records: number][] | undefined> {
+/** What the manifest, as it was parsed, says of the records' order. */
+export function orderOf(manifest: unknown): StoreHeader["order"] {
+  if (typeof manifest !== "object" || manifest === null) return undefined;
+  const entries: unknown[] = Object.values(manifest);
+  const isTable = entries.some(
+    (entry) => typeof entry === "object" && entry !== null && "order" in entry && entry.order === "table",
+  );
+  return isTable ? "table" : undefined;
+}
+
+/** The manifest at the end of a file in our layout, not verified; undefined where it is not to be found. */
+async function readManifest(path: string): Promise<Record<string, { records?: number }> | undefined> {
   try {
     // A FIFO would wait for another writer.
     if (!(await stat(path)).isFile()) return undefined;
@@ -246,8 +321,7 @@ async function readManifest(path: string): Promise<[path: string, records: numbe
       await handle.read(tail, 0, tail.length, size - tail.length);
       const text = tail.toString("latin1");
       const manifest: unknown = JSON.parse(`{${text.slice(text.lastIndexOf('\n"manifest":{'))}`);
-      const entries = Object.entries((manifest as { manifest: Record<string, { records?: number }> }).manifest);
-      return entries.flatMap(([name, { records }]) => (records === undefined ? [] : [[name, records]]));
+      return (manifest as { manifest: Record<string, { records?: number }> }).manifest;
     } finally {
       await handle.close();
     }

@@ -27,6 +27,12 @@ export interface StoreVersions {
   readonly migrations: readonly string[];
 }
 
+/** What a source says when it has read a part: its `partial` and `order`. */
+export interface PartFacts {
+  readonly partial: string | undefined;
+  readonly order: "table" | undefined;
+}
+
 /** A source whose records can be read by several sources at once, each in a thread (or process) of its own. */
 export interface PartedSource {
   /**
@@ -42,6 +48,10 @@ export interface PartedSource {
   adopt?(selection: Selection, context: RunContext): Promise<void>;
   /** Kinds that cannot be shared out, and why, of those planned so far: a line each. */
   readonly whole: readonly string[];
+  /** Why there is only one part, of all kinds; known before `plan`. */
+  readonly single?: string | undefined;
+  /** When a part was read: what the source that read it says of itself. */
+  came?(facts: PartFacts): void;
   /** When all parts of a kind were read: whether what came of them is what the table has. E_SOURCE_DAMAGED. */
   requireAll?(path: string, came: PartTally, selection: Selection): Promise<void>;
 }
@@ -80,6 +90,8 @@ export interface Source {
    * so. Told as soon as it is known, for sure when all has been read. Without it nothing is known, and nothing is pruned.
    */
   partial?(): string | undefined;
+  /** Of a document that says so in its manifest: its records are not in the order of their keys. Told when all has been read, at the latest. */
+  order?(): "table" | undefined;
   /** There where several sources can read parts of the same snapshot. */
   readonly inParts?: PartedSource | undefined;
   /** After open, where there are no parts: why. */

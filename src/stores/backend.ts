@@ -301,6 +301,8 @@ export interface SourceOptions extends SessionOptions {
   readonly times?: "us" | "s" | undefined;
   /** Another source of the same store gave it: its snapshot is read (PartedSource.share). */
   readonly snapshot?: object | undefined;
+  /** A document's header tells the order of its records, though it may have to be gone through for it. */
+  readonly tellsOrder?: boolean | undefined;
   /** A document's batches tell the lines of their records. */
   readonly lines?: boolean | undefined;
   /** Told of all that a document's manifest says otherwise. Default: the first is thrown. */

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
+import type { DirectorySnapshot } from "../sources/document-directory.js";
 import type { Backend } from "./backend.js";
 
 export interface DirectoryLocation {
@@ -37,7 +38,10 @@ export const directory: Backend<DirectoryLocation> = {
     fileOf: ({ path }) => path,
   },
   order: "none",
-  async createSource({ path }, { catalog, verifyManifest, times, checkDigests, lines, onManifestError }) {
+  async createSource(
+    { path },
+    { catalog, verifyManifest, times, checkDigests, lines, onManifestError, snapshot, tellsOrder },
+  ) {
     const [{ createDirectorySource }, { llmspellDocuments }, { DigestWriter }] = await Promise.all([
       import("../sources/document-directory.js"),
       import("../llmspell/documents/exporters.js"),
@@ -50,6 +54,8 @@ export const directory: Backend<DirectoryLocation> = {
       catalog,
       digests: () => new DigestWriter(catalog),
       checkDigests,
+      tellsOrder,
+      snapshot: snapshot as DirectorySnapshot | undefined,
       ...(verifyManifest === undefined ? {} : { verifyManifest }),
       ...(times === undefined ? {} : { times }),
       ...(lines === undefined ? {} : { lines }),

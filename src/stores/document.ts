@@ -4,6 +4,7 @@ import type { Readable, Writable } from "node:stream";
 import { StorageError } from "../errors.js";
 import { expandPath } from "../folders.js";
 import type { Sink } from "../sinks/sink.js";
+import type { DocumentSnapshot } from "../sources/json-document.js";
 import type { Source } from "../sources/source.js";
 import type { Backend, SinkOptions, SourceOptions } from "./backend.js";
 import { type DirectoryLocation, directoryLocation, refusePartBytes } from "./directory.js";
@@ -96,7 +97,7 @@ export const stream: Backend<StreamLocation> = {
 async function createSource(
   input: { readonly path: string } | { readonly stream: Readable },
   name: string,
-  { catalog, verifyManifest, times, checkDigests, lines, onManifestError }: SourceOptions,
+  { catalog, verifyManifest, times, checkDigests, lines, onManifestError, snapshot, tellsOrder }: SourceOptions,
 ): Promise<Source> {
   const [{ createDocumentSource }, { llmspellDocuments }, { DigestWriter }] = await Promise.all([
     import("../sources/json-document.js"),
@@ -110,6 +111,8 @@ async function createSource(
     name,
     digests: () => new DigestWriter(catalog),
     checkDigests,
+    tellsOrder,
+    snapshot: snapshot as DocumentSnapshot | undefined,
     ...(verifyManifest === undefined ? {} : { verifyManifest }),
     ...(times === undefined ? {} : { times }),
     ...(lines === undefined ? {} : { lines }),

@@ -2,8 +2,8 @@
  * Stores: STORE texts, which store a command means, and the source and sink of each. What differs from backend to backend is
  * asked of the list (backend-registry.ts); `list` is another one, for a backend that only one program has.
  */
-import { realpathSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { fstatSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import {
   BACKEND_NAMES,
   BACKEND_NAMES_HINT,
@@ -212,12 +212,23 @@ export function sameStore(one: AnyLocation, other: AnyLocation, list: Backends =
 export function replaces(to: AnyLocation, from: AnyLocation, list: Backends = backends): boolean {
   if (sameStore(from, to, list)) return true;
   const [folder, path] = [fileOf(to, list), fileOf(from, list)];
-  if (to.type !== "directory" || folder === undefined || path === undefined) return false;
+  if (to.type !== "directory" || folder === undefined) return false;
   try {
-    return dirname(realpathSync(path)) === realpathSync(folder);
+    if (path !== undefined) return dirname(realpathSync(path)) === realpathSync(folder);
+    return "path" in from && from.path === "-" && isStandardInputIn(folder);
   } catch {
     return false;
   }
+}
+
+/** Whether standard input is a file of the folder (`< DIR/part.json`). */
+function isStandardInputIn(folder: string): boolean {
+  const input = fstatSync(0, { bigint: true });
+  if (!input.isFile()) return false;
+  return readdirSync(folder).some((name) => {
+    const { ino, dev } = statSync(join(folder, name), { bigint: true });
+    return ino === input.ino && dev === input.dev;
+  });
 }
 
 function fileOf(location: AnyLocation, list: Backends): string | undefined {

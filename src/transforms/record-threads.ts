@@ -26,11 +26,14 @@ export interface ThreadedRun {
   readonly drops: Drops;
   readonly valueBytes: ValueBytes;
   /** What of the run needs all records in one thread; undefined: nothing that the run itself knows of. */
+  readonly whole: string | undefined;
+  /** Why one thread puts all of them through the steps; undefined: nothing that the run itself knows of. */
   readonly inOrder: string | undefined;
 }
 
-/** The records behind the steps, in the order of one thread: as text where the sink takes it, else in batches. */
+/** The records in the order of one thread, behind the steps: as text where the sink takes it, else in batches. Or before them. */
 export interface ThreadedRecords {
+  readonly read?: AsyncIterable<RecordBatch>;
   readonly texts?: AsyncIterable<RecordText & { readonly valueBytes: number }>;
   readonly batches?: AsyncIterable<RecordBatch>;
 }

@@ -7,6 +7,7 @@ import type { JobQueue, PartJob } from "../../backends/postgres/queue/job-queue.
 import type { PartState } from "../../backends/postgres/runs/plan/plan-ledger.js";
 import { StorageError } from "../../errors.js";
 import { catalog } from "../../llmspell/catalog/index.js";
+import { jobsOf } from "../../parallel/jobs.js";
 import { receiveError, type SentError } from "../../parallel/sent-error.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { InvalidUuidPolicy } from "../../sinks/ids.js";
@@ -73,7 +74,7 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
     lockTimeoutSeconds: options.lockTimeoutSeconds,
     context,
     catalog,
-    jobs: options.jobs ?? BUILDERS,
+    jobs: options.jobs === undefined ? BUILDERS : jobsOf(options.jobs),
     resume,
     paths,
     source: source.name,

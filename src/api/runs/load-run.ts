@@ -2,6 +2,7 @@
 import { hash } from "node:crypto";
 import { StorageError } from "../../errors.js";
 import { catalog as llmspellCatalog } from "../../llmspell/catalog/index.js";
+import { jobsOf } from "../../parallel/jobs.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { InvalidUuidPolicy } from "../../sinks/ids.js";
 import type { Sink } from "../../sinks/sink.js";
@@ -47,8 +48,8 @@ export function requireRuns(to: AnyLocation, options: ImportOptions, list: Found
   const database = databaseOf(to, list);
   const one = "Without --jobs (jobs) it is one transaction, which takes them all.";
   if (database?.runs === undefined)
-    throw new StorageError("E_USAGE", `${database?.title ?? "the target"} is loaded by one job`, {
-      hint: "Several connections (--jobs, jobs) load a PostgreSQL server.",
+    throw new StorageError("E_USAGE", `${database?.title ?? "the target"} is loaded in one transaction`, {
+      hint: "There is nothing to resume: runs (--jobs, jobs) are of a PostgreSQL server.",
     });
   for (const [option, given, why] of REFUSED)
     if (given(options))
@@ -82,7 +83,6 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
   const runs = requireRuns(to, options, list);
   const paths = selectPaths(options.catalog ?? llmspellCatalog, options.include, options.exclude);
   const {
-    jobs,
     resume = false,
     verifyParts,
     indexJobs,
@@ -97,7 +97,7 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
     lockTimeoutSeconds,
     onSession: loading.onSession,
     catalog,
-    jobs,
+    jobs: options.jobs === undefined ? undefined : jobsOf(options.jobs),
     resume,
     paths,
     source: source.name,

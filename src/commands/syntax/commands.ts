@@ -181,6 +181,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
         "the document: a file, a directory, or - for standard input; gzip and zstd are recognised",
       ),
       ...documentOptions(),
+      jobsOption(),
       ...transferOptions(),
       ...transformOptions(),
       ...documentReadingOptions(),

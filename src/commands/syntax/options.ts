@@ -2,7 +2,6 @@
  * The options of the command line, each said once.
  * Over 300 lines: one entry per option.
  */
-import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
 import { BACKEND_NAMES_HINT, parseBackendName } from "../../config/index.js";
 import type { LagBound } from "../../records/loads/lag-bound.js";
@@ -80,9 +79,11 @@ export const documentOptions = (): Option[] => [
 
 /** Of every command that can read with several threads. */
 export const jobsOption = (): Option =>
-  new Option("--jobs <N>", "so many threads, or as many as there are cores (auto); default: 1").argParser(
-    (text: string) => (text === "auto" ? text : positiveInteger(text)),
-  );
+  new Option("--jobs <N>", "so many threads, or as many as there are cores (auto); default: 1").argParser(jobsNumber);
+
+function jobsNumber(text: string): number | "auto" {
+  return text === "auto" ? text : positiveInteger(text);
+}
 
 /** Of every command that reads a database, `info` too. */
 export const strictOption = (): Option =>
@@ -269,12 +270,12 @@ export const validateOptions = (): Option[] => [
   ...documentReadingOptions(),
 ];
 
-/** Of commands that load a server. */
+/** Of commands that load a database. */
 const loadJobsOption = (): Option =>
   new Option(
     "--jobs <N>",
-    "PostgreSQL: load with N connections (auto: as many as there are cores); a run, which can be resumed and undone, instead of one transaction",
-  ).argParser((text: string) => (text === "auto" ? availableParallelism() : positiveInteger(text)));
+    "so many threads (auto: as many as there are cores); PostgreSQL: load with N connections: a run, which can be resumed and undone, instead of one transaction",
+  ).argParser(jobsNumber);
 
 export const watchOption = (): Option => new Option("--watch", "go on showing it until it is finished");
 

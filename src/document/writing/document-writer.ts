@@ -44,7 +44,7 @@ export class DocumentWriter {
   private spare = new ByteWriter(FLUSH_BYTES * 2);
   private writing: Promise<void> = Promise.resolve();
 
-  private readonly manifest: string[] = [];
+  private readonly manifest: [path: string, entry: object][] = [];
   private total = 0;
   /** Index in the catalog of the array that is open, or was last. */
   private current = -1;
@@ -103,15 +103,16 @@ export class DocumentWriter {
     await this.writing;
   }
 
-  /** Completes the document and waits until all of it is written. `partial`: why it is not all that its source has. */
-  async end(partial: readonly string[] = []): Promise<void> {
+  /** Completes the document and waits until all of it is written. `partial`: why it is not all that its source has. `order`: where it was not known before. */
+  async end(partial: readonly string[] = [], order = this.order): Promise<void> {
     this.closeArray();
     this.writeEmptyArrays(this.catalog.kinds.length);
     this.closeSection();
     this.out.latin1("\n},\n");
     if (partial.length > 0) this.out.utf8(`"partial":${JSON.stringify(partial)},\n`);
     this.out.latin1('"manifest":{');
-    for (const entry of this.manifest) this.out.utf8(`\n${entry},`);
+    for (const [path, entry] of this.manifest)
+      this.out.utf8(`\n${JSON.stringify(path)}:${JSON.stringify(order === undefined ? entry : { ...entry, order })},`);
     this.out.latin1(`\n"total":${this.total}\n}\n}\n`);
     await this.flush();
     await this.writing;
@@ -192,12 +193,7 @@ export class DocumentWriter {
     const digest = this.digestOf(path);
     const array = { records: this.records.get(path) ?? 0, sha256: this.digest.digest("hex") };
     this.arrays.set(path, array);
-    const entry = {
-      ...array,
-      ...(digest === undefined ? {} : { digest }),
-      ...(this.order === undefined ? {} : { order: this.order }),
-    };
-    this.manifest.push(`${JSON.stringify(path)}:${JSON.stringify(entry)}`);
+    this.manifest.push([path, digest === undefined ? array : { ...array, digest }]);
   }
 
   private closeSection(): void {
