@@ -139,3 +139,9 @@ export function fieldIndex(kind: RecordKind, name: string): number {
   if (index < 0) throw new Error(`${kind.path} has no field ${name}`);
   return index;
 }
+
+/** The index of a field that is derived from the content (storage_type) and so never changed; -1 for none. */
+export function derivedField(kind: RecordKind): number {
+  const name = kind.postgres.largeObject?.typeField;
+  return name === undefined ? -1 : kind.fields.findIndex((field) => field.name === name);
+}

@@ -1,5 +1,5 @@
 /** One field of a record as the JSON token that the document has for it, and back. */
-import type { Field, RecordKind } from "../catalog/index.js";
+import { derivedField, type Field } from "../catalog/index.js";
 import type { ByteWriter } from "../codecs/byte-writer.js";
 import { codecOf, located, type TokenDialect } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
@@ -13,12 +13,6 @@ const NULL_TOKEN = 0x6e;
 /** Whether SQL NULL is the key's absence in the document, not `null`. */
 export function absentWhenNull(field: Field): boolean {
   return codecOf(field).hasNull === true && field.nullable === true;
-}
-
-/** The index of a field that is derived from the content (storage_type) and so never changed; -1 for none. */
-export function derivedField(kind: RecordKind): number {
-  const name = kind.postgres.largeObject?.typeField;
-  return name === undefined ? -1 : kind.fields.findIndex((field) => field.name === name);
 }
 
 /**

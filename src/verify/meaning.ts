@@ -9,9 +9,8 @@
  * and a NaN (which only SQLite and documents hold) is itself and no other NaN; an id is its UUID, or its text where it is
  * none or where its spelling is data (Field.chosen). Content means its bytes, wherever they are kept.
  */
-import type { Field, RecordKind } from "../catalog/index.js";
+import { derivedField, type Field, type RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
-import { derivedField } from "../records/record-json.js";
 import { JsonMeaning } from "./json-meaning.js";
 
 /**

@@ -31,7 +31,7 @@ import {
 /** Under a test runner there is no compiled file beside this one. */
 const FILE = new URL("./source-worker.js", import.meta.url);
 /** Of the thread's heap, MB: what is young dies young. */
-const HEAP = { maxYoungGenerationSizeMb: 8 };
+const HEAP = { maxYoungGenerationSizeMb: 3 };
 /** The thread that reads hears signals, timers and messages so often. Milliseconds. */
 const PAUSE_MILLISECONDS = 20;
 

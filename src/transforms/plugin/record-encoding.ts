@@ -1,12 +1,12 @@
 /** Records that a plugin gave back, as canonical bytes: what it did not touch keeps its own. */
 import { isDeepStrictEqual } from "node:util";
-import { type Field, LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
+import { derivedField, type Field, LARGE_VALUE_BYTES, type RecordKind } from "../../catalog/index.js";
 import { ByteWriter } from "../../codecs/byte-writer.js";
 import { codecOf } from "../../codecs/index.js";
 import { parseJson, printJson } from "../../codecs/json-values.js";
 import { StorageError } from "../../errors.js";
 import { type BatchBuilder, LARGE_VALUE, type LargeValue, type RecordBatch } from "../../records/record-batch.js";
-import { derivedField, readFieldToken } from "../../records/record-json.js";
+import { readFieldToken } from "../../records/record-json.js";
 import type { PluginRecord } from "./definition.js";
 import { LARGE_CONTENT, type Origin, UNREAD } from "./record-view.js";
 
