@@ -112,12 +112,15 @@ export class PartTarget {
     return new PartSink({ name, connection, tables, ledger, run, part: planned, stage, application, met, makers });
   }
 
-  /** @param final no other attempt would help */
-  async giveBack({ run, planned }: PartTask, failure: string, final: boolean): Promise<void> {
+  /** `final`: no other attempt would help; `tried`: it was not the worker's own fault. */
+  async giveBack(
+    { run, planned }: PartTask,
+    outcome: { readonly failure: string; readonly final: boolean; readonly tried: boolean },
+  ): Promise<void> {
     const { connection } = this;
     await inTransaction(connection, "write", async () => {
       await new Ledger(connection, this.ledger).hold({ ...run, state: "loading" });
-      await new PlanLedger(connection, this.ledger).giveBack(run.run, planned.part, failure, final);
+      await new PlanLedger(connection, this.ledger).giveBack(run.run, planned.part, outcome);
     });
   }
 

@@ -21,7 +21,7 @@ describePostgres("runs whose parts workers load", () => {
     workspace = createWorkspace();
     targets = await createTargets(postgresAdminUrl(), workspace);
     source = await targets.next();
-    await fillPostgres(source, { records: 60, contentSizes: [1048576, 9, 1048577] });
+    await fillPostgres(source, { records: 36, contentSizes: [1048576, 9, 1048577] });
     queue = await targets.next();
     runs = createQueueRuns(workspace, { source, queue });
   }, 120_000);

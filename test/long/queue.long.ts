@@ -1,4 +1,4 @@
-/** What dies at random moments of a run that two workers load: a worker, the coordinator, the server. RUN_FAULTS=5: a hundred of each. */
+/** What dies at random moments of a run that two workers load: a worker, the coordinator, the server. RUN_FAULTS=25: a hundred of each. */
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, expect, it } from "vitest";

@@ -146,7 +146,8 @@ export class Hand {
         known.code === "E_INTERRUPTED"
           ? ""
           : JSON.stringify({ ...sendError(known), stack: undefined, cause: undefined });
-      await session.target.giveBack(task, failure, isFinal).catch(() => {});
+      const tried = known.code !== "E_INTERRUPTED" && known.code !== "E_USAGE";
+      await session.target.giveBack(task, { failure, final: isFinal, tried }).catch(() => {});
       // Whatever broke, the next part begins with sessions of its own.
       await this.rest();
       this.say(isFinal ? "failed" : "given back", known.message, job, section);

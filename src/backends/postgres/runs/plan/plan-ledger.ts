@@ -161,11 +161,16 @@ export class PlanLedger {
     );
   }
 
-  /** Gives the part back; another worker may take it. */
-  async giveBack(run: number, part: number, failure: string, final: boolean): Promise<void> {
+  /** Gives the part back; another worker may take it. `tried`: it was the part's or the servers' fault, not the worker's. */
+  async giveBack(
+    run: number,
+    part: number,
+    { failure, final, tried }: { failure: string; final: boolean; tried: boolean },
+  ): Promise<void> {
     await this.connection.query(
-      `UPDATE ${this.tables.planParts} SET worker = '', session = '', failure = $3, final = $4 WHERE run = $1 AND part = $2`,
-      [run, part, failure, final],
+      `UPDATE ${this.tables.planParts} SET worker = '', session = '', failure = $3, final = $4,
+         attempts = attempts - CASE WHEN $5 THEN 0 ELSE 1 END WHERE run = $1 AND part = $2`,
+      [run, part, failure, final, tried],
     );
   }
 
