@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatBytes } from "../byte-size.js";
 import { StorageError } from "../errors.js";
-import { type LargeValue, RecordBatch } from "./record-batch.js";
+import type { LargeValue, RecordBatch } from "./record-batch.js";
 
 /** What was not used is there for so long: what comes is smoothed, and nothing comes all at once after a wait. */
 const BURST_SECONDS = 0.25;
@@ -51,7 +51,7 @@ export class ByteRate {
 
 /** The batch, whose large value waits for `before` with the bytes of each chunk. */
 export function eachChunk(batch: RecordBatch, before: (bytes: number) => Promise<void>): RecordBatch {
-  const { kind, large } = batch;
+  const { large } = batch;
   if (large === undefined) return batch;
   const chunks = async function* (): AsyncGenerator<Buffer> {
     for await (const chunk of large.chunks()) {
@@ -60,15 +60,5 @@ export function eachChunk(batch: RecordBatch, before: (bytes: number) => Promise
     }
   };
   const waiting: LargeValue = { field: large.field, chunks, discard: () => large.discard() };
-  return new RecordBatch(
-    kind,
-    batch.rows,
-    batch.bytes,
-    batch.starts,
-    batch.lengths,
-    waiting,
-    batch.assumed,
-    batch.lines,
-    batch.file,
-  );
+  return batch.withLarge(waiting);
 }

@@ -85,6 +85,12 @@ export class RecordBatch {
     );
   }
 
+  /** The same record with another large value: its own, seen by somebody on the way. */
+  withLarge(large: LargeValue): RecordBatch {
+    const { kind, rows, bytes, starts, lengths, assumed, lines, file } = this;
+    return new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, lines, file);
+  }
+
   /** Bytes of all inline values. */
   get byteLength(): number {
     const { lengths } = this;

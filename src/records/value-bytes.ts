@@ -1,5 +1,5 @@
 /** Bytes of the values that a run moves, by section; those of large values as they are read. */
-import { type LargeValue, RecordBatch } from "./record-batch.js";
+import type { LargeValue, RecordBatch } from "./record-batch.js";
 
 export class ValueBytes {
   private readonly counts = new Map<string, number>();
@@ -19,7 +19,7 @@ export class ValueBytes {
       chunks: () => this.countedChunks(kind.path, large),
       discard: () => large.discard(),
     };
-    return new RecordBatch(kind, batch.rows, batch.bytes, batch.starts, batch.lengths, counted, batch.assumed);
+    return batch.withLarge(counted);
   }
 
   private async *countedChunks(path: string, large: LargeValue): AsyncGenerator<Buffer> {

@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { StorageError } from "../errors.js";
-import { type LargeValue, RecordBatch } from "../records/record-batch.js";
+import type { LargeValue, RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 
 /** What makes the digests: `src/verify`'s, which whoever makes the source hands in. */
@@ -124,17 +124,7 @@ function readWhole(batch: RecordBatch): RecordBatch {
       for await (const _chunk of large.chunks());
     },
   };
-  return new RecordBatch(
-    batch.kind,
-    1,
-    batch.bytes,
-    batch.starts,
-    batch.lengths,
-    whole,
-    batch.assumed,
-    batch.lines,
-    batch.file,
-  );
+  return batch.withLarge(whole);
 }
 
 function changed(section: string): StorageError {

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
-import { RecordBatch } from "../records/record-batch.js";
+import type { RecordBatch } from "../records/record-batch.js";
 import { DigestThread } from "./digest-thread.js";
 import { DigestSum, RecordDigester, VERSION } from "./record-digest.js";
 
@@ -71,17 +71,7 @@ export class DigestWriter {
       },
       discard: () => large.discard(),
     };
-    return new RecordBatch(
-      batch.kind,
-      1,
-      batch.bytes,
-      batch.starts,
-      batch.lengths,
-      observed,
-      batch.assumed,
-      batch.lines,
-      batch.file,
-    );
+    return batch.withLarge(observed);
   }
 
   private count(bytes: number): void {

@@ -113,10 +113,20 @@ describePostgres("a hot standby", () => {
       return rows[0].count;
     };
 
+    /** The standby stands still, and the log has gone on. */
+    const fallBehind = async (): Promise<void> => {
+      await withClient(standby.url, async (client) => {
+        await client.query("SELECT pg_wal_replay_pause()");
+        // What is asked for comes when the record at hand is replayed.
+        const state = async () => (await client.query("SELECT pg_get_wal_replay_pause_state() AS state")).rows[0].state;
+        await expect.poll(state, { timeout: 60_000 }).toBe("paused");
+      });
+      await withClient(primary.url, (client) => client.query("CREATE TABLE behind (); DROP TABLE behind"));
+    };
+
     it.each([{ bytes: 1 }, { seconds: 0.05 }])("pauses it until it has caught up: %o", async (maxLag) => {
       const tenant = JSON.stringify(maxLag).replace(/\W/g, "");
-      await withClient(standby.url, (client) => client.query("SELECT pg_wal_replay_pause()"));
-      await withClient(primary.url, (client) => client.query("CREATE TABLE behind (); DROP TABLE behind"));
+      await fallBehind();
       const paused: string[] = [];
       const result = await importStore({
         from: document(tenant, 9000),
@@ -137,8 +147,7 @@ describePostgres("a hot standby", () => {
     });
 
     it("is interrupted at once while it pauses, and writes nothing", async () => {
-      await withClient(standby.url, (client) => client.query("SELECT pg_wal_replay_pause()"));
-      await withClient(primary.url, (client) => client.query("CREATE TABLE behind (); DROP TABLE behind"));
+      await fallBehind();
       const controller = new AbortController();
       const failed = importStore({
         from: document("interrupted", 10),

@@ -436,7 +436,7 @@ describePostgres("runs", () => {
       for (const { name, url } of [plain, bypassing])
         await expect(run(url)).rejects.toMatchObject({
           code: "E_PERMISSION",
-          context: { hint: expect.stringContaining(`ALTER ROLE ${name} SUPERUSER`) },
+          context: { hint: expect.stringContaining(`ALTER ROLE "${name}" SUPERUSER`) },
         });
       expect(await ledger(target)).toBe(0);
       return;

@@ -4,7 +4,7 @@ import type { Statement } from "better-sqlite3";
 import { columnOf, type Field, type RecordKind } from "../../../../catalog/index.js";
 import { codecOf } from "../../../../codecs/index.js";
 import { StorageError } from "../../../../errors.js";
-import { type LargeValue, RecordBatch } from "../../../../records/record-batch.js";
+import type { LargeValue, RecordBatch } from "../../../../records/record-batch.js";
 import { columnsOf, mainTable, quoted, rowidOf, uuidOrDerivedSql } from "../../table.js";
 import { storedEmbedding } from "../../vectors/embedding-text.js";
 import type { Load } from "../load-session.js";
@@ -286,5 +286,5 @@ export function withStagedContent(load: Load, batch: RecordBatch, large: LargeVa
     },
     async discard() {},
   };
-  return new RecordBatch(batch.kind, batch.rows, batch.bytes, batch.starts, batch.lengths, staged, batch.assumed);
+  return batch.withLarge(staged);
 }
