@@ -203,6 +203,27 @@ describePostgres("a run into tables that have rows", () => {
     await expectNothingLeft(target);
   });
 
+  it("leaves orphans out as one job does, and reports them, also when it is resumed", async () => {
+    const [from, target, one] = [await targets.next(source), await targets.next(used), await targets.next(used)];
+    // Artifacts whose session is in neither.
+    const gone = "SELECT session_id FROM llmspell.artifacts ORDER BY session_id LIMIT 1";
+    const [session] = await query<{ session_id: string }>(from, gone);
+    for (const url of [from, target, one])
+      await query(
+        url,
+        `SET session_replication_role = replica; DELETE FROM llmspell.sessions WHERE session_id = '${session?.session_id}'`,
+      );
+    for (const url of [target, one])
+      await query(url, `DELETE FROM llmspell.artifacts WHERE session_id = '${session?.session_id}'`);
+    await expect(run(target, { from })).rejects.toMatchObject({ code: "E_ORPHAN" });
+    const expected = await importStore({ from, to: one, onOrphan: "drop" });
+    const found = await resume(target, { from, onOrphan: "drop" });
+    expect(found.totals.dropped).toBeGreaterThan(0);
+    expect(found.kinds).toEqual(expected.kinds);
+    await same(one, target);
+    await expectNothingLeft(target);
+  });
+
   it("holds rule 1 over all parts, naming both records", async () => {
     const twice = await targets.next(source);
     await query(
