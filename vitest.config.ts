@@ -4,6 +4,7 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 /** The files that take longest, longest first: begun last, one of them would run alone at the end. */
 const LONG = [
   "cli/jobs",
+  "cli/jobs-loads",
   "conformance/property",
   "conformance/pglite",
   "faults/kill",

@@ -11,6 +11,7 @@ export default defineConfig({
       "backends/postgres-huge-values",
       "cli/database",
       "cli/jobs",
+      "cli/jobs-loads",
       "codecs/json-scan",
       "document/directories",
       "document/validation-agreement",

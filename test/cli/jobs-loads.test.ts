@@ -34,7 +34,9 @@ beforeAll(async () => {
   for (const [output, ...words] of [["a.json"], ["table.json.zst", "--order", "table"], ["dir/", "--part-size", "1MB"]])
     await workspace.must(["storage", "export", "--database", "a.db", "--output", output as string, ...words]);
   // As another program prints it.
-  await workspace.bash("jq -c . a.json > foreign.json; jq -S '.' a.json > sorted.json");
+  await workspace.bash(
+    "jq -c . a.json > foreign.json; jq '.data = {sessions: .data.sessions, kv_store: .data.kv_store}' a.json > sorted.json",
+  );
   writeFileSync(
     workspace.path("counting.mjs"),
     `let n = 0;
@@ -134,7 +136,7 @@ describe("a load into SQLite with --jobs", () => {
       ["a document, and such a plugin", ["import", "--input", "a.json", "--plugin", "./counting.mjs"], ["1", "2"]],
       [
         "a document with other names of tenants",
-        ["import", "--input", "a.json", "--map-tenant", "tenant-1=b", "--mask", "event_log.payload=null"],
+        ["import", "--input", "a.json", "--map-tenant", "tenant-1=b"],
         ["1", "2"],
       ],
     ].slice(0, scaled(4, 99)) as [string, string[], string[]][],
@@ -222,7 +224,7 @@ describe("a load into SQLite with --jobs", () => {
       ["import", "--input", "a.json", "--prune"],
       ["import", "--input", "bad.json", ...skip, "--rejects", "rejects.ndjson"],
       ["migrate", "--from", "a.db", "--on-conflict", "skip"],
-    ]) {
+    ].slice(0, scaled(2, 3))) {
       const { outcomes, targets } = await loaded(words, ["1", "2"], "old.db");
       expect(outcomes.map(({ status }) => status)).toEqual(
         words.includes("skip") && words[0] === "import" ? [6, 6] : [0, 0],
