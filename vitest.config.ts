@@ -6,6 +6,8 @@ const LONG = [
   "cli/jobs",
   "cli/jobs-loads",
   "conformance/property",
+  "faults/queue",
+  "sinks/postgres-runs-merging",
   "conformance/pglite",
   "faults/kill",
   "cli/database",
