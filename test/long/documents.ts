@@ -336,6 +336,9 @@ function withoutVectors(document: Json): Json {
   return document;
 }
 
+/** Targets that the last document has left empty. */
+const untouched = new WeakSet<Target>();
+
 async function oneImport(
   findings: Findings,
   seed: number,
@@ -343,7 +346,8 @@ async function oneImport(
   target: Target,
   skips: boolean,
 ): Promise<void> {
-  await target.clear();
+  if (!untouched.has(target)) await target.clear();
+  untouched.delete(target);
   const rejected = new Map<string, number>();
   try {
     const { totals } = await timed(findings, seed, () =>
@@ -378,5 +382,6 @@ async function oneImport(
     findings.count(`${target.name} ${code}`);
     const left = await target.count();
     if (left > 0) findings.add(seed, `${target.name}: ${left} records after ${code}`);
+    else untouched.add(target);
   }
 }
