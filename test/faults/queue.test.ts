@@ -186,7 +186,7 @@ describePostgres("runs whose parts workers load", () => {
     const refusals: [string[], RegExp][] = [
       [["copy.db", "dst"], /two PostgreSQL servers, and the source is none/],
       [["src", "copy.db"], /E_USAGE/],
-      [["src", "pglite:there"], /two PostgreSQL servers, and the target is none|loaded by one job/],
+      [["src", "pglite:there"], /two PostgreSQL servers, and the target is none/],
       [[source, "dst"], /name of the configuration/],
       [["src", "dst", "--limit", "3"], /--limit/],
       [["src", "dst", "--jq", 'del(.data.sessions[] | select(.status == "x"))'], /--queue/],

@@ -48,8 +48,8 @@ const BUILDERS = 2;
 /** @throws {StorageError} E_USAGE for stores, options and steps that workers cannot have; what runs throw */
 export async function coordinateRun(options: ImportOptions, given: Coordinating): Promise<TransferResult> {
   const { to, config, list, transforms, invalidUuid, source, queue: choice } = given;
-  const runs = requireRuns(to, options, list);
   requireShared(given, options);
+  const runs = requireRuns(to, options, list);
   if (runs.coordinate === undefined) throw notShared("the target");
   const paths = selectPaths(catalog, options.include, options.exclude);
   const started = new Date();
