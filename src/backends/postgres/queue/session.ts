@@ -1,6 +1,5 @@
 /** The queue's session with its server: reached as every server of ours is, and again when it was lost. */
 import type pg from "pg";
-import type { Db } from "pg-boss";
 import type { StorageError } from "../../../errors.js";
 import { fromPostgresError } from "../session/errors.js";
 import { connectToServer } from "../session/server.js";
@@ -16,8 +15,8 @@ interface Open {
   close(): Promise<void>;
 }
 
-/** What pg-boss runs its statements by: one connection, whose results are as pg gives them. */
-export class QueueSession implements Db {
+/** What pg-boss runs its statements by (its Db, whose types no consumer can compile): one connection, whose results are as pg gives them. */
+export class QueueSession {
   private opened: Promise<Open> | undefined;
   private isClosed = false;
   /** One statement behind the other. */
