@@ -1,6 +1,7 @@
 /**
  * Stores: STORE texts, which store a command means, and the source and sink of each. What differs from backend to backend is
  * asked of the list (backend-registry.ts); `list` is another one, for a backend that only one program has.
+ * Over 300 lines: what a command or a program may call a store.
  */
 import { fstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";

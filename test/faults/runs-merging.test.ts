@@ -21,12 +21,12 @@ import {
 import { fillPostgres } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 
-/** RUN_FAULTS=5: a hundred kills. */
+/** RUN_FAULTS=20: a hundred kills. */
 const MORE = Number(process.env["RUN_FAULTS"] ?? 1);
-const KILLS = scaled(1, 20 * MORE);
-const UNDONE = scaled(0, 8 * MORE);
-const CUTS = scaled(0, 20 * MORE);
-const CRASHES = scaled(0, 20 * MORE);
+const KILLS = scaled(1, 5 * MORE);
+const UNDONE = scaled(0, 2 * MORE);
+const CUTS = scaled(0, 5 * MORE);
+const CRASHES = scaled(0, 5 * MORE);
 const MINUTES = 60_000;
 const ENV = { env: SMALL_PARTS };
 

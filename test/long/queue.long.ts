@@ -10,7 +10,7 @@ import { createQueueRuns, ended } from "../helpers/queue.js";
 import { createTargets, dumpOf, query, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 
-const TIMES = Number(process.env["QUEUE_FAULTS"] ?? 4 * Number(process.env["RUN_FAULTS"] ?? 1));
+const TIMES = Number(process.env["QUEUE_FAULTS"] ?? 2 * Number(process.env["RUN_FAULTS"] ?? 1));
 const MINUTES = 60_000;
 const RECORDS = 60;
 
