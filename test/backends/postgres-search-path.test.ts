@@ -8,6 +8,7 @@ import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { createTestDatabase, createTestRole, describePostgres } from "../helpers/postgres-server.js";
 import { fillSqlite } from "../helpers/sample-data.js";
+import { isOrdinary } from "../helpers/scale.js";
 
 /**
  * In public: each comparison and concatenation of pg_catalog once more, and for the types that our columns have and
@@ -131,7 +132,7 @@ describePostgres("a database with operators and functions of others", () => {
 });
 
 describe("an embedded database with operators and functions of others", () => {
-  it("runs none of them", async () => {
+  it.skipIf(isOrdinary)("runs none of them", async () => {
     const database = `pglite:${workspace.path("embedded")}`;
     const connection = await connectPostgres({ pglite: workspace.path("embedded") }, { create: true });
     await connection.query(TRAPS);

@@ -2,3 +2,6 @@
 export function scaled<Value>(ordinary: Value, long: Value): Value {
   return process.env["TEST_LONG"] === "1" ? long : ordinary;
 }
+
+/** What only `npm run test:long` does. */
+export const isOrdinary = scaled(true, false);
