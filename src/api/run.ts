@@ -5,8 +5,8 @@ import { catalog as standardCatalog } from "../llmspell/catalog/index.js";
 import { runPipeline } from "../pipeline.js";
 import type { Selection } from "../records/run-context.js";
 import { createIdSink } from "../sinks/ids.js";
-import type { Sink } from "../sinks/sink.js";
-import type { Source } from "../sources/source.js";
+import type { Sink, SinkReport } from "../sinks/sink.js";
+import type { Source, StoreHeader } from "../sources/source.js";
 import { openIdMap } from "../stores/index.js";
 import type { RecordThreads } from "../transforms/record-threads.js";
 import type { Transform } from "../transforms/transform.js";
@@ -144,13 +144,16 @@ export async function transfer(
     started: startedAt.toISOString(),
     ended: new Date().toISOString(),
     seconds: (performance.now() - started) / 1000,
-    versions: {
-      tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
-      ...(versions === undefined ? {} : { source: versions }),
-      ...(report.target === undefined
-        ? {}
-        : { target: report.target.versions, targetMigrations: report.target.migrations }),
-    },
+    versions: versionsOf(versions, report),
+  };
+}
+
+/** What made a result: the tool, and what its stores said of themselves. */
+export function versionsOf(source: StoreHeader["versions"], { target }: SinkReport): TransferResult["versions"] {
+  return {
+    tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
+    ...(source === undefined ? {} : { source }),
+    ...(target === undefined ? {} : { target: target.versions, targetMigrations: target.migrations }),
   };
 }
 

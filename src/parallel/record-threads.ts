@@ -255,12 +255,12 @@ class Coordinator {
   }
 }
 
-/** Threads need connections and locks of their own: what says so is to name them. */
 /** Whether a server had no connection left. */
 function isFull(error: unknown): boolean {
   return error instanceof StorageError && error.code === "E_CONNECT";
 }
 
+/** Threads need connections and locks of their own: what says so is to name them. */
 function withJobs(error: unknown, jobs: number): unknown {
   if (error instanceof StorageError && error.code === "E_CONNECT")
     error.context.hint ??= `Each of the ${jobs} jobs has a connection of its own, and there is one more: a smaller --jobs needs fewer.`;

@@ -2,8 +2,8 @@
 import { catalog } from "../../llmspell/catalog/index.js";
 import type { SinkReport } from "../../sinks/sink.js";
 import type { Source, StoreHeader } from "../../sources/source.js";
-import { VERSION } from "../../version.js";
 import type { KindResult, TransferResult } from "../results.js";
+import { versionsOf } from "../run.js";
 
 export function resultOf(
   { versions, exportedAt: _time, catalog: _catalog, ...header }: StoreHeader,
@@ -35,12 +35,6 @@ export function resultOf(
     started: started.toISOString(),
     ended: ended.toISOString(),
     seconds: (ended.getTime() - started.getTime()) / 1000,
-    versions: {
-      tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
-      ...(versions === undefined ? {} : { source: versions }),
-      ...(report.target === undefined
-        ? {}
-        : { target: report.target.versions, targetMigrations: report.target.migrations }),
-    },
+    versions: versionsOf(versions, report),
   };
 }

@@ -40,8 +40,7 @@ export class QueueSession {
       return await client.query(text, values);
     } catch (error) {
       const known = fromPostgresError(error);
-      const isLost = known.code === "E_CONNECTION_LOST" || known.code.startsWith("E_CONNECT");
-      if (isLost && this.opened === opening) {
+      if (known.code.startsWith("E_CONNECT") && this.opened === opening) {
         this.opened = undefined;
         opening.then(({ client }) => client.end()).catch(() => {});
       }
