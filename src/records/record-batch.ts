@@ -46,6 +46,8 @@ export class RecordBatch {
     readonly lines?: readonly number[],
     /** Of an export directory: the name of the file that `lines` are of. */
     readonly file?: string,
+    /** Its json is spelled as PostgreSQL's jsonb prints it, so that it mostly means its bytes (verify/meaning.ts). */
+    readonly printedByJsonb?: boolean,
   ) {}
 
   get width(): number {
@@ -82,13 +84,14 @@ export class RecordBatch {
       this.assumed?.subarray(first, end),
       this.lines?.slice(from, to),
       this.file,
+      this.printedByJsonb,
     );
   }
 
   /** The same record with another large value: its own, seen by somebody on the way. */
   withLarge(large: LargeValue): RecordBatch {
-    const { kind, rows, bytes, starts, lengths, assumed, lines, file } = this;
-    return new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, lines, file);
+    const { kind, rows, bytes, starts, lengths, assumed, lines, file, printedByJsonb } = this;
+    return new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, lines, file, printedByJsonb);
   }
 
   /** Bytes of all inline values. */
@@ -135,9 +138,11 @@ export class BatchBuilder {
   private taken: Buffer | undefined;
   private spare: { bytes: Buffer; starts: Uint32Array; lengths: Int32Array } | undefined;
 
+  /** `printedByJsonb`: as the batches have it. */
   constructor(
     readonly kind: RecordKind,
     limits: BatchLimits = {},
+    private readonly printedByJsonb = false,
   ) {
     this.batchSize = limits.batchSize ?? 4096;
     this.batchBytes = limits.batchBytes ?? 262144;
@@ -220,8 +225,9 @@ export class BatchBuilder {
 
   /** The batch so far; the builder starts anew with other memory, so the batch stays valid until it is recycled. */
   take(): RecordBatch {
-    const { kind, rows, starts, lengths, large, assumed } = this;
-    const batch = new RecordBatch(kind, rows, this.arena.view(), starts, lengths, large, assumed);
+    const { kind, rows, starts, lengths, large, assumed, printedByJsonb: printed } = this;
+    const bytes = this.arena.view();
+    const batch = new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, undefined, undefined, printed);
     this.assumed = undefined;
     this.taken = this.arena.bytes;
     this.arena.bytes = NO_BYTES;
