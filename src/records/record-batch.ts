@@ -13,6 +13,8 @@ export const NULL_VALUE = -1;
 export const LARGE_VALUE = -2;
 
 const NO_BYTES = Buffer.alloc(0);
+/** Of a batch's memory that a long record made grow. */
+const KEPT_BYTES = 2097152;
 
 /** A value that travels beside its batch, in chunks of at most 1 MiB (an artifact's content of 1 MiB or more). */
 export interface LargeValue {
@@ -253,8 +255,9 @@ export class BatchBuilder {
   recycle(batch: RecordBatch): void {
     const bytes = this.taken;
     this.taken = undefined;
-    // Memory that one long record made grow is given back.
-    if (bytes?.length === this.arenaBytes && bytes.buffer === batch.bytes.buffer)
+    if (bytes === undefined || bytes.buffer !== batch.bytes.buffer) return;
+    // Memory that one long record made grow is given back, but for what contents below a LargeValue need: one after the other.
+    if (bytes.length === this.arenaBytes || (bytes.length > this.arenaBytes && bytes.length <= KEPT_BYTES))
       this.spare = { bytes, starts: batch.starts, lengths: batch.lengths };
   }
 
