@@ -1,6 +1,7 @@
 /**
  * A run whose parts workers load, on the side of its coordinator: the plan in the target's ledger, what stands before the first
  * part and behind the last, and what has to go before a part is loaded again.
+ * Over 300 lines: each of its steps is a few lines around one transaction of the coordinator's, under the fence.
  */
 import { randomUUID } from "node:crypto";
 import type { PostgresApplication } from "../backends/postgres/application.js";

@@ -18,7 +18,7 @@ import { postgresStore } from "./postgres-store.js";
 import { inSourceOrder } from "./sample-memory.js";
 import type { TestStore } from "./store.js";
 
-const RUNS = Number(process.env["PROPERTY_RUNS"] ?? scaled(5, 100));
+const RUNS = Number(process.env["PROPERTY_RUNS"] ?? scaled(2, 100));
 const SEED = Number(process.env["PROPERTY_SEED"] ?? Date.now() % 2 ** 31);
 
 describePostgres("ranges of keys", () => {

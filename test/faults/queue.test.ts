@@ -105,13 +105,16 @@ describePostgres("runs whose parts workers load", () => {
   it("mask what only some parts have, and are not done where no part has it", async () => {
     await query(
       source,
-      `UPDATE llmspell.kv_store SET metadata = '{"secret": "s"}' WHERE kv_id = (SELECT max(kv_id::text)::uuid FROM llmspell.kv_store)`,
+      `INSERT INTO llmspell.kv_store (tenant_id, key, value, metadata)
+       SELECT 'large', 'k' || n, convert_to(repeat(md5(n::text), 50), 'UTF8'), CASE n WHEN 7 THEN '{"secret": "s"}' ELSE '{}' END::jsonb FROM generate_series(1, 60) n`,
     );
     const mask = ["--mask", "kv_store.metadata.secret=redact"];
     const target = await targets.next();
     const hand = runs.worker(target, ...mask);
     const { status, stderr } = await runs.outcome(target, "migrate", ...mask, ...AS_THEY_ARE);
     expect(status, stderr).toBe(0);
+    const parts = "SELECT FROM llmspell.storage_plan_parts WHERE section = 'kv_store'";
+    expect((await query(target, parts)).length).toBeGreaterThan(2);
     const left = await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ->> 'secret' = 's'");
     const masked = await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ? 'secret'");
     expect([left.length, masked.length]).toEqual([0, 1]);
