@@ -70,7 +70,7 @@ describePostgres("a run of which something dies", () => {
   });
 
   type Words = (target: string) => string[];
-  /** Without an index it would take longer than with: all of them are built again, HNSW among them, however few the rows. */
+  /** Indexes are dropped and built again, HNSW among them, however few the rows. */
   const jobs = ["--jobs", "3", "--defer-indexes", "always"];
   const importInto: Words = (url) => ["storage", "import", "--database", url, "--input", document, ...jobs];
   const resume: Words = (url) => ["storage", "resume", "--database", url, "--input", document];
