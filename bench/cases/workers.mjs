@@ -36,7 +36,10 @@ export async function run(bench, report) {
   const [target, queue] = ["workers_target", "workers_queue"];
   const started = new Set();
   const start = (words, env = {}) => {
-    const child = spawn(process.execPath, words, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "ignore"] });
+    const child = spawn(process.execPath, words, {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     started.add(child);
     return child;
   };
@@ -67,7 +70,9 @@ export async function run(bench, report) {
     async prepare() {
       await server.create(target, empty);
       await server.create(queue);
-      workers = Array.from({ length: count }, () => start([cli, "storage", "worker", "--queue", through(queue), "--json"], env));
+      workers = Array.from({ length: count }, () =>
+        start([cli, "storage", "worker", "--queue", through(queue), "--json"], env),
+      );
       // Its first line says that it waits for parts.
       for (const { stdout } of workers) {
         await once(stdout, "data");

@@ -193,8 +193,8 @@ export async function changeSource(url: string, mark: string): Promise<void> {
     url,
     `SET session_replication_role = replica;
      DELETE FROM llmspell.vector_embeddings_384 WHERE ${some("vector_embeddings_384", "id", 1)};
-     INSERT INTO llmspell.vector_embeddings_384 (id, tenant_id, scope, dimension, embedding, metadata)
-       SELECT gen_random_uuid(), tenant_id, scope, dimension, embedding, metadata FROM llmspell.vector_embeddings_384 LIMIT 1;
+     INSERT INTO llmspell.vector_embeddings_384 (id, tenant_id, scope, embedding, metadata)
+       SELECT gen_random_uuid(), tenant_id, scope, embedding, metadata FROM llmspell.vector_embeddings_384 LIMIT 1;
      UPDATE llmspell.agent_states SET state_data = jsonb_build_object('changed', '${mark}') WHERE ${some("agent_states", "state_id", 2)};
      UPDATE llmspell.artifact_content SET is_compressed = NOT is_compressed WHERE large_object_oid IS NOT NULL AND ${some("artifact_content", "content_hash", 8)};
      DELETE FROM llmspell.kv_store WHERE ${some("kv_store", "kv_id", 1)};
