@@ -37,6 +37,7 @@ export default defineConfig({
       "conformance/pglite",
       "conformance/property-second",
       "faults/queue",
+      "faults/queue-stalled",
       "faults/runs-merging",
       "sinks/postgres-runs-among-others",
       "sinks/postgres-runs-merging",

@@ -7,6 +7,7 @@ import { Ledger, type LedgerTables, type RunRow } from "../backends/postgres/run
 import { readPlace, requireLedger } from "../backends/postgres/runs/ledger/trust.js";
 import {
   noPlan,
+  type PartMet,
   PlanLedger,
   type PlannedPart,
   type PlanRow,
@@ -16,7 +17,7 @@ import {
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { Catalog } from "../catalog/index.js";
-import type { Part, PartTally } from "../records/parts.js";
+import type { Part } from "../records/parts.js";
 import { PartSink } from "./postgres-part.js";
 
 export interface PartTargetOptions {
@@ -77,10 +78,15 @@ export class PartTarget {
   }
 
   /**
-   * Takes the part, where there is something to do. Undefined: the job is of no run that is under way, or the part is loaded.
+   * Takes the part, where there is something to do. Undefined: the job is of no run that is under way, or the part is loaded, or at
+   * hand elsewhere. A session of a worker that stands still would keep the part for as long: where nobody has heard of it, it is ended.
+   * @param isHeld whether another job of the part is worked on
    * @throws {StorageError} E_RUN_UNFINISHED for a ledger that holds what no coordinator writes
    */
-  take({ token, run: number, epoch, part }: PartNumbers): Promise<PartTask | undefined> {
+  take(
+    { token, run: number, epoch, part }: PartNumbers,
+    isHeld: () => Promise<boolean>,
+  ): Promise<PartTask | undefined> {
     const { connection, options } = this;
     return inTransaction(connection, "write", async () => {
       const ledger = new Ledger(connection, this.ledger);
@@ -101,12 +107,17 @@ export class PartTarget {
       const rows = kind === undefined || bounds === "" ? undefined : readRanges(kind, bounds);
       if (kind === undefined || (rows === undefined && bounds !== "")) throw noPlan(number, `the part ${part}`);
       await ledger.hold({ ...run, state: "loading" });
+      const holder = await book.holder(number, part);
+      if (holder !== undefined) {
+        if (await isHeld()) return undefined;
+        await connection.query("SELECT pg_catalog.pg_terminate_backend($1)", [holder]);
+      }
       await book.claim(number, part, options.worker);
       return { run, plan, planned, stage, part: rows === undefined ? { path: section } : { path: section, rows } };
     });
   }
 
-  sink({ run, planned, stage }: PartTask, met: () => PartTally): PartSink {
+  sink({ run, planned, stage }: PartTask, met: () => PartMet): PartSink {
     const { connection, tables, ledger, makers, options } = this;
     const { application, name } = options;
     return new PartSink({ name, connection, tables, ledger, run, part: planned, stage, application, met, makers });

@@ -11,14 +11,18 @@ import { Ledger, type LedgerTables, type RunRow } from "../backends/postgres/run
 import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/load-settings.js";
 import { drain, type Part, PartCutter } from "../backends/postgres/runs/parts/part-cutter.js";
 import { explainRefused } from "../backends/postgres/runs/parts/refused-record.js";
-import { PlanLedger, type PlannedPart, type PlanTables } from "../backends/postgres/runs/plan/plan-ledger.js";
+import {
+  type PartMet,
+  PlanLedger,
+  type PlannedPart,
+  type PlanTables,
+} from "../backends/postgres/runs/plan/plan-ledger.js";
 import { makePartitions } from "../backends/postgres/runs/run-partitions.js";
 import type { PostgresConnection } from "../backends/postgres/session/connection.js";
 import { postgresCause } from "../backends/postgres/session/errors.js";
 import { beginTransaction, inTransaction } from "../backends/postgres/session/transaction.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
-import type { PartTally } from "../records/parts.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
@@ -34,8 +38,8 @@ export interface PartSinkOptions {
   readonly part: PlannedPart;
   readonly stage: "comparing" | "loading";
   readonly application: PostgresApplication | undefined;
-  /** What the source met of the part, once it is read. */
-  readonly met: () => PartTally;
+  /** What came of the part, once it is read. */
+  readonly met: () => PartMet;
   /** Of the connection, by section: they know the partitions that are there. */
   readonly makers: Map<string, PartitionMaker>;
 }
@@ -149,17 +153,14 @@ export class PartSink implements Sink {
   /** One worker at a time, and none that has rows in the table at hand. */
   private async makePartitions(table: TargetTable, maker: PartitionMaker): Promise<void> {
     const { connection, ledger, run, makers, part } = this.options;
-    await connection.query("SELECT pg_catalog.pg_advisory_lock($1, $2)", [LOCK, table.oid | 0]);
     try {
-      await makePartitions(connection, { ledger, run, table, maker });
+      await makePartitions(connection, { ledger, run, table, maker, alone: true });
     } catch (error) {
       // What the maker knew may be old: another worker has made partitions since.
       makers.delete(part.section);
       const state = postgresCause(error)?.sqlState;
       if (state === "42P17" || state === "42P07") this.outcome = "again";
       throw error;
-    } finally {
-      await connection.query("SELECT pg_catalog.pg_advisory_unlock($1, $2)", [LOCK, table.oid | 0]).catch(() => {});
     }
   }
 
@@ -198,8 +199,7 @@ export class PartSink implements Sink {
     }
     const digest = this.hash.digest("hex");
     const known = { part: part.part, records: BigInt(this.counts.records), bytes: BigInt(this.counts.bytes), digest };
-    const tally = met();
-    const settle = (): Promise<void> => this.plan.settle(run, part.part, BigInt(tally.records), tally.sum);
+    const settle = (): Promise<void> => this.plan.settle(run, part.part, met());
     if (stage === "loading") {
       await this.begin();
       await this.ledger.completePart(run.run, known);
@@ -228,6 +228,3 @@ export class PartSink implements Sink {
     await this.options.connection.query("ROLLBACK").catch(() => {});
   }
 }
-
-/** Of the advisory lock that makers of partitions take; the other half is the table. */
-const LOCK = 1819503469;

@@ -1,6 +1,7 @@
 /**
  * A run whose parts workers load, on the side of its coordinator: the plan in the target's ledger, what stands before the first
  * part and behind the last, and what has to go before a part is loaded again.
+ * Over 300 lines: each of its steps is a few lines around one transaction of the coordinator's, under the fence.
  */
 import { randomUUID } from "node:crypto";
 import type { PostgresApplication } from "../backends/postgres/application.js";
@@ -30,7 +31,7 @@ import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { Part } from "../records/parts.js";
-import type { RunContext } from "../records/run-context.js";
+import type { RunContext, StepEffect } from "../records/run-context.js";
 import type { SinkCounts, SinkReport } from "./sink.js";
 
 export interface QueueRunOptions extends Omit<RunTargetOptions, "application" | "connect" | "merges" | "onWarning"> {
@@ -124,7 +125,7 @@ export class QueueRun {
     }
     await flush();
     for (const [path, count] of counts) await this.beginKind(catalog.byPath.get(path) as RecordKind, count);
-    await this.write(async ({ plan }) => plan.takeOver(run.run, JSON.stringify(snapshot)));
+    await this.adopt(snapshot);
   }
 
   /** Before the first part of a kind. */
@@ -144,7 +145,8 @@ export class QueueRun {
   /** The plan goes on, with another snapshot. */
   async adopt(snapshot: object): Promise<void> {
     const { run } = this.opened();
-    await this.write(({ plan }) => plan.takeOver(run.run, JSON.stringify(snapshot)));
+    const { from, to } = this.options;
+    await this.write(({ plan }) => plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), from, to }));
   }
 
   async setStage(stage: PlanStage): Promise<void> {
@@ -155,6 +157,12 @@ export class QueueRun {
   async parts(): Promise<PartState[]> {
     const { coordinator, run } = this.opened();
     return inTransaction(coordinator, "read", () => this.planLedger().parts(run.run));
+  }
+
+  /** What each step met in all parts together. */
+  async effects(): Promise<StepEffect[]> {
+    const { coordinator, run } = this.opened();
+    return inTransaction(coordinator, "read", () => this.planLedger().effects(run.run));
   }
 
   /** Takes parts from workers that are gone. */
@@ -172,6 +180,7 @@ export class QueueRun {
       connection: coordinator,
       tables,
       stages,
+      amongOthers: false,
       onWarning: (line) => context.warn(line),
     });
     const stale = all.filter((part) => part.digest === "" || lacking.has(part));
@@ -265,6 +274,9 @@ export class QueueRun {
       try {
         await inTransaction(coordinator, "write", async () => {
           const ledger = new Ledger(coordinator, target.ledger);
+          // Workers may be at parts of it: what they are at is not waited for.
+          await coordinator.query("SET LOCAL lock_timeout = '5s'");
+          await ledger.hold(target.run, true);
           await ledger.forget(target.run);
           if ((await ledger.unfinished())?.run !== target.run.run) this.unfinishedRun = undefined;
         });

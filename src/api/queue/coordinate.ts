@@ -25,6 +25,7 @@ import { digestOfSteps, type SaidAlike } from "./alike.js";
 import { openQueue, type QueueChoice } from "./open-queue.js";
 import { resultOf } from "./result.js";
 import { notShared, requireShared } from "./shared-stores.js";
+import { settleSteps } from "./step-effects.js";
 
 export interface Coordinating extends Pick<Found, "config" | "list"> {
   readonly queue: QueueChoice;
@@ -54,7 +55,8 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
   const paths = selectPaths(catalog, options.include, options.exclude);
   const started = new Date();
   const signal = options.signal ?? new AbortController().signal;
-  const context = contextOf(options, signal);
+  const told = new Set<string>();
+  const context = contextOf(options, signal, told);
   const { tenants, translate, sourceMode, sourceCheck, resume = false, onOrphan, deferIndexes } = options;
   const said = (token: string): string => {
     const steps = digestOfSteps(transforms, token);
@@ -101,9 +103,11 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
     const before = await begin(opened, resume);
     await loadAll(opened, before);
     await requireAll(opened);
+    await settleSteps(transforms, await run.effects(), context);
     const report = await run.finish();
     await run.close();
-    return resultOf(header, report, { source, to: choice.to, started });
+    const notes = [...new Set([...told, ...report.notes])];
+    return resultOf(header, { ...report, notes }, { source, to: choice.to, started });
   } catch (error) {
     await run.close();
     throw withWayOn(signal.aborted ? interruption(signal) : error, run);
@@ -163,7 +167,7 @@ async function loadAll(opened: Opened, before: boolean): Promise<void> {
 
 /** Has the workers do the parts that are wanted, and waits until they are done. */
 async function until(
-  { run, queue, context, options, choice }: Opened,
+  { run, queue, inParts, context, options, choice }: Opened,
   isWanted: (part: PartState) => boolean,
   isDone: (part: PartState) => boolean,
 ): Promise<void> {
@@ -176,6 +180,7 @@ async function until(
   let last = "";
   let lastChange = 0;
   let lastSent = 0;
+  let lastCheck = 0;
   let isTold = false;
   for (;;) {
     context.signal.throwIfAborted();
@@ -211,6 +216,11 @@ async function until(
       await queue.send(idle.map(jobOf));
       lastSent = now;
     }
+    if (now - lastCheck > STILL_MILLISECONDS) {
+      // Without its session no worker can open the snapshot any more.
+      await inParts.check?.();
+      lastCheck = now;
+    }
     await sleep(POLL_MILLISECONDS, undefined, { signal: context.signal });
   }
 }
@@ -245,7 +255,11 @@ async function requireAll({ run, inParts, selection, context }: Opened): Promise
   for (const [path, tally] of tallies) await inParts.requireAll?.(path, tally, selection);
 }
 
-function contextOf({ onWarning, onProgress, strict }: ImportOptions, signal: AbortSignal): RunContext {
+function contextOf(
+  { onWarning, onProgress, strict }: ImportOptions,
+  signal: AbortSignal,
+  notes: Set<string>,
+): RunContext {
   const warned = new Set<string>();
   const warn = (message: string): void => {
     if (!warned.has(message)) onWarning?.(message);
@@ -259,6 +273,7 @@ function contextOf({ onWarning, onProgress, strict }: ImportOptions, signal: Abo
     isRejected: () => false,
     activity: (activity) => onProgress?.({ ...activity, path: "", records: 0, pathRecords: 0, bytes: 0 }),
     warn,
+    note: (message) => void notes.add(message),
     leftOut(message) {
       warn(message);
       if (strict)

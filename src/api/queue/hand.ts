@@ -21,6 +21,7 @@ import {
 import type { Transform } from "../../transforms/transform.js";
 import { transfer } from "../run.js";
 import { readSaid, type SaidAlike, stepsAlike } from "./alike.js";
+import { partSteps } from "./step-effects.js";
 import type { WorkerEvent, WorkerOptions } from "./work.js";
 
 const IDLE_MILLISECONDS = 500;
@@ -93,11 +94,10 @@ export class Hand {
   private async settle(taken: TakenJob): Promise<void> {
     const { queue } = this;
     const { job } = taken;
-    const seconds = this.options.workerTimeoutSeconds ?? 10;
-    const alive = setInterval(() => void queue.touch(taken).catch(() => {}), (seconds * 1000) / 4);
+    const alive = setInterval(() => void queue.touch(taken).catch(() => {}), (taken.timeoutSeconds * 1000) / 4);
     try {
       if (job === undefined) this.say("dropped", "a job that is none of ours");
-      const isDone = job === undefined || (await this.tryPart(job));
+      const isDone = job === undefined || (await this.tryPart(job, taken));
       await (isDone ? queue.complete(taken) : queue.giveBack(taken));
     } catch (error) {
       await queue.giveBack(taken).catch(() => {});
@@ -110,12 +110,12 @@ export class Hand {
   }
 
   /** False: another may try. */
-  private async tryPart(job: PartJob): Promise<boolean> {
+  private async tryPart(job: PartJob, taken: TakenJob): Promise<boolean> {
     let task: PartTask | undefined;
     let session: Session;
     try {
       session = await this.sessionOf(job);
-      task = await session.target.take(job);
+      task = await session.target.take(job, () => this.queue.isHeld(taken));
     } catch (error) {
       await this.rest();
       const { code, message } = toStorageError(error);
@@ -124,7 +124,7 @@ export class Hand {
       return code === "E_RUN_UNFINISHED" || code === "E_RUN_TAKEN";
     }
     if (task === undefined) {
-      this.say("dropped", "the job is of no run that is under way, or its part is done", job);
+      this.say("dropped", "the job is of no run that is under way, or its part is done, or at hand elsewhere", job);
       return true;
     }
     const section = task.planned.section;
@@ -163,7 +163,8 @@ export class Hand {
     for (;;) {
       let tally: PartTally | undefined;
       let met = 0;
-      const sink = session.target.sink(task, () => tally ?? { records: met, sum: 0 });
+      const { transforms, effects } = partSteps(steps);
+      const sink = session.target.sink(task, () => ({ ...(tally ?? { records: met, sum: 0 }), effects }));
       const source: Source = {
         name: reader.name,
         open: async () => header,
@@ -193,7 +194,7 @@ export class Hand {
             from: "",
             to: "",
             signal: this.signal,
-            transforms: steps,
+            transforms,
             digester: undefined,
             cascade: false,
             ...(invalidUuid === undefined ? {} : { invalidUuid }),

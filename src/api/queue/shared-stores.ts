@@ -10,6 +10,21 @@ import { selectPaths } from "../run.js";
 import { digestOfSteps } from "./alike.js";
 import type { Coordinating } from "./coordinate.js";
 
+/** What of a run workers do not do: an option must not be taken and left undone. */
+const REFUSED: readonly (readonly [option: string, given: (options: ImportOptions) => boolean, why: string])[] = [
+  ["--digests", ({ digests }) => digests === true, "no process meets all records"],
+  ["--order table", ({ order }) => order === "table", "one session reads with it"],
+  ["--as-owner", ({ asOwner }) => asOwner === true, "one session reads with it"],
+  ["--verify-parts", ({ verifyParts }) => verifyParts === true, "workers do not read back what they load"],
+  [
+    "--index-jobs",
+    ({ indexJobs }) => indexJobs !== undefined,
+    "--jobs says how many indexes the coordinator builds at a time",
+  ],
+  ["--rate", ({ bytesPerSecond }) => bytesPerSecond !== undefined, "no process meets all records"],
+  ["--max-lag", ({ maxLag }) => maxLag !== undefined, "no process has all sessions"],
+];
+
 /** E_USAGE for what other machines cannot have. */
 export function requireShared(
   { from, to, list, transforms, queue, config }: Coordinating,
@@ -18,13 +33,8 @@ export function requireShared(
   const source = "open" in from ? undefined : databaseOf(from as AnyLocation, list);
   if (source?.runs?.coordinate === undefined) throw notShared("the source");
   if (databaseOf(to, list)?.runs?.coordinate === undefined) throw notShared("the target");
-  if (options.digests)
-    throw new StorageError("E_USAGE", "--digests does not go with --queue: no process meets all records");
-  if (options.order === "table" || options.asOwner)
-    throw new StorageError(
-      "E_USAGE",
-      "--order table and --as-owner do not go with --queue: one session reads with them",
-    );
+  for (const [option, given, why] of REFUSED)
+    if (given(options)) throw new StorageError("E_USAGE", `${option} does not go with --queue: ${why}`);
   if (options.catalog !== undefined || options.backends !== undefined)
     throw new StorageError("E_USAGE", "a catalog or backends of a program's own do not go with a queue");
   for (const [option, name] of [

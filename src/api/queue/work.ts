@@ -12,7 +12,6 @@ export interface WorkerOptions {
   /** Has the stores that jobs name. */
   readonly config: Config;
   readonly transforms: readonly Transform[];
-  readonly workerTimeoutSeconds?: number | undefined;
   readonly lockTimeoutSeconds?: number | undefined;
   /** Ends the worker: parts at hand are given back. */
   readonly signal: AbortSignal;
@@ -35,8 +34,7 @@ export async function work(options: WorkerOptions): Promise<void> {
   const ending = new AbortController();
   const stop = (): void => ending.abort(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
-  const given = { url: options.queue, workerTimeoutSeconds: options.workerTimeoutSeconds };
-  const queue = await openQueue(given, "worker", {
+  const queue = await openQueue({ url: options.queue }, "worker", {
     config,
     signal: ending.signal,
     onWarning: (line) => onEvent({ event: "failed", line }),

@@ -77,13 +77,17 @@ export class Ledger {
     return (await this.list()).find(({ state }) => state === "loading" || state === "undoing");
   }
 
-  /** Records a new run. What earlier ones wrote is of no more use. */
+  /**
+   * Records a new run. What earlier ones wrote is of no more use. A run that has written nothing gives its number back: so the epoch
+   * begins anywhere, and who still works for that one is no worker of this.
+   */
   async begin(run: Pick<RunRow, "jobs" | "partBytes" | "source" | "settings" | "place">): Promise<RunRow> {
     const { runs, parts, steps } = this.tables;
     await this.connection.query(`DELETE FROM ${parts}; DELETE FROM ${steps}`);
     const { rows } = await this.connection.query<Row<RunRow>>(
-      `INSERT INTO ${runs} (run, state, jobs, part_bytes, source, settings, place)
-       SELECT coalesce(max(run), 0) + 1, 'loading', $1, $2, $3, $4, $5 FROM ${runs} RETURNING ${RUN}`,
+      `INSERT INTO ${runs} (run, epoch, state, jobs, part_bytes, source, settings, place)
+       SELECT coalesce(max(run), 0) + 1, 1 + (pg_catalog.random() * 1000000000)::int4, 'loading', $1, $2, $3, $4, $5
+       FROM ${runs} RETURNING ${RUN}`,
       [run.jobs, run.partBytes, run.source, run.settings, run.place],
     );
     return rows[0] as RunRow;
@@ -100,10 +104,13 @@ export class Ledger {
     return rows[0];
   }
 
-  /** Takes the run's row until the transaction ends. @throws {StorageError} E_RUN_TAKEN where it is another's meanwhile */
-  async hold({ run, epoch, state }: Pick<RunRow, "run" | "epoch" | "state">): Promise<void> {
+  /**
+   * Takes the run's row until the transaction ends. `alone`: what is under way of the run is waited for.
+   * @throws {StorageError} E_RUN_TAKEN where it is another's meanwhile
+   */
+  async hold({ run, epoch, state }: Pick<RunRow, "run" | "epoch" | "state">, alone = false): Promise<void> {
     const { rows } = await this.connection.query(
-      `SELECT FROM ${this.tables.runs} WHERE run = $1 AND epoch = $2 AND state = $3 FOR SHARE`,
+      `SELECT FROM ${this.tables.runs} WHERE run = $1 AND epoch = $2 AND state = $3 FOR ${alone ? "UPDATE" : "SHARE"}`,
       [run, epoch, state],
     );
     if (rows.length === 0) throw takenOver(run);

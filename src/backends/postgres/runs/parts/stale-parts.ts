@@ -40,7 +40,7 @@ export async function removeStale(
   const merged = new Set(merges.map(({ section }) => section));
   const { lacking, amongOthers } = await findLacking(
     loads.filter(({ section }) => !merged.has(section)),
-    options,
+    { ...options, amongOthers: true },
   );
   let stale = match(planned, loads, lacking);
   const isWhole = stale.length === 0 && [...planned.values()].every((list) => list.every(({ isLoaded }) => isLoaded));
@@ -55,7 +55,7 @@ export async function removeStale(
     // Records that the merges have left out are in their parts no more.
     const { lacking: others } = await findLacking(
       loads.filter(({ section }) => merged.has(section)),
-      options,
+      { ...options, amongOthers: true },
     );
     for (const part of others) lacking.add(part);
     stale = match(planned, loads, lacking);

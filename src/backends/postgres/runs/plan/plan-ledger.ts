@@ -3,6 +3,8 @@
  * what became of it. Whoever calls is in a transaction.
  */
 import { StorageError } from "../../../../errors.js";
+import type { PartTally } from "../../../../records/parts.js";
+import type { StepEffect } from "../../../../records/run-context.js";
 import type { PostgresApplication } from "../../application.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import type { LedgerTables, RunRow } from "../ledger/ledger.js";
@@ -43,6 +45,11 @@ export interface PartState extends PlannedPart {
   readonly attempts: number;
   readonly failure: string;
   readonly final: boolean;
+}
+
+/** What came of a part: of its reading, and of each step. */
+export interface PartMet extends PartTally {
+  readonly effects: readonly StepEffect[];
 }
 
 export interface PlanTables {
@@ -98,9 +105,12 @@ export class PlanLedger {
     return rows[0];
   }
 
-  /** A new snapshot: nothing is at hand any more, and nothing was held against it. */
-  async takeOver(run: number, snapshot: string): Promise<void> {
-    await this.connection.query(`UPDATE ${this.tables.plans} SET snapshot = $2 WHERE run = $1`, [run, snapshot]);
+  /** A new snapshot, of stores that may be named otherwise now: nothing is at hand any more, and nothing was held against it. */
+  async takeOver(run: number, { snapshot, from, to }: Pick<PlanRow, "snapshot" | "from" | "to">): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.plans} SET snapshot = $2, from_store = $3, to_store = $4 WHERE run = $1`,
+      [run, snapshot, from, to],
+    );
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET worker = '', session = '', attempts = 0, failure = '', final = false WHERE run = $1`,
       [run],
@@ -143,6 +153,18 @@ export class PlanLedger {
     return (await this.connection.query<{ digest: string }>(sql, [run, part])).rows[0]?.digest;
   }
 
+  /** The server's process of another session that has the part at hand, and that this role may end; undefined where there is none. */
+  async holder(run: number, part: number): Promise<number | undefined> {
+    const { rows } = await this.connection.query<{ pid: number }>(
+      `SELECT a.pid FROM ${this.tables.planParts} p JOIN pg_catalog.pg_stat_activity a
+         ON a.pid || '/' || pg_catalog.date_part('epoch', a.backend_start) = p.session
+       WHERE p.run = $1 AND p.part = $2 AND p.worker <> '' AND a.pid <> pg_catalog.pg_backend_pid()
+         AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')`,
+      [run, part],
+    );
+    return rows[0]?.pid;
+  }
+
   /** Says who has the part at hand. */
   async claim(run: number, part: number, worker: string): Promise<void> {
     await this.connection.query(
@@ -153,15 +175,32 @@ export class PlanLedger {
   }
 
   /** In the transaction that loads the part, or that has held it against the source. */
-  async settle({ run, epoch }: Pick<RunRow, "run" | "epoch">, part: number, met: bigint, sum: number): Promise<void> {
+  async settle({ run, epoch }: Pick<RunRow, "run" | "epoch">, part: number, met: PartMet): Promise<void> {
+    const effects = JSON.stringify(met.effects.map(({ records, hits, passed }) => [records, hits, passed]));
     await this.connection.query(
-      `UPDATE ${this.tables.planParts} SET compared = $3, met = $4, met_sum = $5, worker = '', session = '', failure = ''
+      `UPDATE ${this.tables.planParts} SET compared = $3, met = $4, met_sum = $5, effects = $6, worker = '', session = '', failure = ''
        WHERE run = $1 AND part = $2`,
-      [run, part, epoch, met, sum],
+      [run, part, epoch, BigInt(met.records), met.sum, effects],
     );
   }
 
-  /** Gives the part back; another worker may take it. `tried`: it was the part's or the servers' fault, not the worker's. */
+  /** What each step met in all parts together, in the order of the steps. */
+  async effects(run: number): Promise<StepEffect[]> {
+    const sum = (at: number, name: string): string => `sum((e.met ->> ${at})::int8)::int8 AS ${name}`;
+    const { rows } = await this.connection.query<Record<keyof StepEffect, bigint>>(
+      `SELECT ${sum(0, "records")}, ${sum(1, "hits")}, ${sum(2, "passed")}
+       FROM ${this.tables.planParts} p, pg_catalog.json_array_elements(p.effects::json) WITH ORDINALITY e (met, step)
+       WHERE p.run = $1 AND p.effects <> '' GROUP BY e.step ORDER BY e.step`,
+      [run],
+    );
+    return rows.map(({ records, hits, passed }) => ({
+      records: Number(records),
+      hits: Number(hits),
+      passed: Number(passed),
+    }));
+  }
+
+  /** Gives the part back, where it is still this session's; another worker may take it. `tried`: it was the part's or the servers' fault, not the worker's. */
   async giveBack(
     run: number,
     part: number,
@@ -169,7 +208,7 @@ export class PlanLedger {
   ): Promise<void> {
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET worker = '', session = '', failure = $3, final = $4,
-         attempts = attempts - CASE WHEN $5 THEN 0 ELSE 1 END WHERE run = $1 AND part = $2`,
+         attempts = attempts - CASE WHEN $5 THEN 0 ELSE 1 END WHERE run = $1 AND part = $2 AND session = ${SESSION}`,
       [run, part, failure, final, tried],
     );
   }
