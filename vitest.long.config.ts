@@ -34,6 +34,7 @@ export default defineConfig({
       "verify/json-meaning",
       "sinks/postgres-runs-among-others",
       "sinks/postgres-runs-merging",
+      "long/full-disk",
       "long/fuzzing",
       "long/queue",
       "long/verify-threads",
