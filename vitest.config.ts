@@ -37,6 +37,8 @@ export default defineConfig({
       "conformance/pglite",
       "conformance/property-second",
       "faults/queue",
+      "faults/queue-merging",
+      "faults/queue-steps",
       "faults/runs-merging",
       "sinks/postgres-runs-among-others",
       "sinks/postgres-runs-merging",

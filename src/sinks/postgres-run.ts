@@ -156,9 +156,10 @@ export class PostgresRun {
       try {
         await inTransaction(coordinator, "write", async () => {
           const ledger = new Ledger(coordinator, target.ledger);
+          // A part that was under way may still be committed.
+          await ledger.hold(target.run, "UPDATE");
           const steps = await ledger.steps(target.run.run);
           if (steps.length > 0 && (await ledger.parts(target.run.run)).length === 0) {
-            await ledger.hold(target.run);
             await dropStages(
               coordinator,
               stagesOf(steps, target.tables, this.options.application?.schema ?? "").values(),

@@ -1,8 +1,9 @@
 /**
- * The plan of a run whose parts workers load (106-run-plans.sql): what a job's numbers mean, who has which part at hand, and
+ * The plan of a run whose parts workers load (106-run-plans.sql, 107-part-sums.sql): what a job's numbers mean, who has which part at hand, and
  * what became of it. Whoever calls is in a transaction.
  */
 import { StorageError } from "../../../../errors.js";
+import type { PartTally } from "../../../../records/parts.js";
 import type { PostgresApplication } from "../../application.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import type { LedgerTables, RunRow } from "../ledger/ledger.js";
@@ -30,27 +31,24 @@ export interface PlannedPart {
   readonly bounds: string;
 }
 
-/** A part as its coordinator sees it. */
-export interface PartState extends PlannedPart {
-  /** Its row of the ledger is there. */
-  readonly loaded: boolean;
-  readonly compared: number;
-  readonly met: bigint;
-  readonly metSum: number;
-  readonly worker: string;
-  /** Its worker's session with the target has ended. */
-  readonly abandoned: boolean;
-  readonly attempts: number;
-  readonly failure: string;
-  readonly final: boolean;
+/** What a worker tells of a part that it has loaded, or held against the source. */
+export interface PartTold {
+  readonly met: PartTally;
+  /** Bytes of the values that were loaded. */
+  readonly valueBytes: number;
+  /** The digest of what the records mean; empty where none is wanted. */
+  readonly meaning: string;
+  /** JSON: what the steps met. */
+  readonly effects: string;
 }
 
 export interface PlanTables {
   readonly plans: string;
   readonly planParts: string;
+  readonly planSums: string;
 }
 
-const NAMES = ["storage_plans", "storage_plan_parts"];
+const NAMES = ["storage_plans", "storage_plan_parts", "storage_plan_sums"];
 
 /** @throws {StorageError} E_NOT_MIGRATED, E_PERMISSION */
 export async function requirePlanTables(
@@ -58,8 +56,12 @@ export async function requirePlanTables(
   application: PostgresApplication | undefined,
   tables: readonly number[],
 ): Promise<PlanTables> {
-  const [plans, planParts] = (await requireOwnTables(connection, application, tables, NAMES)) as [string, string];
-  return { plans, planParts };
+  const [plans, planParts, planSums] = (await requireOwnTables(connection, application, tables, NAMES)) as [
+    string,
+    string,
+    string,
+  ];
+  return { plans, planParts, planSums };
 }
 
 const PLAN = `run, token, from_store AS "from", to_store AS "to", options, snapshot, stage`;
@@ -98,13 +100,21 @@ export class PlanLedger {
     return rows[0];
   }
 
-  /** A new snapshot: nothing is at hand any more, and nothing was held against it. */
-  async takeOver(run: number, snapshot: string): Promise<void> {
-    await this.connection.query(`UPDATE ${this.tables.plans} SET snapshot = $2 WHERE run = $1`, [run, snapshot]);
+  /** A new snapshot, and what workers have to do alike from now on: nothing is at hand any more, and nothing was held against it. */
+  async takeOver(run: number, { snapshot, options }: Pick<PlanRow, "snapshot" | "options">): Promise<void> {
+    await this.connection.query(`UPDATE ${this.tables.plans} SET snapshot = $2, options = $3 WHERE run = $1`, [
+      run,
+      snapshot,
+      options,
+    ]);
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET worker = '', session = '', attempts = 0, failure = '', final = false WHERE run = $1`,
       [run],
     );
+  }
+
+  async setOptions(run: number, options: string): Promise<void> {
+    await this.connection.query(`UPDATE ${this.tables.plans} SET options = $2 WHERE run = $1`, [run, options]);
   }
 
   async setStage(run: number, stage: PlanStage): Promise<void> {
@@ -113,20 +123,6 @@ export class PlanLedger {
       `UPDATE ${this.tables.planParts} SET worker = '', session = '' WHERE run = $1 AND worker <> ''`,
       [run],
     );
-  }
-
-  async parts(run: number): Promise<PartState[]> {
-    const { rows } = await this.connection.query<PartState & Record<string, unknown>>(
-      `SELECT p.part, p.section, p.bounds, l.part IS NOT NULL AS loaded, p.compared, p.met, p.met_sum AS "metSum", p.worker,
-         p.worker <> '' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
-           WHERE a.pid::text = pg_catalog.split_part(p.session, '/', 1)
-             AND (a.backend_start IS NULL OR a.pid || '/' || pg_catalog.date_part('epoch', a.backend_start) = p.session)) AS abandoned,
-         p.attempts, p.failure, p.final
-       FROM ${this.tables.planParts} p LEFT JOIN ${this.tables.parts} l ON l.run = p.run AND l.part = p.part
-       WHERE p.run = $1 ORDER BY p.part`,
-      [run],
-    );
-    return rows;
   }
 
   async part(run: number, part: number): Promise<PlannedPart | undefined> {
@@ -153,11 +149,20 @@ export class PlanLedger {
   }
 
   /** In the transaction that loads the part, or that has held it against the source. */
-  async settle({ run, epoch }: Pick<RunRow, "run" | "epoch">, part: number, met: bigint, sum: number): Promise<void> {
+  async settle(
+    { run, epoch }: Pick<RunRow, "run" | "epoch">,
+    part: number,
+    { met, valueBytes, meaning, effects }: PartTold,
+  ): Promise<void> {
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET compared = $3, met = $4, met_sum = $5, worker = '', session = '', failure = ''
        WHERE run = $1 AND part = $2`,
-      [run, part, epoch, met, sum],
+      [run, part, epoch, BigInt(met.records), met.sum],
+    );
+    await this.connection.query(
+      `INSERT INTO ${this.tables.planSums} (run, part, value_bytes, meaning, effects) VALUES ($1, $2, $3, $4, $5)
+       ON CONFLICT (run, part) DO UPDATE SET (value_bytes, meaning, effects) = (excluded.value_bytes, excluded.meaning, excluded.effects)`,
+      [run, part, BigInt(valueBytes), meaning, effects],
     );
   }
 
