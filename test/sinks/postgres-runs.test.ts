@@ -116,7 +116,7 @@ describePostgres("runs", () => {
   it("tell digests of records as the target has them, behind what spells them otherwise", async () => {
     const { manifest: _manifest, ...text } = JSON.parse(readFileSync(document, "utf8"));
     for (const record of text.data.vector_embeddings["384"]) record.scope = "tenant:acme";
-    writeFileSync(workspace.path("scopes.json"), JSON.stringify(text));
+    writeFileSync(workspace.path("scopes.json"), JSON.stringify({ ...text, source_backend: "sqlite" }));
     const target = await targets.next();
     const options = { from: workspace.path("scopes.json"), include: ["vector_embeddings.384"], translate: "llmspell" };
     const { digests } = await run(target, { ...options, digests: true });
