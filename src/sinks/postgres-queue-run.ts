@@ -224,14 +224,11 @@ export class QueueRun {
       try {
         await inTransaction(coordinator, "write", async () => {
           const ledger = new Ledger(coordinator, target.ledger);
-          await coordinator.query("SET LOCAL lock_timeout = '1s'");
-          await ledger.hold(target.run, "UPDATE");
           const steps = await ledger.steps(target.run.run);
           // What was dropped has to come back: that is for who undoes the run.
-          const isUntouched = steps.every(({ what }) => what === "section");
-          if (isUntouched && (await ledger.totals(target.run.run, "")).length === 0) {
-            const schema = this.options.application?.schema ?? "";
-            await dropStages(coordinator, stagesOf(steps, target.tables, schema).values());
+          if (steps.every(({ what }) => what === "section") && (await ledger.holdUntouched(target.run))) {
+            const stages = stagesOf(steps, target.tables, this.options.application?.schema ?? "");
+            await dropStages(coordinator, stages.values());
             await ledger.forget(target.run);
           }
           if ((await ledger.unfinished())?.run !== target.run.run) this.unfinishedRun = undefined;

@@ -9,9 +9,10 @@ import type { QueueRun } from "../../sinks/postgres-queue-run.js";
 import type { ImportOptions } from "../options.js";
 import type { QueueChoice } from "./open-queue.js";
 
-/** How often the parts are counted, at most: a long plan is counted so often that it takes the server a tenth of the time. */
+/** How often the parts are counted; from so many on more seldom, so that it does not take the server much of its time. */
 const POLL_MILLISECONDS = 300;
-const COUNTING_SHARE = 10;
+const MANY_PARTS = 10_000;
+const SELDOM_MILLISECONDS = 3000;
 /** Nothing has happened for so long: jobs may have been lost, with the queue or with who took them. Each time it is twice as long. */
 const STILL_MILLISECONDS = 3000;
 const MOST_STILL_MILLISECONDS = 60_000;
@@ -37,7 +38,6 @@ export async function attend(attending: Attending, work: PlanWork): Promise<void
   let isTold = false;
   for (let isFirst = true; ; isFirst = false) {
     context.signal.throwIfAborted();
-    const began = performance.now();
     const { counts, busy } = await run.progress(async (plan, row) => ({
       counts: await plan.counts(row, work),
       busy: await plan.busy(row, work, MOST_ATTEMPTS),
@@ -61,8 +61,7 @@ export async function attend(attending: Attending, work: PlanWork): Promise<void
       }
       await jobs.sendAgain(now);
     }
-    const pause = Math.max(POLL_MILLISECONDS, COUNTING_SHARE * (now - began));
-    await sleep(pause, undefined, { signal: context.signal });
+    await sleep(parts < MANY_PARTS ? POLL_MILLISECONDS : SELDOM_MILLISECONDS, undefined, { signal: context.signal });
   }
 }
 

@@ -110,13 +110,26 @@ export class Ledger {
     return rows[0];
   }
 
+  /** Takes the run's row until the transaction ends. @throws {StorageError} E_RUN_TAKEN where it is another's meanwhile */
+  hold(run: Pick<RunRow, "run" | "epoch" | "state">): Promise<void> {
+    return this.take(run, "SHARE");
+  }
+
   /**
-   * Takes the run's row until the transaction ends, as whoever loads a part does. UPDATE: alone, when all of these have come to their end.
-   * @throws {StorageError} E_RUN_TAKEN where it is another's meanwhile
+   * Where no part is loaded, takes the run's row alone, when all have come to their end who had one at hand; false: some is loaded.
+   * @throws {StorageError} E_LOCKED where somebody has a part at hand for longer, E_RUN_TAKEN
    */
-  async hold(
+  async holdUntouched(run: Pick<RunRow, "run" | "epoch" | "state">): Promise<boolean> {
+    const isUntouched = async (): Promise<boolean> => (await this.totals(run.run, "")).length === 0;
+    if (!(await isUntouched())) return false;
+    await this.connection.query("SET LOCAL lock_timeout = '1s'");
+    await this.take(run, "UPDATE");
+    return isUntouched();
+  }
+
+  private async take(
     { run, epoch, state }: Pick<RunRow, "run" | "epoch" | "state">,
-    how: "SHARE" | "UPDATE" = "SHARE",
+    how: "SHARE" | "UPDATE",
   ): Promise<void> {
     const { rows } = await this.connection.query(
       `SELECT FROM ${this.tables.runs} WHERE run = $1 AND epoch = $2 AND state = $3 FOR ${how}`,
