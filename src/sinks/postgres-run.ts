@@ -161,7 +161,7 @@ export class PostgresRun {
           const ledger = new Ledger(coordinator, target.ledger);
           await coordinator.query(GIVING_UP);
           // The server may still commit a part of a connection that was closed here.
-          await ledger.hold(target.run, true);
+          await ledger.hold(target.run, "UPDATE");
           const steps = await ledger.steps(target.run.run);
           if (steps.length > 0 && (await ledger.parts(target.run.run)).length === 0) {
             await dropStages(

@@ -36,6 +36,16 @@ export interface PartRow {
   readonly transaction: bigint;
 }
 
+/** What a section's parts have together. */
+export interface PartTotals {
+  readonly section: string;
+  /** They have the digest that was asked for. */
+  readonly apart: boolean;
+  readonly records: bigint;
+  /** The number of the last one. */
+  readonly last: number;
+}
+
 /** What was dropped (an index) or made (a partition), or the mark of a section that was begun. */
 export interface StepRow {
   readonly step: number;
@@ -105,12 +115,15 @@ export class Ledger {
   }
 
   /**
-   * Takes the run's row until the transaction ends. `alone`: what is under way of the run is waited for.
+   * Takes the run's row until the transaction ends, as whoever loads a part does. UPDATE: alone, when all of these have come to their end.
    * @throws {StorageError} E_RUN_TAKEN where it is another's meanwhile
    */
-  async hold({ run, epoch, state }: Pick<RunRow, "run" | "epoch" | "state">, alone = false): Promise<void> {
+  async hold(
+    { run, epoch, state }: Pick<RunRow, "run" | "epoch" | "state">,
+    how: "SHARE" | "UPDATE" = "SHARE",
+  ): Promise<void> {
     const { rows } = await this.connection.query(
-      `SELECT FROM ${this.tables.runs} WHERE run = $1 AND epoch = $2 AND state = $3 FOR ${alone ? "UPDATE" : "SHARE"}`,
+      `SELECT FROM ${this.tables.runs} WHERE run = $1 AND epoch = $2 AND state = $3 FOR ${how}`,
       [run, epoch, state],
     );
     if (rows.length === 0) throw takenOver(run);
@@ -131,6 +144,16 @@ export class Ledger {
       [run],
     );
     return rows.map((row) => ({ ...row, transaction: BigInt(row.transaction) }));
+  }
+
+  /** Sums of the run's parts, in the order of their first ones: those of one digest apart from the others. */
+  async totals(run: number, digest: string): Promise<PartTotals[]> {
+    const { rows } = await this.connection.query<Row<PartTotals>>(
+      `SELECT section, digest = $2 AS apart, sum(records)::int8 AS records, max(part)::int4 AS last FROM ${this.tables.parts}
+       WHERE run = $1 GROUP BY section, apart ORDER BY min(part)`,
+      [run, digest],
+    );
+    return rows;
   }
 
   /** In the transaction that loads the part. */
