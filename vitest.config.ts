@@ -37,6 +37,7 @@ export default defineConfig({
       "conformance/pglite",
       "conformance/property-second",
       "faults/queue",
+      "faults/queue-stalled",
       "faults/queue-merging",
       "faults/queue-steps",
       "faults/runs-merging",

@@ -81,10 +81,15 @@ export class PartTarget {
   }
 
   /**
-   * Takes the part, where there is something to do. Undefined: the job is of no run that is under way, or the part is loaded.
+   * Takes the part, where there is something to do. Undefined: the job is of no run that is under way, or the part is loaded, or at
+   * hand elsewhere. A session of a worker that stands still would keep the part for as long: where nobody has heard of it, it is ended.
+   * @param isHeld whether another job of the part is worked on
    * @throws {StorageError} E_RUN_UNFINISHED for a ledger that holds what no coordinator writes; E_PERMISSION for a run's table that is another's
    */
-  take({ token, run: number, epoch, part }: PartNumbers): Promise<PartTask | undefined> {
+  take(
+    { token, run: number, epoch, part }: PartNumbers,
+    isHeld: () => Promise<boolean>,
+  ): Promise<PartTask | undefined> {
     const { connection, options } = this;
     return inTransaction(connection, "write", async () => {
       const ledger = new Ledger(connection, this.ledger);
@@ -105,6 +110,11 @@ export class PartTarget {
       const rows = kind === undefined || bounds === "" ? undefined : readRanges(kind, bounds);
       if (kind === undefined || (rows === undefined && bounds !== "")) throw noPlan(number, `the part ${part}`);
       await ledger.hold({ ...run, state: "loading" });
+      const holder = await book.holder(number, part);
+      if (holder !== undefined) {
+        if (await isHeld()) return undefined;
+        await connection.query("SELECT pg_catalog.pg_terminate_backend($1)", [holder]);
+      }
       const stages = stagesOf(await ledger.steps(number), this.tables, options.application?.schema ?? "");
       const staging = stages.get(section);
       if (staging !== undefined) await requireOwnStages(connection, new Map([[section, staging]]), this.ledger.runs);

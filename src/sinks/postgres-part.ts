@@ -165,17 +165,14 @@ export class PartSink implements Sink {
   /** One worker at a time, and none that has rows in the table at hand. */
   private async makePartitions(table: TargetTable, maker: PartitionMaker): Promise<void> {
     const { connection, ledger, run, makers, part } = this.options;
-    await connection.query("SELECT pg_catalog.pg_advisory_lock($1, $2)", [LOCK, table.oid | 0]);
     try {
-      await makePartitions(connection, { ledger, run, table, maker });
+      await makePartitions(connection, { ledger, run, table, maker, alone: true });
     } catch (error) {
       // What the maker knew may be old: another worker has made partitions since.
       makers.delete(part.section);
       const state = postgresCause(error)?.sqlState;
       if (state === "42P17" || state === "42P07") this.outcome = "again";
       throw error;
-    } finally {
-      await connection.query("SELECT pg_catalog.pg_advisory_unlock($1, $2)", [LOCK, table.oid | 0]).catch(() => {});
     }
   }
 
@@ -245,6 +242,3 @@ export class PartSink implements Sink {
     await this.options.connection.query("ROLLBACK").catch(() => {});
   }
 }
-
-/** Of the advisory lock that makers of partitions take; the other half is the table. */
-const LOCK = 1819503469;

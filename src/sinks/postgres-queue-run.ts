@@ -1,6 +1,7 @@
 /**
  * A run whose parts workers load, on the side of its coordinator: the plan in the target's ledger, what stands before the first
  * part and behind the last, and what has to go before a part is loaded again.
+ * Over 300 lines: each of its steps is a few lines around one transaction of the coordinator's, under the fence.
  */
 import { randomUUID } from "node:crypto";
 import type { PostgresApplication } from "../backends/postgres/application.js";
@@ -132,7 +133,7 @@ export class QueueRun {
     }
     await flush();
     for (const [path, count] of counts) await this.beginKind(catalog.byPath.get(path) as RecordKind, count);
-    await this.write(({ plan }) => plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options }));
+    await this.write(({ plan }) => plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options, from, to }));
   }
 
   /** Before the first part of a kind. */
@@ -155,10 +156,11 @@ export class QueueRun {
   /** The plan goes on, with another snapshot. @throws {StorageError} what `said` throws */
   async adopt(snapshot: object): Promise<void> {
     const { run } = this.opened();
+    const { from, to } = this.options;
     await this.write(async ({ plan }) => {
       const before = (await plan.find(run.run))?.options;
       const options = this.options.said({ token: this.token, before });
-      await plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options });
+      await plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options, from, to });
     });
   }
 

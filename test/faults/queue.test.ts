@@ -128,6 +128,33 @@ describePostgres("runs whose parts workers load", () => {
     await ended(hand, "SIGTERM");
   });
 
+  it("mask what only some parts have, and are not done where no part has it", async () => {
+    await query(
+      source,
+      `INSERT INTO llmspell.kv_store (tenant_id, key, value, metadata)
+       SELECT 'large', 'k' || n, convert_to(repeat(md5(n::text), 50), 'UTF8'), CASE n WHEN 7 THEN '{"secret": "s"}' ELSE '{}' END::jsonb FROM generate_series(1, 60) n`,
+    );
+    const mask = ["--mask", "kv_store.metadata.secret=redact"];
+    const target = await targets.next();
+    const hand = runs.worker(target, ...mask);
+    const { status, stderr } = await runs.outcome(target, "migrate", ...mask, ...AS_THEY_ARE);
+    expect(status, stderr).toBe(0);
+    const parts = "SELECT FROM llmspell.storage_plan_parts WHERE section = 'kv_store'";
+    expect((await query(target, parts)).length).toBeGreaterThan(2);
+    const left = await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ->> 'secret' = 's'");
+    const masked = await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ? 'secret'");
+    expect([left.length, masked.length]).toEqual([0, 1]);
+    await ended(hand, "SIGTERM");
+    const misspelt = ["--mask", "kv_store.metadata.sekret=redact"];
+    const other = await targets.next();
+    const second = runs.worker(other, ...misspelt);
+    const failed = await runs.outcome(other, "migrate", ...misspelt, ...AS_THEY_ARE);
+    expect(failed).toMatchObject({ status: 2, stderr: expect.stringMatching(/E_NO_EFFECT/) });
+    expect(failed.stderr).toContain("storage undo");
+    expect(await unfinishedState(other)).toBe("loading");
+    await ended(second, "SIGTERM");
+  });
+
   it("end with the error of a record that the target refuses", async () => {
     const target = await targets.next();
     await query(target, "ALTER TABLE llmspell.kv_store ADD CHECK (key NOT LIKE '%7%')");
@@ -217,6 +244,9 @@ describePostgres("runs whose parts workers load", () => {
       [["src", "dst", "--limit", "3"], /--limit/],
       [["src", "dst", "--jq", 'del(.data.sessions[] | select(.status == "x"))'], /--queue/],
       [["src", "dst", "--as-owner"], /--as-owner/],
+      [["src", "dst", "--verify-parts"], /--verify-parts/],
+      [["src", "dst", "--rate", "3"], /--rate/],
+      [["src", "dst", "--max-lag", "3"], /--max-lag/],
     ];
     for (const [[from = "", to = "", ...args], reason] of refusals) {
       const { status, stderr } = await migrate(from, to, ...args);

@@ -1,7 +1,7 @@
 /** Runs: what they refuse, how they are resumed from a source that has changed, and undone among others' rows. */
 import { readFileSync, writeFileSync } from "node:fs";
 import pg from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import {
   digestStore,
   exportStore,
@@ -14,34 +14,24 @@ import {
   undoRun,
   verifyStores,
 } from "../../src/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import type { Workspace } from "../helpers/llmspell.js";
 import { startPooler } from "../helpers/pgbouncer.js";
-import { createTestRole, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
-import { createTargets, dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
+import { createTestRole, describePostgres } from "../helpers/postgres-server.js";
+import { createRunStage, type RunStage } from "../helpers/run-stage.js";
+import { dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 
 describePostgres("runs", () => {
   let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: RunStage["targets"];
   let source: string;
   let document: string;
   let before: string;
-
-  beforeAll(async () => {
-    Object.assign(process.env, SMALL_PARTS);
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 30, contentSizes: [1048576, 9, 1048577] });
-    document = workspace.path("source.json");
-    await exportStore({ from: source, to: document });
+  const stage = createRunStage({ records: 30, contentSizes: [1048576, 9, 1048577] });
+  beforeAll(() => {
+    ({ workspace, targets, source, document } = stage);
     before = dumpOf(targets.template);
-  }, 120_000);
-  afterAll(async () => {
-    for (const name of Object.keys(SMALL_PARTS)) delete process.env[name];
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
   });
 
   const run = (to: string, options: Partial<ImportOptions> = {}) =>

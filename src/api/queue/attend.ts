@@ -6,6 +6,7 @@ import { StorageError } from "../../errors.js";
 import { receiveError, type SentError } from "../../parallel/sent-error.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { QueueRun } from "../../sinks/postgres-queue-run.js";
+import type { PartedSource } from "../../sources/source.js";
 import type { ImportOptions } from "../options.js";
 import type { QueueChoice } from "./open-queue.js";
 
@@ -16,6 +17,8 @@ const SELDOM_MILLISECONDS = 3000;
 /** Nothing has happened for so long: jobs may have been lost, with the queue or with who took them. Each time it is twice as long. */
 const STILL_MILLISECONDS = 3000;
 const MOST_STILL_MILLISECONDS = 60_000;
+/** How often the source is asked whether its session, and so the snapshot, is still there. */
+const CHECK_MILLISECONDS = 3000;
 /** Then the user is told. */
 const UNATTENDED_MILLISECONDS = 9000;
 /** Who takes a part so often and gives it back, or dies of it, will not load it. */
@@ -24,6 +27,7 @@ const MOST_ATTEMPTS = 12;
 export interface Attending {
   readonly run: QueueRun;
   readonly queue: JobQueue;
+  readonly inParts: PartedSource;
   readonly context: RunContext;
   readonly options: Pick<ImportOptions, "onProgress">;
   readonly choice: Pick<QueueChoice, "from" | "to">;
@@ -31,10 +35,11 @@ export interface Attending {
 
 /** Until all parts are done that the work is about. Throws what a part has failed with for good. */
 export async function attend(attending: Attending, work: PlanWork): Promise<void> {
-  const { run, context, options } = attending;
+  const { run, inParts, context, options } = attending;
   const jobs = new Jobs(attending, work);
   let last = "";
   let lastChange = performance.now();
+  let lastCheck = lastChange;
   let isTold = false;
   for (let isFirst = true; ; isFirst = false) {
     context.signal.throwIfAborted();
@@ -60,6 +65,11 @@ export async function attend(attending: Attending, work: PlanWork): Promise<void
         );
       }
       await jobs.sendAgain(now);
+    }
+    if (now - lastCheck > CHECK_MILLISECONDS) {
+      // Without its session no worker can open the snapshot any more.
+      await inParts.check?.();
+      lastCheck = now;
     }
     await sleep(parts < MANY_PARTS ? POLL_MILLISECONDS : SELDOM_MILLISECONDS, undefined, { signal: context.signal });
   }

@@ -100,11 +100,10 @@ export class Hand {
   private async settle(taken: TakenJob): Promise<void> {
     const { queue } = this;
     const { job } = taken;
-    const seconds = this.options.workerTimeoutSeconds ?? 10;
-    const alive = setInterval(() => void queue.touch(taken).catch(() => {}), (seconds * 1000) / 4);
+    const alive = setInterval(() => void queue.touch(taken).catch(() => {}), (taken.timeoutSeconds * 1000) / 4);
     try {
       if (job === undefined) this.say("dropped", "a job that is none of ours");
-      const isDone = job === undefined || (await this.tryPart(job));
+      const isDone = job === undefined || (await this.tryPart(job, taken));
       await (isDone ? queue.complete(taken) : queue.giveBack(taken));
     } catch (error) {
       await queue.giveBack(taken).catch(() => {});
@@ -117,12 +116,12 @@ export class Hand {
   }
 
   /** False: another may try. */
-  private async tryPart(job: PartJob): Promise<boolean> {
+  private async tryPart(job: PartJob, taken: TakenJob): Promise<boolean> {
     let task: PartTask | undefined;
     let session: Session;
     try {
       session = await this.sessionOf(job);
-      task = await session.target.take(job);
+      task = await session.target.take(job, () => this.queue.isHeld(taken));
     } catch (error) {
       await this.rest();
       const { code, message } = toStorageError(error);
@@ -131,7 +130,7 @@ export class Hand {
       return code === "E_RUN_UNFINISHED" || code === "E_RUN_TAKEN";
     }
     if (task === undefined) {
-      this.say("dropped", "the job is of no run that is under way, or its part is done", job);
+      this.say("dropped", "the job is of no run that is under way, or its part is done, or at hand elsewhere", job);
       return true;
     }
     const section = task.planned.section;

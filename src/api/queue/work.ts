@@ -14,7 +14,6 @@ export interface WorkerOptions {
   /** Has the stores that jobs name. */
   readonly config: Config;
   readonly transforms: readonly Transform[];
-  readonly workerTimeoutSeconds?: number | undefined;
   readonly lockTimeoutSeconds?: number | undefined;
   /** Of all its parts together, as they are read. */
   readonly bytesPerSecond?: number | undefined;
@@ -41,8 +40,7 @@ export async function work(options: WorkerOptions): Promise<void> {
   const ending = new AbortController();
   const stop = (): void => ending.abort(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
-  const given = { url: options.queue, workerTimeoutSeconds: options.workerTimeoutSeconds };
-  const queue = await openQueue(given, "worker", {
+  const queue = await openQueue({ url: options.queue }, "worker", {
     config,
     signal: ending.signal,
     onWarning: (line) => onEvent({ event: "failed", line }),

@@ -87,13 +87,17 @@ export class Ledger {
     return (await this.list()).find(({ state }) => state === "loading" || state === "undoing");
   }
 
-  /** Records a new run. What earlier ones wrote is of no more use. */
+  /**
+   * Records a new run. What earlier ones wrote is of no more use. A run that has written nothing gives its number back: so the epoch
+   * begins anywhere, and who still works for that one is no worker of this.
+   */
   async begin(run: Pick<RunRow, "jobs" | "partBytes" | "source" | "settings" | "place">): Promise<RunRow> {
     const { runs, parts, steps } = this.tables;
     await this.connection.query(`DELETE FROM ${parts}; DELETE FROM ${steps}`);
     const { rows } = await this.connection.query<Row<RunRow>>(
-      `INSERT INTO ${runs} (run, state, jobs, part_bytes, source, settings, place)
-       SELECT coalesce(max(run), 0) + 1, 'loading', $1, $2, $3, $4, $5 FROM ${runs} RETURNING ${RUN}`,
+      `INSERT INTO ${runs} (run, epoch, state, jobs, part_bytes, source, settings, place)
+       SELECT coalesce(max(run), 0) + 1, 1 + (pg_catalog.random() * 1000000000)::int4, 'loading', $1, $2, $3, $4, $5
+       FROM ${runs} RETURNING ${RUN}`,
       [run.jobs, run.partBytes, run.source, run.settings, run.place],
     );
     return rows[0] as RunRow;
@@ -122,7 +126,7 @@ export class Ledger {
   async holdUntouched(run: Pick<RunRow, "run" | "epoch" | "state">): Promise<boolean> {
     const isUntouched = async (): Promise<boolean> => (await this.totals(run.run, "")).length === 0;
     if (!(await isUntouched())) return false;
-    await this.connection.query("SET LOCAL lock_timeout = '1s'");
+    await this.connection.query(GIVING_UP);
     await this.take(run, "UPDATE");
     return isUntouched();
   }
@@ -263,6 +267,9 @@ export class Ledger {
     );
   }
 }
+
+/** Who gives a run up waits no longer for parts at hand: it stays unfinished then. */
+const GIVING_UP = "SET LOCAL lock_timeout = '5s'";
 
 function takenOver(run: number): StorageError {
   return new StorageError("E_RUN_TAKEN", `the run ${run} was resumed, undone or finished by another process`, {

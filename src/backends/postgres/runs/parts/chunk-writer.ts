@@ -70,9 +70,9 @@ export class ChunkWriter {
   private async writeAmongOthers(chunk: Part): Promise<number> {
     const { table, ledger, run, warn, verifies } = this.way;
     const { isSent } = this;
-    const { loaded, line } = await loadAmongOthers(this.connection, { table, part: chunk, ledger, run, isSent });
+    const { loaded, kept, line } = await loadAmongOthers(this.connection, { table, part: chunk, ledger, run, isSent });
     this.isSent = true;
-    requireTaken(loaded < 0 ? loaded : chunk.records, chunk);
+    requireTaken(loaded + kept, chunk);
     if (line !== undefined) warn(line);
     // The next chunk takes its place.
     if (verifies) await this.readBack();
@@ -100,7 +100,7 @@ export class ChunkWriter {
 
 function requireTaken(rows: number, { records }: Part): void {
   if (rows === records) return;
-  throw new StorageError("E_CONSTRAINT", `the table took ${rows < 0 ? "fewer" : rows} of ${records} records`, {
+  throw new StorageError("E_CONSTRAINT", `the table took ${rows} of ${records} records`, {
     hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
   });
 }

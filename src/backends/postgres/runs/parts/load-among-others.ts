@@ -14,7 +14,7 @@ import { createSent, SENT } from "./verify-part.js";
 const NAMED = 3;
 
 /**
- * Gives how many records it has loaded, and a line where others' stay. To be called in the part's transaction; `isSent`: again, with more
+ * Gives how many records it has loaded, for how many others' stay, and a line of these. To be called in the part's transaction; `isSent`: again, with more
  * of the part.
  */
 export async function loadAmongOthers(
@@ -26,7 +26,7 @@ export async function loadAmongOthers(
     run,
     isSent = false,
   }: { table: TargetTable; part: Part; ledger: LedgerTables; run: RunRow; isSent?: boolean },
-): Promise<{ readonly loaded: number; readonly line: string | undefined }> {
+): Promise<{ readonly loaded: number; readonly kept: number; readonly line: string | undefined }> {
   const { kind } = table;
   const columns = loadColumns(kind).join(", ");
   if (isSent) await connection.query(`TRUNCATE ${SENT}`);
@@ -48,14 +48,14 @@ export async function loadAmongOthers(
     `INSERT INTO ${table.name} (${columns}) SELECT ${columns} FROM ${SENT} s WHERE NOT ${isOthers}`,
   );
   const loaded = rowCount ?? 0;
-  if (loaded === part.records) return { loaded, line: undefined };
+  if (loaded === part.records) return { loaded, kept: 0, line: undefined };
   const from = `FROM ${SENT} s WHERE ${isOthers}`;
   const keys = await readKeys(connection, kind, "s", `${from} LIMIT ${NAMED}`);
   const { rows } = await connection.query<{ count: bigint }>(`SELECT count(*) AS count ${from}`);
-  const count = Number(rows[0]?.count ?? 0n);
-  const more = count > keys.length ? `, and ${count - keys.length} more` : "";
-  const line = `${kind.path}: ${count} of the source's records stay as others have changed or added them since: ${keys.join("; ")}${more}`;
+  const kept = Number(rows[0]?.count ?? 0n);
+  const more = kept > keys.length ? `, and ${kept - keys.length} more` : "";
+  const line = `${kind.path}: ${kept} of the source's records stay as others have changed or added them since: ${keys.join("; ")}${more}`;
   // What stays as others have it was not loaded.
   await connection.query(`DELETE FROM ${SENT} s WHERE ${isOthers}`);
-  return { loaded: loaded + count === part.records ? loaded : -1, line };
+  return { loaded, kept, line };
 }

@@ -102,8 +102,8 @@ export class PartLoader {
 
   private async loadAmongOthers(table: TargetTable, number: number, part: Part): Promise<void> {
     const { ledger, run, context } = this.options;
-    const { loaded, line } = await loadAmongOthers(this.connection, { table, part, ledger, run });
-    if (loaded < 0) throw lessTaken(loaded, part);
+    const { loaded, kept, line } = await loadAmongOthers(this.connection, { table, part, ledger, run });
+    if (loaded + kept !== part.records) throw lessTaken(loaded, part);
     const known = { part: number, records: BigInt(loaded), bytes: BigInt(part.bytes), digest: part.digest };
     await this.ledger.completePart(run.run, known);
     if (line !== undefined) context.warn(line);
@@ -152,8 +152,7 @@ export class PartLoader {
 }
 
 function lessTaken(rows: number, part: Part): StorageError {
-  const taken = rows < 0 ? "fewer" : `${rows}`;
-  return new StorageError("E_CONSTRAINT", `the table took ${taken} of ${part.records} records`, {
+  return new StorageError("E_CONSTRAINT", `the table took ${rows} of ${part.records} records`, {
     hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
   });
 }

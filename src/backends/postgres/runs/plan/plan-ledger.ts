@@ -100,13 +100,15 @@ export class PlanLedger {
     return rows[0];
   }
 
-  /** A new snapshot, and what workers have to do alike from now on: nothing is at hand any more, and nothing was held against it. */
-  async takeOver(run: number, { snapshot, options }: Pick<PlanRow, "snapshot" | "options">): Promise<void> {
-    await this.connection.query(`UPDATE ${this.tables.plans} SET snapshot = $2, options = $3 WHERE run = $1`, [
-      run,
-      snapshot,
-      options,
-    ]);
+  /** A new snapshot, of stores that may be named otherwise now, and what workers have to do alike from now on: nothing is at hand any more, and nothing was held against it. */
+  async takeOver(
+    run: number,
+    { snapshot, options, from, to }: Pick<PlanRow, "snapshot" | "options" | "from" | "to">,
+  ): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.plans} SET snapshot = $2, options = $3, from_store = $4, to_store = $5 WHERE run = $1`,
+      [run, snapshot, options, from, to],
+    );
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET worker = '', session = '', attempts = 0, failure = '', final = false WHERE run = $1`,
       [run],
@@ -139,6 +141,18 @@ export class PlanLedger {
     return (await this.connection.query<{ digest: string }>(sql, [run, part])).rows[0]?.digest;
   }
 
+  /** The server's process of another session that has the part at hand, and that this role may end; undefined where there is none. */
+  async holder(run: number, part: number): Promise<number | undefined> {
+    const { rows } = await this.connection.query<{ pid: number }>(
+      `SELECT a.pid FROM ${this.tables.planParts} p JOIN pg_catalog.pg_stat_activity a
+         ON a.pid || '/' || pg_catalog.date_part('epoch', a.backend_start) = p.session
+       WHERE p.run = $1 AND p.part = $2 AND p.worker <> '' AND a.pid <> pg_catalog.pg_backend_pid()
+         AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')`,
+      [run, part],
+    );
+    return rows[0]?.pid;
+  }
+
   /** Says who has the part at hand. */
   async claim(run: number, part: number, worker: string): Promise<void> {
     await this.connection.query(
@@ -166,7 +180,7 @@ export class PlanLedger {
     );
   }
 
-  /** Gives the part back; another worker may take it. `tried`: it was the part's or the servers' fault, not the worker's. */
+  /** Gives the part back, where it is still this session's; another worker may take it. `tried`: it was the part's or the servers' fault, not the worker's. */
   async giveBack(
     run: number,
     part: number,
@@ -174,7 +188,7 @@ export class PlanLedger {
   ): Promise<void> {
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET worker = '', session = '', failure = $3, final = $4,
-         attempts = attempts - CASE WHEN $5 THEN 0 ELSE 1 END WHERE run = $1 AND part = $2`,
+         attempts = attempts - CASE WHEN $5 THEN 0 ELSE 1 END WHERE run = $1 AND part = $2 AND session = ${SESSION}`,
       [run, part, failure, final, tried],
     );
   }
