@@ -10,7 +10,9 @@ import {
   listRuns,
   migrateDatabase,
   planTransfer,
+  StorageError,
   storeInfo,
+  type Transform,
   undoRun,
   verifyStores,
 } from "../../src/index.js";
@@ -130,6 +132,26 @@ describePostgres("runs", () => {
     const target = targets.template;
     await expect(run(target, options)).rejects.toMatchObject({ code: "E_USAGE" });
     expect(await ledger(target)).toBe(0);
+  });
+
+  it("that have written nothing give their numbers back, but no fence that their sessions could pass", async () => {
+    const target = await targets.next();
+    const fences: unknown[] = [];
+    const failing: Transform = {
+      name: "fails",
+      // biome-ignore lint/correctness/useYield: it fails before its first batch
+      async *apply() {
+        fences.push(...(await query(target, "SELECT run, epoch FROM llmspell.storage_runs")));
+        throw new StorageError("E_IO", "the source is gone");
+      },
+    };
+    for (let time = 0; time < 2; time++) {
+      await expect(run(target, { transforms: [failing], cascade: false })).rejects.toMatchObject({ code: "E_IO" });
+      expect(await ledger(target)).toBe(0);
+    }
+    const [first, second] = fences as { run: number; epoch: number }[];
+    expect(first?.run).toBe(second?.run);
+    expect(first?.epoch).not.toBe(second?.epoch);
   });
 
   it("are for servers only", async () => {

@@ -157,7 +157,8 @@ export function withWayOn(error: unknown, { unfinished }: Pick<LoadRun, "unfinis
   const left =
     `The run ${unfinished} is unfinished, and what it has loaded stays: \`llmspell storage resume\`, with the same options, goes on with it; ` +
     "`llmspell storage undo` takes it back.";
-  error.context.hint = hint === undefined ? left : `${hint} ${left}`;
+  // A hint may end with a statement.
+  error.context.hint = hint === undefined ? left : `${hint}${/[.?!]$/.test(hint) ? "" : ";"} ${left}`;
   return error;
 }
 
