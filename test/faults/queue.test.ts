@@ -254,5 +254,13 @@ describePostgres("runs whose parts workers load", () => {
       expect(status).toBe(2);
     }
     expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    // Of what only the target knows, too: not even a queue is made.
+    await query(target, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('t', 'k', 'v')");
+    const args = ["storage", "migrate", "--from", "src", "--to", "dst", "--queue", target];
+    const filled = await workspace.run(args, { env: runs.env(target) });
+    expect(filled.stderr).toMatch(/\[E_/);
+    expect(filled.status).not.toBe(0);
+    expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    expect(await query(target, "SELECT FROM pg_namespace WHERE nspname = 'llmspell_queue'")).toEqual([]);
   });
 });

@@ -86,9 +86,13 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
         "E_USAGE",
         `--queue needs a source that is read in parts: ${source.wholeBecause ?? "this one is not"}`,
       );
+    options.onProgress?.({ phase: "planning", path: "", records: 0, pathRecords: 0, bytes: 0 });
+    // The target first: a run that it refuses makes no queue.
+    const isPlanned = await run.open();
     queue = await openQueue(choice, "coordinator", { config, signal, onWarning: context.warn });
     const opened = { run, queue, inParts, selection, context, options, choice };
-    const before = await begin(opened, resume);
+    await begin(opened, isPlanned);
+    const before = resume && isPlanned;
     await loadAll(opened, before);
     const sums = await sumUp(opened, transforms);
     const report = await run.finish();
@@ -138,10 +142,8 @@ interface Opened {
   readonly choice: QueueChoice;
 }
 
-/** Opens the run and writes its plan, or goes on with the one that is there: true. */
-async function begin({ run, inParts, selection, context, options }: Opened, resume: boolean): Promise<boolean> {
-  options.onProgress?.({ phase: "planning", path: "", records: 0, pathRecords: 0, bytes: 0 });
-  const isPlanned = await run.open();
+/** Writes the run's plan, or goes on with the one that is there. */
+async function begin({ run, inParts, selection, context }: Opened, isPlanned: boolean): Promise<void> {
   let snapshot: object = {};
   await inParts.share(async (shared) => {
     snapshot = shared;
@@ -150,7 +152,6 @@ async function begin({ run, inParts, selection, context, options }: Opened, resu
   if (!isPlanned && planKeys !== undefined)
     await run.plan(planKeys.call(inParts, selection, context, run.id.partBytes), snapshot);
   else await run.adopt(snapshot);
-  return resume && isPlanned;
 }
 
 async function loadAll(opened: Opened, before: boolean): Promise<void> {
