@@ -74,6 +74,8 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
       output.warn(message);
     },
   }).finally(() => progress.stop());
+  // Not among the lines, which are compared with others'.
+  for (const note of found.notes) output.info(note);
   for (const line of digestLines({ sections, total })) output.line(line);
   output.result({
     store: found.store,
@@ -81,6 +83,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
     ...digestsObject({ sections, total }),
     warnings,
     leftOut: found.leftOut,
+    notes: found.notes,
     seconds: Math.round(found.seconds * 1000) / 1000,
   });
   return EXIT.done;

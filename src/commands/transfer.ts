@@ -108,6 +108,8 @@ export interface TransferRun {
   readonly documentOnStdout?: boolean;
   /** Files and folders that the rejects must not overwrite. */
   readonly files: readonly string[];
+  /** What a report says of the run besides what every run has. */
+  readonly settings?: Readonly<Record<string, string | undefined>>;
   /** What the command says first. */
   readonly lines: readonly string[];
   /** Names of the stores, for a report. */
@@ -292,7 +294,10 @@ async function selectedTenants({
 }
 
 /** What the run was to do, as a report shows it. */
-function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): Record<string, string | undefined> {
+function settingsOf(
+  { flags, settings }: TransferRun,
+  transforms: readonly Transform[],
+): Record<string, string | undefined> {
   const list = (values: readonly string[] | undefined): string | undefined => values?.join(", ");
   return {
     Include: list(flags.include),
@@ -306,6 +311,8 @@ function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): R
     "Bad records": flags.onError === "skip" ? "skipped" : undefined,
     "Ids that are no UUIDs": flags.invalidUuid,
     "Id map": flags.idMap,
+    "What would be left out": flags.strict ? "is an error" : undefined,
+    ...settings,
   };
 }
 

@@ -57,18 +57,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
   const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
-  const differences =
-    flags.differences === undefined
-      ? undefined
-      : await openLinesFile(
-          flags.differences,
-          { flag: "--differences", noun: "differences", begins: '{"section":' },
-          {
-            files: [...filesOf([stores.a, stores.b]), ...idMap],
-            signal,
-            stdout: flags.quiet && !flags.json ? "nothing" : "result",
-          },
-        );
+  const files = [...filesOf([stores.a, stores.b]), ...idMap];
   const warnings: string[] = [...config.announcements];
   const report = await RunReport.open(flags.report, {
     command: "verify",
@@ -83,9 +72,21 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       Sample: flags.sample?.toString(),
       Searches: flags.search?.toString(),
     },
-    files: [...filesOf([stores.a, stores.b]), ...idMap],
+    files:
+      flags.differences === undefined || flags.differences === "-" ? files : [...files, expandPath(flags.differences)],
     warnings,
   });
+  const differences =
+    flags.differences === undefined
+      ? undefined
+      : await openLinesFile(
+          flags.differences,
+          { flag: "--differences", noun: "differences", begins: '{"section":' },
+          { files, signal, stdout: flags.quiet && !flags.json ? "nothing" : "result" },
+        ).catch(async (error) => {
+          await report?.failed(error);
+          throw error;
+        });
   const progress = await createProgressDisplay(output, flags);
   const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
   const { verifyManifest, times, sourceMode, sourceCheck, asOwner } = flags;
@@ -129,12 +130,13 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
         output.warn(message);
       },
     });
+    await differences?.close();
   } catch (failure) {
+    await differences?.close().catch(() => undefined);
     await report?.failed(failure);
     throw failure;
   } finally {
     progress.stop();
-    await differences?.close();
   }
   for (const line of resultLines(result, flags)) output.line(line);
   const error = result.equal ? undefined : differenceError(result, flags);

@@ -157,6 +157,7 @@ export function withWayOn(error: unknown, { unfinished }: Pick<LoadRun, "unfinis
     `The run ${unfinished} is unfinished, and what it has loaded stays: \`llmspell storage resume\`, with the same options, goes on with it; ` +
     "`llmspell storage undo` takes it back.";
   error.context.hint = hint === undefined ? left : `${hint} ${left}`;
+  error.context.unfinishedRun = unfinished;
   return error;
 }
 

@@ -36,6 +36,8 @@ const WHAT: Readonly<Record<Exclude<Progress["phase"], "rows" | "indexes">, stri
   paused: "paused",
   checking: "checking foreign keys and merging",
   committing: "committing",
+  comparing: "comparing what was read",
+  searching: "searching for the nearest embeddings",
 };
 
 /** Since when the run, its phase, and what was last told of it have lasted. Seconds. */
