@@ -213,11 +213,7 @@ export async function runTransfer(
             throw error;
           });
   let first: Rejection | undefined;
-  if (flags.tenantsFrom !== undefined) {
-    const { UNPROVEN } = await import("./files/tenants-file.js");
-    warnings.push(UNPROVEN);
-    output.warn(UNPROVEN);
-  }
+  await warnOfTenantsFrom(flags, output, warnings);
   let result: TransferResult;
   let notClosed: StorageError | undefined;
   try {
@@ -278,12 +274,24 @@ export async function runTransfer(
   return error.exitStatus;
 }
 
+/** Nobody knows whether the file names them all. */
+export async function warnOfTenantsFrom(
+  { tenantsFrom }: Pick<TransferFlags, "tenantsFrom">,
+  output: Output,
+  warnings: string[],
+): Promise<void> {
+  if (tenantsFrom === undefined) return;
+  const { UNPROVEN } = await import("./files/tenants-file.js");
+  warnings.push(UNPROVEN);
+  output.warn(UNPROVEN);
+}
+
 /** Those of --tenant and of --tenants-from. */
-async function selectedTenants({
+export async function selectedTenants({
   tenant,
   tenantsFrom,
   asOwner,
-}: TransferFlags): Promise<readonly string[] | undefined> {
+}: Pick<TransferFlags, "tenant" | "tenantsFrom" | "asOwner">): Promise<readonly string[] | undefined> {
   if (tenantsFrom === undefined) return tenant;
   if (asOwner === true)
     throw new StorageError("E_USAGE", "--as-owner finds the tenants itself: --tenants-from is not for it", {

@@ -21,7 +21,9 @@ import {
   givenSteps,
   outputFor,
   resolvedStore,
+  selectedTenants,
   type TransferFlags,
+  warnOfTenantsFrom,
 } from "./transfer.js";
 
 export interface VerifyFlags
@@ -56,6 +58,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
     jqTimeoutSeconds: config.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
+  const tenants = await selectedTenants(flags);
   const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
   const files = [...filesOf([stores.a, stores.b]), ...idMap];
   const warnings: string[] = [...config.announcements];
@@ -67,6 +70,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       Include: flags.include?.join(", "),
       Exclude: flags.exclude?.join(", "),
       Tenants: flags.tenant?.join(", "),
+      "Tenants from": flags.tenantsFrom,
       Transforms: transforms.length === 0 ? undefined : transforms.map(({ name }) => name).join("; "),
       Strict: flags.strict ? "yes" : undefined,
       Sample: flags.sample?.toString(),
@@ -87,8 +91,9 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
           await report?.failed(error);
           throw error;
         });
+  await warnOfTenantsFrom(flags, output, warnings);
   const progress = await createProgressDisplay(output, flags);
-  const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
+  const { include, exclude, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
   const { verifyManifest, times, sourceMode, sourceCheck, asOwner } = flags;
   let result: VerifyResult;
   try {
@@ -99,7 +104,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       transforms,
       ...(include === undefined ? {} : { include }),
       ...(exclude === undefined ? {} : { exclude }),
-      ...(tenant === undefined ? {} : { tenants: tenant }),
+      ...(tenants === undefined ? {} : { tenants }),
       ...(cascade === undefined ? {} : { cascade }),
       ...(invalidUuid === undefined ? {} : { invalidUuid }),
       ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),

@@ -165,10 +165,11 @@ export function differenceError({ sections, findings, searches }: VerifyResult, 
     ...(count === 0
       ? {}
       : {
-          hint:
+          hint: `${first?.code === undefined ? "" : `\`llmspell explain ${first.code}\` says what keeps it from being read. `}${
             flags.differences === undefined
               ? "With --differences FILE every one of them is written, as NDJSON; with --show-values with its values."
-              : `They are in ${flags.differences}, one per line.`,
+              : `They are in ${flags.differences}, one per line.`
+          }`,
         }),
   });
 }
