@@ -145,6 +145,8 @@ export interface ErrorContext {
   steps?: readonly string[];
   /** The target may have all of the records, or none: nobody was told whether it committed. */
   outcomeUnknown?: true;
+  /** The run over several connections that ended early: what it has loaded stays until it is resumed or undone. */
+  unfinishedRun?: number;
 }
 
 /** The only error class that leaves the library. `message` is one line and holds no data values. */

@@ -159,6 +159,7 @@ export function withWayOn(error: unknown, { unfinished }: Pick<LoadRun, "unfinis
     "`llmspell storage undo` takes it back.";
   // A hint may end with a statement.
   error.context.hint = hint === undefined ? left : `${hint}${/[.?!]$/.test(hint) ? "" : ";"} ${left}`;
+  error.context.unfinishedRun = unfinished;
   return error;
 }
 
