@@ -12,7 +12,7 @@ import type { Field, RecordKind } from "../catalog/index.js";
 import type { ByteWriter } from "../codecs/byte-writer.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../records/record-batch.js";
 import { JsonMeaning } from "./json-meaning.js";
-import { isMeant, meansItsBytes } from "./meaning.js";
+import { isMeant, meansItsBytes, printedMeansItsBytes } from "./meaning.js";
 
 export const VERSION = 1;
 const DIGEST_BYTES = 32;
@@ -142,7 +142,7 @@ export class RecordDigester {
 
   /** Adds a row; `content` is the SHA-256 of the batch's LargeValue. `text`: memory to work in. */
   add(batch: RecordBatch, row: number, content: Buffer | undefined, text: ByteWriter): void {
-    const { bytes, starts, lengths, width } = batch;
+    const { bytes, starts, lengths, width, printedByJsonb } = batch;
     const { fields } = this;
     text.length = 0;
     text.copy(this.head, 0, DIGEST_BYTES);
@@ -157,11 +157,12 @@ export class RecordDigester {
       const length = lengths[at] as number;
       const start = starts[at] as number;
       let meant = length;
-      if (length !== NULL_VALUE && (isLarge || json !== undefined)) {
+      const isMade = json !== undefined && !(printedByJsonb === true && printedMeansItsBytes(bytes, start, length));
+      if (length !== NULL_VALUE && (isLarge || isMade)) {
         text.copy(bytes, from, to);
         from = to;
         const before = text.length;
-        if (json !== undefined) json.write(bytes, start, length, text);
+        if (isMade) json.write(bytes, start, length, text);
         else text.copy(contentDigest(bytes, start, length, content), 0, DIGEST_BYTES);
         meant = text.length - before;
       } else if (length > 0) {
