@@ -38,6 +38,8 @@ export default defineConfig({
       "conformance/property-second",
       "faults/queue",
       "faults/queue-stalled",
+      "faults/queue-merging",
+      "faults/queue-steps",
       "faults/runs-merging",
       "sinks/postgres-runs-among-others",
       "sinks/postgres-runs-merging",

@@ -25,6 +25,8 @@ export default defineConfig({
       "faults/kill",
       "faults/queue",
       "faults/queue-stalled",
+      "faults/queue-merging",
+      "faults/queue-steps",
       "faults/runs",
       "faults/runs-merging",
       "faults/cut-document",
@@ -37,6 +39,7 @@ export default defineConfig({
       "long/full-disk",
       "long/fuzzing",
       "long/queue",
+      "long/queue-merging",
       "long/verify-threads",
     ].map((name) => `test/${name}.{test,long}.ts`),
     // All of the fuzzing takes hours: a share of it, the same each time; FUZZ_SEED looks elsewhere.

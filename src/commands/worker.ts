@@ -20,9 +20,10 @@ export async function runWorker(flags: WorkerFlags, signal: AbortSignal): Promis
     signal,
     ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
     lockTimeoutSeconds: flags.lockTimeout,
+    bytesPerSecond: flags.rate,
     onEvent({ event, line, run, part, section }) {
       const where = run === undefined ? "" : `run ${run}, part ${part}: `;
-      if (event === "failed" || event === "given back")
+      if (event === "failed" || event === "given back" || event === "warned")
         output.warn(`${where}${event === "given back" ? "given back: " : ""}${line}`);
       else
         output.line(

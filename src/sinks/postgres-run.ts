@@ -37,9 +37,6 @@ export interface PostgresRunOptions extends Omit<RunTargetOptions, "catalog" | "
   readonly deferIndexes?: DeferPolicy | undefined;
 }
 
-/** What is under way is waited for so long; else the run stays. */
-const GIVING_UP = "SET LOCAL lock_timeout = '5s'";
-
 /** A run of one process: begun, or taken over from one that died. */
 export class PostgresRun {
   private coordinator: PostgresConnection | undefined;
@@ -159,17 +156,12 @@ export class PostgresRun {
       try {
         await inTransaction(coordinator, "write", async () => {
           const ledger = new Ledger(coordinator, target.ledger);
-          await coordinator.query(GIVING_UP);
-          // The server may still commit a part of a connection that was closed here.
-          await ledger.hold(target.run, true);
-          const steps = await ledger.steps(target.run.run);
-          if (steps.length > 0 && (await ledger.parts(target.run.run)).length === 0) {
-            await dropStages(
-              coordinator,
-              stagesOf(steps, target.tables, this.options.application?.schema ?? "").values(),
-            );
+          if (await ledger.holdUntouched(target.run)) {
+            const steps = await ledger.steps(target.run.run);
+            const stages = stagesOf(steps, target.tables, this.options.application?.schema ?? "");
+            await dropStages(coordinator, stages.values());
+            await ledger.forget(target.run);
           }
-          await ledger.forget(target.run);
           if ((await ledger.unfinished())?.run !== target.run.run) this.unfinishedRun = undefined;
         });
       } catch {

@@ -59,6 +59,12 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly asOwner?: boolean;
 }
 
+/** What PostgreSQL prints of what it is given; a server that only speaks its protocol may print something else. */
+const JSONB = {
+  given: String.raw`{"bb":1.10,"a" :[-0.0,1e2, 1E-2,"\u0041\/\u0001\n"],"C":{"z":null,"y":true,"y":false},"bb":{}}`,
+  printed: String.raw`{"C": {"y": false, "z": null}, "a": [0.0, 100, 0.01, "A/\u0001\n"], "bb": {}}`,
+};
+
 /** What a row is taken for where the table was never analyzed. Bytes. */
 const UNKNOWN_ROW_BYTES = 16384;
 
@@ -79,6 +85,7 @@ class PostgresSource implements Source {
   private mode: RowMode = "copy";
   private rowSecurity: RowSecurity | undefined;
   private user = "";
+  private printsJsonb = false;
   /** A load of this database that came to no end. */
   private unfinished: UnfinishedRun | undefined;
   inParts: PartedSource | undefined;
@@ -109,10 +116,17 @@ class PostgresSource implements Source {
     if (asOwner) await requirePrimary(connection);
     await beginSnapshot(connection, names, context, asOwner ? "owner" : "read", this.options.snapshot);
     const schemas = schemasOf(this.catalog.kinds);
-    const { rows } = await connection.query<{ encoding: string; version: number; user: string; present: boolean }>(
+    const { rows } = await connection.query<{
+      encoding: string;
+      version: number;
+      user: string;
+      json: string;
+      present: boolean;
+    }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
-              current_user::text AS user, EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)) AS present`,
-      [schemas],
+              current_user::text AS user, $2::jsonb::text AS json,
+              EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)) AS present`,
+      [schemas, JSONB.given],
     );
     const [server] = rows;
     if (server?.present !== true)
@@ -126,6 +140,8 @@ class PostgresSource implements Source {
       );
     this.selectOptions = { serverEncoding: server.encoding, serverVersion: server.version, distrustsTextIndexes };
     this.user = server.user;
+    // Keys are ordered by their bytes in the server's encoding.
+    this.printsJsonb = server.encoding === "UTF8" && server.json === JSONB.printed;
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
@@ -265,6 +281,7 @@ class PostgresSource implements Source {
       // Rows of content may each hold a chunk.
       rowBytes: kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4,
       checkUtf8: this.selectOptions.serverEncoding === UNKNOWN_ENCODING,
+      printsJsonb: this.printsJsonb,
     });
   }
 

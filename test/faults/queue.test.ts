@@ -81,6 +81,32 @@ describePostgres("runs whose parts workers load", () => {
     await ended(hand, "SIGTERM");
   });
 
+  it("leave records that others have changed meanwhile, though the source has changed beside them", async () => {
+    const target = await targets.next();
+    const include = ["--include", "kv_store", "--verify-parts", ...AS_THEY_ARE];
+    const hand = runs.worker(target);
+    const run = runs.silent(runs.coordinator(target, "migrate", ...include));
+    await runs.loadedParts(target, 1);
+    await ended(run, "SIGKILL");
+    await ended(hand, "SIGTERM");
+    const first = "(SELECT kv_id FROM llmspell.kv_store ORDER BY kv_id LIMIT 1)";
+    const [theirs] = await query<{ id: string }>(
+      target,
+      `UPDATE llmspell.kv_store SET value = 'theirs' WHERE kv_id IN ${first} RETURNING kv_id AS id`,
+    );
+    await query(source, "UPDATE llmspell.kv_store SET value = value || 'later'::bytea");
+    const other = runs.worker(target, "--jobs", "2");
+    const { status, stderr } = await runs.outcome(target, "resume", ...include);
+    expect(status, stderr).toBe(0);
+    expect(stderr).toMatch(/kv_store: 1 of the source's records stay as others have changed/);
+    await ended(other, "SIGTERM");
+    const rows = (url: string) =>
+      query<{ id: string }>(url, "SELECT kv_id AS id, value::text FROM llmspell.kv_store ORDER BY 1");
+    const [expected, found] = [await rows(source), await rows(target)];
+    const differing = found.filter((row, at) => JSON.stringify(row) !== JSON.stringify(expected[at]));
+    expect([found.length, differing.map(({ id }) => id)]).toEqual([expected.length, [theirs?.id]]);
+  });
+
   it("are undone when they came to no end", async () => {
     const target = await targets.next();
     const hand = runs.worker(target);
@@ -228,5 +254,13 @@ describePostgres("runs whose parts workers load", () => {
       expect(status).toBe(2);
     }
     expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    // Of what only the target knows, too: not even a queue is made.
+    await query(target, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('t', 'k', 'v')");
+    const args = ["storage", "migrate", "--from", "src", "--to", "dst", "--queue", target];
+    const filled = await workspace.run(args, { env: runs.env(target) });
+    expect(filled.stderr).toMatch(/\[E_/);
+    expect(filled.status).not.toBe(0);
+    expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    expect(await query(target, "SELECT FROM pg_namespace WHERE nspname = 'llmspell_queue'")).toEqual([]);
   });
 });

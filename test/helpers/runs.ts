@@ -78,6 +78,15 @@ export async function largeObjectsOf(url: string): Promise<string> {
   return rows.map(({ line }) => line).join("\n");
 }
 
+/** Tables of runs, and large objects that no record has: what a run that is through, or undone, leaves none of. */
+export function leftOfRuns(url: string): Promise<object[]> {
+  return query(
+    url,
+    `SELECT relname::text FROM pg_class WHERE relname ~ '^storage_(staged|replaced)' UNION ALL
+     SELECT oid::text FROM pg_largeobject_metadata m WHERE NOT EXISTS (SELECT FROM llmspell.artifact_content c WHERE c.large_object_oid = m.oid)`,
+  );
+}
+
 /** The state of the run that is not finished; undefined where there is none. */
 export async function unfinishedState(url: string): Promise<string | undefined> {
   const rows = await query<{ state: string }>(

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import pg from "pg";
 import { beforeAll, expect, it } from "vitest";
 import {
+  digestStore,
   exportStore,
   type ImportOptions,
   importStore,
@@ -102,6 +103,20 @@ describePostgres("runs", () => {
     expect(shown.stdout).toMatch(/^Run 1: done; begun .* from .*source\.json, with 2 jobs$/m);
     await expect(undoRun(target)).rejects.toMatchObject({ code: "E_USAGE" });
     await expect(resume(target)).rejects.toMatchObject({ code: "E_USAGE" });
+  });
+
+  it("tell digests of records as the target has them, behind what spells them otherwise", async () => {
+    const { manifest: _manifest, ...text } = JSON.parse(readFileSync(document, "utf8"));
+    for (const record of text.data.vector_embeddings["384"]) record.scope = "tenant:acme";
+    writeFileSync(workspace.path("scopes.json"), JSON.stringify({ ...text, source_backend: "sqlite" }));
+    const target = await targets.next();
+    const options = { from: workspace.path("scopes.json"), include: ["vector_embeddings.384"], translate: "llmspell" };
+    const { digests } = await run(target, { ...options, digests: true });
+    expect(await query(target, "SELECT DISTINCT scope FROM llmspell.vector_embeddings_384")).toEqual([
+      { scope: "custom:tenant:acme" },
+    ]);
+    const { sections, total } = await digestStore(target);
+    expect(digests).toEqual({ sections, total });
   });
 
   it.each<[string, Partial<ImportOptions>]>([

@@ -10,19 +10,28 @@ import { selectPaths } from "../run.js";
 import { digestOfSteps } from "./alike.js";
 import type { Coordinating } from "./coordinate.js";
 
-/** What of a run workers do not do: an option must not be taken and left undone. */
-const REFUSED: readonly (readonly [option: string, given: (options: ImportOptions) => boolean, why: string])[] = [
-  ["--digests", ({ digests }) => digests === true, "no process meets all records"],
-  ["--order table", ({ order }) => order === "table", "one session reads with it"],
-  ["--as-owner", ({ asOwner }) => asOwner === true, "one session reads with it"],
-  ["--verify-parts", ({ verifyParts }) => verifyParts === true, "workers do not read back what they load"],
+const WITHOUT_QUEUE = "Migrate without --queue (--jobs N uses several connections of this machine).";
+
+/** What does not go with workers, besides what does not go with any run, and why (docs/scale.md has the table). */
+const REFUSED: readonly (readonly [
+  option: string,
+  isGiven: (options: ImportOptions) => boolean,
+  why: string,
+  hint?: string,
+])[] = [
   [
-    "--index-jobs",
-    ({ indexJobs }) => indexJobs !== undefined,
-    "--jobs says how many indexes the coordinator builds at a time",
+    "--as-owner (asOwner)",
+    ({ asOwner }) => asOwner === true,
+    "the session that has unlocked the tables is the one that reads",
   ],
-  ["--rate", ({ bytesPerSecond }) => bytesPerSecond !== undefined, "no process meets all records"],
-  ["--max-lag", ({ maxLag }) => maxLag !== undefined, "no process has all sessions"],
+  ["--order table (order)", ({ order }) => order === "table", "parts are ranges of keys"],
+  [
+    "--rate (bytesPerSecond)",
+    (options) => options.bytesPerSecond !== undefined,
+    "the records do not come by the coordinator",
+    "Each worker has a --rate of its own.",
+  ],
+  ["--max-lag (maxLag)", ({ maxLag }) => maxLag !== undefined, "workers begin their parts by themselves"],
 ];
 
 /** E_USAGE for what other machines cannot have. */
@@ -33,10 +42,12 @@ export function requireShared(
   const source = "open" in from ? undefined : databaseOf(from as AnyLocation, list);
   if (source?.runs?.coordinate === undefined) throw notShared("the source");
   if (databaseOf(to, list)?.runs?.coordinate === undefined) throw notShared("the target");
-  for (const [option, given, why] of REFUSED)
-    if (given(options)) throw new StorageError("E_USAGE", `${option} does not go with --queue: ${why}`);
+  for (const [option, isGiven, why, hint = WITHOUT_QUEUE] of REFUSED)
+    if (isGiven(options)) throw new StorageError("E_USAGE", `${option} does not go with --queue: ${why}`, { hint });
   if (options.catalog !== undefined || options.backends !== undefined)
-    throw new StorageError("E_USAGE", "a catalog or backends of a program's own do not go with a queue");
+    throw new StorageError("E_USAGE", "a catalog or backends of a program's own do not go with a queue", {
+      hint: "Load with several connections of this process (jobs).",
+    });
   for (const [option, name] of [
     ["--from", queue.from],
     ["--to", queue.to],

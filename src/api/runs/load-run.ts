@@ -127,10 +127,11 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
       await transfer(kept, before(run.planning()), { ...quiet, ...common, digester: undefined }, false);
       kept.again = false;
     }
-    const sink = before(run.loading());
+    const loading = run.loading();
     return await transfer(
       kept,
-      digester?.sink(sink) ?? sink,
+      // Digested are records as they come to the target, behind what spells them otherwise.
+      before(digester?.sink(loading) ?? loading),
       {
         ...quiet,
         ...common,
@@ -158,6 +159,7 @@ export function withWayOn(error: unknown, { unfinished }: Pick<LoadRun, "unfinis
     "`llmspell storage undo` takes it back.";
   // A hint may end with a statement.
   error.context.hint = hint === undefined ? left : `${hint}${/[.?!]$/.test(hint) ? "" : ";"} ${left}`;
+  error.context.unfinishedRun = unfinished;
   return error;
 }
 

@@ -11,8 +11,6 @@ export interface LackingOptions {
   readonly tables: ReadonlyMap<string, TargetTable>;
   /** By path, of kinds whose parts wait to be merged. */
   readonly stages: ReadonlyMap<string, Stage>;
-  /** Parts are loaded again beside what others have made of their records (load-among-others.ts), where these have keys. */
-  readonly amongOthers: boolean;
   /** A line for a section whose records others have changed. */
   readonly onWarning: (line: string) => void;
 }
@@ -27,7 +25,7 @@ export interface Lacking {
 /** Each table is read once. */
 export async function findLacking(
   parts: readonly PartRow[],
-  { connection, tables, stages, amongOthers: loadsAmongOthers, onWarning }: LackingOptions,
+  { connection, tables, stages, onWarning }: LackingOptions,
 ): Promise<Lacking> {
   const lacking = new Set<PartRow>();
   const amongOthers = new Set<string>();
@@ -44,9 +42,9 @@ export async function findLacking(
       if (gone > 0n) missing += gone;
       return gone > 0n;
     });
-    // A record that somebody has changed is one of theirs now. Which are changed and which are removed, loading the part again tells;
-    // else more than there are of theirs must have been removed.
-    const tells = loadsAmongOthers && !stages.has(section) && (tables.get(section)?.kind.key.length ?? 0) > 0;
+    // A record that somebody has changed is one of theirs now. Which are changed and which are removed, loading the part again tells
+    // (load-among-others.ts), where these have keys; else more than there are of theirs must have been removed.
+    const tells = !stages.has(section) && (tables.get(section)?.kind.key.length ?? 0) > 0;
     if (tells || missing > others) for (const part of short) lacking.add(part);
     else if (missing > 0n)
       onWarning(

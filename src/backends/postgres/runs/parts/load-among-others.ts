@@ -13,14 +13,24 @@ import { createSent, SENT } from "./verify-part.js";
 /** So many records that stay are named. */
 const NAMED = 3;
 
-/** Gives how many records it has loaded, for how many others' stay, and a line of these. To be called in the part's transaction. */
+/**
+ * Gives how many records it has loaded, for how many others' stay, and a line of these. To be called in the part's transaction; `isSent`: again, with more
+ * of the part.
+ */
 export async function loadAmongOthers(
   connection: PostgresConnection,
-  { table, part, ledger, run }: { table: TargetTable; part: Part; ledger: LedgerTables; run: RunRow },
+  {
+    table,
+    part,
+    ledger,
+    run,
+    isSent = false,
+  }: { table: TargetTable; part: Part; ledger: LedgerTables; run: RunRow; isSent?: boolean },
 ): Promise<{ readonly loaded: number; readonly kept: number; readonly line: string | undefined }> {
   const { kind } = table;
   const columns = loadColumns(kind).join(", ");
-  await createSent(connection, table.name, columns);
+  if (isSent) await connection.query(`TRUNCATE ${SENT}`);
+  else await createSent(connection, table.name, columns);
   const sql = `COPY ${SENT} (${columns}) FROM STDIN (FORMAT binary)`;
   await connection.copyFrom(sql, part.encoder.data(0, part.records));
   const same = kind.key.map((field) => columnNamed(kind, field)).map((column) => `t.${column} = s.${column}`);

@@ -2,7 +2,7 @@
  * One of a run's connections: it loads a part in a transaction that does nothing else than the fence, its row of the ledger and
  * the COPY. There is no savepoint in it, so that all of its rows have the transaction's number for their xmin.
  */
-import { createHash, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { located } from "../../../../codecs/index.js";
 import { StorageError } from "../../../../errors.js";
 import type { RunContext } from "../../../../records/run-context.js";
@@ -17,7 +17,7 @@ import { loadAmongOthers } from "./load-among-others.js";
 import { LOAD_SETTINGS } from "./load-settings.js";
 import type { Part } from "./part-cutter.js";
 import { explainRefused } from "./refused-record.js";
-import { createSent, requireContents, requireSent, SENT } from "./verify-part.js";
+import { createSent, hashed, requireContents, requireSent, SENT } from "./verify-part.js";
 
 export interface PartLoaderOptions {
   readonly ledger: LedgerTables;
@@ -148,13 +148,6 @@ export class PartLoader {
     this.isOpen = false;
     this.isNumbered = false;
     await this.connection.query("ROLLBACK").catch(() => {});
-  }
-}
-
-async function* hashed(chunks: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator<Buffer> {
-  for await (const chunk of chunks) {
-    hash.update(chunk);
-    yield chunk;
   }
 }
 

@@ -24,8 +24,6 @@ CREATE TABLE IF NOT EXISTS llmspell.storage_plan_parts (
   compared INTEGER NOT NULL DEFAULT 0,
   met BIGINT NOT NULL DEFAULT 0,
   met_sum INTEGER NOT NULL DEFAULT 0,
-  -- JSON: for each step [records, hits, all records].
-  effects TEXT NOT NULL DEFAULT '',
   -- Who has it at hand: a name, and the server's session.
   worker TEXT NOT NULL DEFAULT '',
   session TEXT NOT NULL DEFAULT '',
