@@ -1,7 +1,7 @@
 /** Parts as threads and workers read them, for tests: what they hold together, and tables whose keys are skewed. */
 import { expect } from "vitest";
 import { readRanges } from "../../src/backends/postgres/reading/parts/key-ranges.js";
-import type { RecordKind } from "../../src/catalog/index.js";
+import { type RecordKind, tenantIndex } from "../../src/catalog/index.js";
 import type { Source } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { Part, PartTally } from "../../src/records/parts.js";
@@ -103,6 +103,12 @@ export function expectSame(one: readonly MemoryRecord[], other: readonly MemoryR
   const at = first.findIndex((line, i) => line !== second[i]);
   expect(at === -1 ? undefined : [first[at], second[at]]).toBe(undefined);
   expect(second.length).toBe(first.length);
+}
+
+/** Of some records the tenants, and one that is nobody's. */
+export function someTenants(records: readonly MemoryRecord[]): string[] {
+  const all = records.map(({ kind, values }) => values[tenantIndex(kind)]?.toString("utf8") ?? "");
+  return [...new Set(all.filter((tenant) => tenant !== ""))].filter((_, i) => i % 2 === 0).concat("nobody");
 }
 
 /** Tables whose keys are as skewed as they come: rows by tenant. */
