@@ -7,3 +7,9 @@ export const VERSION: string = (
 
 /** What a document names as its producer. */
 export const PRODUCER = `llmspell-storage/${VERSION}`;
+
+/** What makes a result: this tool, and the Node.js that runs it. */
+export const TOOL_VERSIONS: Readonly<Record<string, string>> = {
+  "llmspell-storage": VERSION,
+  "Node.js": process.versions.node,
+};

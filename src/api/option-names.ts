@@ -1,5 +1,6 @@
 /** A program's options are checked like a command line's: one that is misspelt would be left out without a word. */
 
+import { StorageError } from "../errors.js";
 import { type Names, refuseUnknownNames } from "../llmspell/part-options.js";
 import type { MigrateDatabaseOptions } from "./databases.js";
 import type { RewriteOptions } from "./document-rewriting.js";
@@ -217,7 +218,21 @@ const NAMES = {
   validateDocument,
 } as const;
 
-/** E_USAGE, naming the options that the function does not have. */
+/** A text in place of a list would be taken letter by letter. */
+const LISTS = {
+  include: '["sessions"]',
+  exclude: '["event_log"]',
+  tenants: '["acme"]',
+  transforms: '[{ type: "mask", rule: "sessions.session_data.email=redact" }]',
+} as const;
+
+/** E_USAGE, naming the options that the function does not have, and those that are no list. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {
   refuseUnknownNames(called, NAMES[called], options);
+  const given = options as Readonly<Record<string, unknown>>;
+  const wrong = (Object.keys(LISTS) as (keyof typeof LISTS)[]).find(
+    (name) => given[name] !== undefined && !Array.isArray(given[name]),
+  );
+  if (wrong !== undefined && called !== "storeInfo")
+    throw new StorageError("E_USAGE", `${called}: ${wrong} is a list, e.g. ${LISTS[wrong]}`);
 }

@@ -11,7 +11,7 @@ import { openIdMap } from "../stores/index.js";
 import type { RecordThreads } from "../transforms/record-threads.js";
 import type { Transform } from "../transforms/transform.js";
 import type { TransferDigester } from "../verify/digesting-sink.js";
-import { VERSION } from "../version.js";
+import { TOOL_VERSIONS } from "../version.js";
 import type { TransferOptions } from "./options.js";
 import type { KindResult, TransferResult, TransferTotals } from "./results.js";
 
@@ -151,7 +151,7 @@ export async function transfer(
 /** What made a result: the tool, and what its stores said of themselves. */
 export function versionsOf(source: StoreHeader["versions"], { target }: SinkReport): TransferResult["versions"] {
   return {
-    tool: { "llmspell-storage": VERSION, "Node.js": process.versions.node },
+    tool: TOOL_VERSIONS,
     ...(source === undefined ? {} : { source }),
     ...(target === undefined ? {} : { target: target.versions, targetMigrations: target.migrations }),
   };

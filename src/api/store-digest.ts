@@ -22,6 +22,8 @@ export interface StoreDigest extends StoreDigests {
   readonly rejected: number;
   /** What the store holds and the digests leave out without being asked to, a line each. */
   readonly leftOut: readonly string[];
+  /** Lines for the user, e.g. that a step changed nothing. */
+  readonly notes: readonly string[];
   readonly seconds: number;
 }
 
@@ -37,7 +39,7 @@ export async function digestStore(
   const { DigestWriter } = await import("../verify/digest.js");
   const digests = new DigestWriter(options.catalog ?? standardCatalog);
   const unmet = new UnmetTenants(options.tenants ?? []);
-  const { source, header, totals, leftOut, seconds } = await importStore({
+  const { source, header, totals, leftOut, notes, seconds } = await importStore({
     ...options,
     transforms: [watching(unmet), ...(options.transforms ?? [])],
     from: store,
@@ -45,7 +47,15 @@ export async function digestStore(
   });
   // With a limit the first records may be others'.
   if (options.limit === undefined) requireTenants(unmet, "the store has no");
-  return { store: source, backend: header.backend, ...digests.digests(), rejected: totals.rejected, leftOut, seconds };
+  return {
+    store: source,
+    backend: header.backend,
+    ...digests.digests(),
+    rejected: totals.rejected,
+    leftOut,
+    notes,
+    seconds,
+  };
 }
 
 /** Before the steps: of whom the store has records. */

@@ -14,7 +14,9 @@ import {
   outputFor,
   resolvedStore,
   type StoreFlags,
+  selectedTenants,
   type TransferFlags,
+  warnOfTenantsFrom,
 } from "./transfer.js";
 
 export interface DigestFlags extends TransferFlags, StoreFlags {
@@ -39,9 +41,11 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
       : { location: parseStore(store, () => config), because: configuredBecause(store, config) };
   announceResolved(resolvedStore(location, because), { flags, output, config });
   announceUnapplied({ output, config });
-  const progress = await createProgressDisplay(output, flags);
+  const tenants = await selectedTenants(flags);
   const warnings: string[] = [];
-  const { include, exclude, tenant, cascade, invalidUuid, idMap, strict } = flags;
+  await warnOfTenantsFrom(flags, output, warnings);
+  const progress = await createProgressDisplay(output, flags);
+  const { include, exclude, cascade, invalidUuid, idMap, strict } = flags;
   const { sourceMode, sourceCheck, asOwner, verifyManifest, times } = flags;
   const { sections, total, ...found } = await digestStore(location, {
     config,
@@ -51,7 +55,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
     ...(config.pluginTimeoutSeconds === undefined ? {} : { pluginTimeoutSeconds: config.pluginTimeoutSeconds }),
     ...(include === undefined ? {} : { include }),
     ...(exclude === undefined ? {} : { exclude }),
-    ...(tenant === undefined ? {} : { tenants: tenant }),
+    ...(tenants === undefined ? {} : { tenants }),
     ...(cascade === undefined ? {} : { cascade }),
     ...(invalidUuid === undefined ? {} : { invalidUuid }),
     ...(idMap === undefined ? {} : { idMap }),
@@ -74,6 +78,8 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
       output.warn(message);
     },
   }).finally(() => progress.stop());
+  // Not among the lines, which are compared with others'.
+  for (const note of found.notes) output.info(note);
   for (const line of digestLines({ sections, total })) output.line(line);
   output.result({
     store: found.store,
@@ -81,6 +87,7 @@ export async function runDigest(flags: DigestFlags, signal: AbortSignal, store?:
     ...digestsObject({ sections, total }),
     warnings,
     leftOut: found.leftOut,
+    notes: found.notes,
     seconds: Math.round(found.seconds * 1000) / 1000,
   });
   return EXIT.done;

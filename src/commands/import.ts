@@ -74,6 +74,21 @@ export function loadOptions(
   };
 }
 
+/** What a report says of a load. */
+export function loadSettings(flags: LoadFlags): Readonly<Record<string, string | undefined>> {
+  const { onConflict, onOrphan, translate, jobs, queue, prune, allowEmpty, deferIndexes, verifyManifest } = flags;
+  return {
+    "Records that are there": onConflict,
+    Orphans: onOrphan,
+    Translate: translate,
+    "Indexes are built at the end": deferIndexes,
+    "What the source does not have": prune ? `removed${allowEmpty ? ", of empty sections, too" : ""}` : undefined,
+    "The document's manifest": verifyManifest === false ? "not looked at" : undefined,
+    Jobs: jobs === undefined ? undefined : `${jobsOf(jobs)}`,
+    Workers: queue === undefined ? undefined : "load the parts",
+  };
+}
+
 /** What --verbose shows. */
 export function infoOptions(flags: LoadFlags, output: Output): { onInfo?: (message: string) => void } {
   return flags.verbose ? { onInfo: (message: string) => output.info(message) } : {};
@@ -107,7 +122,18 @@ export async function runImport(flags: ImportFlags, signal: AbortSignal): Promis
   const resolved = resolvedStore(to, because);
   const named = { from: fromStdin ? "standard input" : storeName(from), to: storeName(to) };
   return runTransfer(
-    { flags, output, signal, config, resolved, command: "import", files, lines, ...named },
+    {
+      flags,
+      output,
+      signal,
+      config,
+      resolved,
+      command: "import",
+      files,
+      lines,
+      settings: loadSettings(flags),
+      ...named,
+    },
     (options) => importStore({ ...options, ...loadOptions(flags), ...infoOptions(flags, output), config, from, to }),
   );
 }

@@ -2,7 +2,7 @@
 import { importStore } from "../api/transfer.js";
 import { StorageError } from "../errors.js";
 import { configuredBecause, filesOf, parseStore, storeName } from "../stores/index.js";
-import { infoOptions, type LoadFlags, loadOptions, runAnnouncement } from "./import.js";
+import { infoOptions, type LoadFlags, loadOptions, loadSettings, runAnnouncement } from "./import.js";
 import { orderOptions } from "./order-options.js";
 import { announcedConfig, outputFor, resolvedStore, runTransfer } from "./transfer.js";
 
@@ -28,7 +28,18 @@ export async function runMigrate(flags: MigrateFlags, signal: AbortSignal): Prom
     ...resolvedStore(to, configuredBecause(flags.to, config)),
   ];
   return runTransfer(
-    { flags, output, signal, config, resolved, command: "migrate", files, lines, ...named },
+    {
+      flags,
+      output,
+      signal,
+      config,
+      resolved,
+      command: "migrate",
+      files,
+      lines,
+      settings: loadSettings(flags),
+      ...named,
+    },
     (options) =>
       importStore({
         ...options,

@@ -108,6 +108,8 @@ export interface TransferRun {
   readonly documentOnStdout?: boolean;
   /** Files and folders that the rejects must not overwrite. */
   readonly files: readonly string[];
+  /** What a report says of the run besides what every run has. */
+  readonly settings?: Readonly<Record<string, string | undefined>>;
   /** What the command says first. */
   readonly lines: readonly string[];
   /** Names of the stores, for a report. */
@@ -211,11 +213,7 @@ export async function runTransfer(
             throw error;
           });
   let first: Rejection | undefined;
-  if (flags.tenantsFrom !== undefined) {
-    const { UNPROVEN } = await import("./files/tenants-file.js");
-    warnings.push(UNPROVEN);
-    output.warn(UNPROVEN);
-  }
+  await warnOfTenantsFrom(flags, output, warnings);
   let result: TransferResult;
   let notClosed: StorageError | undefined;
   try {
@@ -276,12 +274,24 @@ export async function runTransfer(
   return error.exitStatus;
 }
 
+/** Nobody knows whether the file names them all. */
+export async function warnOfTenantsFrom(
+  { tenantsFrom }: Pick<TransferFlags, "tenantsFrom">,
+  output: Output,
+  warnings: string[],
+): Promise<void> {
+  if (tenantsFrom === undefined) return;
+  const { UNPROVEN } = await import("./files/tenants-file.js");
+  warnings.push(UNPROVEN);
+  output.warn(UNPROVEN);
+}
+
 /** Those of --tenant and of --tenants-from. */
-async function selectedTenants({
+export async function selectedTenants({
   tenant,
   tenantsFrom,
   asOwner,
-}: TransferFlags): Promise<readonly string[] | undefined> {
+}: Pick<TransferFlags, "tenant" | "tenantsFrom" | "asOwner">): Promise<readonly string[] | undefined> {
   if (tenantsFrom === undefined) return tenant;
   if (asOwner === true)
     throw new StorageError("E_USAGE", "--as-owner finds the tenants itself: --tenants-from is not for it", {
@@ -292,7 +302,10 @@ async function selectedTenants({
 }
 
 /** What the run was to do, as a report shows it. */
-function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): Record<string, string | undefined> {
+function settingsOf(
+  { flags, settings }: TransferRun,
+  transforms: readonly Transform[],
+): Record<string, string | undefined> {
   const list = (values: readonly string[] | undefined): string | undefined => values?.join(", ");
   return {
     Include: list(flags.include),
@@ -306,6 +319,8 @@ function settingsOf({ flags }: TransferRun, transforms: readonly Transform[]): R
     "Bad records": flags.onError === "skip" ? "skipped" : undefined,
     "Ids that are no UUIDs": flags.invalidUuid,
     "Id map": flags.idMap,
+    "What would be left out": flags.strict ? "is an error" : undefined,
+    ...settings,
   };
 }
 

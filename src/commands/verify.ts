@@ -21,7 +21,9 @@ import {
   givenSteps,
   outputFor,
   resolvedStore,
+  selectedTenants,
   type TransferFlags,
+  warnOfTenantsFrom,
 } from "./transfer.js";
 
 export interface VerifyFlags
@@ -56,19 +58,9 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
     jqTimeoutSeconds: config.jqTimeoutSeconds,
     onInfo: flags.verbose ? (message) => output.info(message) : undefined,
   });
+  const tenants = await selectedTenants(flags);
   const idMap = flags.idMap === undefined ? [] : [expandPath(flags.idMap)];
-  const differences =
-    flags.differences === undefined
-      ? undefined
-      : await openLinesFile(
-          flags.differences,
-          { flag: "--differences", noun: "differences", begins: '{"section":' },
-          {
-            files: [...filesOf([stores.a, stores.b]), ...idMap],
-            signal,
-            stdout: flags.quiet && !flags.json ? "nothing" : "result",
-          },
-        );
+  const files = [...filesOf([stores.a, stores.b]), ...idMap];
   const warnings: string[] = [...config.announcements];
   const report = await RunReport.open(flags.report, {
     command: "verify",
@@ -78,16 +70,30 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       Include: flags.include?.join(", "),
       Exclude: flags.exclude?.join(", "),
       Tenants: flags.tenant?.join(", "),
+      "Tenants from": flags.tenantsFrom,
       Transforms: transforms.length === 0 ? undefined : transforms.map(({ name }) => name).join("; "),
       Strict: flags.strict ? "yes" : undefined,
       Sample: flags.sample?.toString(),
       Searches: flags.search?.toString(),
     },
-    files: [...filesOf([stores.a, stores.b]), ...idMap],
+    files:
+      flags.differences === undefined || flags.differences === "-" ? files : [...files, expandPath(flags.differences)],
     warnings,
   });
+  const differences =
+    flags.differences === undefined
+      ? undefined
+      : await openLinesFile(
+          flags.differences,
+          { flag: "--differences", noun: "differences", begins: '{"section":' },
+          { files, signal, stdout: flags.quiet && !flags.json ? "nothing" : "result" },
+        ).catch(async (error) => {
+          await report?.failed(error);
+          throw error;
+        });
+  await warnOfTenantsFrom(flags, output, warnings);
   const progress = await createProgressDisplay(output, flags);
-  const { include, exclude, tenant, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
+  const { include, exclude, cascade, invalidUuid, strict, sample, seed, search, showValues } = flags;
   const { verifyManifest, times, sourceMode, sourceCheck, asOwner } = flags;
   let result: VerifyResult;
   try {
@@ -98,7 +104,7 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
       transforms,
       ...(include === undefined ? {} : { include }),
       ...(exclude === undefined ? {} : { exclude }),
-      ...(tenant === undefined ? {} : { tenants: tenant }),
+      ...(tenants === undefined ? {} : { tenants }),
       ...(cascade === undefined ? {} : { cascade }),
       ...(invalidUuid === undefined ? {} : { invalidUuid }),
       ...(flags.idMap === undefined ? {} : { idMap: flags.idMap }),
@@ -129,12 +135,13 @@ export async function runVerify(flags: VerifyFlags, signal: AbortSignal, a: stri
         output.warn(message);
       },
     });
+    await differences?.close();
   } catch (failure) {
+    await differences?.close().catch(() => undefined);
     await report?.failed(failure);
     throw failure;
   } finally {
     progress.stop();
-    await differences?.close();
   }
   for (const line of resultLines(result, flags)) output.line(line);
   const error = result.equal ? undefined : differenceError(result, flags);

@@ -69,17 +69,25 @@ const KNOWN: Readonly<Record<string, ReadonlySet<string>>> = {
   ]),
 };
 
-function unknownKeys(file: string, storage: Readonly<Record<string, unknown>> = {}): string[] {
+/** Tables of llmspell's own have other names: these were meant to say where a store is. */
+const MEANT = /^(stor|stro|sotr)/i;
+
+function unknownKeys(file: string, document: Readonly<Record<string, unknown>>): string[] {
+  const storage = (document["storage"] ?? {}) as Readonly<Record<string, unknown>>;
   const tables = {
     storage,
     "storage.sqlite": storage["sqlite"],
     "storage.postgresql": storage["postgresql"] ?? storage["postgres"],
   };
-  return Object.entries(tables).flatMap(([table, keys]) =>
-    Object.keys(keys ?? {})
-      .filter((key) => !KNOWN[table]?.has(key))
-      .map((key) => `${file}: [${table}] ${key} is not known here, and ignored`),
-  );
+  const misspelt = Object.keys(document).filter((key) => MEANT.test(key) && key !== "storage" && key !== "stores");
+  return [
+    ...misspelt.map((key) => `${file}: [${key}] is not known here, and ignored; [storage] and [stores.NAME] are`),
+    ...Object.entries(tables).flatMap(([table, keys]) =>
+      Object.keys(keys ?? {})
+        .filter((key) => !KNOWN[table]?.has(key))
+        .map((key) => `${file}: [${table}] ${key} is not known here, and ignored`),
+    ),
+  ];
 }
 
 type StorageTable = NonNullable<zod.z.infer<ReturnType<typeof configFileSchema>>["storage"]>;
@@ -195,7 +203,7 @@ export function readLayer({ file, ofFolder }: ConfigFile): Layer {
       baseDir: storage?.base_dir,
       persistencePath: rag?.vector_storage?.persistence_path,
     },
-    unknown: unknownKeys(file, document["storage"] as Record<string, unknown> | undefined),
+    unknown: unknownKeys(file, document),
     vectors: storage?.sqlite?.vectors,
     url: connectionUrl(file, postgres),
     connectionTimeoutSeconds: postgres?.connection_timeout_seconds,

@@ -39,8 +39,17 @@ export interface Spared {
   has(path: string, key: string): boolean;
 }
 
-/** What a run is at. */
-export type Phase = "connecting" | "planning" | "rows" | "paused" | "checking" | "indexes" | "committing";
+/** What a run is at; the last two are a comparison's, when both stores are read. */
+export type Phase =
+  | "connecting"
+  | "planning"
+  | "rows"
+  | "paused"
+  | "checking"
+  | "indexes"
+  | "committing"
+  | "comparing"
+  | "searching";
 
 /** What a run is doing beside moving batches. */
 export interface Activity {

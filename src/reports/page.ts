@@ -2,7 +2,7 @@
 import { type Bar, barChart, lineChart } from "./charts.js";
 import { bytes, count, duration, time } from "./figures.js";
 import { html, Markup } from "./markup.js";
-import type { ComparedSection, Report, ReportSection, ReportStore } from "./report.js";
+import type { ComparedSection, Report, ReportComparison, ReportSection, ReportStore } from "./report.js";
 import { STYLE } from "./style.js";
 
 /** What every page of ours begins with. */
@@ -28,6 +28,7 @@ const COLUMNS: readonly (readonly [keyof ReportSection, string])[] = [
   ["rejected", "Rejected"],
   ["cascaded", "Cascaded"],
   ["dropped", "Dropped"],
+  ["pruned", "Pruned"],
 ];
 
 export function reportPage(report: Report): string {
@@ -48,7 +49,7 @@ ${lines("Notes", "", report.notes)}
 ${definitions("Settings", report.settings)}
 ${definitions("Made by", { ...report.tool, Host: report.host })}
 <div class="signature"><span>Checked by</span><span>Date</span><span>Signature</span></div>
-<footer>Written by llmspell-storage. No value of a record is in this page; --report FILE.json has the same for programs.</footer>
+<footer>Written by llmspell-storage. No value of a record is in this page but those of keys; --report FILE.json has the same for programs.</footer>
 </main>`;
   const policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
   const head = html`<html lang="en">
@@ -73,8 +74,12 @@ function storeText({ name, backend, versions, migrations }: ReportStore): Markup
 
 function problem({ error, status }: Report): Markup {
   if (error === undefined) return html``;
-  const { message, code, section, key, field, causes, hint, outcomeUnknown } = error;
-  const outcome = outcomeUnknown ? "Whether the target has the records is not known." : "Nothing was written.";
+  const { message, code, section, key, field, causes, hint, outcomeUnknown, unfinishedRun } = error;
+  const outcome = outcomeUnknown
+    ? "Whether the target has the records is not known."
+    : unfinishedRun === undefined
+      ? "Nothing was written."
+      : `What the run ${unfinishedRun} has loaded stays in the target until it is resumed or undone.`;
   const place = Object.entries({ section, record: key, field }).filter(([, value]) => value !== undefined);
   return html`<div class="problem"><p class="any"><b>${message}</b> <code>${code}</code></p>
 ${place.length === 0 ? "" : html`<p class="any">${place.map(([name, value]) => `${name} ${value}`).join(", ")}</p>`}
@@ -102,15 +107,16 @@ function tiles({ totals, seconds, recordsPerSecond, bytesPerSecond, documentByte
 function sections({ sections: all, totals }: Report): Markup {
   if (totals === undefined) return html``;
   if (all.length === 0) return html`<h2>Sections</h2><p class="quiet">No records.</p>`;
+  const columns = COLUMNS.filter(([name]) => totals[name as "read"] !== undefined);
   const cells = (row: Omit<ReportSection, "path" | "label">): Markup[] => [
-    ...COLUMNS.map(([name, label]) => {
-      const value = row[name as "read"];
+    ...columns.map(([name, label]) => {
+      const value = row[name as "read"] ?? 0;
       return html`<td data-label="${label}" class="${value === 0 ? "zero" : "some"}">${count(value)}</td>`;
     }),
     html`<td data-label="Bytes">${bytes(row.valueBytes)}</td>`,
   ];
   return html`<h2>Sections</h2>
-<table class="counts"><thead><tr><th>Section</th>${COLUMNS.map(([, label]) => html`<th>${label}</th>`)}<th>Bytes</th></tr></thead>
+<table class="counts"><thead><tr><th>Section</th>${columns.map(([, label]) => html`<th>${label}</th>`)}<th>Bytes</th></tr></thead>
 <tbody>${all.map((row) => html`<tr><td>${row.path}</td>${cells(row)}</tr>\n`)}</tbody>
 <tfoot><tr><td>Total</td>${cells(totals)}</tr></tfoot></table>`;
 }
@@ -134,7 +140,39 @@ function comparison({ comparison: found }: Report): Markup {
   return html`<h2>Sections</h2><p class="quiet">A is the first store, B the second.</p>
 <table class="counts"><thead><tr><th>Section</th>${COMPARED.map(([, label]) => html`<th>${label}</th>`)}</tr></thead>
 <tbody>${found.sections.map((row) => html`<tr><td>${row.path}</td>${cells(row)}</tr>\n`)}</tbody></table>
+${found.sample === undefined ? "" : html`<p>A sample: ${count(found.sample.size)} records of each section, seed ${found.sample.seed}. Nothing is said of the others.</p>`}
+${lines("Differences", "The first of each section, by key and field.", found.differences.map(differenceText))}
+${lines("Not compared", "Fields that one side does not hold.", found.notCompared)}
+${searches(found)}
 ${lines("Findings", "", found.findings)}`;
+}
+
+const DIFFERENCES: Readonly<Record<string, string>> = {
+  onlyInA: "only in A",
+  onlyInB: "only in B",
+  meaning: "equal by meaning only",
+  unreadableInA: "unreadable in A",
+  unreadableInB: "unreadable in B",
+};
+
+function differenceText({ section, key, difference, fields, code }: ReportComparison["differences"][number]): string {
+  const where = fields?.join(", ") ?? code;
+  return `${section}, ${key}: ${DIFFERENCES[difference] ?? difference}${where === undefined ? "" : ` (${where})`}`;
+}
+
+function searches({ searches: found }: ReportComparison): Markup {
+  if (found === undefined) return html``;
+  const { neighbours, seed, results } = found;
+  const recall = (name: string, share: number | undefined): string =>
+    share === undefined ? "" : `; an index of ${name} finds ${(share * 100).toFixed(1)} %`;
+  return lines(
+    "Searches",
+    `The ${neighbours} nearest by exact distance, seed ${seed}.`,
+    results.map(
+      ({ path, queries, same, recall: { a, b } }) =>
+        `${path}: ${count(same)} of ${count(queries)} the same in both${recall("A", a)}${recall("B", b)}`,
+    ),
+  );
 }
 
 function charts({ sections: all, phases, memory, seconds }: Report): Markup {

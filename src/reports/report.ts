@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import type { KindResult, TransferResult } from "../api/results.js";
 import type { StoreHeader } from "../sources/source.js";
-import { VERSION } from "../version.js";
+import { TOOL_VERSIONS } from "../version.js";
 import type { MemoryPoint, PhaseTime } from "./run-log.js";
 
 /** The version of the form; it grows by keys only. */
@@ -28,6 +28,8 @@ export interface ReportSection {
   readonly dropped: number;
   readonly cascaded: number;
   readonly rejected: number;
+  /** Rows of the target that were removed; there in a run that prunes. */
+  readonly pruned?: number;
   readonly valueBytes: number;
   readonly digest?: string;
 }
@@ -35,8 +37,35 @@ export interface ReportSection {
 /** Of two stores that were compared, A being the report's `from`. */
 export interface ReportComparison {
   readonly sections: readonly ComparedSection[];
+  /** The first of each section; no values but those of keys. */
+  readonly differences: readonly ReportDifference[];
+  /** Fields that one side does not hold, by section, a line each. */
+  readonly notCompared: readonly string[];
   /** What is wrong with either store by itself. */
   readonly findings: readonly string[];
+  readonly sample?: { readonly size: number; readonly seed: string };
+  readonly searches?: ReportSearches;
+}
+
+export interface ReportDifference {
+  readonly section: string;
+  readonly key: string;
+  readonly difference: string;
+  readonly fields?: readonly string[];
+  readonly code?: string;
+}
+
+/** Embeddings that were searched for in both stores. */
+export interface ReportSearches {
+  readonly neighbours: number;
+  readonly seed: string;
+  readonly results: readonly {
+    readonly path: string;
+    readonly queries: number;
+    readonly same: number;
+    /** What indexes find of the exact answers, from 0 to 1. */
+    readonly recall: { readonly a?: number | undefined; readonly b?: number | undefined };
+  }[];
 }
 
 export interface ComparedSection {
@@ -60,6 +89,7 @@ export interface ReportError {
   readonly causes: readonly string[];
   readonly hint?: string;
   readonly outcomeUnknown?: true;
+  readonly unfinishedRun?: number;
 }
 
 export interface Report {
@@ -106,8 +136,6 @@ export interface RunFacts {
   readonly phases: readonly PhaseTime[];
   readonly memory: readonly MemoryPoint[];
 }
-
-const TOOL = { "llmspell-storage": VERSION, "Node.js": process.versions.node };
 
 /** Of a run that ended with a result; `error`: E_REJECTED. */
 export function reportOf(facts: RunFacts, result: TransferResult, error: ReportError | undefined): Report {
@@ -170,15 +198,21 @@ export interface ComparisonResult {
   readonly a: string;
   readonly b: string;
   readonly headers: Readonly<Record<"a" | "b", StoreHeader>>;
-  readonly sections: readonly ComparedSection[];
-  readonly findings: readonly { readonly store: "a" | "b"; readonly message: string }[];
+  readonly sections: readonly (ComparedSection & {
+    readonly notHeld: readonly string[];
+    readonly first: readonly ReportDifference[];
+  })[];
+  readonly findings: readonly { readonly store: "a" | "b"; readonly message: string; readonly counts: boolean }[];
+  readonly sample?: ReportComparison["sample"];
+  readonly searches?: ReportSearches;
   readonly leftOut: Readonly<Record<"a" | "b", readonly string[]>>;
+  readonly notes: readonly string[];
   readonly seconds: number;
 }
 
 /** Of two stores that were compared; `error`: E_DIFFERENT. */
 export function comparisonReport(facts: RunFacts, result: ComparisonResult, error: ReportError | undefined): Report {
-  const { a, b, headers, seconds } = result;
+  const { a, b, headers, seconds, sample, searches } = result;
   const side = (name: "a" | "b", text: string): string => `${name.toUpperCase()}: ${text}`;
   const store = (name: string, { backend, migrations, versions }: StoreHeader): ReportStore => {
     return { name, backend, migrations, ...(versions === undefined ? {} : { versions }) };
@@ -191,7 +225,7 @@ export function comparisonReport(facts: RunFacts, result: ComparisonResult, erro
     started: facts.started.toISOString(),
     ended: new Date(facts.started.getTime() + seconds * 1000).toISOString(),
     seconds: Math.round(seconds * 1000) / 1000,
-    recordsPerSecond: 0,
+    recordsPerSecond: perSecond(comparedRecords(result.sections), seconds),
     bytesPerSecond: 0,
     sections: [],
     comparison: {
@@ -200,23 +234,51 @@ export function comparisonReport(facts: RunFacts, result: ComparisonResult, erro
           return { path, identical, byMeaning, different, onlyInA, onlyInB, unreadableInA, unreadableInB };
         },
       ),
-      findings: result.findings.map(({ store: name, message }) => side(name, message)),
+      differences: result.sections.flatMap(({ first }) => first.map(withoutValues)),
+      notCompared: result.sections.flatMap(({ path, notHeld }) =>
+        notHeld.length === 0 ? [] : [`${path}: ${notHeld.join(", ")}`],
+      ),
+      findings: result.findings.map(({ store: name, message, counts: isNew }) =>
+        side(name, name === "a" || isNew ? message : `${message} (A has that, too)`),
+      ),
+      ...(sample === undefined ? {} : { sample }),
+      ...(searches === undefined ? {} : { searches }),
     },
-    notes: [],
+    notes: result.notes,
     leftOut: (["a", "b"] as const).flatMap((name) => result.leftOut[name].map((line) => side(name, line))),
     ...(error === undefined ? {} : { error }),
   };
 }
 
+/** Pairs, and records that are on one side only. */
+export function comparedRecords(sections: readonly ComparedSection[]): number {
+  return sections.reduce((sum, section) => {
+    const { identical, byMeaning, different, onlyInA, onlyInB, unreadableInA, unreadableInB } = section;
+    return sum + identical + byMeaning + different + onlyInA + onlyInB + unreadableInA + unreadableInB;
+  }, 0);
+}
+
+/** A report is for filing: values that --show-values shows are not in it. */
+function withoutValues({ section, key, difference, fields, code }: ReportDifference): ReportDifference {
+  return {
+    section,
+    key,
+    difference,
+    ...(fields === undefined ? {} : { fields }),
+    ...(code === undefined ? {} : { code }),
+  };
+}
+
 function head({ command, settings, warnings, phases, memory }: RunFacts) {
   const constant = { report: "llmspell-storage", version: REPORT_VERSION } as const;
-  return { ...constant, command, host: hostname(), tool: TOOL, settings, warnings, phases, memory };
+  return { ...constant, command, host: hostname(), tool: TOOL_VERSIONS, settings, warnings, phases, memory };
 }
 
 function counts(kind: Omit<KindResult, "path" | "label">): Omit<ReportSection, "path" | "label"> {
-  const { read, inserted, updated, unchanged, skipped, dropped, cascaded, rejected, valueBytes } = kind;
+  const { read, inserted, updated, unchanged, skipped, dropped, cascaded, rejected, pruned, valueBytes } = kind;
   const changed = updated - unchanged;
-  return { read, new: inserted, changed, unchanged, skipped, dropped, cascaded, rejected, valueBytes };
+  const removed = pruned === undefined ? {} : { pruned };
+  return { read, new: inserted, changed, unchanged, skipped, dropped, cascaded, rejected, ...removed, valueBytes };
 }
 
 /** Where the run was asked for digests: one for each section whose records all arrived. */

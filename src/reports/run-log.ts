@@ -50,7 +50,7 @@ export class RunLog {
   /** A batch of a section has come, or a phase begins. */
   note({ path, phase }: Event): void {
     const isPhase = phase !== undefined && phase !== "rows";
-    this.close(this.phase ?? (isPhase ? "finishing" : (path ?? "opening")));
+    this.close(this.phase ?? (isPhase ? "finishing" : path || "opening"));
     this.phase = isPhase ? phase : undefined;
     this.lookAtMemory();
   }

@@ -41,6 +41,15 @@ function fileLocation(path: string): DocumentLocation {
   return { type: "document", path: path === "-" ? "-" : expandPath(path) };
 }
 
+/** A FIFO, which can be read once: what a shell makes of `<(COMMAND)`. */
+export function isPipe(path: string): boolean {
+  try {
+    return statSync(expandPath(path), { throwIfNoEntry: false })?.isFIFO() === true;
+  } catch {
+    return false;
+  }
+}
+
 export const document: Backend<DocumentLocation> = {
   type: "document",
   word: "document",
@@ -48,7 +57,8 @@ export const document: Backend<DocumentLocation> = {
     forms: ["a document (.json, .json.gz, .json.zst, -)"],
     parse(text) {
       if (text === "-") return { type: "document", path: "-" };
-      return !text.includes("://") && /\.json(\.gz|\.zst)?$/i.test(text) ? fileLocation(text) : undefined;
+      if (text.includes("://")) return undefined;
+      return /\.json(\.gz|\.zst)?$/i.test(text) || isPipe(text) ? fileLocation(text) : undefined;
     },
     nameOf: ({ path }) => path,
     fileOf: ({ path }) => (path === "-" ? undefined : path),

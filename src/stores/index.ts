@@ -34,7 +34,7 @@ import type { StoreLocation } from "./location.js";
 
 export type { AnyLocation, Backend, DocumentPlanner, SinkOptions, SourceOptions, StoreFacts } from "./backend.js";
 export { backends } from "./backend-registry.js";
-export { documentLocation, streamLocation } from "./document.js";
+export { documentLocation, isPipe, streamLocation } from "./document.js";
 export type { StoreLocation } from "./location.js";
 
 type Backends = readonly Backend[];

@@ -67,6 +67,16 @@ export class DigestSum {
     this.carry();
   }
 
+  /** The sum of so many records' digests that `text` gave; undefined for a text that it does not give. */
+  static of(text: string, records: number): DigestSum | undefined {
+    const [, digits] = new RegExp(`^${VERSION}:([0-9a-f]{${2 * DIGEST_BYTES}})$`).exec(text) ?? [];
+    if (digits === undefined) return undefined;
+    const words = Float64Array.from({ length: WORDS }, (_, at) =>
+      Number.parseInt(digits.slice(8 * at, 8 * at + 8), 16),
+    );
+    return new DigestSum({ records, words });
+  }
+
   text(): string {
     this.carry();
     return `${VERSION}:${Array.from(this.words, (word) => word.toString(16).padStart(8, "0")).join("")}`;

@@ -304,6 +304,15 @@ describePostgres("the owner under forced row-level security", () => {
       const { stderr } = await workspace.must([...words, "named.json"]);
       expect(untimed(readFileSync(workspace.path("named.json"), "utf8"))).toBe(whole);
       expect(stderr).toContain("is not proven");
+      // The same for what compares: the policies let these roles see no other rows.
+      const verify = ["storage", "verify", "named.json", url, "--tenants-from", "tenants"];
+      expect(await workspace.run(verify)).toMatchObject({
+        stderr: expect.stringContaining("is not proven"),
+        stdout: expect.stringMatching(/sessions: 40 identical\n(.*identical\n)* {2}hook_history: 40 identical\n/),
+      });
+      const digest = await workspace.must(["storage", "digest", url, "--tenants-from", "tenants"]);
+      expect(digest.stdout).toBe((await workspace.must(["storage", "digest", "named.json"])).stdout);
+      expect(digest.stderr).toContain("is not proven");
     }
     const words = ["storage", "export", "--database", owner.url, "--output", "none.json", "--tenants-from"];
     writeFileSync(workspace.path("empty"), "\n");

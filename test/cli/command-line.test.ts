@@ -152,6 +152,10 @@ describe("llmspell", () => {
     [["storage", "import", "--input", "a.json", "--map-tenant", "acme"], "takes OLD=NEW", "--map-tenant acme="],
     [["storage", "import", "--input", "a.json", "--plugin", "./p.mjs:{a}"], "not valid JSON", "./tidy.mjs:{"],
     [["database", "health", "--backend", "postgres"], "no PostgreSQL connection is configured", "DATABASE_URL"],
+    // `--tenant $T` where T is not set.
+    [["storage", "export", "--output", "a.json", "--tenant", "--quiet"], "the value is missing", ""],
+    [["storage", "export", "--output", "--force"], "the value is missing", ""],
+    [["storage", "verify", "a.db", "b.db", "--tenant", "--strict"], "the value is missing", ""],
   ])("%j is refused: %s", async (words, message, hint) => {
     const { status, stderr } = await workspace.run(words);
     expect(status).toBe(2);

@@ -142,12 +142,18 @@ describe("the configuration file", () => {
   it("names the keys of [storage] that are not known, and no others", async () => {
     database("a.db");
     const text = `[storage]\nvector_path = "x"\nsessions_dir = "s"\n[storage.sqlite]\npath = "a.db"\njournal_mode = "WAL"\npool = 3
-      [engines.lua]\nx = 1\n[rag.vector_storage]\ndimensions = 384`;
+      [engines.lua]\nx = 1\n[rag.vector_storage]\ndimensions = 384
+      [stroage]\nbackend = "postgres"\n[store.prod]\nurl = "x.db"`;
     const path = file("llmspell.toml", text);
     const { stderr } = await health();
     expect(stderr).toContain(`Warning: ${path}: [storage] vector_path is not known here, and ignored\n`);
     expect(stderr).toContain(`Warning: ${path}: [storage.sqlite] pool is not known here, and ignored\n`);
-    expect(stderr.match(/Warning/g)).toHaveLength(2);
+    // They say where a store is to be, and are taken for none.
+    for (const table of ["stroage", "store"])
+      expect(stderr).toContain(
+        `Warning: ${path}: [${table}] is not known here, and ignored; [storage] and [stores.NAME] are\n`,
+      );
+    expect(stderr.match(/Warning/g)).toHaveLength(4);
   });
 });
 

@@ -3,12 +3,14 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
+  digestStore,
   exportStore,
   importStore,
   readRecords,
   type StorageError,
   type StoreLocation,
   type TransformSpec,
+  verifyStores,
 } from "../../src/index.js";
 import { createDatabase } from "../helpers/database-templates.js";
 import { createWorkspace, type Outcome, type Workspace, withoutTimes } from "../helpers/llmspell.js";
@@ -148,6 +150,29 @@ describe("a mask whose path no record has", () => {
   });
 });
 
+describe("a step without effect", () => {
+  it("is said by digest and verify as by an export", async () => {
+    const none = ["--mask", "kv_store.metadata.a=redact"];
+    const said = "no record of kv_store was there to be masked";
+    const digest = await workspace.run(["storage", "digest", store, ...none]);
+    expect([digest.status, digest.stderr]).toEqual([0, expect.stringContaining(said)]);
+    // Which is compared with others'.
+    expect(digest.stdout).toBe((await workspace.must(["storage", "digest", store])).stdout);
+    const copy = fresh(".json");
+    await exporting(copy);
+    const verify = await workspace.run(["storage", "verify", store, copy, ...none]);
+    expect([verify.status, verify.stdout]).toEqual([0, expect.stringContaining(said)]);
+    const json = await workspace.run(["storage", "verify", store, copy, ...none, "--json"]);
+    expect(JSON.parse(json.stdout).notes).toEqual([expect.stringContaining(said)]);
+    const misspelt = ["--mask", "sessions.session_data.emial=redact"];
+    for (const words of [
+      ["digest", store],
+      ["verify", store, copy],
+    ])
+      expect((await workspace.run(["storage", ...words, ...misspelt])).stderr).toContain("[E_NO_EFFECT]");
+  });
+});
+
 describePostgres("a mask whose path no record has, into PostgreSQL", () => {
   it("rolls back", async () => {
     await using database = await createDatabase("migrated");
@@ -234,6 +259,17 @@ describe("a program's options", () => {
       "E_USAGE",
     );
   });
+
+  it.each([{ tenants: "acme" }, { include: "sessions" }, { exclude: "sessions" }, { transforms: {} }])(
+    "a text or an object in place of a list is E_USAGE: %j",
+    async (wrong) => {
+      const given = wrong as object;
+      expect(await codeOf(exportStore({ from: store, to: to(), ...given }))).toBe("E_USAGE");
+      expect(await codeOf(importStore({ from: store, to: fresh(".db"), ...given }))).toBe("E_USAGE");
+      expect(await codeOf(verifyStores({ a: store, b: fresh(".json"), ...given }))).toBe("E_USAGE");
+      expect(await codeOf(digestStore(store, given))).toBe("E_USAGE");
+    },
+  );
 
   it("a misspelt one of a function is E_USAGE", async () => {
     const misspelt = { tenant: ["acme"] } as object;

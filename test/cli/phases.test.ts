@@ -114,6 +114,18 @@ it("at 80 columns the section, the share, the rate and the time left are seen", 
   );
 });
 
+it("a warning beside the progress on a terminal is neither cut nor written over", async () => {
+  const words =
+    "storage export --database a.db --output cut.json --tenant t --map-tenant nobody=somebody-with-a-name-that-is-rather-long";
+  const { stdout } = await workspace.bash(`script -qec "stty cols 60; llmspell ${words}" /dev/null </dev/null`);
+  const [, ...sequences] = stdout.split("\u001b");
+  // The terminal's own wrapping stays on, or the rest of a line is written over its last column; and the cursor never goes back.
+  for (const sequence of sequences) expect(sequence).toMatch(/^\[(K|\?25[lh])/);
+  expect(sequences.map((sequence) => sequence.replace(/^\[\??\d*[A-Za-z]/, "")).join("")).toMatch(
+    /Warning: map-tenant nobody=.* has the tenant "nobody"/,
+  );
+});
+
 it("waits for an SQLite database that another process writes, and says so", async () => {
   createLlmspellSqlite(workspace.path("busy.db"));
   await workspace.must(["database", "migrate", "--database", "busy.db"]);

@@ -277,6 +277,24 @@ describe("a plugin that turns on the process", () => {
     expect(Object.keys(JSON.parse(run.stdout))).toContain("data");
     for (const word of ["<loading>", "<one>", "<two>"]) expect(run.stderr).toContain(word);
   });
+
+  it("prints lines of the log, where these are objects", async () => {
+    const path = fresh(".mjs");
+    writeFileSync(
+      path,
+      `console.error("<loading>\\u202e"); export default { name: "chatty", sections: ["kv_store"], parallel: true, transform(r) {
+         process.stderr.write("<o"); process.stderr.write(Buffer.from("ne>\\n<two>")); return r; } };`,
+    );
+    for (const jobs of ["1", "2"]) {
+      const words = ["storage", "export", "--database", source, "--output", "-", "--plugin", path, "--jobs", jobs];
+      const run = await workspace.must([...words, "--log-format", "json"]);
+      const lines = run.stderr.split("\n").slice(0, -1);
+      const messages = lines.map((line) => JSON.parse(line).message as string);
+      expect(messages).toContain("<loading>\u202e");
+      expect(messages.some((message) => message.includes("<one>"))).toBe(true);
+      expect(messages.join()).toContain("<two>");
+    }
+  });
 });
 
 describe("loading a plugin", () => {

@@ -77,7 +77,6 @@ it("loads for an export out of SQLite no report, no retention, no second reader,
     "node_modules/pg/",
     "node_modules/smol-toml/",
     "node_modules/zod/",
-    "node_modules/cli-progress/",
     "node_modules/jq-web/",
     "node_modules/@electric-sql/",
   );

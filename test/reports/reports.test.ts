@@ -1,5 +1,5 @@
 /** --report: the JSON against its published schema, the page in a browser, whatever the data are called. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import Database from "better-sqlite3";
@@ -12,6 +12,7 @@ import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
 import { findTool } from "../helpers/system-packages.js";
 import { describeWithTools } from "../helpers/system-tools.js";
+import { makeSections, writeDocument } from "../verify/records.js";
 
 const file = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const isReport = new Ajv2020({ allErrors: true }).compile(
@@ -120,9 +121,80 @@ describe("a report as JSON", () => {
     expect(report).toMatchObject({ status: "different", from: { name: workspace.path("a.json") } });
     expect(error?.code).toBe("E_DIFFERENT");
     expect(comparison?.sections.find(({ path }) => path === "event_log")).toMatchObject({ identical: 0, onlyInB: 0 });
+    expect(comparison?.differences).toContainEqual(
+      expect.objectContaining({
+        section: "event_log",
+        difference: "onlyInA",
+        key: expect.stringContaining("event_id="),
+      }),
+    );
+    expect(comparison?.differences.length).toBeLessThanOrEqual(10);
     const cut = await workspace.run(["storage", "verify", "a.json", "nowhere.db", "--report", "failed.html"]);
     expect(cut.status).toBe(3);
     expect(readFileSync(workspace.path("failed.html"), "utf8")).toContain("E_STORE_NOT_FOUND");
+  });
+
+  it("of verify has fields that differ, the sample, searches, and how fast it was, but no value", async () => {
+    copyFileSync(workspace.path("first.db"), workspace.path("odd.db"));
+    const database = new Database(workspace.path("odd.db"));
+    const { changes } = database.prepare(`UPDATE hook_history SET hook_id = 'secret value' WHERE rowid = 1`).run();
+    database.close();
+    expect(changes).toBe(1);
+    const words = ["storage", "verify", "first.db", "odd.db", "--show-values", "--seed", "fixed"];
+    const some = ["--sample", "1000", "--search", "2"];
+    const { status, stdout } = await workspace.run([...words, ...some, "--report", "odd-values.json", "--json"]);
+    expect(status).toBe(7);
+    expect(JSON.parse(stdout)).toMatchObject({
+      versions: { tool: { "Node.js": process.versions.node }, a: { SQLite: expect.any(String) } },
+      started: expect.stringMatching(/Z$/),
+      ended: expect.stringMatching(/Z$/),
+    });
+    const { comparison, recordsPerSecond } = reportAt("odd-values.json");
+    expect(recordsPerSecond).toBeGreaterThan(0);
+    expect(comparison).toMatchObject({
+      differences: [{ section: "hook_history", difference: "different", fields: ["hook_id"] }],
+      sample: { size: 1000, seed: "fixed" },
+      searches: { neighbours: 10, seed: "fixed" },
+    });
+    expect(readFileSync(workspace.path("odd-values.json"), "utf8")).not.toContain("secret value");
+    await workspace.run([...words, ...some, "--report", "odd-values.html"]);
+    const page = readFileSync(workspace.path("odd-values.html"), "utf8");
+    expect(page).toMatch(/hook_history, execution_id=[^<]*: different \(hook_id\)/);
+    expect(page).toContain("A sample: 1,000 records of each section, seed fixed.");
+    expect(page).toContain("the same in both");
+    expect(page).not.toContain("secret value");
+  });
+
+  it("and differences are two files, and neither is emptied before the other is known to be good", async () => {
+    const words = ["storage", "verify", "first.db", "odd.db", "--differences", "kept.ndjson"];
+    await workspace.run(words);
+    const kept = readFileSync(workspace.path("kept.ndjson"), "utf8");
+    expect(kept).toContain("hook_id");
+    expect((await workspace.run([...words, "--report", "nowhere/x.html"])).status).toBe(2);
+    expect(readFileSync(workspace.path("kept.ndjson"), "utf8")).toBe(kept);
+    const one = ["storage", "verify", "first.db", "odd.db", "--differences", "one.json", "--report", "one.json"];
+    const { status, stderr } = await workspace.run(one);
+    expect([status, stderr]).toEqual([
+      2,
+      expect.stringContaining("--report names a file that the run reads or writes"),
+    ]);
+  });
+
+  it("of a load says what it was asked for, and what it removed", async () => {
+    await workspace.must(["storage", "migrate", "--from", "first.db", "--to", "pruned.db"]);
+    const database = new Database(workspace.path("pruned.db"));
+    const columns = database.prepare("SELECT name FROM pragma_table_info('kv_store')").pluck().all() as string[];
+    const values = columns.map((name) => (name === "kv_id" || name === "key" ? "'more'" : name));
+    database.exec(`INSERT INTO kv_store (${columns.join()}) SELECT ${values.join()} FROM kv_store LIMIT 1`);
+    database.close();
+    const words = ["storage", "migrate", "--from", "first.db", "--to", "pruned.db", "--prune", "--on-conflict", "skip"];
+    await workspace.must([...words, "--report", "pruned.json"]);
+    await workspace.must([...words, "--report", "pruned.html"]);
+    const { totals, settings } = reportAt("pruned.json");
+    expect(totals).toMatchObject({ pruned: 1 });
+    expect(settings).toMatchObject({ "Records that are there": "skip", "What the source does not have": "removed" });
+    expect(readFileSync(workspace.path("pruned.html"), "utf8")).toContain("<th>Pruned</th>");
+    expect(readFileSync(workspace.path("export.json"), "utf8")).not.toContain("pruned");
   });
 
   it("of a verification is valid, too", () => {
@@ -134,15 +206,31 @@ describe("a report as JSON", () => {
 function compared(): Report {
   const header = { backend: "sqlite", migrations: ["V1"] } as const;
   const section = { path: "sessions", identical: 1, byMeaning: 2, different: 3, onlyInA: 4, onlyInB: 5 };
+  const key = `key=${HOSTILE.join()}`;
   return comparisonReport(
     { command: "verify", from: "a", to: "b", started: new Date(0), settings: {}, warnings: [], phases: [], memory: [] },
     {
       a: "a.db",
       b: "b.db",
       headers: { a: header, b: header },
-      sections: [{ ...section, unreadableInA: 0, unreadableInB: 0 }],
-      findings: [{ store: "b", message: "an index is missing" }],
+      sections: [
+        {
+          ...section,
+          unreadableInA: 0,
+          unreadableInB: 0,
+          notHeld: HOSTILE,
+          first: HOSTILE.map((field) => ({ section: "sessions", key, difference: "different", fields: [field] })),
+        },
+      ],
+      findings: [{ store: "b", message: HOSTILE.join(), counts: false }],
+      sample: { size: 3, seed: HOSTILE[0] as string },
+      searches: {
+        neighbours: 10,
+        seed: HOSTILE[1] as string,
+        results: [{ path: HOSTILE[2] as string, queries: 5, same: 4, recall: { a: 1, b: undefined } }],
+      },
       leftOut: { a: [], b: ["a table"] },
+      notes: HOSTILE,
       seconds: 2,
     },
     { code: "E_DIFFERENT", exitStatus: 7, message: "the stores differ", causes: [] },
@@ -199,6 +287,26 @@ describePostgres("a report of PostgreSQL", () => {
     expect(to.migrations).toContain("V13");
     expect(totals).toMatchObject({ new: 0, changed: 0, unchanged: totals?.read });
     expect(readFileSync(workspace.path("pg.json"), "utf8")).not.toContain("pass%3Cword");
+  });
+
+  it("does not say of a run that ended early that nothing was written", async () => {
+    writeDocument(
+      workspace.path("orphans.json"),
+      new Map([...makeSections(() => 2)].filter(([path]) => path !== "sessions")),
+    );
+    const words = ["storage", "import", "--database", database.url, "--input", "orphans.json", "--jobs", "2"];
+    words.push("--report");
+    expect(await workspace.run([...words, "early.json"])).toMatchObject({ status: 5 });
+    const { status, error, settings, phases } = reportAt("early.json");
+    expect(phases.map(({ name }) => name)).not.toContain("");
+    expect([status, error?.code, settings["Jobs"]]).toEqual(["failed", "E_ORPHAN", "2"]);
+    expect(error?.unfinishedRun).toBeGreaterThan(0);
+    await workspace.must(["storage", "undo", "--database", database.url]);
+    expect((await workspace.run([...words, "early.html"])).status).toBe(5);
+    const page = readFileSync(workspace.path("early.html"), "utf8");
+    expect(page).not.toContain("Nothing was written");
+    expect(page).toContain("has loaded stays in the target until it is resumed or undone.");
+    await workspace.must(["storage", "undo", "--database", database.url]);
   });
 });
 

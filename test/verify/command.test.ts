@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RecordKind } from "../../src/catalog/index.js";
-import { exportStore, importStore, StorageError, verifyStores } from "../../src/index.js";
+import { exportStore, importStore, type Progress, StorageError, verifyStores } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 import { verified } from "./changes.js";
@@ -125,6 +125,30 @@ describe("the command", () => {
     const stdin = gzipSync(readFileSync(original));
     expect((await workspace.run(["storage", "verify", "-", "copy.db"], { stdin })).status).toBe(0);
     expect((await workspace.run(["storage", "verify", "copy.db", "-"], { stdin })).status).toBe(0);
+  });
+
+  it("reads what a shell makes of <(COMMAND), on both sides", async () => {
+    const { stdout } = await workspace.bash("llmspell storage verify <(gzip -c original.json) <(cat original.json)");
+    expect(stdout).toMatch(/✅ Identical: 60 records\n$/);
+    await workspace.bash("llmspell storage verify copy.db <(cat original.json)");
+    const searched = await workspace
+      .bash("llmspell storage verify copy.db <(cat original.json) --search 2 2>&1 || true")
+      .then(({ stdout: text }) => text);
+    expect(searched).toContain("searches read the stores again");
+  });
+
+  it("names the first of many findings in the error, and all of them in the lines", async () => {
+    const database = new Database(copyWith("no-indexes.db"));
+    const names = database
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND sql NOT LIKE '%UNIQUE%'")
+      .pluck()
+      .all() as string[];
+    for (const name of names) database.exec(`DROP INDEX "${name}"`);
+    database.close();
+    const { status, stdout, stderr } = await workspace.run(["storage", "verify", "copy.db", "no-indexes.db"]);
+    expect(status).toBe(7);
+    expect(stdout.match(/^ {2}B: index .* is missing/gm)?.length).toBeGreaterThan(3);
+    expect(stderr).toMatch(/^Caused by: B: index [^;]*; B: index [^;]*; B: index [^;]*; and \d+ more$/m);
   });
 
   it("refuses what would prove nothing, or overwrite a store", async () => {
@@ -436,6 +460,9 @@ describe("samples", () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^Sample: 2 records of each section, --seed [0-9a-f]{8}$/m);
     expect(stdout).toContain("  sessions: 2 identical\n");
+    expect(stdout).toMatch(/^Versions: A records of sqlite, schema V1 to V13; B SQLite [\d.]+, schema V1 to V13$/m);
+    expect(stdout).toMatch(/^Time: .*Z to .*Z, \d+\.\d s, [\d,]+ records\/s$/m);
+    expect(stdout).toMatch(/✅ Identical in the sample: \d+ records\n$/);
   });
 });
 
@@ -444,6 +471,21 @@ describe("verifyStores", () => {
     const unknown = await refusal(verifyStores({ a: original, b: copy, tenant: "acme" } as never));
     expect([unknown.code, unknown.message]).toEqual(["E_USAGE", "verifyStores has no option tenant"]);
     expect((await refusal(verifyStores({ a: original, b: copy, sample: 0 }))).code).toBe("E_USAGE");
+  });
+
+  it("tells of its phases, and of searches that had nothing to search for", async () => {
+    const phases: string[] = [];
+    const warnings: string[] = [];
+    const told = {
+      onProgress: ({ phase }: Progress) => phases.push(phase),
+      onWarning: (text: string) => warnings.push(text),
+    };
+    await verifyStores({ a: original, b: copy, search: 2, ...told });
+    // Nothing is merged, and no foreign key is checked for a target.
+    expect([...new Set(phases)]).toEqual(["connecting", "planning", "rows", "comparing", "searching"]);
+    expect(warnings).toEqual([]);
+    await verifyStores({ a: original, b: copy, search: 2, include: ["sessions"], ...told });
+    expect(warnings).toEqual(["no embedding was found to search for"]);
   });
 
   it("ends with the signal, and with what is wrong in a store", async () => {

@@ -75,6 +75,19 @@ describePostgres("findings in PostgreSQL", () => {
       `INSERT INTO public.documents VALUES (lo_from_bytea(0, decode(repeat('00', ${2 * MIB}), 'hex')))`,
     );
     await client.query("SELECT lo_from_bytea(0, 'a short one of the superuser')");
+    // Programs keep the number in columns of other types, too.
+    await client.query(
+      `CREATE DOMAIN public.number AS int8; CREATE TABLE public.files (content bigint, other public.number, name varchar, body text)`,
+    );
+    for (const [column, type] of [
+      ["content", "int8"],
+      ["other", "int8"],
+      ["name", "text"],
+      ["body", "text"],
+    ])
+      await client.query(
+        `INSERT INTO public.files (${column}) VALUES (lo_from_bytea(0, decode(repeat('00', ${2 * MIB}), 'hex'))::${type})`,
+      );
     const otherClient = new pg.Client({ connectionString: other.url });
     await otherClient.connect();
     await otherClient.query(`SELECT lo_from_bytea(0, decode(repeat('00', ${2 * MIB}), 'hex'))`);

@@ -12,6 +12,7 @@ import {
   type Backend,
   databaseOf,
   hasOwner,
+  isPipe,
   type StoreLocation,
   sessionOptions,
   storeName,
@@ -85,6 +86,7 @@ export class Reading {
   header: StoreHeader | undefined;
   failure: StorageError | undefined;
   leftOut: readonly string[] = [];
+  notes: readonly string[] = [];
   readonly name: string;
   private readonly stream: BatchStream;
   private run: Promise<void> | undefined;
@@ -101,9 +103,10 @@ export class Reading {
 
   async *batches(): AsyncGenerator<RecordBatch, void, undefined> {
     this.run = this.read().then(
-      ({ leftOut, header }) => {
+      ({ leftOut, notes, header, versions: { source } }) => {
         this.leftOut = leftOut;
-        this.header = header;
+        this.notes = notes;
+        this.header = source === undefined ? header : { ...header, versions: source };
         this.stream.end();
       },
       (error: unknown) => {
@@ -197,10 +200,12 @@ export function isSource(store: string | object): store is Source {
   return typeof store === "object" && "open" in store && "estimate" in store;
 }
 
-/** Not a stream, nor standard input. */
+/** Not a stream, nor standard input, nor a FIFO. */
 export function isRereadable(store: AnyLocation | Source): boolean {
   if (isSource(store) || store.type === "stream") return false;
-  return !(store.type === "document" && (store as StoreLocation & { readonly path: string }).path === "-");
+  if (store.type !== "document") return true;
+  const { path } = store as StoreLocation & { readonly path: string };
+  return path !== "-" && !isPipe(path);
 }
 
 /** A store of UUIDs spells every one as usual, and an import into it does so too. `strict` asks for A as it is. */
@@ -236,6 +241,18 @@ export class TwoSided {
 
   update(side: Side, progress: Progress): void {
     this.last[side] = progress;
+    // A store that is read to its end waits for the other: nothing is checked or merged.
+    if (progress.phase !== "checking") this.show(progress);
+  }
+
+  /** What both have come to. */
+  tell(phase: "comparing" | "searching"): void {
+    const { a, b } = this.last;
+    const last = b ?? a;
+    if (last !== undefined) this.show({ path: last.path, pathRecords: last.pathRecords, records: 0, bytes: 0, phase });
+  }
+
+  private show(progress: Progress): void {
     const { a, b } = this.last;
     this.options.onProgress?.({
       ...progress,

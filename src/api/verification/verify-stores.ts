@@ -27,6 +27,7 @@ import {
   type SectionVerification,
   Verification,
 } from "../../verify/comparison/verification.js";
+import { TOOL_VERSIONS } from "../../version.js";
 import { refuseUnknownOptions } from "../option-names.js";
 import type { ImportOptions } from "../options.js";
 import { selectPaths } from "../run.js";
@@ -59,9 +60,20 @@ export interface VerifyResult {
   readonly findings: readonly StoreFinding[];
   /** What the stores hold outside of records that are read: nothing is said of it. */
   readonly leftOut: Readonly<Record<Side, readonly string[]>>;
+  /** Lines for the user of A's records on their way, e.g. that a step changed nothing. */
+  readonly notes: readonly string[];
   readonly sample?: { readonly size: number; readonly seed: string };
   readonly searches?: Searches;
+  /** UTC, ISO 8601. */
+  readonly started: string;
+  readonly ended: string;
   readonly seconds: number;
+  /** Of this tool, and of databases, e.g. `{ PostgreSQL: "15.4", pgvector: "0.8.0" }`. */
+  readonly versions: {
+    readonly tool: Readonly<Record<string, string>>;
+    readonly a?: Readonly<Record<string, string>>;
+    readonly b?: Readonly<Record<string, string>>;
+  };
 }
 
 /** See ../on-demand.ts. */
@@ -151,6 +163,7 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
           unmet?.see(batch);
           return references[side].see(batch);
         },
+        onRead: () => progress.tell("comparing"),
       },
       verification,
     );
@@ -165,15 +178,19 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
     if (unmet !== undefined && isRead) requireTenants(unmet, "neither store has a");
     if (await areOne(run))
       options.onWarning?.("A and B are the same database, by two names: it was compared with itself");
+    if (options.search !== undefined) progress.tell("searching");
     const searches =
       options.search === undefined ? undefined : await compareSearches(run, options.search, paths, signal);
+    if (searches?.results.length === 0) options.onWarning?.("no embedding was found to search for");
     const judged = judge(findings, strict);
+    const headers = { a: readings.a.header as StoreHeader, b: readings.b.header as StoreHeader };
+    const seconds = (performance.now() - started) / 1000;
     const identical = sections.every((section) => isSame(section) && section.byMeaning === 0);
     const isEqual = strict ? identical : sections.every(isSame);
     const result: VerifyResult = {
       a: readings.a.name,
       b: readings.b.name,
-      headers: { a: readings.a.header as StoreHeader, b: readings.b.header as StoreHeader },
+      headers,
       identical,
       equal:
         isEqual &&
@@ -182,9 +199,17 @@ async function verifyOnce(run: Run, keepsKeys: boolean, started: number): Promis
       sections,
       findings: judged,
       leftOut: { a: readings.a.leftOut, b: readings.b.leftOut },
+      notes: readings.a.notes,
       ...(sample === undefined ? {} : { sample }),
       ...(searches === undefined ? {} : { searches }),
-      seconds: (performance.now() - started) / 1000,
+      started: new Date(Date.now() - seconds * 1000).toISOString(),
+      ended: new Date().toISOString(),
+      seconds,
+      versions: {
+        tool: TOOL_VERSIONS,
+        ...(headers.a.versions === undefined ? {} : { a: headers.a.versions }),
+        ...(headers.b.versions === undefined ? {} : { b: headers.b.versions }),
+      },
     };
     if (options.onDifferences !== undefined)
       for await (const chunk of verification.differences()) await options.onDifferences(chunk);

@@ -7,7 +7,9 @@ import type {
   VerifyResult,
 } from "../../api/verification/verify-stores.js";
 import { StorageError } from "../../errors.js";
+import { comparedRecords } from "../../reports/report.js";
 import { formatCount } from "./progress.js";
+import { migrationsText, perSecond } from "./statistics.js";
 
 /** What was asked for. */
 interface Asked {
@@ -39,13 +41,34 @@ export function resultLines(result: VerifyResult, flags: Asked): string[] {
       : []),
     ...searchLines(result),
     ...(findings.length === 0 ? [] : ["Findings:", ...findings.map(findingLine)]),
+    ...result.notes,
+    ...runLines(result),
     ...(result.equal
       ? [
           sections.length === 0
             ? "✅ Equal: neither has records"
-            : `✅ ${byMeaning ? "Equal by meaning" : "Identical"}: ${formatCount(records)} records`,
+            : `✅ ${byMeaning ? "Equal by meaning" : "Identical"}${sample === undefined ? "" : " in the sample"}: ${formatCount(records)} records`,
         ]
       : []),
+  ];
+}
+
+/** With what, and how long it took. */
+function runLines({ headers, started, ended, seconds, sections }: VerifyResult): string[] {
+  const store = (side: "a" | "b"): string => {
+    const { backend, migrations, versions } = headers[side];
+    const facts = [
+      ...(versions === undefined
+        ? [`records of ${backend}`]
+        : Object.entries(versions).map((entry) => entry.join(" "))),
+      ...(migrations.length > 0 ? [migrationsText(migrations)] : []),
+    ];
+    return `${side.toUpperCase()} ${facts.join(", ")}`;
+  };
+  const rate = formatCount(perSecond(comparedRecords(sections), seconds));
+  return [
+    `Versions: ${store("a")}; ${store("b")}`,
+    `Time: ${started} to ${ended}, ${seconds.toFixed(1)} s, ${rate} records/s`,
   ];
 }
 
@@ -137,17 +160,24 @@ export function differenceError({ sections, findings, searches }: VerifyResult, 
     ...(first === undefined ? {} : { section: first.section, key: first.key }),
     ...(field === undefined ? {} : { field }),
     ...(first === undefined
-      ? { detail: counting.map(({ store, message }) => `${store.toUpperCase()}: ${message}`).join("; ") }
+      ? { detail: findingsText(counting) }
       : { detail: `it is ${WORDS[first.difference]}${first.code === undefined ? "" : ` [${first.code}]`}` }),
     ...(count === 0
       ? {}
       : {
-          hint:
+          hint: `${first?.code === undefined ? "" : `\`llmspell explain ${first.code}\` says what keeps it from being read. `}${
             flags.differences === undefined
               ? "With --differences FILE every one of them is written, as NDJSON; with --show-values with its values."
-              : `They are in ${flags.differences}, one per line.`,
+              : `They are in ${flags.differences}, one per line.`
+          }`,
         }),
   });
+}
+
+/** The first of them; all are among the lines. */
+function findingsText(findings: readonly StoreFinding[]): string {
+  const shown = findings.slice(0, SHOWN).map(({ store, message }) => `${store.toUpperCase()}: ${message}`);
+  return [...shown, ...(findings.length > SHOWN ? [`and ${findings.length - SHOWN} more`] : [])].join("; ");
 }
 
 export function resultObject({ a, b, headers, sections, seconds, ...rest }: VerifyResult): object {

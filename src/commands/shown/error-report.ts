@@ -16,11 +16,13 @@ export interface ErrorReport {
   readonly hint?: string;
   /** The target may have all of the records, or none. */
   readonly outcomeUnknown?: true;
+  /** What this run has loaded stays in the target. */
+  readonly unfinishedRun?: number;
 }
 
 /** `error` without secrets. A foreign key that does not hold is reported by its section, as the migration guide has it. */
 export function reportError(error: StorageError): ErrorReport {
-  const { section, key, field, file, hint, detail, steps, outcomeUnknown } = error.context;
+  const { section, key, field, file, hint, detail, steps, outcomeUnknown, unfinishedRun } = error.context;
   const isOrphan = error.code === "E_ORPHAN" && section !== undefined;
   const message = isOrphan ? `Failed to import ${section.split(".").at(-1)}` : error.message;
   const causes = [
@@ -40,6 +42,7 @@ export function reportError(error: StorageError): ErrorReport {
     causes: [...new Set(causes.map(redact))].filter((cause) => cause !== "" && cause !== redact(message)),
     ...(hint === undefined ? {} : { hint: redact(hint) }),
     ...(outcomeUnknown === undefined ? {} : { outcomeUnknown }),
+    ...(unfinishedRun === undefined ? {} : { unfinishedRun }),
   };
 }
 

@@ -2,6 +2,7 @@
 import type { StorageError } from "../../errors.js";
 import { redact } from "../../redaction.js";
 import { errorLines, errorStack, reportError } from "./error-report.js";
+import { takeForeignLines, writeOurs } from "./foreign-lines.js";
 import { visibleJson, visibleText } from "./visible-text.js";
 
 export interface OutputOptions {
@@ -37,7 +38,10 @@ function toJson(value: object): string {
 
 export function createOutput(options: OutputOptions): Output {
   const { quiet, verbose, json, logFormat, documentOnStdout } = options;
-  const results = documentOnStdout ? process.stderr : process.stdout;
+  const writeResult = (text: string): void => {
+    if (documentOnStdout) writeOurs(text);
+    else process.stdout.write(text);
+  };
   // Which then carries nothing else, so that it can be parsed.
   const resultOnStderr = json === true && documentOnStdout === true;
   const log = (level: string, text: string, fields: object = {}, isResult = false): void => {
@@ -48,8 +52,10 @@ export function createOutput(options: OutputOptions): Output {
     const stamped = process.stderr.isTTY || isResult ? visible : `${time} ${visible}`;
     const line = logFormat === "json" ? toJson({ time, level, message, ...fields }) : stamped;
     // A progress bar may stand in the terminal's line.
-    process.stderr.write(process.stderr.isTTY ? `\r\u001b[K${line}\n` : `${line}\n`);
+    writeOurs(process.stderr.isTTY ? `\r\u001b[K${line}\n` : `${line}\n`);
   };
+  if (logFormat === "json")
+    takeForeignLines((line) => toJson({ time: new Date().toISOString(), level: "info", message: line }));
   return {
     line(text) {
       if (quiet || json) return;
@@ -57,7 +63,7 @@ export function createOutput(options: OutputOptions): Output {
       else process.stdout.write(`${visibleText(redact(text))}\n`);
     },
     result(value) {
-      if (json) results.write(`${toJson(value)}\n`);
+      if (json) writeResult(`${toJson(value)}\n`);
     },
     info(text, fields) {
       if (!quiet && !resultOnStderr) log("info", text, fields);
@@ -70,7 +76,7 @@ export function createOutput(options: OutputOptions): Output {
     },
     error(error, hasResult = false) {
       const report = reportError(error);
-      if (json && !hasResult) results.write(`${toJson({ error: report })}\n`);
+      if (json && !hasResult) writeResult(`${toJson({ error: report })}\n`);
       if (resultOnStderr) return;
       const stack = verbose ? errorStack(error) : undefined;
       if (logFormat === "json") {
@@ -78,7 +84,7 @@ export function createOutput(options: OutputOptions): Output {
         log("error", message, stack === undefined ? fields : { ...fields, stack });
       } else {
         const lines = stack === undefined ? errorLines(report) : [...errorLines(report), stack];
-        process.stderr.write(`${lines.join("\n")}\n`);
+        writeOurs(`${lines.join("\n")}\n`);
       }
     },
   };

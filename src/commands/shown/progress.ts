@@ -1,8 +1,8 @@
 /** Progress on stderr: one line that changes on a terminal, otherwise a line every few seconds. */
-import type { SingleBar } from "cli-progress";
 import { formatBytes } from "../../byte-size.js";
 import type { Progress } from "../../pipeline.js";
 import type { Output } from "./output.js";
+import { TerminalLine } from "./terminal-line.js";
 import { visibleText } from "./visible-text.js";
 
 /** While records come. */
@@ -36,6 +36,8 @@ const WHAT: Readonly<Record<Exclude<Progress["phase"], "rows" | "indexes">, stri
   paused: "paused",
   checking: "checking foreign keys and merging",
   committing: "committing",
+  comparing: "comparing what was read",
+  searching: "searching for the nearest embeddings",
 };
 
 /** Since when the run, its phase, and what was last told of it have lasted. Seconds. */
@@ -129,7 +131,7 @@ export async function createProgressDisplay(
 ): Promise<ProgressDisplay> {
   if (options.quiet || options.progress === false) return NONE;
   const terminal = process.stderr.isTTY && options.logFormat !== "json";
-  return terminal ? barDisplay((await import("cli-progress")).default.SingleBar) : lineDisplay(output);
+  return terminal ? barDisplay() : lineDisplay(output);
 }
 
 /** Since when the run, and what it is at now, have lasted. */
@@ -204,48 +206,40 @@ function lineDisplay(output: Output): ProgressDisplay {
 
 const BAR_WIDTH = 20;
 
-function barDisplay(Bar: typeof SingleBar): ProgressDisplay {
+function barDisplay(): ProgressDisplay {
   const clock = new Clock();
   let total: number | undefined;
   let last: Progress | undefined;
-  /** A second Ctrl-C ends the process at once; the cursor is hidden until the bar stops. */
-  const onExit = (): void => bar.stop();
-  const bar = new Bar({
-    stream: process.stderr,
-    clearOnComplete: true,
-    hideCursor: true,
-    fps: 5,
-    linewrap: null,
-    format: (_options, params) => {
-      if (last === undefined) return "starting";
-      const columns = (process.stderr.columns ?? 80) - 1;
-      const withBar = last.phase === "rows" && last.waiting === undefined && total !== undefined && columns >= 100;
-      const width = withBar ? columns - BAR_WIDTH - 3 : columns;
-      const text = visibleText(narrowText(last, clock.at(last), total, width));
-      if (!withBar) return text;
-      const filled = Math.round(Math.min(1, params.progress) * BAR_WIDTH);
-      return `[${"=".repeat(filled)}${" ".repeat(BAR_WIDTH - filled)}] ${text}`;
-    },
+  const line = new TerminalLine(process.stderr, () => {
+    if (last === undefined) return "starting";
+    const columns = (process.stderr.columns ?? 80) - 1;
+    const withBar = last.phase === "rows" && last.waiting === undefined && total !== undefined && columns >= 100;
+    const width = withBar ? columns - BAR_WIDTH - 3 : columns;
+    const text = visibleText(narrowText(last, clock.at(last), total, width)).slice(0, width);
+    if (!withBar) return text;
+    const share = total === 0 ? 1 : Math.min(1, last.records / (total ?? 1));
+    const filled = Math.round(share * BAR_WIDTH);
+    return `[${"=".repeat(filled)}${" ".repeat(BAR_WIDTH - filled)}] ${text}`;
   });
+  /** A second Ctrl-C ends the process at once; the cursor is hidden until the line stops. */
+  const onExit = (): void => line.stop();
   const begin = (): void => {
-    if (bar.isActive) return;
+    if (line.isShown) return;
     process.once("exit", onExit);
-    bar.start(1, 0, {});
+    line.start();
   };
   return {
     start(estimate) {
       total = sum(estimate);
       begin();
-      bar.setTotal(total ?? 1);
     },
     update(progress) {
       last = progress;
       begin();
-      bar.update(Math.min(progress.records, total ?? 0));
     },
     stop() {
       process.removeListener("exit", onExit);
-      bar.stop();
+      line.stop();
     },
   };
 }

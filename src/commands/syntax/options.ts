@@ -160,10 +160,13 @@ const cascadeOptions = (): Option[] => [
   new Option("--no-cascade", "leave it as it is: orphans are an error at the import"),
 ];
 
+const tenantsFromOption = (): Option =>
+  new Option("--tenants-from <FILE>", "only the tenants that the file names, one a line").argParser(notEmpty);
+
 /** Of every command that moves records. */
 export const transferOptions = (): Option[] => [
   ...selectionOptions(),
-  new Option("--tenants-from <FILE>", "only the tenants that the file names, one a line").argParser(notEmpty),
+  tenantsFromOption(),
   new Option("--limit <N>", "at most N records of each section; artifacts keep their session and content").argParser(
     positiveInteger,
   ),
@@ -174,8 +177,11 @@ export const transferOptions = (): Option[] => [
   reportOption(),
   new Option("--digests", "say what the records mean as they come to the target, as `storage digest` does"),
   lockTimeoutOption(),
-  new Option("--rate <MB/s>", "move no more of the records in a second: 5 (MB), 500KB").argParser(byteRate),
+  rateOption(),
 ];
+
+export const rateOption = (): Option =>
+  new Option("--rate <MB/s>", "move no more of the records in a second: 5 (MB), 500KB").argParser(byteRate);
 
 /** Of every command that moves records: what it would do, and nothing else. */
 export const planOptions = (): Option[] => [
@@ -332,6 +338,7 @@ export const verifyOptions = (): Option[] => [
   new Option("--seed <TEXT>", "of the sample and the searches (default: a new one, which is printed)"),
   reportOption(),
   ...selectionOptions(),
+  tenantsFromOption(),
   ...cascadeOptions(),
   ...idOptions(),
   ...documentReadingOptions(),
@@ -344,7 +351,7 @@ const named = (options: readonly Option[], ...names: readonly string[]): Option[
 
 /** Of a command that reads any store to say what is in it. */
 export const digestOptions = (): Option[] => [
-  ...named(transferOptions(), "include", "exclude", "tenant", "cascade", "invalidUuid", "idMap"),
+  ...named(transferOptions(), "include", "exclude", "tenant", "tenantsFrom", "cascade", "invalidUuid", "idMap"),
   ...transformOptions(),
   ...sourceOptions(),
   ...named(loadOptions(), "times", "verifyManifest"),

@@ -1,5 +1,5 @@
 /** The program that commander parses with, made of the commands' data. */
-import { Command } from "commander";
+import { Command, InvalidArgumentError, type Option } from "commander";
 import { VERSION } from "../../version.js";
 import { COMMANDS, GROUPS } from "./commands.js";
 import { inGroups } from "./option-groups.js";
@@ -50,7 +50,9 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
   };
   for (const { name, description, options, words, run, ...definition } of COMMANDS) {
     const command = add(name, description);
-    for (const option of inGroups([...options(), ...commonOptions(), configOption()])) command.addOption(option);
+    const given = inGroups([...options(), ...commonOptions(), configOption()]);
+    const names = new Set(given.flatMap(({ long }) => long ?? []));
+    for (const option of given) command.addOption(withValue(option, names));
     for (const word of words?.() ?? []) command.addArgument(word);
     const shown = definition.examples.map((example) => example.replaceAll(/\bllmspell (?=[a-z])/g, `${called} `));
     examples.set(command, shown);
@@ -59,6 +61,16 @@ export function createProgram(dispatch: Dispatch, signal: AbortSignal, called: P
       .action(() => dispatch(command, () => run(command.optsWithGlobals(), { signal, program }, ...command.args)));
   }
   return program;
+}
+
+/** An option whose value was left out, by a variable that is not set for instance, would take the next option as its value. */
+function withValue(option: Option, names: ReadonlySet<string>): Option {
+  if (!option.required) return option;
+  const { parseArg } = option;
+  return option.argParser((value: string, previous: unknown) => {
+    if (names.has(value)) throw new InvalidArgumentError("It is the next option: the value is missing.");
+    return parseArg === undefined ? value : parseArg(value, previous as never);
+  });
 }
 
 function prepare(command: Command): Command {

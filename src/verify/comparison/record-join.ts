@@ -35,6 +35,8 @@ export interface JoinOptions {
   readonly sample?: { readonly size: number; readonly seed: string } | undefined;
   /** Called with each batch of either side, before its records. */
   readonly onBatch?: (side: Side, batch: RecordBatch) => void | Promise<void>;
+  /** Called when both are read: what was put aside is joined now. */
+  readonly onRead?: () => void;
 }
 
 const OTHER = { a: "b", b: "a" } as const;
@@ -74,6 +76,7 @@ class Join {
       if (a.batch !== undefined && a.row === a.batch.rows) await this.advance(a);
       if (b.batch !== undefined && b.row === b.batch.rows) await this.advance(b);
     }
+    this.options.onRead?.();
     for (const kind of this.options.catalog.kinds) {
       const state = this.states.get(kind);
       if (state !== undefined) await this.joinAside(state);
