@@ -73,8 +73,8 @@ on $one "$node" --import ./scripts/from-source.mjs -e '
 size=$(sql $old -c "SELECT pg_size_pretty(pg_database_size('old'))")
 echo "source: $size on disk, large objects among it: $(sql $old -c 'SELECT count(*) FROM pg_largeobject_metadata')"
 
-worker() { # HOST NAME: its lines go to a file
-  on "$1" "$node" "$cli" storage worker --queue $queue --json >"$work/$2.jsonl" 2>"$work/$2.err" &
+worker() { # HOST NAME: its lines go to a file. Not by `on`: what is killed must be the worker, not a shell before it
+  ip netns exec "$1" "$node" "$cli" storage worker --queue $queue --json >"$work/$2.jsonl" 2>"$work/$2.err" &
   pids+=($!)
   started=$!
 }
@@ -83,7 +83,7 @@ worker $two killed
 killed=$started
 worker $one second
 began=$EPOCHREALTIME
-on $one "$node" "$cli" storage migrate --from old --to new --queue $queue --quiet &
+ip netns exec $one "$node" "$cli" storage migrate --from old --to new --queue $queue --quiet &
 run=$!
 pids+=("$run")
 stage() { on $two "$bin/psql" -qAtX -d $new -c 'SELECT stage FROM llmspell.storage_plans' 2>/dev/null || true; }
@@ -92,7 +92,8 @@ until [ "$(stage)" = loading ]; do sleep 0.05; done
 echo "planned after $(since) s: $(on $two "$bin/psql" -qAtX -d $new -c 'SELECT count(*) FROM llmspell.storage_plan_parts') parts"
 until [ "$(done_parts)" -ge "${KILL_AT:-12}" ]; do sleep 0.05; done
 kill -9 "$killed"
-echo "one worker killed after $(done_parts) parts"
+wait "$killed" 2>/dev/null || true
+echo "one worker killed after $(done_parts) parts, $(grep -c '"loaded"' "$work/killed.jsonl") of them its own"
 until [ "$(done_parts)" -ge "${LATE_AT:-60}" ] || ! kill -0 "$run" 2>/dev/null; do sleep 0.1; done
 worker $two late
 echo "one worker started after $(done_parts) parts"

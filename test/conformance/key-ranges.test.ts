@@ -13,7 +13,7 @@ import { describePostgres } from "../helpers/postgres-server.js";
 import { scaled } from "../helpers/scale.js";
 import { load, read } from "./expectations.js";
 import { everything } from "./memory-store.js";
-import { expectSame, type Open, ROWS, readInParts, rowsOf, SHAPES } from "./parts-reading.js";
+import { expectSame, type Open, ROWS, readInParts, rowsOf, SHAPES, someTenants } from "./parts-reading.js";
 import { postgresStore } from "./postgres-store.js";
 import { inSourceOrder } from "./sample-memory.js";
 import type { TestStore } from "./store.js";
@@ -57,6 +57,9 @@ describePostgres("ranges of keys", () => {
         );
         await load(store, inSourceOrder(records), { onOrphan: "drop", rejections: [] });
         parts = await expectEachOnce(parts, partBytes);
+        const selection = { ...everything(), tenants: someTenants(records) };
+        const some = await readInParts(open, selection, partBytes, { byKeys: true });
+        expectSame(some.records, await read(store.source(), selection), true);
       }),
       { numRuns: RUNS, seed: SEED },
     );

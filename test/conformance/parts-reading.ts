@@ -1,6 +1,9 @@
 /** Parts as threads and workers read them, for tests: what they hold together, and tables whose keys are skewed. */
 import { expect } from "vitest";
+import { readRanges } from "../../src/backends/postgres/reading/parts/key-ranges.js";
+import { type RecordKind, tenantIndex } from "../../src/catalog/index.js";
 import type { Source } from "../../src/index.js";
+import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { Part, PartTally } from "../../src/records/parts.js";
 import type { RunContext, Selection } from "../../src/records/run-context.js";
 import type { PartedSource } from "../../src/sources/source.js";
@@ -26,6 +29,14 @@ interface Reading {
   readonly byKeys?: boolean;
   /** Those of an earlier snapshot, rather than such as are planned now. */
   readonly parts?: readonly Part[];
+}
+
+/** As it stands in the ledger of a run, and comes out of it. */
+function throughLedger({ path, rows }: Part): Part {
+  if (rows === undefined) return { path };
+  const found = readRanges(catalog.byPath.get(path) as RecordKind, JSON.stringify(rows));
+  expect(found).toEqual(rows);
+  return { path, rows: found as object };
 }
 
 /** Reads all parts with two other sources in turns, as threads would, and holds what came against the tables. */
@@ -67,8 +78,8 @@ export async function readInParts(
       const other = others[parts.length % 2] as Source;
       parts.push(part);
       tally = undefined;
-      // It crosses threads, and the ledger, as it is.
-      const copy = byKeys ? (JSON.parse(JSON.stringify(part)) as Part) : structuredClone(part);
+      // It crosses threads as it is.
+      const copy = byKeys ? throughLedger(part) : structuredClone(part);
       for await (const batch of other.read({ ...selection, part: copy }, context))
         records.push(...(await recordsOf(batch)));
       if (byKeys && part.rows === undefined) continue;
@@ -92,6 +103,12 @@ export function expectSame(one: readonly MemoryRecord[], other: readonly MemoryR
   const at = first.findIndex((line, i) => line !== second[i]);
   expect(at === -1 ? undefined : [first[at], second[at]]).toBe(undefined);
   expect(second.length).toBe(first.length);
+}
+
+/** Of some records the tenants, and one that is nobody's. */
+export function someTenants(records: readonly MemoryRecord[]): string[] {
+  const all = records.map(({ kind, values }) => values[tenantIndex(kind)]?.toString("utf8") ?? "");
+  return [...new Set(all.filter((tenant) => tenant !== ""))].filter((_, i) => i % 2 === 0).concat("nobody");
 }
 
 /** Tables whose keys are as skewed as they come: rows by tenant. */

@@ -6,7 +6,6 @@ import Database from "better-sqlite3";
 import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { tenantIndex } from "../../src/catalog/index.js";
 import { createSqliteSource, StorageError } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
 import type { BatchLimits } from "../../src/records/record-batch.js";
@@ -16,8 +15,8 @@ import { createWorkspace } from "../helpers/llmspell.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import { scaled } from "../helpers/scale.js";
 import { load, read } from "./expectations.js";
-import { everything, type MemoryRecord } from "./memory-store.js";
-import { expectSame, type Open, ROWS, readInParts, rowsOf, SHAPES } from "./parts-reading.js";
+import { everything } from "./memory-store.js";
+import { expectSame, type Open, ROWS, readInParts, rowsOf, SHAPES, someTenants } from "./parts-reading.js";
 import { postgresCursorStore, postgresStore } from "./postgres-store.js";
 import { inSourceOrder } from "./sample-memory.js";
 import { sqliteStore } from "./sqlite-store.js";
@@ -25,12 +24,6 @@ import type { StoreFactory, TestStore } from "./store.js";
 
 const RUNS = Number(process.env["PROPERTY_RUNS"] ?? scaled(6, 100));
 const SEED = Number(process.env["PROPERTY_SEED"] ?? Date.now() % 2 ** 31);
-
-/** Of some records the tenants, and one that is nobody's. */
-function someTenants(records: readonly MemoryRecord[]): string[] {
-  const all = records.map(({ kind, values }) => values[tenantIndex(kind)]?.toString("utf8") ?? "");
-  return [...new Set(all.filter((tenant) => tenant !== ""))].filter((_, i) => i % 2 === 0).concat("nobody");
-}
 
 function registerSuite(factory: StoreFactory, storable: boolean): void {
   describe(`parts of ${factory.name}`, () => {

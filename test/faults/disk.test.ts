@@ -55,6 +55,17 @@ describe("disks", () => {
     }
   });
 
+  it.runIf(canMount)("a report that the disk has no room for is said to be lost, and leaves nothing", async () => {
+    using small = mountSmall(1) as SmallDisk;
+    small.fill(2);
+    const source = workspace.path("source.db");
+    const words = ["storage", "export", "--database", source, "--output", workspace.path("reported.json")];
+    const { stderr } = await workspace.run([...words, "--report", join(small.folder, "report.html")]);
+    expect(stderr).toContain("Error: the report was not written: no space is left where it goes [E_DISK_FULL]");
+    expect(stderr).toContain("The command itself is done");
+    expect(readdirSync(small.folder)).toEqual(["ballast"]);
+  });
+
   it.runIf(canMount)("rolls back an import into SQLite that filled the disk", async () => {
     using small = mountSmall(40) as SmallDisk;
     const target = join(small.folder, "target.db");

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { listRuns, verifyStores } from "../../src/index.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, postgresAdminUrl, type TestDatabase } from "../helpers/postgres-server.js";
 import { createQueueRuns, ended, until } from "../helpers/queue.js";
 import { createTargets, dumpOf, largeObjectsOf, query, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
@@ -54,6 +54,9 @@ describePostgres("runs whose parts workers load", () => {
     expect(await outcome).toMatchObject({ status: 0 });
     await same(target);
     expect(await ended(second, "SIGTERM")).toBe(0);
+    // Large objects are no part of the rows that the others are judged by.
+    const large = "SELECT FROM llmspell.storage_plan_parts WHERE section = 'artifacts.content'";
+    expect((await query(target, large)).length).toBeGreaterThan(2);
   });
 
   it("go on when the coordinator was killed and the source has changed since", async () => {
@@ -261,5 +264,16 @@ describePostgres("runs whose parts workers load", () => {
     expect(open.status).toBe(3);
     expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
     expect(await query(target, "SELECT FROM pg_namespace WHERE nspname = 'llmspell_queue'")).toEqual([]);
+    const own = { url: target, name: new URL(target).pathname.slice(1) } as TestDatabase;
+    await using role = await createTestRole(own, { attributes: "BYPASSRLS" });
+    await query(
+      target,
+      `GRANT SET ON PARAMETER session_replication_role TO ${role.name}; GRANT USAGE ON SCHEMA llmspell TO ${role.name};
+       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA llmspell TO ${role.name};
+       REVOKE ALL ON llmspell.storage_plans, llmspell.storage_plan_parts FROM ${role.name}`,
+    );
+    const foreign = await workspace.run(args, { env: { ...runs.env(target), DST_URL: role.url } });
+    expect(foreign.stderr).toMatch(/E_PERMISSION.*GRANT .* llmspell\.storage_plans, llmspell\.storage_plan_parts to/s);
+    expect(foreign.status).toBe(3);
   });
 });

@@ -137,6 +137,20 @@ describe("the command", () => {
     expect(searched).toContain("searches read the stores again");
   });
 
+  it("names the first of many findings in the error, and all of them in the lines", async () => {
+    const database = new Database(copyWith("no-indexes.db"));
+    const names = database
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND sql NOT LIKE '%UNIQUE%'")
+      .pluck()
+      .all() as string[];
+    for (const name of names) database.exec(`DROP INDEX "${name}"`);
+    database.close();
+    const { status, stdout, stderr } = await workspace.run(["storage", "verify", "copy.db", "no-indexes.db"]);
+    expect(status).toBe(7);
+    expect(stdout.match(/^ {2}B: index .* is missing/gm)?.length).toBeGreaterThan(3);
+    expect(stderr).toMatch(/^Caused by: B: index [^;]*; B: index [^;]*; B: index [^;]*; and \d+ more$/m);
+  });
+
   it("refuses what would prove nothing, or overwrite a store", async () => {
     const usage = async (...words: string[]): Promise<string> => {
       const { status, stderr } = await workspace.run(["storage", "verify", ...words], { stdin: "" });

@@ -63,7 +63,8 @@ export class RunReport {
       await this.file.abort();
       const { code, message, context, cause } = toStorageError(error);
       const hint = "The command itself is done; only its report is lost.";
-      return new StorageError(code, `the report was not written: ${message}`, { ...context, hint }, cause);
+      const why = code === "E_DISK_FULL" ? "no space is left where it goes" : message;
+      return new StorageError(code, `the report was not written: ${why}`, { ...context, hint }, cause);
     }
   }
 

@@ -160,7 +160,7 @@ export function differenceError({ sections, findings, searches }: VerifyResult, 
     ...(first === undefined ? {} : { section: first.section, key: first.key }),
     ...(field === undefined ? {} : { field }),
     ...(first === undefined
-      ? { detail: counting.map(({ store, message }) => `${store.toUpperCase()}: ${message}`).join("; ") }
+      ? { detail: findingsText(counting) }
       : { detail: `it is ${WORDS[first.difference]}${first.code === undefined ? "" : ` [${first.code}]`}` }),
     ...(count === 0
       ? {}
@@ -172,6 +172,12 @@ export function differenceError({ sections, findings, searches }: VerifyResult, 
           }`,
         }),
   });
+}
+
+/** The first of them; all are among the lines. */
+function findingsText(findings: readonly StoreFinding[]): string {
+  const shown = findings.slice(0, SHOWN).map(({ store, message }) => `${store.toUpperCase()}: ${message}`);
+  return [...shown, ...(findings.length > SHOWN ? [`and ${findings.length - SHOWN} more`] : [])].join("; ");
 }
 
 export function resultObject({ a, b, headers, sections, seconds, ...rest }: VerifyResult): object {
