@@ -273,7 +273,9 @@ describePostgres("runs whose parts workers load", () => {
        REVOKE ALL ON llmspell.storage_plans, llmspell.storage_plan_parts FROM ${role.name}`,
     );
     const foreign = await workspace.run(args, { env: { ...runs.env(target), DST_URL: role.url } });
-    expect(foreign.stderr).toMatch(/E_PERMISSION.*GRANT .* llmspell\.storage_plans, llmspell\.storage_plan_parts, llmspell\.storage_plan_sums to/s);
+    expect(foreign.stderr).toMatch(
+      /E_PERMISSION.*GRANT .* llmspell\.storage_plans, llmspell\.storage_plan_parts, llmspell\.storage_plan_sums to/s,
+    );
     expect(foreign.status).toBe(3);
   });
 });
