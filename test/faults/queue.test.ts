@@ -256,8 +256,14 @@ describePostgres("runs whose parts workers load", () => {
       expect(status).toBe(2);
     }
     expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
-    // For what only the target knows, too: not even a queue is made.
+    // Of what only the target knows, too: not even a queue is made.
+    await query(target, "GRANT INSERT ON llmspell.storage_plan_parts TO PUBLIC");
     const args = ["storage", "migrate", "--from", "src", "--to", "dst", "--queue", target];
+    const open = await workspace.run(args, { env: runs.env(target) });
+    expect(open.stderr).toMatch(/open to other roles.*\[E_PERMISSION\]/);
+    expect(open.status).toBe(3);
+    expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    expect(await query(target, "SELECT FROM pg_namespace WHERE nspname = 'llmspell_queue'")).toEqual([]);
     const own = { url: target, name: new URL(target).pathname.slice(1) } as TestDatabase;
     await using role = await createTestRole(own, { attributes: "BYPASSRLS" });
     await query(
