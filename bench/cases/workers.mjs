@@ -16,8 +16,8 @@ export const title = "Several workers, each connection limited";
 const WORKERS = [1, 2, 4, 8];
 const LEAST = 7;
 /** Of the standard set; a part of some seconds for each worker, many for all. */
-const FACTOR = 0.1;
-const MEGABYTES_PER_SECOND = 0.6;
+const FACTOR = 0.06;
+const MEGABYTES_PER_SECOND = 0.25;
 const PART_BYTES = 1_000_000;
 /** Several minutes for one worker, whose time the network sets. */
 const MOST_TRIALS = 1;
