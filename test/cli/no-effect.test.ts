@@ -6,10 +6,15 @@ import {
   digestStore,
   exportStore,
   importStore,
+  migrateDatabase,
+  planTransfer,
   readRecords,
+  rewriteDocument,
   type StorageError,
   type StoreLocation,
+  storeInfo,
   type TransformSpec,
+  validateDocument,
   verifyStores,
 } from "../../src/index.js";
 import { createDatabase } from "../helpers/database-templates.js";
@@ -270,6 +275,26 @@ describe("a program's options", () => {
       expect(await codeOf(digestStore(store, given))).toBe("E_USAGE");
     },
   );
+
+  it("a store that is not there is E_USAGE, as all that a program without types may get wrong", async () => {
+    const wrong = [
+      undefined,
+      null,
+      {},
+      { from: store },
+      { to: store },
+      { a: store },
+      { a: 1, b: 2 },
+      { from: "", to: "" },
+    ];
+    for (const run of [exportStore, importStore, verifyStores, planTransfer, rewriteDocument])
+      for (const options of wrong)
+        expect([run.name, options, await codeOf(run(options as never))]).toEqual([run.name, options, "E_USAGE"]);
+    for (const run of [digestStore, storeInfo, migrateDatabase, validateDocument])
+      for (const given of [undefined, null, 1, ""])
+        expect([run.name, await codeOf(run(given as never))]).toEqual([run.name, "E_USAGE"]);
+    expect(() => readRecords(undefined as never)).toThrow("readRecords needs a store");
+  });
 
   it("a misspelt one of a function is E_USAGE", async () => {
     const misspelt = { tenant: ["acme"] } as object;
