@@ -155,6 +155,17 @@ describe("a mask whose path no record has", () => {
   });
 });
 
+it("info --tenants lists names as they are, whatever they look like", async () => {
+  const names = ["a@b:c@d/e", "password=x", "postgresql://u:p@h/d"];
+  const sessions = names.map((name) => SESSION(1, "{}").replace('"acme"', JSON.stringify(name)));
+  writeFileSync(
+    workspace.path("named.json"),
+    `{"version":"1.0","source_backend":"sqlite","producer":"t","migrations":["V1"],"data":{"sessions":[${sessions}]}}`,
+  );
+  const { stdout } = await workspace.must(["storage", "info", "named.json", "--tenants"]);
+  for (const name of names) expect(stdout).toContain(`  1  ${name}\n`);
+});
+
 describe("a step without effect", () => {
   it("is said by digest and verify as by an export", async () => {
     const none = ["--mask", "kv_store.metadata.a=redact"];
