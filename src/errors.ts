@@ -105,7 +105,7 @@ export const ERROR_CODES = {
   E_TENANT_CONFLICT: { exit: EXIT.target, meaning: "The target has the record under another tenant." },
   E_KEY_CONFLICT: { exit: EXIT.target, meaning: "Two records meet on one unique key." },
   // 5: the target as a whole
-  E_NOT_EMPTY: { exit: EXIT.target, meaning: "The target has records already (--require-empty, --jobs)." },
+  E_NOT_EMPTY: { exit: EXIT.target, meaning: "The target has records already (--require-empty)." },
   E_RUN_UNFINISHED: { exit: EXIT.target, meaning: "The target has an unfinished run: resume it, or undo it." },
   E_RUN_TAKEN: { exit: EXIT.target, meaning: "Another process has resumed, undone or finished the run." },
   E_NOT_MIGRATED: {

@@ -1,4 +1,4 @@
-// A small plot of memory over time.
+// Small plots: memory over time, and how many workers scale.
 const WIDTH = 640;
 const HEIGHT = 240;
 const LEFT = 48;
@@ -42,4 +42,32 @@ function thin(samples) {
   return Array.from({ length: Math.ceil(samples.length / size) }, (_, i) =>
     samples.slice(i * size, (i + 1) * size).reduce((most, sample) => (sample.rss > most.rss ? sample : most)),
   );
+}
+
+/** How many times as fast as one worker `figures` ({ count, seconds }) are, beside as many times as there are workers (dashed). */
+export function speedPlot(title, figures) {
+  const [first] = figures;
+  const most = figures.at(-1).count;
+  const x = (count) => (LEFT + (count / most) * (WIDTH - LEFT - RIGHT - 70)).toFixed(1);
+  const y = (times) => (HEIGHT - BOTTOM - (times / (most * 1.05)) * (HEIGHT - TOP - BOTTOM)).toFixed(1);
+  const points = figures.map(({ count, seconds }) => ({ count, seconds, times: first.seconds / seconds }));
+  const grid = points.map(
+    ({ count }) =>
+      `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(count)}" y2="${y(count)}" stroke="#ddd"/><text x="${LEFT - 6}" y="${Number(y(count)) + 4}" text-anchor="end">${count}</text><text x="${x(count)}" y="${HEIGHT - 14}" text-anchor="middle">${count}</text>`,
+  );
+  const marks = points.map(
+    ({ count, seconds, times }) =>
+      `<circle cx="${x(count)}" cy="${y(times)}" r="3" fill="#26c"/><text x="${Number(x(count)) + 8}" y="${Number(y(times)) + 12}">${times.toFixed(2)} (${seconds.toFixed(0)} s)</text>`,
+  );
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="11" fill="#444">
+<title>${title}</title>
+<rect width="100%" height="100%" fill="white"/>
+<text x="${LEFT}" y="16" font-size="13">${title}</text>
+${grid.join("\n")}
+<line x1="${x(0)}" y1="${y(0)}" x2="${x(most)}" y2="${y(most)}" stroke="#bbb" stroke-dasharray="5 4"/>
+<polyline fill="none" stroke="#26c" stroke-width="1.5" points="${points.map(({ count, times }) => `${x(count)},${y(times)}`).join(" ")}"/>
+${marks.join("\n")}
+<text x="${WIDTH / 2}" y="${HEIGHT - 2}" text-anchor="middle">workers; times as fast as one</text>
+</svg>
+`;
 }

@@ -4,10 +4,15 @@ const SHORT_COPY = 28;
 
 /**
  * As Buffer's `copy`, which needs no view of the source as `set` does, and does not go byte by byte where another thread sees
- * one of the two.
+ * one of the two: but of a whole buffer it calls `set`, too. So it never gets a whole one.
  */
 export function copyBytes(source: Uint8Array, target: Uint8Array, at: number, start: number, end: number): void {
-  bufferCopy.call(source, target, at, start, end);
+  let copied = end;
+  if (start === 0 && end === source.length && end > 0) {
+    copied--;
+    target[at + copied] = source[copied] as number;
+  }
+  bufferCopy.call(source, target, at, start, copied);
 }
 
 const bufferCopy = Buffer.prototype.copy;

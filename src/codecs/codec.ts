@@ -59,6 +59,8 @@ export interface Codec {
   toWire(field: Field, source: Buffer, start: number, length: number, out: ByteWriter): void;
   /** Appends canonical bytes. A timestamp's companion column is the caller's business (codecs/timestamp.ts). */
   fromSqlite(field: Field, value: SqliteValue, out: ByteWriter): void;
+  /** The same of an INTEGER that is a Number; there where the type is kept as INTEGER. */
+  fromInteger?(value: number, out: ByteWriter): void;
   /** What reading it gives back (of a time the seconds). */
   toSqlite(field: Field, source: Buffer, start: number, length: number): SqliteValue;
   /** The value to bind, the cheapest one that is stored as that. */

@@ -108,6 +108,11 @@ function readInt8(source: Buffer, start: number): number | bigint {
   return Number.isNaN(small) ? source.readBigInt64BE(start) : small;
 }
 
+function writeFlag(flag: number, out: ByteWriter): void {
+  if (flag !== 0 && flag !== 1) throw new StorageError("E_OUT_OF_RANGE", "a boolean is 0 or 1");
+  out.byte(flag);
+}
+
 function isTrue(source: Buffer, start: number): boolean {
   return source[start] === 1;
 }
@@ -127,6 +132,9 @@ export const int4Codec: Codec = {
   fromSqlite(_field, value, out) {
     // A Number rounds what is outside of int4 only, and leaves it there.
     out.int32(checkInt4(Number(requireInteger(value, () => sqliteType(value)))));
+  },
+  fromInteger(value, out) {
+    out.int32(checkInt4(value));
   },
   toSqlite(_field, source, start) {
     return BigInt(source.readInt32BE(start));
@@ -155,6 +163,9 @@ export const int8Codec: Codec = {
   fromSqlite(_field, value, out) {
     out.int64(requireInteger(value, () => sqliteType(value)));
   },
+  fromInteger(value, out) {
+    out.safeInt64(value);
+  },
   toSqlite(_field, source, start) {
     return source.readBigInt64BE(start);
   },
@@ -177,10 +188,9 @@ export const boolCodec: Codec = {
   fromWire: copyFixed(1, "boolean"),
   toWire: copyWithLength,
   fromSqlite(_field, value, out) {
-    const flag = requireInteger(value, () => sqliteType(value));
-    if (flag !== 0n && flag !== 1n) throw new StorageError("E_OUT_OF_RANGE", "a boolean is 0 or 1");
-    out.byte(Number(flag));
+    writeFlag(Number(requireInteger(value, () => sqliteType(value))), out);
   },
+  fromInteger: writeFlag,
   toSqlite(_field, source, start) {
     return BigInt(source[start] as number);
   },

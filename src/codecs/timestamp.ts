@@ -1,5 +1,6 @@
 /** Timestamps to and from JSON and both databases: canonical is PostgreSQL's own form, microseconds since 2000-01-01 UTC. */
 import { StorageError } from "../errors.js";
+import type { ByteWriter } from "./byte-writer.js";
 import { type Codec, fieldTypeError, parseStringToken, sqliteType } from "./codec.js";
 import { INT64_MAX, INT64_MIN, parseIntegerToken, parseSmallInteger, readSafeInt64 } from "./int64.js";
 
@@ -77,6 +78,11 @@ const SAFE_EPOCH = 946684800000000;
 /** Inside of these neither SQLite's infinities nor what is no safe integer are found. */
 const SAFE_SECONDS = 8e9;
 
+function writeSeconds(seconds: number, out: ByteWriter): void {
+  if (seconds > -SAFE_SECONDS && seconds < SAFE_SECONDS) out.safeInt64((seconds - SAFE_EPOCH / 1e6) * 1e6);
+  else out.int64(fromSqliteTime(BigInt(seconds), undefined));
+}
+
 export const timestampCodec: Codec = {
   postgres: { types: ["timestamptz"] },
   sqlite: "time",
@@ -121,9 +127,10 @@ export const timestampCodec: Codec = {
   fromSqlite(_field, value, out) {
     if (typeof value !== "bigint") throw fieldTypeError("INTEGER", sqliteType(value));
     const seconds = Number(value);
-    if (seconds > -SAFE_SECONDS && seconds < SAFE_SECONDS) out.safeInt64((seconds - SAFE_EPOCH / 1e6) * 1e6);
+    if (Number.isSafeInteger(seconds)) writeSeconds(seconds, out);
     else out.int64(fromSqliteTime(value, undefined));
   },
+  fromInteger: writeSeconds,
   /** The seconds alone; the companion is the canonical int64 itself. */
   toSqlite(_field, source, start) {
     return toUnixSeconds(source.readBigInt64BE(start));

@@ -65,7 +65,9 @@ function runLines(run: KnownRun): string[] {
     `Run ${run.run}: ${STATES[run.state]}; begun ${run.started} from ${run.source}, with ${run.jobs} jobs`,
   ];
   for (const [path, { parts, records, bytes }] of Object.entries(sections))
-    lines.push(`  ${path}: ${formatCount(records)} records in ${formatCount(parts)} parts, ${formatBytes(bytes)}`);
+    lines.push(
+      `  ${path}: ${formatCount(records)} record${records === 1 ? "" : "s"} in ${formatCount(parts)} part${parts === 1 ? "" : "s"}, ${formatBytes(bytes)}`,
+    );
   if (!isUnfinished(run)) return lines;
   lines.push(`  last part or step: ${run.changed}; sessions that load now: ${sessions}`);
   if (run.plan !== undefined) lines.push(...planLines(run.plan));

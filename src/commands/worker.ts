@@ -6,7 +6,6 @@ import { announcedConfig, loadTransforms, outputFor, type TransferFlags } from "
 export interface WorkerFlags extends TransferFlags {
   readonly queue: string;
   readonly jobs?: number;
-  readonly workerTimeout?: number;
 }
 
 /** Gives the exit status: a worker that is told to end has done what it was to do. */
@@ -20,11 +19,11 @@ export async function runWorker(flags: WorkerFlags, signal: AbortSignal): Promis
     transforms,
     signal,
     ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
-    workerTimeoutSeconds: flags.workerTimeout,
     lockTimeoutSeconds: flags.lockTimeout,
+    bytesPerSecond: flags.rate,
     onEvent({ event, line, run, part, section }) {
       const where = run === undefined ? "" : `run ${run}, part ${part}: `;
-      if (event === "failed" || event === "given back")
+      if (event === "failed" || event === "given back" || event === "warned")
         output.warn(`${where}${event === "given back" ? "given back: " : ""}${line}`);
       else
         output.line(

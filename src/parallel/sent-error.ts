@@ -18,8 +18,10 @@ export function sendError(thrown: unknown): SentError {
 
 function plain(cause: unknown): NonNullable<SentError["cause"]> {
   if (!(cause instanceof Error)) return { message: String(cause), stack: undefined, code: undefined };
-  const { code } = cause as NodeJS.ErrnoException;
-  return { message: cause.message, stack: cause.stack, code: typeof code === "string" ? code : undefined };
+  // Of a server's error it is its SQLSTATE.
+  const { code, sqlState } = cause as { readonly code?: unknown; readonly sqlState?: unknown };
+  const known = [code, sqlState].find((each) => typeof each === "string");
+  return { message: cause.message, stack: cause.stack, code: known };
 }
 
 export function receiveError({ code, message, context, stack, cause }: SentError): StorageError {

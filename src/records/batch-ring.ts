@@ -8,22 +8,31 @@ import { copyBytes } from "../codecs/byte-writer.js";
 import { RecordBatch } from "./record-batch.js";
 
 const SLOTS = 4;
-/** What a slot holds of a batch, or a LargeValue's chunk. Bytes. */
-export const SLOT_BYTES = 1048576;
+/** What a slot holds at the most: most batches need a third of it, and memory that nobody touches is none. Bytes. */
+const SLOT_BYTES = 1048576;
+/** What of a LargeValue goes into a slot. Bytes. */
+const PIECE_BYTES = 262144;
 /** Of each slot: whether it is full, what it holds, and two numbers of that. */
 const WORDS = 4;
 const [STATE, TYPE, FIRST, SECOND] = [0, 1, 2, 3];
 const EMPTY = 0;
 const FULL = 1;
-/** Behind the bytes of a batch. */
+/** Before the bytes of a batch, and the field of its LargeValue from FIELD on. */
 const HAS_LARGE = 1;
 const HAS_ASSUMED = 2;
+const PRINTED_BY_JSONB = 4;
+const FIELD = 3;
 
 /** What both threads see. */
 export type RingMemory = SharedArrayBuffer;
 
 export function createRingMemory(): RingMemory {
   return new SharedArrayBuffer(4 * WORDS * SLOTS + SLOTS * SLOT_BYTES);
+}
+
+/** Of what does not go through the ring as a batch. */
+export function* piecesOf(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
+  for (let from = 0; from < bytes.length; from += PIECE_BYTES) yield bytes.subarray(from, from + PIECE_BYTES);
 }
 
 class Ring {
@@ -78,6 +87,10 @@ class Ring {
   }
 }
 
+function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array | Int32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
 /** The side that fills. Nothing may be put where `hasRoom` is not so. */
 export class RingWriter extends Ring {
   get hasRoom(): boolean {
@@ -102,17 +115,20 @@ export class RingWriter extends Ring {
 
   /** The batch but for the content of its LargeValue, and its kind, which a number stands for. */
   putBatch(type: number, kind: number, batch: RecordBatch): void {
-    const { rows, width, bytes, starts, lengths, large, assumed } = batch;
+    const { rows, width, bytes, starts, lengths, large, assumed, printedByJsonb } = batch;
     const values = rows * width;
-    const words = this.words(0, 2 * values + 1);
-    words[0] =
-      (large === undefined ? 0 : HAS_LARGE) + (assumed === undefined ? 0 : HAS_ASSUMED) + 4 * (large?.field ?? 0);
-    words.set(starts.subarray(0, values), 1);
-    words.set(lengths.subarray(0, values), values + 1);
+    this.words(0, 1)[0] =
+      (large === undefined ? 0 : HAS_LARGE) |
+      (assumed === undefined ? 0 : HAS_ASSUMED) |
+      (printedByJsonb === true ? PRINTED_BY_JSONB : 0) |
+      ((large?.field ?? 0) << FIELD);
     const from = 8 * values + 4;
-    if (assumed !== undefined) this.bytes(from, values).set(assumed.subarray(0, values));
-    const length = bytes.length;
-    bytes.copy(this.bytes(from + (assumed === undefined ? 0 : values), length));
+    const { length } = bytes;
+    const target = this.bytes(0, from + (assumed === undefined ? 0 : values) + length);
+    copyBytes(bytesOf(starts), target, 4, 0, 4 * values);
+    copyBytes(bytesOf(lengths), target, 4 + 4 * values, 0, 4 * values);
+    if (assumed !== undefined) copyBytes(assumed, target, from, 0, values);
+    copyBytes(bytes, target, target.length - length, 0, length);
     this.setWord(FIRST, rows);
     this.close(type, length, kind);
   }
@@ -163,7 +179,7 @@ export class RingReader extends Ring {
     const flags = words[0] as number;
     const from = 8 * values + 4;
     const hasAssumed = (flags & HAS_ASSUMED) !== 0;
-    const value = (flags & HAS_LARGE) === 0 ? undefined : large?.(flags >> 2);
+    const value = (flags & HAS_LARGE) === 0 ? undefined : large?.(flags >> FIELD);
     return new RecordBatch(
       kind,
       rows,
@@ -172,6 +188,9 @@ export class RingReader extends Ring {
       words.subarray(values + 1),
       value,
       hasAssumed ? this.bytes(from, values) : undefined,
+      undefined,
+      undefined,
+      (flags & PRINTED_BY_JSONB) !== 0,
     );
   }
 

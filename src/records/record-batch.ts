@@ -13,6 +13,8 @@ export const NULL_VALUE = -1;
 export const LARGE_VALUE = -2;
 
 const NO_BYTES = Buffer.alloc(0);
+/** Of a batch's memory that a long record made grow. */
+const KEPT_BYTES = 2097152;
 
 /** A value that travels beside its batch, in chunks of at most 1 MiB (an artifact's content of 1 MiB or more). */
 export interface LargeValue {
@@ -46,6 +48,8 @@ export class RecordBatch {
     readonly lines?: readonly number[],
     /** Of an export directory: the name of the file that `lines` are of. */
     readonly file?: string,
+    /** Its json is spelled as PostgreSQL's jsonb prints it, so that it mostly means its bytes (verify/meaning.ts). */
+    readonly printedByJsonb?: boolean,
   ) {}
 
   get width(): number {
@@ -82,13 +86,14 @@ export class RecordBatch {
       this.assumed?.subarray(first, end),
       this.lines?.slice(from, to),
       this.file,
+      this.printedByJsonb,
     );
   }
 
   /** The same record with another large value: its own, seen by somebody on the way. */
   withLarge(large: LargeValue): RecordBatch {
-    const { kind, rows, bytes, starts, lengths, assumed, lines, file } = this;
-    return new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, lines, file);
+    const { kind, rows, bytes, starts, lengths, assumed, lines, file, printedByJsonb } = this;
+    return new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, lines, file, printedByJsonb);
   }
 
   /** Bytes of all inline values. */
@@ -135,9 +140,11 @@ export class BatchBuilder {
   private taken: Buffer | undefined;
   private spare: { bytes: Buffer; starts: Uint32Array; lengths: Int32Array } | undefined;
 
+  /** `printedByJsonb`: as the batches have it. */
   constructor(
     readonly kind: RecordKind,
     limits: BatchLimits = {},
+    private readonly printedByJsonb = false,
   ) {
     this.batchSize = limits.batchSize ?? 4096;
     this.batchBytes = limits.batchBytes ?? 262144;
@@ -220,8 +227,9 @@ export class BatchBuilder {
 
   /** The batch so far; the builder starts anew with other memory, so the batch stays valid until it is recycled. */
   take(): RecordBatch {
-    const { kind, rows, starts, lengths, large, assumed } = this;
-    const batch = new RecordBatch(kind, rows, this.arena.view(), starts, lengths, large, assumed);
+    const { kind, rows, starts, lengths, large, assumed, printedByJsonb: printed } = this;
+    const bytes = this.arena.view();
+    const batch = new RecordBatch(kind, rows, bytes, starts, lengths, large, assumed, undefined, undefined, printed);
     this.assumed = undefined;
     this.taken = this.arena.bytes;
     this.arena.bytes = NO_BYTES;
@@ -247,8 +255,9 @@ export class BatchBuilder {
   recycle(batch: RecordBatch): void {
     const bytes = this.taken;
     this.taken = undefined;
-    // Memory that one long record made grow is given back.
-    if (bytes?.length === this.arenaBytes && bytes.buffer === batch.bytes.buffer)
+    if (bytes === undefined || bytes.buffer !== batch.bytes.buffer) return;
+    // Memory that one long record made grow is given back, but for what contents below a LargeValue need: one after the other.
+    if (bytes.length === this.arenaBytes || (bytes.length > this.arenaBytes && bytes.length <= KEPT_BYTES))
       this.spare = { bytes, starts: batch.starts, lengths: batch.lengths };
   }
 

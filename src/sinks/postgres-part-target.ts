@@ -5,8 +5,10 @@ import { readRanges } from "../backends/postgres/reading/parts/key-ranges.js";
 import { openConnections, requireRights } from "../backends/postgres/runs/connections.js";
 import { Ledger, type LedgerTables, type RunRow } from "../backends/postgres/runs/ledger/ledger.js";
 import { readPlace, requireLedger } from "../backends/postgres/runs/ledger/trust.js";
+import { requireOwnStages, type Stage, stagesOf } from "../backends/postgres/runs/merging/stages.js";
 import {
   noPlan,
+  type PartTold,
   PlanLedger,
   type PlannedPart,
   type PlanRow,
@@ -16,8 +18,8 @@ import {
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { Catalog } from "../catalog/index.js";
-import type { Part, PartTally } from "../records/parts.js";
-import { PartSink } from "./postgres-part.js";
+import type { Part } from "../records/parts.js";
+import { PartSink, type PartSinkOptions } from "./postgres-part.js";
 
 export interface PartTargetOptions {
   readonly connect: PostgresConnector;
@@ -43,6 +45,8 @@ export interface PartTask {
   readonly planned: PlannedPart;
   readonly part: Part;
   readonly stage: "comparing" | "loading";
+  /** Where its records wait to be merged. Undefined: they go straight into their table. */
+  readonly staging: Stage | undefined;
 }
 
 export class PartTarget {
@@ -77,10 +81,15 @@ export class PartTarget {
   }
 
   /**
-   * Takes the part, where there is something to do. Undefined: the job is of no run that is under way, or the part is loaded.
-   * @throws {StorageError} E_RUN_UNFINISHED for a ledger that holds what no coordinator writes
+   * Takes the part, where there is something to do. Undefined: the job is of no run that is under way, or the part is loaded, or at
+   * hand elsewhere. A session of a worker that stands still would keep the part for as long: where nobody has heard of it, it is ended.
+   * @param isHeld whether another job of the part is worked on
+   * @throws {StorageError} E_RUN_UNFINISHED for a ledger that holds what no coordinator writes; E_PERMISSION for a run's table that is another's
    */
-  take({ token, run: number, epoch, part }: PartNumbers): Promise<PartTask | undefined> {
+  take(
+    { token, run: number, epoch, part }: PartNumbers,
+    isHeld: () => Promise<boolean>,
+  ): Promise<PartTask | undefined> {
     const { connection, options } = this;
     return inTransaction(connection, "write", async () => {
       const ledger = new Ledger(connection, this.ledger);
@@ -101,15 +110,33 @@ export class PartTarget {
       const rows = kind === undefined || bounds === "" ? undefined : readRanges(kind, bounds);
       if (kind === undefined || (rows === undefined && bounds !== "")) throw noPlan(number, `the part ${part}`);
       await ledger.hold({ ...run, state: "loading" });
+      const holder = await book.holder(number, part);
+      if (holder !== undefined) {
+        if (await isHeld()) return undefined;
+        await connection.query("SELECT pg_catalog.pg_terminate_backend($1)", [holder]);
+      }
+      const stages = stagesOf(await ledger.steps(number), this.tables, options.application?.schema ?? "");
+      const staging = stages.get(section);
+      if (staging !== undefined) await requireOwnStages(connection, new Map([[section, staging]]), this.ledger.runs);
       await book.claim(number, part, options.worker);
-      return { run, plan, planned, stage, part: rows === undefined ? { path: section } : { path: section, rows } };
+      return {
+        run,
+        plan,
+        planned,
+        stage,
+        staging,
+        part: rows === undefined ? { path: section } : { path: section, rows },
+      };
     });
   }
 
-  sink({ run, planned, stage }: PartTask, met: () => PartTally): PartSink {
+  /** @param way how the part is loaded */
+  sink(task: PartTask, told: () => PartTold, way: Pick<PartSinkOptions, "verifies" | "isAmongOthers">): PartSink {
     const { connection, tables, ledger, makers, options } = this;
     const { application, name } = options;
-    return new PartSink({ name, connection, tables, ledger, run, part: planned, stage, application, met, makers });
+    const { run, planned, stage, staging } = task;
+    const open = { name, connection, tables, ledger, application, makers };
+    return new PartSink({ ...open, ...way, run, part: planned, stage, staging, told });
   }
 
   /** `final`: no other attempt would help; `tried`: it was not the worker's own fault. */

@@ -5,20 +5,25 @@
 import { createHash, type Hash } from "node:crypto";
 import type { PartitionMaker, PostgresApplication } from "../backends/postgres/application.js";
 import type { TargetTable } from "../backends/postgres/database/target-table.js";
-import { loadColumns } from "../backends/postgres/database/target-table.js";
 import { LargeObjectWriter } from "../backends/postgres/loading/large-objects.js";
 import { Ledger, type LedgerTables, type RunRow } from "../backends/postgres/runs/ledger/ledger.js";
+import type { Stage } from "../backends/postgres/runs/merging/stages.js";
+import { ChunkWriter } from "../backends/postgres/runs/parts/chunk-writer.js";
 import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/load-settings.js";
 import { drain, type Part, PartCutter } from "../backends/postgres/runs/parts/part-cutter.js";
 import { explainRefused } from "../backends/postgres/runs/parts/refused-record.js";
-import { PlanLedger, type PlannedPart, type PlanTables } from "../backends/postgres/runs/plan/plan-ledger.js";
+import {
+  type PartTold,
+  PlanLedger,
+  type PlannedPart,
+  type PlanTables,
+} from "../backends/postgres/runs/plan/plan-ledger.js";
 import { makePartitions } from "../backends/postgres/runs/run-partitions.js";
 import type { PostgresConnection } from "../backends/postgres/session/connection.js";
 import { postgresCause } from "../backends/postgres/session/errors.js";
 import { beginTransaction, inTransaction } from "../backends/postgres/session/transaction.js";
 import { located } from "../codecs/index.js";
 import { StorageError } from "../errors.js";
-import type { PartTally } from "../records/parts.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { RunContext } from "../records/run-context.js";
 import type { StoreHeader } from "../sources/source.js";
@@ -33,9 +38,15 @@ export interface PartSinkOptions {
   readonly run: RunRow;
   readonly part: PlannedPart;
   readonly stage: "comparing" | "loading";
+  /** Where the part's records wait to be merged. Undefined: they go straight into their table. */
+  readonly staging: Stage | undefined;
+  /** What was loaded is read back before it is committed, else E_READ_BACK. */
+  readonly verifies: boolean;
+  /** Others have rows in the table by now, which stay as they are. */
+  readonly isAmongOthers: boolean;
   readonly application: PostgresApplication | undefined;
-  /** What the source met of the part, once it is read. */
-  readonly met: () => PartTally;
+  /** What is to be told of the part, once it is read. */
+  readonly told: () => PartTold;
   /** Of the connection, by section: they know the partitions that are there. */
   readonly makers: Map<string, PartitionMaker>;
 }
@@ -47,8 +58,9 @@ export class PartSink implements Sink {
   outcome: "again" | "done" | undefined;
   private context!: RunContext;
   private cutter!: PartCutter;
+  private chunks!: ChunkWriter;
   private readonly hash: Hash = createHash("sha256");
-  private readonly counts = { records: 0, bytes: 0 };
+  private readonly counts = { loaded: 0, bytes: 0 };
   private readonly ledger: Ledger;
   private readonly plan: PlanLedger;
   private writer: LargeObjectWriter | undefined;
@@ -64,11 +76,17 @@ export class PartSink implements Sink {
 
   async open(_header: StoreHeader, context: RunContext): Promise<void> {
     this.context = context;
-    this.cutter = new PartCutter(this.options.run.partBytes, context);
+    const { connection, run } = this.options;
+    this.cutter = new PartCutter(run.partBytes, context);
+    this.chunks = new ChunkWriter(connection, {
+      ...this.options,
+      table: this.table(),
+      warn: (line) => context.warn(line),
+    });
   }
 
   async write(batch: RecordBatch): Promise<void> {
-    const { part, stage } = this.options;
+    const { part, stage, staging } = this.options;
     if (batch.kind.path !== part.section)
       throw new Error(`a part of ${part.section} brought records of ${batch.kind.path}`);
     const table = this.table();
@@ -77,7 +95,7 @@ export class PartSink implements Sink {
     const store = isLoading ? (chunks: AsyncIterable<Buffer>) => this.storeLarge(table, chunks) : drain;
     try {
       for (let row = 0; row < batch.rows; row++) {
-        const isFull = await this.cutter.add(batch, row, store);
+        const isFull = await this.cutter.add(batch, row, store, staging !== undefined);
         if (isLoading) maker?.note(batch, row);
         if (isFull) await this.endChunk();
       }
@@ -101,8 +119,9 @@ export class PartSink implements Sink {
   private async storeLarge(table: TargetTable, chunks: AsyncIterable<Buffer>): Promise<number> {
     if (this.isOnlyLooking) return drain(chunks);
     await this.begin();
-    this.writer ??= new LargeObjectWriter(this.options.connection, table, this.options.application);
-    return this.writer.create(chunks);
+    const { connection, application } = this.options;
+    this.writer ??= new LargeObjectWriter(connection, table, application);
+    return this.chunks.store(this.writer, chunks);
   }
 
   /** Hands on what was gathered: memory holds some megabytes of a part, however large it is. */
@@ -111,14 +130,13 @@ export class PartSink implements Sink {
     if (chunk === undefined) return;
     const { counts, hash } = this;
     hash.update(chunk.digest);
-    counts.records += chunk.records;
     counts.bytes += chunk.bytes;
     if (this.options.stage === "loading") await this.load(chunk);
     this.cutter.recycle(chunk);
   }
 
   private async load(chunk: Part): Promise<void> {
-    const { connection } = this.options;
+    const { connection, staging, isAmongOthers } = this.options;
     const table = this.table();
     const maker = this.makerOf(table);
     if (maker?.isPending === true) {
@@ -130,36 +148,31 @@ export class PartSink implements Sink {
     }
     if (this.isOnlyLooking) return;
     await this.begin();
-    const sql = `COPY ${table.name} (${loadColumns(chunk.kind).join(", ")}) FROM STDIN (FORMAT binary)`;
     try {
-      const rows = await connection.copyFrom(sql, chunk.encoder.data(0, chunk.records));
-      if (rows !== chunk.records)
-        throw new StorageError("E_CONSTRAINT", `the table took ${rows} of ${chunk.records} records`, {
-          hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
-        });
+      this.counts.loaded += await this.chunks.write(chunk);
     } catch (error) {
       await this.rollback();
       const { context } = this;
-      throw located(await explainRefused(error, { connection, context, table, part: chunk }), {
-        section: chunk.kind.path,
-      });
+      throw located(
+        await explainRefused(error, { connection, context, table, part: chunk, stage: staging, isAmongOthers }),
+        {
+          section: chunk.kind.path,
+        },
+      );
     }
   }
 
   /** One worker at a time, and none that has rows in the table at hand. */
   private async makePartitions(table: TargetTable, maker: PartitionMaker): Promise<void> {
     const { connection, ledger, run, makers, part } = this.options;
-    await connection.query("SELECT pg_catalog.pg_advisory_lock($1, $2)", [LOCK, table.oid | 0]);
     try {
-      await makePartitions(connection, { ledger, run, table, maker });
+      await makePartitions(connection, { ledger, run, table, maker, alone: true });
     } catch (error) {
       // What the maker knew may be old: another worker has made partitions since.
       makers.delete(part.section);
       const state = postgresCause(error)?.sqlState;
       if (state === "42P17" || state === "42P07") this.outcome = "again";
       throw error;
-    } finally {
-      await connection.query("SELECT pg_catalog.pg_advisory_unlock($1, $2)", [LOCK, table.oid | 0]).catch(() => {});
     }
   }
 
@@ -187,7 +200,7 @@ export class PartSink implements Sink {
   }
 
   async finish(): Promise<SinkReport> {
-    const { run, part, stage, met, connection } = this.options;
+    const { run, part, stage, told, connection } = this.options;
     await this.endChunk();
     if (this.isOnlyLooking) {
       const table = this.table();
@@ -197,11 +210,11 @@ export class PartSink implements Sink {
       throw new Error("partitions were made for the part");
     }
     const digest = this.hash.digest("hex");
-    const known = { part: part.part, records: BigInt(this.counts.records), bytes: BigInt(this.counts.bytes), digest };
-    const tally = met();
-    const settle = (): Promise<void> => this.plan.settle(run, part.part, BigInt(tally.records), tally.sum);
+    const known = { part: part.part, records: BigInt(this.counts.loaded), bytes: BigInt(this.counts.bytes), digest };
+    const settle = (): Promise<void> => this.plan.settle(run, part.part, told());
     if (stage === "loading") {
       await this.begin();
+      await this.chunks.verify().catch((error) => Promise.reject(located(error, { section: part.section })));
       await this.ledger.completePart(run.run, known);
       await settle();
       const { command } = await connection.query("COMMIT");
@@ -225,9 +238,7 @@ export class PartSink implements Sink {
   private async rollback(): Promise<void> {
     if (!this.isOpen) return;
     this.isOpen = false;
+    this.chunks.reset();
     await this.options.connection.query("ROLLBACK").catch(() => {});
   }
 }
-
-/** Of the advisory lock that makers of partitions take; the other half is the table. */
-const LOCK = 1819503469;

@@ -1,29 +1,29 @@
 /**
  * A run whose parts workers load, on the side of its coordinator: the plan in the target's ledger, what stands before the first
  * part and behind the last, and what has to go before a part is loaded again.
+ * Over 300 lines: each of its steps is a few lines around one transaction of the coordinator's, under the fence.
  */
 import { randomUUID } from "node:crypto";
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
-import { readVersions } from "../backends/postgres/database/versions.js";
-import { analyzeTables } from "../backends/postgres/loading/analyze.js";
-import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
-import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
-import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
-import { requireEmptyTable } from "../backends/postgres/runs/merging/empty-tables.js";
-import { findLacking } from "../backends/postgres/runs/parts/lacking-parts.js";
-import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/load-settings.js";
-import { removeParts } from "../backends/postgres/runs/parts/remove-parts.js";
+import { Ledger, type RunRow } from "../backends/postgres/runs/ledger/ledger.js";
 import {
-  type PartState,
+  createStage,
+  dropStages,
+  needsMerge,
+  stagedDefinition,
+  stagesOf,
+} from "../backends/postgres/runs/merging/stages.js";
+import { type Differing, removeDiffering } from "../backends/postgres/runs/parts/stale-parts.js";
+import {
   PlanLedger,
   type PlannedPart,
   type PlanStage,
   type PlanTables,
   requirePlanTables,
 } from "../backends/postgres/runs/plan/plan-ledger.js";
-import { buildIndexes, dropIndexes } from "../backends/postgres/runs/run-indexes.js";
-import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
+import { PlanProgress } from "../backends/postgres/runs/plan/plan-progress.js";
+import { dropIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { openRun, type RunTarget, type RunTargetOptions } from "../backends/postgres/runs/run-target.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
@@ -31,21 +31,33 @@ import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { Part } from "../records/parts.js";
 import type { RunContext } from "../records/run-context.js";
-import type { SinkCounts, SinkReport } from "./sink.js";
+import { type EndingOptions, endRun } from "./postgres-run-ending.js";
+import type { SinkReport } from "./sink.js";
 
-export interface QueueRunOptions extends Omit<RunTargetOptions, "application" | "connect" | "merges" | "onWarning"> {
+export interface QueueRunOptions
+  extends EndingOptions,
+    Omit<RunTargetOptions, "application" | "connect" | "onWarning"> {
   readonly connect: PostgresConnector;
   /** For messages; without a password. */
   readonly name: string;
   readonly application: PostgresApplication | undefined;
   readonly context: RunContext;
-  readonly onOrphan?: "error" | "drop" | undefined;
-  readonly deferIndexes?: DeferPolicy | undefined;
+  /** Each part is read back before it is committed. */
+  readonly verifyParts?: boolean | undefined;
   /** Names of the stores, as the workers know them. */
   readonly from: string;
   readonly to: string;
-  /** JSON: what workers have to do alike. @param token of the run */
-  readonly said: (token: string) => string;
+  /** JSON: what workers have to do alike. */
+  readonly said: (facts: SaidFacts) => string;
+}
+
+export interface SaidFacts {
+  /** Of the run. */
+  readonly token: string;
+  /** What they had to do alike so far, where the run goes on. */
+  readonly before?: string | undefined;
+  /** Sections in whose tables others have rows by now, which stay as they are. */
+  readonly amongOthers?: readonly string[];
 }
 
 /** So many parts are written at once. */
@@ -85,11 +97,7 @@ export class QueueRun {
         [...tables.values()].map(({ oid }) => oid),
       );
     });
-    const target = await openRun(coordinator, {
-      ...options,
-      merges: false,
-      onWarning: (message) => context.warn(message),
-    });
+    const target = await openRun(coordinator, { ...options, onWarning: (message) => context.warn(message) });
     this.target = { ...target, ...plan };
     this.unfinishedRun = target.run.run;
     for (const each of target.connections)
@@ -109,7 +117,8 @@ export class QueueRun {
     const { run, catalog } = this.opened();
     this.token = randomUUID();
     const { token } = this;
-    await this.write(({ plan }) => plan.begin({ run: run.run, token, from, to, options: said(token) }));
+    const options = said({ token });
+    await this.write(({ plan }) => plan.begin({ run: run.run, token, from, to, options }));
     const counts = new Map<string, number>();
     let number = 0;
     let waiting: PlannedPart[] = [];
@@ -124,27 +133,35 @@ export class QueueRun {
     }
     await flush();
     for (const [path, count] of counts) await this.beginKind(catalog.byPath.get(path) as RecordKind, count);
-    await this.write(async ({ plan }) => plan.takeOver(run.run, JSON.stringify(snapshot)));
+    await this.write(({ plan }) => plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options, from, to }));
   }
 
   /** Before the first part of a kind. */
   private async beginKind(kind: RecordKind, parts: number): Promise<void> {
     const { coordinator, run, tables } = this.opened();
-    const { deferIndexes: policy = "auto", paths } = this.options;
-    const table = tables.get(kind.path) as TargetTable;
+    const { deferIndexes: policy = "auto", application, verifyParts = false } = this.options;
+    const section = kind.path;
+    const table = tables.get(section) as TargetTable;
     await this.write(async ({ ledger }) => {
       await coordinator.query("SET LOCAL client_min_messages = 'warning'");
-      if ((await ledger.steps(run.run)).some(({ section }) => section === kind.path)) return;
-      if (!paths.has(kind.path)) await requireEmptyTable(coordinator, table);
-      await ledger.addStep(run.run, { what: "section", section: kind.path, name: "", definition: "" });
-      await dropIndexes(coordinator, { ledger, run, table, policy, records: 1, isFull: parts >= MANY_PARTS });
+      if ((await ledger.steps(run.run)).some((step) => step.section === section)) return;
+      const isStaged = await needsMerge(coordinator, table);
+      const definition = isStaged ? stagedDefinition() : "";
+      await ledger.addStep(run.run, { what: "section", section, name: "", definition });
+      if (isStaged) await createStage(coordinator, table, application?.schema ?? "", verifyParts);
+      else await dropIndexes(coordinator, { ledger, run, table, policy, records: 1, isFull: parts >= MANY_PARTS });
     });
   }
 
-  /** The plan goes on, with another snapshot. */
+  /** The plan goes on, with another snapshot. @throws {StorageError} what `said` throws */
   async adopt(snapshot: object): Promise<void> {
     const { run } = this.opened();
-    await this.write(({ plan }) => plan.takeOver(run.run, JSON.stringify(snapshot)));
+    const { from, to } = this.options;
+    await this.write(async ({ plan }) => {
+      const before = (await plan.find(run.run))?.options;
+      const options = this.options.said({ token: this.token, before });
+      await plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options, from, to });
+    });
   }
 
   async setStage(stage: PlanStage): Promise<void> {
@@ -152,9 +169,11 @@ export class QueueRun {
     await this.write(({ plan }) => plan.setStage(run.run, stage));
   }
 
-  async parts(): Promise<PartState[]> {
-    const { coordinator, run } = this.opened();
-    return inTransaction(coordinator, "read", () => this.planLedger().parts(run.run));
+  /** Asks how far the parts are. */
+  progress<Answer>(ask: (plan: PlanProgress, run: RunRow) => Promise<Answer>): Promise<Answer> {
+    const { coordinator, run, ledger, plans, planParts, planSums } = this.opened();
+    const plan = new PlanProgress(coordinator, { ...ledger, plans, planParts, planSums });
+    return inTransaction(coordinator, "read", () => ask(plan, run));
   }
 
   /** Takes parts from workers that are gone. */
@@ -165,94 +184,36 @@ export class QueueRun {
 
   /** Parts that the source does not have any more as they were loaded, or the target: all of them go before any comes again. */
   async removeStale(): Promise<void> {
-    const { coordinator, ledger: ledgerTables, run, catalog, tables, stages } = this.opened();
-    const { context } = this.options;
-    const all = await inTransaction(coordinator, "read", () => new Ledger(coordinator, ledgerTables).parts(run.run));
-    const { lacking } = await findLacking(all, {
+    const { coordinator, ledger, ...opened } = this.opened();
+    const { run } = opened;
+    const { parts, done } = await this.progress((plan) => plan.counts(run, "loading"));
+    const find: Differing = (loads, lacking) => ({
+      stale: loads.filter((part) => part.digest === "" || lacking.has(part)),
+      isAll: parts === done,
+    });
+    // Workers have held the parts against the source since, and have said in the ledger what differs.
+    const loaded = await inTransaction(coordinator, "read", () => new Ledger(coordinator, ledger).parts(run.run));
+    const { context, said } = this.options;
+    const amongOthers = await removeDiffering(find, {
+      ...opened,
+      ledger,
+      parts: loaded,
       connection: coordinator,
-      tables,
-      stages,
       onWarning: (line) => context.warn(line),
     });
-    const stale = all.filter((part) => part.digest === "" || lacking.has(part));
-    const onKept = (section: string, rows: number): void =>
-      context.warn(
-        `${section}: ${rows} of the records that the run has loaded and the source has no more, or not so, stay: rows of others refer to them`,
-      );
-    if (stale.length > 0)
-      await removeParts(stale, all, {
-        connection: coordinator,
-        ledger: ledgerTables,
-        run,
-        catalog,
-        tables,
-        stages,
-        onKept,
-      });
+    if (amongOthers.size === 0) return;
+    await this.write(async ({ plan }) => {
+      const before = (await plan.find(run.run))?.options;
+      await plan.setOptions(run.run, said({ token: this.token, before, amongOthers: [...amongOthers] }));
+    });
   }
 
-  /** What needs all records: orphans, indexes, statistics. Ends the run. */
+  /** What needs all records: merges, orphans, indexes, statistics. Ends the run. */
   async finish(): Promise<SinkReport> {
-    const { coordinator, run, ledger: ledgerTables, catalog, tables, connections } = this.opened();
-    const { context, application, onOrphan = "error" } = this.options;
-    const ledger = new Ledger(coordinator, ledgerTables);
-    const [parts, steps] = await inTransaction(coordinator, "read", async () => [
-      await ledger.parts(run.run),
-      await ledger.steps(run.run),
-    ]);
-    const rows = new Map<string, number>();
-    for (const { section, records } of parts)
-      if (records > 0n) rows.set(section, (rows.get(section) ?? 0) + Number(records));
-    const loaded = new Set(rows.keys());
-    const orphans = {
-      connection: coordinator,
-      context,
-      catalog,
-      tables,
-      onOrphan,
-      loaded,
-      waiting: new Map<string, string>(),
-    };
-    const settle = async (): Promise<Map<string, number>> => {
-      await coordinator.query(LOAD_SETTINGS);
-      await ledger.hold(run);
-      return settleRunOrphans(orphans);
-    };
-    context.activity?.({ phase: "checking" });
-    if (onOrphan === "error") await inTransaction(coordinator, "write", settle);
-    await buildIndexes(steps, {
-      connections,
-      ledger: ledgerTables,
-      run,
-      catalog,
-      tables,
-      rows,
-      onIndex: (index) => context.activity?.({ phase: "indexes", index }),
-    });
-    context.activity?.({ phase: "checking" });
-    const notes: string[] = [];
-    for (const [path, count] of rows) {
-      const transaction = new LoadTransaction(coordinator);
-      await transaction.begin();
-      const table = tables.get(path) as TargetTable;
-      notes.push(...(await analyzeTables(transaction, [{ table, rows: count, filled: true }])));
-      await transaction.commit();
-    }
-    context.activity?.({ phase: "committing" });
-    const { dropped, target } = await inTransaction(coordinator, "write", async () => {
-      const dropped = await settle();
-      await ledger.setState(run, "done", "");
-      const versions = await readVersions(coordinator);
-      const migrations = (await application?.readVersions?.(coordinator)) ?? [];
-      return { dropped, target: { versions, migrations } };
-    });
+    const { options } = this;
+    const report = await endRun({ ...this.opened(), connect: options.connect, context: options.context }, options);
     this.isDone = true;
-    const counts = new Map<string, SinkCounts>();
-    for (const [path, records] of rows) {
-      const gone = dropped.get(path) ?? 0;
-      counts.set(path, { inserted: records - gone, updated: 0, skipped: 0, dropped: gone });
-    }
-    return { counts, target, notes: [...new Set(notes)] };
+    return report;
   }
 
   /** Repeatable. A run that has written nothing is none. */
@@ -265,7 +226,13 @@ export class QueueRun {
       try {
         await inTransaction(coordinator, "write", async () => {
           const ledger = new Ledger(coordinator, target.ledger);
-          await ledger.forget(target.run);
+          const steps = await ledger.steps(target.run.run);
+          // What was dropped has to come back: that is for who undoes the run.
+          if (steps.every(({ what }) => what === "section") && (await ledger.holdUntouched(target.run))) {
+            const stages = stagesOf(steps, target.tables, this.options.application?.schema ?? "");
+            await dropStages(coordinator, stages.values());
+            await ledger.forget(target.run);
+          }
           if ((await ledger.unfinished())?.run !== target.run.run) this.unfinishedRun = undefined;
         });
       } catch {
@@ -276,8 +243,8 @@ export class QueueRun {
   }
 
   private planLedger(): PlanLedger {
-    const { coordinator, ledger, plans, planParts } = this.opened();
-    return new PlanLedger(coordinator, { ...ledger, plans, planParts });
+    const { coordinator, ledger, plans, planParts, planSums } = this.opened();
+    return new PlanLedger(coordinator, { ...ledger, plans, planParts, planSums });
   }
 
   /** Under the fence. */

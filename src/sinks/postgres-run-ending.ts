@@ -29,6 +29,7 @@ import type { RunTarget } from "../backends/postgres/runs/run-target.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { Catalog } from "../catalog/index.js";
+import { StorageError } from "../errors.js";
 import type { RunContext } from "../records/run-context.js";
 import type { SinkCounts, SinkReport } from "./sink.js";
 
@@ -52,24 +53,23 @@ export interface EndingOptions {
 }
 
 /** Brings the run to its end. E_ORPHAN, E_CONFLICT, E_KEY_CONFLICT, … leave it unfinished. */
-export async function endRun(opened: OpenedRun, options: EndingOptions): Promise<SinkReport> {
+export async function endRun(opened: Omit<OpenedRun, "isStaged">, options: EndingOptions): Promise<SinkReport> {
   const { coordinator, context, run, ledger: ledgerTables, catalog, tables, connections } = opened;
   const { application, onOrphan = "error", onConflict = "update", deferIndexes: policy = "auto" } = options;
   const schema = application?.schema ?? "";
   const ledger = new Ledger(coordinator, ledgerTables);
   const read = () =>
     inTransaction(coordinator, "read", async () => ({
-      parts: await ledger.parts(run.run),
+      totals: await ledger.totals(run.run, MERGED),
       steps: await ledger.steps(run.run),
     }));
   context.activity?.({ phase: "checking" });
-  let { parts, steps } = await read();
-  const loads = parts.filter(({ digest }) => digest !== MERGED);
+  let { totals, steps } = await read();
+  const loads = totals.filter(({ apart, records }) => !apart && records > 0n);
   const loaded = new Set(loads.map(({ section }) => section));
   let stages = stagesOf(steps, tables, schema);
   const rows = new Map<string, number>();
-  for (const { section, records } of loads)
-    if (!stages.has(section)) rows.set(section, (rows.get(section) ?? 0) + Number(records));
+  for (const { section, records } of loads) if (!stages.has(section)) rows.set(section, Number(records));
   const orphans = { connection: coordinator, context, catalog, tables, onOrphan, loaded: new Set(rows.keys()) };
   const settle = async (): Promise<Map<string, number>> => {
     await coordinator.query(LOAD_SETTINGS);
@@ -84,10 +84,10 @@ export async function endRun(opened: OpenedRun, options: EndingOptions): Promise
     const merging = { connection: coordinator, context, ledger: ledgerTables, run, catalog, tables, loaded };
     await stageCounted(opened, stages, loaded, schema);
     for (const unit of mergeUnits(catalog)) {
-      ({ parts, steps } = await read());
+      ({ totals, steps } = await read());
       stages = stagesOf(steps, tables, schema);
       if (!unit.some(({ path }) => stages.get(path)?.isMerged === false)) continue;
-      const lastPart = parts.reduce((most, { part }) => Math.max(most, part), 0);
+      const lastPart = totals.reduce((most, { last }) => Math.max(most, last), 0);
       const merged = await mergeUnit(unit, {
         ...merging,
         stages,
@@ -98,7 +98,7 @@ export async function endRun(opened: OpenedRun, options: EndingOptions): Promise
       } satisfies MergeKindsOptions);
       notes.push(...merged);
     }
-    ({ parts, steps } = await read());
+    ({ steps } = await read());
     stages = stagesOf(steps, tables, schema);
   }
   const sizes = new Map(rows);
@@ -152,7 +152,7 @@ export async function endRun(opened: OpenedRun, options: EndingOptions): Promise
 
 /** Parents whose counts the merge of their children may raise are merged with these, though no record of theirs came. */
 async function stageCounted(
-  { coordinator, catalog, tables, run, ledger: ledgerTables }: OpenedRun,
+  { coordinator, catalog, tables, run, ledger: ledgerTables }: Omit<OpenedRun, "isStaged">,
   stages: ReadonlyMap<string, Stage>,
   loaded: ReadonlySet<string>,
   schema: string,
@@ -174,14 +174,17 @@ async function stageCounted(
 
 /** The connections that build indexes: those that have loaded, fewer, or more of them. */
 async function withBuilders(
-  { connections, coordinator, connect, context }: OpenedRun,
+  { connections, coordinator, connect, context }: Omit<OpenedRun, "isStaged">,
   { indexJobs = connections.length, steps }: { indexJobs: number | undefined; steps: readonly StepRow[] },
   work: (builders: readonly PostgresConnection[]) => Promise<void>,
 ): Promise<void> {
   const indexes = steps.filter(({ what, done }) => what === "index" && !done).length;
   const missing = Math.min(indexJobs, indexes) - connections.length;
   if (missing <= 0) return work(connections.slice(0, indexJobs));
-  const count = await inTransaction(coordinator, "read", () => affordable(coordinator, missing)).catch(() => 0);
+  const count = await inTransaction(coordinator, "read", () => affordable(coordinator, missing)).catch((error) => {
+    if (error instanceof StorageError && error.code === "E_CONNECT") return 0;
+    throw error;
+  });
   if (count < missing)
     context.warn(
       `the server has ${count} of ${missing} further connections left: ${connections.length + count} indexes are built at a time`,

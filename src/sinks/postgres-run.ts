@@ -156,15 +156,12 @@ export class PostgresRun {
       try {
         await inTransaction(coordinator, "write", async () => {
           const ledger = new Ledger(coordinator, target.ledger);
-          const steps = await ledger.steps(target.run.run);
-          if (steps.length > 0 && (await ledger.parts(target.run.run)).length === 0) {
-            await ledger.hold(target.run);
-            await dropStages(
-              coordinator,
-              stagesOf(steps, target.tables, this.options.application?.schema ?? "").values(),
-            );
+          if (await ledger.holdUntouched(target.run)) {
+            const steps = await ledger.steps(target.run.run);
+            const stages = stagesOf(steps, target.tables, this.options.application?.schema ?? "");
+            await dropStages(coordinator, stages.values());
+            await ledger.forget(target.run);
           }
-          await ledger.forget(target.run);
           if ((await ledger.unfinished())?.run !== target.run.run) this.unfinishedRun = undefined;
         });
       } catch {

@@ -40,6 +40,10 @@ export class PostgresParts implements PartedSource {
     await open(await shareSnapshot(this.options.connection));
   }
 
+  async check(): Promise<void> {
+    await this.alone(() => this.options.connection.query("SELECT"));
+  }
+
   async *plan(selection: Selection, context: RunContext): AsyncGenerator<Part> {
     for (const kind of await this.alone(() => this.options.begin(selection, context))) {
       const { path } = kind;

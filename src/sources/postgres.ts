@@ -1,20 +1,14 @@
-/**
- * Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys.
- * Over 300 lines: what is read under one snapshot, in its order.
- */
+/** Reads a PostgreSQL database, on a server or embedded: every table under one snapshot, in the order of the keys. */
 import type { PostgresApplication } from "../backends/postgres/application.js";
-import type { Way } from "../backends/postgres/database/row-order.js";
-import { schemasOf, sqlName, type TableName, tableOf } from "../backends/postgres/database/table-names.js";
+import { schemasOf, sqlName, tableOf } from "../backends/postgres/database/table-names.js";
 import { readVersions } from "../backends/postgres/database/versions.js";
 import { leftOut } from "../backends/postgres/reading/left-out.js";
 import { requirePrimary } from "../backends/postgres/reading/owner.js";
-import { filtersOf, type PartRows } from "../backends/postgres/reading/parts/row-parts.js";
 import type { SharedSnapshot } from "../backends/postgres/reading/parts/shared-snapshot.js";
-import { RecordStatement, wantedCondition } from "../backends/postgres/reading/record-statement.js";
-import { requireAllRows, requireTally } from "../backends/postgres/reading/row-count.js";
+import { RecordStatement } from "../backends/postgres/reading/record-statement.js";
 import { RowSecurity } from "../backends/postgres/reading/row-security.js";
 import { allowsCopy, type RowMode } from "../backends/postgres/reading/row-stream.js";
-import type { SelectOptions, TenantFilter } from "../backends/postgres/reading/select.js";
+import type { SelectOptions } from "../backends/postgres/reading/select.js";
 import { beginSnapshot } from "../backends/postgres/reading/snapshot.js";
 import {
   hasNewCollation,
@@ -23,7 +17,7 @@ import {
   requireReadable,
   type WantedTable,
 } from "../backends/postgres/reading/tables.js";
-import { tenantLiterals, tenantStatements } from "../backends/postgres/reading/tenants.js";
+import { tenantLiterals } from "../backends/postgres/reading/tenants.js";
 import {
   describeUnfinished,
   findUnfinishedRun,
@@ -36,6 +30,8 @@ import { StorageError } from "../errors.js";
 import { PART_BYTES } from "../records/parts.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { OrderBy, RunContext, Selection } from "../records/run-context.js";
+import { KindReader } from "./postgres-kinds.js";
+import { OtherTables } from "./postgres-other-tables.js";
 import { PostgresParts } from "./postgres-parts.js";
 import type { PartedSource, Source, StoreHeader } from "./source.js";
 
@@ -63,15 +59,14 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly asOwner?: boolean;
 }
 
+/** What PostgreSQL prints of what it is given; a server that only speaks its protocol may print something else. */
+const JSONB = {
+  given: String.raw`{"bb":1.10,"a" :[-0.0,1e2, 1E-2,"\u0041\/\u0001\n"],"C":{"z":null,"y":true,"y":false},"bb":{}}`,
+  printed: String.raw`{"C": {"y": false, "z": null}, "a": [0.0, 100, 0.01, "A/\u0001\n"], "bb": {}}`,
+};
+
 /** What a row is taken for where the table was never analyzed. Bytes. */
 const UNKNOWN_ROW_BYTES = 16384;
-
-/** Whose rows of a kind are read. */
-interface Shown {
-  /** SQL literals; undefined for all. */
-  readonly tenants: readonly string[] | undefined;
-  readonly rowSecurity: RowSecurity;
-}
 
 /** @returns a source for one run; it opens its connection in `open` */
 export function createPostgresSource(options: PostgresSourceOptions): Source {
@@ -81,7 +76,7 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
 class PostgresSource implements Source {
   readonly name: string;
   private readonly catalog: Catalog;
-  private readonly otherTables: ReadonlyMap<string, string | undefined>;
+  private readonly others: OtherTables;
   private connection: PostgresConnection | undefined;
   /** The kinds whose tables were looked at. */
   private opened: ReadonlySet<RecordKind> = new Set();
@@ -90,6 +85,7 @@ class PostgresSource implements Source {
   private mode: RowMode = "copy";
   private rowSecurity: RowSecurity | undefined;
   private user = "";
+  private printsJsonb = false;
   /** A load of this database that came to no end. */
   private unfinished: UnfinishedRun | undefined;
   inParts: PartedSource | undefined;
@@ -98,7 +94,7 @@ class PostgresSource implements Source {
   constructor(private readonly options: PostgresSourceOptions) {
     this.name = options.name;
     this.catalog = options.catalog;
-    this.otherTables = options.application?.otherTables ?? new Map();
+    this.others = new OtherTables(options.application);
   }
 
   get method(): string | undefined {
@@ -115,15 +111,22 @@ class PostgresSource implements Source {
     context.signal.throwIfAborted();
     const selected = selection === undefined ? this.catalog.kinds : this.selectedKinds(selection);
     this.opened = new Set(selected);
-    const names = [...selected.map(wantedTable), ...[...this.warnedOf().keys()].map((table) => this.otherTable(table))];
+    const names = [...selected.map(wantedTable), ...this.others.warned];
     const { asOwner = false } = this.options;
     if (asOwner) await requirePrimary(connection);
     await beginSnapshot(connection, names, context, asOwner ? "owner" : "read", this.options.snapshot);
     const schemas = schemasOf(this.catalog.kinds);
-    const { rows } = await connection.query<{ encoding: string; version: number; user: string; present: boolean }>(
+    const { rows } = await connection.query<{
+      encoding: string;
+      version: number;
+      user: string;
+      json: string;
+      present: boolean;
+    }>(
       `SELECT current_setting('server_encoding') AS encoding, current_setting('server_version_num')::int4 AS version,
-              current_user::text AS user, EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)) AS present`,
-      [schemas],
+              current_user::text AS user, $2::jsonb::text AS json,
+              EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)) AS present`,
+      [schemas, JSONB.given],
     );
     const [server] = rows;
     if (server?.present !== true)
@@ -137,6 +140,8 @@ class PostgresSource implements Source {
       );
     this.selectOptions = { serverEncoding: server.encoding, serverVersion: server.version, distrustsTextIndexes };
     this.user = server.user;
+    // Keys are ordered by their bytes in the server's encoding.
+    this.printsJsonb = server.encoding === "UTF8" && server.json === JSONB.printed;
     // Such a server would end the statement at the first byte that is no UTF-8; the codecs name the record instead.
     if (server.encoding === UNKNOWN_ENCODING) await connection.query("SET LOCAL client_encoding = 'SQL_ASCII'");
     this.tables = await readTables(connection, names, this.options.application?.tenantSetting);
@@ -147,8 +152,7 @@ class PostgresSource implements Source {
       user: server.user,
       select: this.selectOptions,
     });
-    const warned = [...this.warnedOf().keys()].map((table) => this.otherTable(table));
-    if (asOwner) await this.rowSecurity.countAsOwner(selected, warned);
+    if (asOwner) await this.rowSecurity.countAsOwner(selected, this.others.warned);
     this.mode = await this.chooseMode(connection);
     this.inParts = asOwner || this.options.order === "table" ? undefined : this.partsOf(connection, this.rowSecurity);
     const migrations = (await this.options.application?.readVersions?.(connection)) ?? [];
@@ -208,23 +212,20 @@ class PostgresSource implements Source {
       part === undefined ? selection : { ...selection, paths: new Set([part.path]) },
       context,
     );
-    const { connection, rowSecurity } = this.reading();
-    if (part?.rows !== undefined) {
-      for (const kind of kinds) yield* this.readPart(connection, kind, part.rows, context);
-      return;
-    }
+    const reader = this.kindReader();
     for (const kind of kinds) {
-      const tenants = rowSecurity.tenantsOf(kind, selection.tenants);
-      const passes = rowSecurity.passesOf(kind, tenants);
-      const [tenant, ...more] = tenants ?? [];
-      if (passes !== undefined && tenant !== undefined) await rowSecurity.show(passes, tenant);
-      // Several tenants' rows could not be fetched by their places in one statement.
-      const isInPasses = passes !== undefined && more.length > 0;
-      const wanted = isInPasses ? undefined : wantedCondition(connection, kind, selection, this.selectOptions);
-      if (wanted !== undefined && selection.limit !== undefined)
-        yield* this.readWanted(connection, kind, { limit: selection.limit, wanted }, tenants, context);
-      else yield* this.readKind(connection, kind, selection, { tenants, rowSecurity }, context);
+      if (part?.rows === undefined) yield* reader.read(kind, selection, context);
+      else yield* reader.readPart(kind, part.rows, context);
     }
+  }
+
+  private kindReader(): KindReader {
+    const { check = "count", order = "key", orderBy = "auto" } = this.options;
+    return new KindReader({
+      ...this.reading(),
+      ...{ select: this.selectOptions, check, order, orderBy },
+      statementFor: (kind, context, select, ofPart) => this.statementFor(kind, context, select, ofPart),
+    });
   }
 
   private reading(): { readonly connection: PostgresConnection; readonly rowSecurity: RowSecurity } {
@@ -243,104 +244,21 @@ class PostgresSource implements Source {
     const literals = tenantLiterals(connection, selection.tenants);
     await rowSecurity.begin(kinds, selection.tenants);
     if (selection.peek !== true && selection.part === undefined) {
-      await this.warnOfRowsLeftBehind(connection, context);
+      await this.others.warnOfRows(connection, { tables: this.tables, rowSecurity }, context);
       this.unfinished = await findUnfinishedRun(connection, this.options.application);
       if (this.unfinished !== undefined)
         context.warn(`${describeUnfinished(this.unfinished)}: only some of its records may be here`);
-      const others = [...this.otherTables.keys()].map((table) => this.otherTable(table));
       for (const line of await leftOut(connection, {
         catalog: this.catalog.kinds,
         kinds: selected,
         tenants: literals,
         passesOf: (kind) => rowSecurity.passesOf(kind, rowSecurity.tenantsOf(kind, selection.tenants)),
-        others,
+        others: this.others.all,
       }))
         context.leftOut(line);
     }
     // A tenant that no text of PostgreSQL can be has no records but everybody's.
     return literals?.length === 0 ? kinds.filter((kind) => tenantFieldOf(kind) === undefined) : kinds;
-  }
-
-  private async *readPart(
-    connection: PostgresConnection,
-    kind: RecordKind,
-    rows: PartRows,
-    context: RunContext,
-  ): AsyncGenerator<RecordBatch> {
-    const tally = { records: 0, sum: 0 };
-    const statement = this.statementFor(connection, kind, context, { ...this.selectOptions, passes: undefined }, true);
-    for (const filter of filtersOf(connection, rows)) yield* statement.read(filter, tally);
-    await statement.end();
-    context.cameOfPart?.(tally);
-  }
-
-  /** The kind's records, or so many of them as the selection needs. */
-  private async *readKind(
-    connection: PostgresConnection,
-    kind: RecordKind,
-    { limit, wanted, peek, tenants: selected }: Selection,
-    { tenants: literals, rowSecurity }: Shown,
-    context: RunContext,
-  ): AsyncGenerator<RecordBatch> {
-    // Of none of these tenants has the owner found a row.
-    if (literals?.length === 0 && tenantFieldOf(kind) !== undefined) return;
-    const needed = wanted?.has(kind.path) ? undefined : limit;
-    const tally = { records: 0, sum: 0 };
-    let given = 0;
-    const passes = rowSecurity.passesOf(kind, literals);
-    const way = this.wayThrough(kind, { passes, limit: needed });
-    const statements = await tenantStatements(connection, kind, literals, { ...this.selectOptions, way });
-    const select = { ...this.selectOptions, way, passes: statements[0]?.length === 1 ? undefined : passes };
-    const statement = this.statementFor(connection, kind, context, select);
-    for (const tenants of statements) {
-      const left = needed === undefined ? {} : { limit: needed - given };
-      if (left.limit === 0) break;
-      if (passes !== undefined && tenants?.length === 1) {
-        // Below the statement's savepoint the setting would not outlive an error.
-        await statement.end();
-        await rowSecurity.show(passes, tenants[0] as string);
-      }
-      for await (const batch of statement.read({ ...(tenants && { tenants }), ...left }, tally)) {
-        given += batch.rows;
-        yield batch;
-      }
-    }
-    await statement.end();
-    // What is read ahead comes again.
-    if (peek === true) return;
-    const counted = rowSecurity.countOf(kind, selected, needed);
-    if (counted !== undefined) return requireTally(kind, counted, tally);
-    if (this.options.check === "none") return;
-    const filter = {
-      ...(literals === undefined ? {} : { tenants: literals }),
-      ...(needed === undefined ? {} : { limit: needed }),
-    };
-    await requireAllRows(connection, kind, filter, { ...this.selectOptions, passes }, tally, statement.readablePages);
-  }
-
-  /** The first records, and those that are wanted beyond them. What is missing could not be counted: indexes are not used. */
-  private async *readWanted(
-    connection: PostgresConnection,
-    kind: RecordKind,
-    filter: TenantFilter,
-    literals: readonly string[] | undefined,
-    context: RunContext,
-  ): AsyncGenerator<RecordBatch> {
-    const tenants = literals === undefined ? {} : { tenants: literals };
-    const statement = this.statementFor(connection, kind, context);
-    yield* statement.readWanted({ ...filter, ...tenants }, this.options.check !== "none");
-    await statement.end();
-  }
-
-  private wayThrough(
-    kind: RecordKind,
-    { passes, limit }: Pick<SelectOptions, "passes"> & { readonly limit: number | undefined },
-  ): Way {
-    const { order, orderBy } = this.options;
-    if (order === "table") return "table";
-    // The rows of several passes are sorted in any case.
-    const isSorted = kind.keyless === true || passes !== undefined || limit !== undefined;
-    return orderBy === "sort" && !isSorted ? "sort" : "index";
   }
 
   private selectedKinds(selection: Selection): RecordKind[] {
@@ -351,34 +269,8 @@ class PostgresSource implements Source {
     return this.tables.get(sqlName(tableOf(kind))) as PostgresTable;
   }
 
-  /** A table of the application's schema. */
-  private otherTable(table: string): TableName {
-    return { schema: this.options.application?.schema ?? "", table };
-  }
-
-  /** Tables that are never exported, and why their rows stay behind. */
-  private warnedOf(): Map<string, string> {
-    return new Map([...this.otherTables].filter((entry): entry is [string, string] => entry[1] !== undefined));
-  }
-
-  private async warnOfRowsLeftBehind(connection: PostgresConnection, context: RunContext): Promise<void> {
-    for (const [name, message] of this.warnedOf()) {
-      const table = this.tables.get(sqlName(this.otherTable(name)));
-      if (this.rowSecurity?.hasRows(this.otherTable(name)) === true) context.warn(message);
-      // Where row-level security binds the role, a look could fail and end the snapshot.
-      if (table === undefined || !table.readable || table.rowSecurity) continue;
-      const { rows } = await connection.query(`SELECT EXISTS (SELECT FROM ${sqlName(this.otherTable(name))}) AS found`);
-      if (rows[0]?.["found"] === true) context.warn(message);
-    }
-  }
-
-  private statementFor(
-    connection: PostgresConnection,
-    kind: RecordKind,
-    context: RunContext,
-    select = this.selectOptions,
-    ofPart = false,
-  ): RecordStatement {
+  private statementFor(kind: RecordKind, context: RunContext, select: SelectOptions, ofPart: boolean): RecordStatement {
+    const { connection } = this.reading();
     const { bytes, estimatedRows = 0 } = this.tableOf(kind);
     const known = estimatedRows > 0 ? bytes / estimatedRows : UNKNOWN_ROW_BYTES;
     return new RecordStatement(connection, kind, context, {
@@ -389,6 +281,7 @@ class PostgresSource implements Source {
       // Rows of content may each hold a chunk.
       rowBytes: kind.postgres.largeObject === undefined ? known : LARGE_VALUE_BYTES / 4,
       checkUtf8: this.selectOptions.serverEncoding === UNKNOWN_ENCODING,
+      printsJsonb: this.printsJsonb,
     });
   }
 

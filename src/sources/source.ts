@@ -40,6 +40,8 @@ export interface PartedSource {
    * it may be called again, after the first ones were closed, where the store changed meanwhile. E_LOCKED where it does not come to rest.
    */
   share(open: (snapshot: object) => Promise<void>, context: RunContext): Promise<void>;
+  /** E_CONNECTION_LOST where the session that holds the snapshot has ended. */
+  check?(): Promise<void>;
   /** The parts of all that is selected, planned as they are asked for, without reading values. Tells of what the store holds besides. */
   plan(selection: Selection, context: RunContext): AsyncIterable<Part>;
   /** The same with bounds that hold in any snapshot, and take in what comes later, whatever its keys: in no order. */

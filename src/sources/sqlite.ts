@@ -91,14 +91,14 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     context: RunContext,
     stage: EmbeddingStage | undefined,
   ): AsyncGenerator<RecordBatch> {
-    const reader = createRowReader(opened(), kind, { embeddings: stage?.get });
-    if (reader === undefined) return;
     const list = selection.part?.rows as PartRows | undefined;
     if (list !== undefined) {
       const { rowsOfList } = await import("../backends/sqlite/reading/row-parts.js");
-      yield* readInOrder(kind, rowsOfList(opened(), kind, reader, list), false, context);
+      yield* readInOrder(kind, rowsOfList(opened(), kind, list), false, context);
       return;
     }
+    const reader = createRowReader(opened(), kind, { embeddings: stage?.get });
+    if (reader === undefined) return;
     const [rows, { peek = false }] = [rowSelection(kind, selection), selection];
     if (!isSorted(opened(), kind, rows, options.orderBy)) {
       yield* readInOrder(kind, orderedRows(opened(), kind, reader, rows), peek, context);

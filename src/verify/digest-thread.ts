@@ -6,7 +6,7 @@ import { serialize } from "node:v8";
 import { Worker } from "node:worker_threads";
 import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
-import { createRingMemory, RingWriter } from "../records/batch-ring.js";
+import { createRingMemory, piecesOf, RingWriter } from "../records/batch-ring.js";
 import type { RecordBatch } from "../records/record-batch.js";
 import type { Answer } from "./digest-worker.js";
 import type { SumState } from "./record-digest.js";
@@ -85,8 +85,10 @@ export class DigestThread {
 
   /** At most 1 MiB, which is copied when this has resolved. */
   async addContent(chunk: Buffer): Promise<void> {
-    await this.room();
-    this.ring.put(CONTENT, chunk);
+    for (const piece of piecesOf(chunk)) {
+      await this.room();
+      this.ring.put(CONTENT, piece);
+    }
   }
 
   /** Waits until there is room for whatever comes next. */

@@ -25,6 +25,19 @@ const KEPT_BYTES = 4194304;
 /** From so many bytes on a thread of its own is worth its start. */
 const THREAD_BYTES = 8388608;
 
+/** The digests that the sections' sums are. */
+export function digestsOf(catalog: Catalog, sums: ReadonlyMap<string, DigestSum>): StoreDigests {
+  const total = new DigestSum();
+  const sections: SectionDigest[] = [];
+  for (const { path } of catalog.kinds) {
+    const sum = sums.get(path);
+    if (sum === undefined || sum.records === 0) continue;
+    total.addSum(sum);
+    sections.push({ path, records: sum.records, digest: sum.text() });
+  }
+  return { sections, total: { records: total.records, digest: total.text() } };
+}
+
 /** Takes batch after batch; small stores are digested here, the bulk of others in a thread beside. */
 export class DigestWriter {
   /** Of the algorithm. */
@@ -34,7 +47,11 @@ export class DigestWriter {
   private bytes = 0;
   private thread: DigestThread | undefined;
 
-  constructor(private readonly catalog: Catalog) {}
+  /** `mayThread`: a thread may be started, which `close` ends. */
+  constructor(
+    private readonly catalog: Catalog,
+    private readonly mayThread = true,
+  ) {}
 
   /** Adds the records of a batch without a LargeValue. The batch may change when this has returned. */
   add(batch: RecordBatch): Promise<void> | undefined {
@@ -77,7 +94,7 @@ export class DigestWriter {
   private count(bytes: number): void {
     const isMany = this.bytes >= THREAD_BYTES;
     this.bytes += bytes;
-    if (!isMany && this.bytes >= THREAD_BYTES) this.thread = DigestThread.start();
+    if (this.mayThread && !isMany && this.bytes >= THREAD_BYTES) this.thread = DigestThread.start();
   }
 
   /** Waits until all that was added is in the digests. */
@@ -96,15 +113,7 @@ export class DigestWriter {
 
   /** After settle(). */
   digests(): StoreDigests {
-    const total = new DigestSum();
-    const sections: SectionDigest[] = [];
-    for (const { path } of this.catalog.kinds) {
-      const sum = this.sections.get(path)?.sum;
-      if (sum === undefined || sum.records === 0) continue;
-      total.addSum(sum);
-      sections.push({ path, records: sum.records, digest: sum.text() });
-    }
-    return { sections, total: { records: total.records, digest: total.text() } };
+    return digestsOf(this.catalog, new Map([...this.sections].map(([path, { sum }]) => [path, sum])));
   }
 
   /** Ends the thread. Repeatable. */

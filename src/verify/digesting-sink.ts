@@ -1,7 +1,7 @@
 /** Digests of a transfer: of the records as they come to the target, behind transforms and whatever else changes them. */
 import type { Catalog } from "../catalog/index.js";
 import type { Sink, SinkReport } from "../sinks/sink.js";
-import { DigestWriter, type SectionDigest } from "./digest.js";
+import { DigestWriter, type SectionDigest, type StoreDigests } from "./digest.js";
 
 /** Equal to those of `storage digest` of the target where that was empty before. */
 export interface TransferDigests {
@@ -15,8 +15,9 @@ export class TransferDigester {
   private readonly digests: DigestWriter;
   private readonly come = new Map<string, number>();
 
-  constructor(catalog: Catalog) {
-    this.digests = new DigestWriter(catalog);
+  /** `mayThread`: many records may be digested by a thread beside, which ends with the process. */
+  constructor(catalog: Catalog, mayThread = true) {
+    this.digests = new DigestWriter(catalog, mayThread);
   }
 
   /** `inner`, whose batches are seen as well. */
@@ -54,12 +55,20 @@ export class TransferDigester {
 
   /** `counts`: what became of the records in the target. */
   result(counts: SinkReport["counts"]): TransferDigests {
-    const { sections, total } = this.digests.digests();
-    const shown = sections.map(({ path, records, digest }) => {
-      const { inserted = 0, updated = 0 } = counts.get(path) ?? {};
-      const isWhole = records === this.come.get(path) && records === inserted + updated;
-      return { path, records, ...(isWhole ? { digest } : {}) };
-    });
-    return { sections: shown, total: shown.every(({ digest }) => digest !== undefined) ? total : undefined };
+    return transferDigests(this.digests.digests(), this.come, counts);
   }
+}
+
+/** `come`: records by path, as they came to the target; `counts`: what became of them there. */
+export function transferDigests(
+  { sections, total }: StoreDigests,
+  come: ReadonlyMap<string, number>,
+  counts: SinkReport["counts"],
+): TransferDigests {
+  const shown = sections.map(({ path, records, digest }) => {
+    const { inserted = 0, updated = 0 } = counts.get(path) ?? {};
+    const isWhole = records === come.get(path) && records === inserted + updated;
+    return { path, records, ...(isWhole ? { digest } : {}) };
+  });
+  return { sections: shown, total: shown.every(({ digest }) => digest !== undefined) ? total : undefined };
 }

@@ -34,6 +34,26 @@ export function numberMeaning(text: string): string {
   return `${sign}${padded.slice(0, -scale)}.${padded.slice(-scale)}`;
 }
 
+/** Whether `source[start, start + length)` may hold a number of more characters, without an exponent; strings are not told apart. */
+export function mayHaveLongNumber(source: Uint8Array, start: number, length: number): boolean {
+  const end = start + length;
+  // Of so many characters in a row one is looked at.
+  for (let at = start + PLAIN_CHARACTERS; at < end; at += PLAIN_CHARACTERS + 1) {
+    if (!isOfNumber(source[at] as number)) continue;
+    let from = at;
+    while (from > start && isOfNumber(source[from - 1] as number)) from--;
+    let to = at + 1;
+    while (to < end && isOfNumber(source[to] as number)) to++;
+    if (to - from > PLAIN_CHARACTERS) return true;
+  }
+  return false;
+}
+
+/** A digit, a point or a sign. */
+function isOfNumber(byte: number): boolean {
+  return (byte >= 0x30 && byte <= 0x39) || byte === 0x2e || byte === 0x2d;
+}
+
 /** Digits and exponent of an integer other than zero. */
 function integer(digits: string, exponent: number): string {
   const kept = withoutLastZeros(digits);

@@ -12,6 +12,7 @@
 import { derivedField, type Field, type RecordKind } from "../catalog/index.js";
 import { ByteWriter } from "../codecs/byte-writer.js";
 import { JsonMeaning } from "./json-meaning.js";
+import { mayHaveLongNumber } from "./json-number.js";
 
 /**
  * The meaning of the canonical `source[start, start + length)`; not for NULL, which means itself alone. The result may be a
@@ -40,6 +41,11 @@ export function meansItsBytes(field: Field): boolean {
   return field.type !== "json";
 }
 
+/** Whether json that jsonb printed (RecordBatch.printedByJsonb) means its bytes: all but long numbers are spelled as they mean. */
+export function printedMeansItsBytes(source: Buffer, start: number, length: number): boolean {
+  return !mayHaveLongNumber(source, start, length);
+}
+
 /** Whether the field at `index` says something of the record; not what follows from the rest (storage_type), or from the kind. */
 export function isMeant(kind: RecordKind, index: number): boolean {
   return kind.fields[index]?.constant === undefined && index !== derivedField(kind);
@@ -49,9 +55,25 @@ const JSON_FIELD: Field = { name: "", type: "json" };
 const left = createMeaning(JSON_FIELD);
 const right = createMeaning(JSON_FIELD);
 
-/** Whether two canonical values, or NULLs (null), of a field mean the same. Equal bytes are not looked into. */
-export function sameMeaning(field: Field, a: Buffer | null, b: Buffer | null): boolean {
+/**
+ * Whether two canonical values, or NULLs (null), of a field mean the same. Equal bytes are not looked into. `printed`: which of
+ * them jsonb printed, so that they need not be made over.
+ */
+export function sameMeaning(
+  field: Field,
+  a: Buffer | null,
+  b: Buffer | null,
+  printed: { readonly a: boolean; readonly b: boolean } = NOT_PRINTED,
+): boolean {
   if (a === null || b === null) return a === b;
   if (a.equals(b)) return true;
-  return !meansItsBytes(field) && left(a, 0, a.length).equals(right(b, 0, b.length));
+  if (meansItsBytes(field)) return false;
+  const [one, other] = [meant(a, printed.a, left), meant(b, printed.b, right)];
+  return one.equals(other);
+}
+
+const NOT_PRINTED = { a: false, b: false };
+
+function meant(value: Buffer, isPrinted: boolean, meaning: MeaningOf): Buffer {
+  return isPrinted && printedMeansItsBytes(value, 0, value.length) ? value : meaning(value, 0, value.length);
 }

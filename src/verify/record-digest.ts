@@ -12,7 +12,7 @@ import type { Field, RecordKind } from "../catalog/index.js";
 import type { ByteWriter } from "../codecs/byte-writer.js";
 import { LARGE_VALUE, NULL_VALUE, type RecordBatch } from "../records/record-batch.js";
 import { JsonMeaning } from "./json-meaning.js";
-import { isMeant, meansItsBytes } from "./meaning.js";
+import { isMeant, meansItsBytes, printedMeansItsBytes } from "./meaning.js";
 
 export const VERSION = 1;
 const DIGEST_BYTES = 32;
@@ -65,6 +65,16 @@ export class DigestSum {
     for (let i = 0; i < WORDS; i++) this.words[i] = (this.words[i] as number) + (other.words[i] as number);
     this.records += other.records;
     this.carry();
+  }
+
+  /** The sum of so many records' digests that `text` gave; undefined for a text that it does not give. */
+  static of(text: string, records: number): DigestSum | undefined {
+    const [, digits] = new RegExp(`^${VERSION}:([0-9a-f]{${2 * DIGEST_BYTES}})$`).exec(text) ?? [];
+    if (digits === undefined) return undefined;
+    const words = Float64Array.from({ length: WORDS }, (_, at) =>
+      Number.parseInt(digits.slice(8 * at, 8 * at + 8), 16),
+    );
+    return new DigestSum({ records, words });
   }
 
   text(): string {
@@ -132,7 +142,7 @@ export class RecordDigester {
 
   /** Adds a row; `content` is the SHA-256 of the batch's LargeValue. `text`: memory to work in. */
   add(batch: RecordBatch, row: number, content: Buffer | undefined, text: ByteWriter): void {
-    const { bytes, starts, lengths, width } = batch;
+    const { bytes, starts, lengths, width, printedByJsonb } = batch;
     const { fields } = this;
     text.length = 0;
     text.copy(this.head, 0, DIGEST_BYTES);
@@ -147,11 +157,12 @@ export class RecordDigester {
       const length = lengths[at] as number;
       const start = starts[at] as number;
       let meant = length;
-      if (length !== NULL_VALUE && (isLarge || json !== undefined)) {
+      const isMade = json !== undefined && !(printedByJsonb === true && printedMeansItsBytes(bytes, start, length));
+      if (length !== NULL_VALUE && (isLarge || isMade)) {
         text.copy(bytes, from, to);
         from = to;
         const before = text.length;
-        if (json !== undefined) json.write(bytes, start, length, text);
+        if (isMade) json.write(bytes, start, length, text);
         else text.copy(contentDigest(bytes, start, length, content), 0, DIGEST_BYTES);
         meant = text.length - before;
       } else if (length > 0) {

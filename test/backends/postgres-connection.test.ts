@@ -239,7 +239,7 @@ describePostgres("a PostgreSQL connection", () => {
     const { other, pid } = await open();
     const pieces: Buffer[] = [];
     for await (const piece of other.copyTo("COPY (VALUES (1), (2)) TO STDOUT (FORMAT binary)") ?? [])
-      pieces.push(piece);
+      pieces.push(Buffer.from(piece));
     expect(Buffer.concat(pieces)).toEqual(copyData([1, 2]));
     for await (const piece of other.copyTo(endless) ?? []) {
       expect(piece.length).toBeGreaterThan(0);

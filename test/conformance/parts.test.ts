@@ -6,20 +6,17 @@ import Database from "better-sqlite3";
 import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { tenantIndex } from "../../src/catalog/index.js";
-import { createSqliteSource, type Source, StorageError } from "../../src/index.js";
+import { createSqliteSource, StorageError } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
-import type { Part, PartTally } from "../../src/records/parts.js";
 import type { BatchLimits } from "../../src/records/record-batch.js";
-import type { RunContext, Selection } from "../../src/records/run-context.js";
-import type { PartedSource } from "../../src/sources/source.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { dataSetArbitrary } from "../helpers/arbitraries.js";
 import { createWorkspace } from "../helpers/llmspell.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import { scaled } from "../helpers/scale.js";
-import { lines, load, read } from "./expectations.js";
-import { everything, type MemoryRecord, recordsOf } from "./memory-store.js";
+import { load, read } from "./expectations.js";
+import { everything } from "./memory-store.js";
+import { expectSame, type Open, ROWS, readInParts, rowsOf, SHAPES, someTenants } from "./parts-reading.js";
 import { postgresCursorStore, postgresStore } from "./postgres-store.js";
 import { inSourceOrder } from "./sample-memory.js";
 import { sqliteStore } from "./sqlite-store.js";
@@ -27,84 +24,6 @@ import type { StoreFactory, TestStore } from "./store.js";
 
 const RUNS = Number(process.env["PROPERTY_RUNS"] ?? scaled(6, 100));
 const SEED = Number(process.env["PROPERTY_SEED"] ?? Date.now() % 2 ** 31);
-
-interface PartOptions {
-  readonly partBytes?: number;
-  readonly snapshot?: object;
-}
-type Open = (options: PartOptions) => Source;
-
-interface Read {
-  readonly parts: readonly Part[];
-  readonly records: readonly MemoryRecord[];
-}
-
-/** Reads all parts with two other sources in turns, as threads would. `meanwhile`: before each part. */
-async function readInParts(
-  open: Open,
-  selection: Selection,
-  partBytes: number,
-  meanwhile = async () => {},
-): Promise<Read> {
-  const tallies = new Map<string, { records: number; sum: number }>();
-  let tally: PartTally | undefined;
-  const context: RunContext = {
-    signal: new AbortController().signal,
-    async reject({ error }) {
-      throw error;
-    },
-    isRejected: () => false,
-    warn: () => {},
-    leftOut: () => {},
-    cameOfPart: (came) => {
-      tally = came;
-    },
-  };
-  const source = open({ partBytes });
-  const others: Source[] = [];
-  const records: MemoryRecord[] = [];
-  const parts: Part[] = [];
-  try {
-    await source.open(context, selection);
-    const inParts = source.inParts as PartedSource;
-    await inParts.share(async (snapshot) => {
-      for (const other of others.splice(0)) await other.close();
-      for (const _ of [1, 2]) others.push(open({ snapshot }));
-      for (const other of others) await other.open(context, selection);
-    }, context);
-    for await (const part of inParts.plan(selection, context)) {
-      await meanwhile();
-      // It crosses threads as it is.
-      const other = others[parts.length % 2] as Source;
-      parts.push(part);
-      tally = undefined;
-      for await (const batch of other.read({ ...selection, part: structuredClone(part) }, context))
-        records.push(...(await recordsOf(batch)));
-      const sum = tallies.get(part.path) ?? { records: 0, sum: 0 };
-      sum.records += (tally as PartTally | undefined)?.records ?? 0;
-      sum.sum = (sum.sum + ((tally as PartTally | undefined)?.sum ?? 0)) | 0;
-      tallies.set(part.path, sum);
-    }
-    for (const [path, came] of tallies) await inParts.requireAll?.(path, came, selection);
-  } finally {
-    for (const other of others) await other.close();
-    await source.close();
-  }
-  return { parts, records };
-}
-
-function expectSame(one: readonly MemoryRecord[], other: readonly MemoryRecord[]): void {
-  const [first, second] = [lines(one), lines(other)];
-  const at = first.findIndex((line, i) => line !== second[i]);
-  expect(at === -1 ? undefined : [first[at], second[at]]).toBe(undefined);
-  expect(second.length).toBe(first.length);
-}
-
-/** Of some records the tenants, and one that is nobody's. */
-function someTenants(records: readonly MemoryRecord[]): string[] {
-  const all = records.map(({ kind, values }) => values[tenantIndex(kind)]?.toString("utf8") ?? "");
-  return [...new Set(all.filter((tenant) => tenant !== ""))].filter((_, i) => i % 2 === 0).concat("nobody");
-}
 
 function registerSuite(factory: StoreFactory, storable: boolean): void {
   describe(`parts of ${factory.name}`, () => {
@@ -149,38 +68,6 @@ describePostgres("on a server", () => {
   registerSuite(postgresStore, true);
   registerSuite(postgresCursorStore, true);
 });
-
-/** Tables whose keys are as skewed as they come: rows by tenant. */
-const SHAPES: readonly (readonly [name: string, tenantOf: string])[] = [
-  ["one tenant", "'only'"],
-  ["thousands of tenants", "'t' || n"],
-  ["some hundreds of tenants", "'t' || (n % 300)"],
-  ["one large tenant among small ones", "CASE WHEN n % 10 = 0 THEN 'ß' || n ELSE 'Large' END"],
-];
-const ROWS = scaled(1500, 20000);
-
-function rowsOf(tenant: string, backend: "sqlite" | "postgresql"): string {
-  const schema = backend === "sqlite" ? "" : "llmspell.";
-  const numbers =
-    backend === "sqlite"
-      ? `(WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < ${ROWS}) SELECT n FROM r)`
-      : `(SELECT n FROM generate_series(1, ${ROWS}) AS n) r`;
-  const [hex, time] =
-    backend === "sqlite"
-      ? ["printf('%04x0000-0000-4000-8000-%012x', n * 40503 % 65521, n)", "1767225600 + n % 7"]
-      : [
-          "(lpad(to_hex(n * 40503 % 65521), 4, '0') || '0000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid",
-          "to_timestamp(1767225600 + n % 7)",
-        ];
-  const value = backend === "sqlite" ? "CAST('v' AS BLOB)" : "'v'::bytea";
-  return `
-    INSERT INTO ${schema}kv_store (kv_id, tenant_id, key, value, metadata, created_at, updated_at)
-      SELECT ${hex}, ${tenant}, 'k' || n, ${value}, '{}', ${time}, ${time} FROM ${numbers};
-    INSERT INTO ${schema}sessions (tenant_id, session_id, session_data, status, created_at, last_accessed_at, artifact_count, updated_at)
-      SELECT ${tenant}, ${hex}, '{}', 'active', ${time}, ${time}, 0, ${time} FROM ${numbers};
-    INSERT INTO ${schema}workflow_states (tenant_id, workflow_id, workflow_name, state_data, current_step, status, last_updated, created_at)
-      SELECT ${tenant}, 'w' || (n * 7919 % 10007) || CASE n % 3 WHEN 0 THEN 'É' WHEN 1 THEN 'e' ELSE 'Z' END, 'w', '{}', 0, 'running', ${time}, ${time} FROM ${numbers};`;
-}
 
 describe("parts of skewed SQLite tables", () => {
   it.each(SHAPES)("hold each row once: %s", async (_, tenant) => {
@@ -236,12 +123,9 @@ describePostgres("parts of skewed PostgreSQL tables", () => {
            UPDATE llmspell.sessions SET artifact_count = artifact_count + 1 WHERE ctid = (SELECT min(ctid) FROM llmspell.sessions)`,
         );
       };
-      const { records } = await readInParts(
-        (options) => store.source(options as BatchLimits),
-        everything(),
-        20_000,
-        grow,
-      );
+      const { records } = await readInParts((options) => store.source(options as BatchLimits), everything(), 20_000, {
+        meanwhile: grow,
+      });
       expectSame(records, before);
       expect(n).toBeGreaterThan(10);
     } finally {
@@ -281,7 +165,7 @@ describe("parts of an SQLite database that others write", () => {
       remove.run(n);
     };
     const open: Open = (options) => createSqliteSource({ path, ...options } as never);
-    expectSame((await readInParts(open, everything(), 20_000, grow)).records, before);
+    expectSame((await readInParts(open, everything(), 20_000, { meanwhile: grow })).records, before);
     expect(n).toBeGreaterThan(10);
   });
 
@@ -330,7 +214,7 @@ describe("parts of an SQLite database that others write", () => {
         refused++;
       }
     };
-    const { parts, records } = await readInParts(open, everything(), 20_000, grow);
+    const { parts, records } = await readInParts(open, everything(), 20_000, { meanwhile: grow });
     expectSame(records, before);
     expect(refused).toBe(parts.length);
   });

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { listRuns, verifyStores } from "../../src/index.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, postgresAdminUrl, type TestDatabase } from "../helpers/postgres-server.js";
 import { createQueueRuns, ended, until } from "../helpers/queue.js";
 import { createTargets, dumpOf, largeObjectsOf, query, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
@@ -54,6 +54,9 @@ describePostgres("runs whose parts workers load", () => {
     expect(await outcome).toMatchObject({ status: 0 });
     await same(target);
     expect(await ended(second, "SIGTERM")).toBe(0);
+    // Large objects are no part of the rows that the others are judged by.
+    const large = "SELECT FROM llmspell.storage_plan_parts WHERE section = 'artifacts.content'";
+    expect((await query(target, large)).length).toBeGreaterThan(2);
   });
 
   it("go on when the coordinator was killed and the source has changed since", async () => {
@@ -81,6 +84,32 @@ describePostgres("runs whose parts workers load", () => {
     await ended(hand, "SIGTERM");
   });
 
+  it("leave records that others have changed meanwhile, though the source has changed beside them", async () => {
+    const target = await targets.next();
+    const include = ["--include", "kv_store", "--verify-parts", ...AS_THEY_ARE];
+    const hand = runs.worker(target);
+    const run = runs.silent(runs.coordinator(target, "migrate", ...include));
+    await runs.loadedParts(target, 1);
+    await ended(run, "SIGKILL");
+    await ended(hand, "SIGTERM");
+    const first = "(SELECT kv_id FROM llmspell.kv_store ORDER BY kv_id LIMIT 1)";
+    const [theirs] = await query<{ id: string }>(
+      target,
+      `UPDATE llmspell.kv_store SET value = 'theirs' WHERE kv_id IN ${first} RETURNING kv_id AS id`,
+    );
+    await query(source, "UPDATE llmspell.kv_store SET value = value || 'later'::bytea");
+    const other = runs.worker(target, "--jobs", "2");
+    const { status, stderr } = await runs.outcome(target, "resume", ...include);
+    expect(status, stderr).toBe(0);
+    expect(stderr).toMatch(/kv_store: 1 of the source's records stay as others have changed/);
+    await ended(other, "SIGTERM");
+    const rows = (url: string) =>
+      query<{ id: string }>(url, "SELECT kv_id AS id, value::text FROM llmspell.kv_store ORDER BY 1");
+    const [expected, found] = [await rows(source), await rows(target)];
+    const differing = found.filter((row, at) => JSON.stringify(row) !== JSON.stringify(expected[at]));
+    expect([found.length, differing.map(({ id }) => id)]).toEqual([expected.length, [theirs?.id]]);
+  });
+
   it("are undone when they came to no end", async () => {
     const target = await targets.next();
     const hand = runs.worker(target);
@@ -100,6 +129,33 @@ describePostgres("runs whose parts workers load", () => {
     await workspace.must(["storage", "undo", "--database", target]);
     expect(dumpOf(target)).toBe(dumpOf(targets.template));
     await ended(hand, "SIGTERM");
+  });
+
+  it("mask what only some parts have, and are not done where no part has it", async () => {
+    await query(
+      source,
+      `INSERT INTO llmspell.kv_store (tenant_id, key, value, metadata)
+       SELECT 'large', 'k' || n, convert_to(repeat(md5(n::text), 50), 'UTF8'), CASE n WHEN 7 THEN '{"secret": "s"}' ELSE '{}' END::jsonb FROM generate_series(1, 60) n`,
+    );
+    const mask = ["--mask", "kv_store.metadata.secret=redact"];
+    const target = await targets.next();
+    const hand = runs.worker(target, ...mask);
+    const { status, stderr } = await runs.outcome(target, "migrate", ...mask, ...AS_THEY_ARE);
+    expect(status, stderr).toBe(0);
+    const parts = "SELECT FROM llmspell.storage_plan_parts WHERE section = 'kv_store'";
+    expect((await query(target, parts)).length).toBeGreaterThan(2);
+    const left = await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ->> 'secret' = 's'");
+    const masked = await query(target, "SELECT FROM llmspell.kv_store WHERE metadata ? 'secret'");
+    expect([left.length, masked.length]).toEqual([0, 1]);
+    await ended(hand, "SIGTERM");
+    const misspelt = ["--mask", "kv_store.metadata.sekret=redact"];
+    const other = await targets.next();
+    const second = runs.worker(other, ...misspelt);
+    const failed = await runs.outcome(other, "migrate", ...misspelt, ...AS_THEY_ARE);
+    expect(failed).toMatchObject({ status: 2, stderr: expect.stringMatching(/E_NO_EFFECT/) });
+    expect(failed.stderr).toContain("storage undo");
+    expect(await unfinishedState(other)).toBe("loading");
+    await ended(second, "SIGTERM");
   });
 
   it("end with the error of a record that the target refuses", async () => {
@@ -191,6 +247,9 @@ describePostgres("runs whose parts workers load", () => {
       [["src", "dst", "--limit", "3"], /--limit/],
       [["src", "dst", "--jq", 'del(.data.sessions[] | select(.status == "x"))'], /--queue/],
       [["src", "dst", "--as-owner"], /--as-owner/],
+      [["src", "dst", "--verify-parts"], /--verify-parts/],
+      [["src", "dst", "--rate", "3"], /--rate/],
+      [["src", "dst", "--max-lag", "3"], /--max-lag/],
     ];
     for (const [[from = "", to = "", ...args], reason] of refusals) {
       const { status, stderr } = await migrate(from, to, ...args);
@@ -198,5 +257,24 @@ describePostgres("runs whose parts workers load", () => {
       expect(status).toBe(2);
     }
     expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    // Of what only the target knows, too: not even a queue is made.
+    await query(target, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('t', 'k', 'v')");
+    const args = ["storage", "migrate", "--from", "src", "--to", "dst", "--queue", target];
+    const filled = await workspace.run(args, { env: runs.env(target) });
+    expect(filled.stderr).toMatch(/\[E_/);
+    expect(filled.status).not.toBe(0);
+    expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    expect(await query(target, "SELECT FROM pg_namespace WHERE nspname = 'llmspell_queue'")).toEqual([]);
+    const own = { url: target, name: new URL(target).pathname.slice(1) } as TestDatabase;
+    await using role = await createTestRole(own, { attributes: "BYPASSRLS" });
+    await query(
+      target,
+      `GRANT SET ON PARAMETER session_replication_role TO ${role.name}; GRANT USAGE ON SCHEMA llmspell TO ${role.name};
+       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA llmspell TO ${role.name};
+       REVOKE ALL ON llmspell.storage_plans, llmspell.storage_plan_parts FROM ${role.name}`,
+    );
+    const foreign = await workspace.run(args, { env: { ...runs.env(target), DST_URL: role.url } });
+    expect(foreign.stderr).toMatch(/E_PERMISSION.*GRANT .* llmspell\.storage_plans, llmspell\.storage_plan_parts to/s);
+    expect(foreign.status).toBe(3);
   });
 });

@@ -12,6 +12,7 @@ import {
   killed,
   killedWhenMerged,
   largeObjectsOf,
+  leftOfRuns,
   query,
   SMALL_PARTS,
   startNetwork,
@@ -98,11 +99,7 @@ describePostgres("a run that merges, of which something dies", () => {
   }
 
   async function expectNothingLeft(url: string): Promise<void> {
-    const left = await query(
-      url,
-      `SELECT relname::text FROM pg_class WHERE relname ~ '^storage_(staged|replaced)' UNION ALL
-       SELECT oid::text FROM pg_largeobject_metadata m WHERE NOT EXISTS (SELECT FROM llmspell.artifact_content c WHERE c.large_object_oid = m.oid)`,
-    );
+    const left = await leftOfRuns(url);
     expect(left).toEqual([]);
     expect(await unfinishedState(url)).toBeUndefined();
   }

@@ -1,30 +1,38 @@
 /** What dies in the middle of a run: resumed, the target holds what the source does; undone, it is as it was before. */
-import { randomInt } from "node:crypto";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { verifyStores } from "../../src/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { atMoments, type Moment, type RunClock, reach, stateOf, timed } from "../helpers/moments.js";
 import { startPostgresCluster } from "../helpers/postgres-cluster.js";
 import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { ended } from "../helpers/queue.js";
 import {
+  changeSource,
   createTargets,
+  doAsOthers,
   dumpOf,
   killed,
   largeObjectsOf,
   query,
+  recordsOf,
   SMALL_PARTS,
   startNetwork,
+  undoAsOthers,
   unfinishedState,
 } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 
-/** RUN_FAULTS=5: a hundred kills. */
+/** RUN_FAULTS=5: a hundred of each, twenty undone. */
 const MORE = Number(process.env["RUN_FAULTS"] ?? 1);
 const KILLS = scaled(2, 20 * MORE);
 const UNDONE = scaled(1, 4 * MORE);
 const CUTS = scaled(1, 20 * MORE);
-const CRASHES = scaled(1, 10 * MORE);
+const SESSIONS = scaled(0, 20 * MORE);
+const CRASHES = scaled(1, 20 * MORE);
 const MINUTES = 60_000;
 
 const ENV = { env: SMALL_PARTS };
@@ -32,19 +40,19 @@ const ENV = { env: SMALL_PARTS };
 describePostgres("a run of which something dies", () => {
   let workspace: Workspace;
   let targets: Awaited<ReturnType<typeof createTargets>>;
+  let source: string;
   let document: string;
   let before: string;
   /** After an import by one job. */
   let schema: string;
   let largeObjects: string;
-  /** Milliseconds of a run that nothing happens to. */
-  let duration: number;
+  let clock: RunClock;
 
   beforeAll(async () => {
     workspace = createWorkspace();
     targets = await createTargets(postgresAdminUrl(), workspace);
-    const source = await targets.next();
-    await fillPostgres(source, { records: 60, contentSizes: [1048576, 9, 2 * 1048576, 1048577, 1048576, 1048576] });
+    source = await targets.next();
+    await fillPostgres(source, { records: 36, contentSizes: [1048576, 9, 2 * 1048576, 1048577] });
     document = workspace.path("source.json");
     await workspace.must(["storage", "export", "--database", source, "--output", document]);
     const alone = await targets.next();
@@ -53,81 +61,93 @@ describePostgres("a run of which something dies", () => {
     schema = dumpOf(alone, true);
     largeObjects = await largeObjectsOf(alone);
     const target = await targets.next();
-    const started = performance.now();
-    await workspace.must(importInto(target), ENV);
-    duration = performance.now() - started;
-    await expectLoaded(target);
+    clock = await timed(target, started(importInto(target)));
+    await expectLoaded(target, document);
   }, 2 * MINUTES);
   afterAll(async () => {
     await targets?.drop();
     workspace?.[Symbol.dispose]();
   });
 
-  const importInto = (url: string): string[] => [
-    "storage",
-    "import",
-    "--database",
-    url,
-    "--input",
-    document,
-    "--jobs",
-    "3",
-  ];
-  const resume = (url: string): string[] => ["storage", "resume", "--database", url, "--input", document];
-  const moment = (): number => randomInt(Math.floor(duration * 0.2), Math.floor(duration));
+  type Words = (target: string) => string[];
+  /** Indexes are dropped and built again, HNSW among them, however few the rows. */
+  const jobs = ["--jobs", "3", "--defer-indexes", "always"];
+  const importInto: Words = (url) => ["storage", "import", "--database", url, "--input", document, ...jobs];
+  const resume: Words = (url) => ["storage", "resume", "--database", url, "--input", document];
+  const undo: Words = (url) => ["storage", "undo", "--database", url];
+  const migrateInto: Words = (url) => ["storage", "migrate", "--from", source, "--to", url, ...jobs];
+  const resumeFrom: Words = (url) => ["storage", "resume", "--from", source, "--to", url];
 
-  async function expectLoaded(url: string): Promise<void> {
-    const { stdout } = await workspace.must(["storage", "verify", document, url]);
-    expect(stdout).toContain("Identical");
-    expect(dumpOf(url, true)).toBe(schema);
+  function started(words: readonly string[]): ChildProcess {
+    const child = workspace.start(words, ENV);
+    child.stdout?.resume();
+    child.stderr?.resume();
+    return child;
+  }
+
+  /** All of the source is there, once, with every index, trigger and large object. */
+  async function expectLoaded(url: string, from: string, like = schema): Promise<void> {
+    expect((await verifyStores({ a: from, b: url })).identical).toBe(true);
+    expect(dumpOf(url, true)).toBe(like);
     expect(await largeObjectsOf(url)).toBe(largeObjects);
     expect(await unfinishedState(url)).toBeUndefined();
+    const [sum] = await query<{ records: string }>(url, "SELECT sum(records) AS records FROM llmspell.storage_parts");
+    expect(Number(sum?.records)).toBe(await recordsOf(url));
+  }
+
+  /** Begins it anew where nothing of it is there, or goes on with it. */
+  async function finish(url: string, begin: Words, goOn: Words): Promise<void> {
+    if ((await unfinishedState(url)) !== undefined) await workspace.must(goOn(url), ENV);
+    else if ((await query(url, "SELECT FROM llmspell.storage_runs")).length === 0)
+      await workspace.must(begin(url), ENV);
   }
 
   it(
-    `is resumed to its end after SIGKILL, ${KILLS} times, no part twice`,
-    async () => {
-      for (let kill = 0; kill < KILLS; kill++) {
+    `is resumed to its end after SIGKILL, ${KILLS} times, every other time from a source that has changed, no part twice`,
+    () =>
+      atMoments("SIGKILL", KILLS, async (moment) => {
         const target = await targets.next();
-        const [first, second] = [moment(), moment()];
-        await killed(workspace, importInto(target), first);
-        const state = await unfinishedState(target);
-        if (state === undefined) {
-          // Before it began, or after its end.
-          const rows = await query<{ state: string }>(target, "SELECT state FROM llmspell.storage_runs");
-          if (rows.length === 0) await workspace.must(importInto(target), ENV);
-        } else {
-          await killed(workspace, resume(target), second);
-          if ((await unfinishedState(target)) !== undefined) await workspace.must(resume(target), ENV);
-        }
-        await expectLoaded(target);
-        const parts = await query<{ records: string }>(
-          target,
-          "SELECT sum(records) AS records FROM llmspell.storage_parts",
-        );
-        expect(Number(parts[0]?.records), `killed after ${first} and ${second} ms`).toBe(60 * 15);
-      }
-    },
+        const isOfStore = moment.number % 2 === 1;
+        const [begin, goOn] = isOfStore ? [migrateInto, resumeFrom] : [importInto, resume];
+        const child = started(begin(target));
+        const at = await reach(moment, clock, target, child);
+        await ended(child, "SIGKILL");
+        const state = await stateOf(target);
+        const isChanged = isOfStore && !state.startsWith("done");
+        if (isChanged) await changeSource(source, `${moment.number} ${moment.random.uint32()}`);
+        const again = moment.random.chance(0.3) ? moment.random.int(100, clock.begins + clock.ends) : 0;
+        if (again > 0 && (await unfinishedState(target)) !== undefined) await killed(workspace, goOn(target), again);
+        await finish(target, begin, goOn);
+        await expectLoaded(target, isOfStore ? source : document);
+        await targets.remove(target);
+        return `${at}: ${state}${again > 0 ? `; resumed, killed after ${again} ms` : ""}${isChanged ? "; changed" : ""}`;
+      }),
     KILLS * MINUTES,
   );
 
   it(
-    `is undone after SIGKILL, ${UNDONE} times, also when the undoing is killed`,
-    async () => {
-      for (let kill = 0; kill < UNDONE; kill++) {
+    `is undone after SIGKILL, ${UNDONE} times, also when the undoing is killed; what others did stays, and is named`,
+    () =>
+      atMoments("undo", UNDONE, async (moment) => {
         const target = await targets.next();
-        const at = moment();
-        await killed(workspace, importInto(target), at);
-        if ((await unfinishedState(target)) === undefined) continue;
-        const undo = ["storage", "undo", "--database", target];
-        await killed(workspace, undo, randomInt(200, 1200));
+        const child = started(importInto(target));
+        const at = await reach(moment, clock, target, child);
+        await ended(child, "SIGKILL");
+        const state = await stateOf(target);
+        if (!state.startsWith("loading")) return `${at}: ${state}`;
+        const others = moment.number % 2 === 1 ? await doAsOthers(target) : undefined;
+        await killed(workspace, undo(target), moment.random.int(200, 1200));
+        let said = "";
         if ((await unfinishedState(target)) !== undefined) {
-          const { stderr } = await workspace.must(undo);
-          expect(stderr).not.toContain("Warning");
+          said = (await workspace.must(undo(target))).stderr;
+          if (others === undefined) expect(said).not.toContain("Warning");
+          for (const key of others?.named ?? []) expect(said).toContain(key);
         }
-        expect(dumpOf(target), `killed after ${at} ms`).toBe(before);
-      }
-    },
+        if (others !== undefined) await undoAsOthers(target, others);
+        expect(dumpOf(target)).toBe(before);
+        await targets.remove(target);
+        return `${at}: ${state}; ${others?.records ?? 0} of others${said === "" ? "" : "; undone twice"}`;
+      }),
     UNDONE * MINUTES,
   );
 
@@ -153,66 +173,91 @@ describePostgres("a run of which something dies", () => {
       expect(status).not.toBe(0);
       expect(errors).toMatch(/\[E_(RUN_TAKEN|CONNECTION_LOST)\]/);
       expect(await parts()).toBe(loaded);
-      await expectLoaded(target);
+      await expectLoaded(target, document);
     },
     2 * MINUTES,
   );
 
+  /** Starts it, has something done to it at the moment, and waits for its end: what it said where it failed. */
+  async function struck(moment: Moment, url: string, words: readonly string[], strike: () => unknown) {
+    const child = workspace.start(words, ENV);
+    const closed = once(child, "close") as Promise<[number | null]>;
+    let errors = "";
+    child.stdout?.resume();
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      errors += text;
+    });
+    const at = await reach(moment, clock, url, child);
+    await strike();
+    const [status] = await closed;
+    if (status !== 0) expect(errors).toMatch(/\[E_(CONNECTION_LOST|CONNECT)\]/);
+    return { at: `${at}: ${await stateOf(url)}`, status };
+  }
+
   it(
     `is resumed after the network was cut, ${CUTS} times`,
-    async () => {
-      for (let cut = 0; cut < CUTS; cut++) {
+    () =>
+      atMoments("network", CUTS, async (moment) => {
         const target = await targets.next();
         const network = await startNetwork(target);
         try {
-          const child = workspace.start(importInto(network.url(target)), ENV);
-          const closed = once(child, "close") as Promise<[number | null]>;
-          let errors = "";
-          child.stdout?.resume();
-          child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-            errors += text;
-          });
-          await Promise.race([closed, sleep(moment())]);
-          network.cut();
-          const [status] = await closed;
-          if (status !== 0) expect(errors).toMatch(/\[E_(CONNECTION_LOST|CONNECT)\]/);
-          if ((await unfinishedState(target)) !== undefined) await workspace.must(resume(target), ENV);
-          else if (status !== 0) await workspace.must(importInto(target), ENV);
-          await expectLoaded(target);
+          const { at } = await struck(moment, target, importInto(network.url(target)), () => network.cut());
+          await finish(target, importInto, resume);
+          await expectLoaded(target, document);
+          await targets.remove(target);
+          return at;
         } finally {
           await network.close();
         }
-      }
-    },
+      }),
     CUTS * MINUTES,
   );
 
+  it.runIf(SESSIONS > 0)(
+    `is resumed after one of its sessions was ended, ${SESSIONS} times`,
+    () =>
+      atMoments("session", SESSIONS, async (moment) => {
+        const target = await targets.next();
+        const { at, status } = await struck(moment, target, importInto(target), () =>
+          query(
+            target,
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+             ORDER BY md5(pid::text || $1) LIMIT 1`,
+            [String(moment.random.uint32())],
+          ),
+        );
+        await finish(target, importInto, resume);
+        await expectLoaded(target, document);
+        await targets.remove(target);
+        return `${at}; status ${status}`;
+      }),
+    SESSIONS * MINUTES,
+  );
+
   it(
-    `is resumed or undone after the server crashed, ${CRASHES} times`,
+    `is resumed, a sixth of the times undone, after the server crashed, ${CRASHES} times`,
     async () => {
       const cluster = await startPostgresCluster({ settings: "fsync = on\nfull_page_writes = on\n" });
-      const own = await createTargets(cluster.url, workspace);
       try {
-        for (let crash = 0; crash < CRASHES; crash++) {
+        const own = await createTargets(cluster.url, workspace);
+        const alone = await own.next();
+        await workspace.must(["storage", "import", "--database", alone, "--input", document]);
+        const [empty, like] = [dumpOf(own.template), dumpOf(alone, true)];
+        await atMoments("crash", CRASHES, async (moment) => {
           const target = await own.next();
-          const child = workspace.start(importInto(target), ENV);
-          const closed = once(child, "close") as Promise<[number | null]>;
-          child.stdout?.resume();
-          child.stderr?.resume();
-          await Promise.race([closed, sleep(moment())]);
-          cluster.crash();
-          await closed;
-          if (crash % 2 === 1 && (await unfinishedState(target)) !== undefined) {
-            await workspace.must(["storage", "undo", "--database", target]);
-            expect(dumpOf(target)).toBe(dumpOf(own.template));
-            continue;
+          const { at } = await struck(moment, target, importInto(target), () => cluster.crash());
+          const isUndone = moment.number % 6 === 5 && (await unfinishedState(target)) !== undefined;
+          if (isUndone) {
+            await workspace.must(undo(target));
+            expect(dumpOf(target)).toBe(empty);
+          } else {
+            await finish(target, importInto, resume);
+            await expectLoaded(target, document, like);
           }
-          const rows = await query(target, "SELECT FROM llmspell.storage_runs");
-          if ((await unfinishedState(target)) !== undefined) await workspace.must(resume(target), ENV);
-          else if (rows.length === 0) await workspace.must(importInto(target), ENV);
-          const { stdout } = await workspace.must(["storage", "verify", document, target]);
-          expect(stdout).toContain("Identical");
-        }
+          await own.remove(target);
+          return `${at}${isUndone ? "; undone" : ""}`;
+        });
       } finally {
         cluster.stop();
       }

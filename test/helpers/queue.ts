@@ -53,6 +53,17 @@ export function createQueueRuns(workspace: Workspace, { source, queue }: QueueSt
         return (row?.parts ?? 0) >= least;
       });
     },
+    /** Until the run's parts are known, and workers may take them. */
+    async planned(target: string): Promise<void> {
+      await until(async () => {
+        const rows = await query(target, "SELECT FROM llmspell.storage_plans WHERE stage = 'loading'");
+        return rows.length > 0;
+      });
+    },
+    async exited(child: ChildProcess): Promise<number | null> {
+      if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+      return child.exitCode;
+    },
     async end(): Promise<void> {
       for (const child of started) await ended(child, "SIGKILL");
       started.clear();

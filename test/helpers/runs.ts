@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import type { Workspace } from "./llmspell.js";
 import { findPgDump } from "./postgres-cluster.js";
+import { SAMPLE_TABLES } from "./sample-records.js";
 
 /** Small parts: a run of little data has many. */
 export const SMALL_PARTS = { LLMSPELL_STORAGE_PART_BYTES: "20000" };
@@ -40,6 +41,16 @@ export async function createTargets(adminUrl: string, workspace: Workspace) {
       await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${new URL(of).pathname.slice(1)}`);
       return at(name);
     },
+    /** The URL of one that is made later: another program must know it beforehand. */
+    named: (name: string): string => at(`${prefix}_${name}`),
+    async make(url: string): Promise<void> {
+      const name = new URL(url).pathname.slice(1);
+      names.push(name);
+      await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${template}`);
+    },
+    async remove(url: string): Promise<void> {
+      await query(adminUrl, `DROP DATABASE ${new URL(url).pathname.slice(1)} WITH (FORCE)`);
+    },
     async drop(): Promise<void> {
       for (const name of names.toReversed()) await query(adminUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
     },
@@ -65,6 +76,15 @@ export async function largeObjectsOf(url: string): Promise<string> {
      FROM pg_largeobject_metadata GROUP BY lomowner, lomacl ORDER BY 1`,
   );
   return rows.map(({ line }) => line).join("\n");
+}
+
+/** Tables of runs, and large objects that no record has: what a run that is through, or undone, leaves none of. */
+export function leftOfRuns(url: string): Promise<object[]> {
+  return query(
+    url,
+    `SELECT relname::text FROM pg_class WHERE relname ~ '^storage_(staged|replaced)' UNION ALL
+     SELECT oid::text FROM pg_largeobject_metadata m WHERE NOT EXISTS (SELECT FROM llmspell.artifact_content c WHERE c.large_object_oid = m.oid)`,
+  );
 }
 
 /** The state of the run that is not finished; undefined where there is none. */
@@ -172,4 +192,62 @@ export async function useFurther(url: string): Promise<void> {
      UPDATE llmspell.artifact_content c SET reference_count = greatest(1, (SELECT count(*) FROM llmspell.artifacts a WHERE a.tenant_id = c.tenant_id AND a.content_hash = c.content_hash));
      UPDATE llmspell.sessions c SET artifact_count = (SELECT count(*) FROM llmspell.artifacts a WHERE a.tenant_id = c.tenant_id AND a.session_id = c.session_id)`,
   );
+}
+
+/** Adds, changes and removes some records of a source; `mark` makes what is new unlike all before. */
+export async function changeSource(url: string, mark: string): Promise<void> {
+  const some = (table: string, key: string, count: number): string =>
+    `${key} IN (SELECT ${key} FROM llmspell.${table} ORDER BY md5(${key}::text || '${mark}') LIMIT ${count})`;
+  await query(
+    url,
+    `SET session_replication_role = replica;
+     DELETE FROM llmspell.vector_embeddings_384 WHERE ${some("vector_embeddings_384", "id", 1)};
+     INSERT INTO llmspell.vector_embeddings_384 (id, tenant_id, scope, embedding, metadata)
+       SELECT gen_random_uuid(), tenant_id, scope, embedding, metadata FROM llmspell.vector_embeddings_384 LIMIT 1;
+     UPDATE llmspell.agent_states SET state_data = jsonb_build_object('changed', '${mark}') WHERE ${some("agent_states", "state_id", 2)};
+     UPDATE llmspell.artifact_content SET is_compressed = NOT is_compressed WHERE large_object_oid IS NOT NULL AND ${some("artifact_content", "content_hash", 8)};
+     DELETE FROM llmspell.kv_store WHERE ${some("kv_store", "kv_id", 1)};
+     UPDATE llmspell.kv_store SET key = md5(key || '${mark}') WHERE ${some("kv_store", "kv_id", 2)};
+     INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('tenant ${mark}', 'k', 'new');
+     UPDATE llmspell.sessions SET status = 'archived' WHERE ${some("sessions", "session_id", 2)}`,
+  );
+}
+
+/** Records of a store, over all of its sections. */
+export async function recordsOf(url: string): Promise<number> {
+  const tables = SAMPLE_TABLES.map((table) => `(SELECT count(*) FROM llmspell.${table})`);
+  const [row] = await query<{ records: string }>(url, `SELECT ${tables.join(" + ")} AS records`);
+  return Number(row?.records);
+}
+
+export interface OfOthers {
+  readonly records: number;
+  /** What an undo has to name: a record's key, or the section of one that was added among those of the run. */
+  readonly named: readonly string[];
+}
+
+/** Adds a record and, where there is one, changes one that the run has loaded. */
+export async function doAsOthers(url: string): Promise<OfOthers> {
+  const changed = await query<{ key: string }>(
+    url,
+    `UPDATE llmspell.agent_states SET agent_type = 'of others' WHERE ctid = (SELECT min(ctid) FROM llmspell.agent_states)
+     RETURNING state_id::text AS key`,
+  );
+  await query(url, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('others', 'of others', 'x')");
+  const among = await query(url, "SELECT FROM llmspell.storage_parts WHERE section = 'kv_store'");
+  return {
+    records: 1 + changed.length,
+    named: [...changed.map(({ key }) => key), ...(among.length > 0 ? ["kv_store"] : [])],
+  };
+}
+
+/** They are there still; removes them. */
+export async function undoAsOthers(url: string, { records }: OfOthers): Promise<void> {
+  const gone = await query(
+    url,
+    `WITH changed AS (DELETE FROM llmspell.agent_states WHERE agent_type = 'of others' RETURNING 1),
+       added AS (DELETE FROM llmspell.kv_store WHERE key = 'of others' RETURNING 1)
+     SELECT FROM changed UNION ALL SELECT FROM added`,
+  );
+  if (gone.length !== records) throw new Error(`${records - gone.length} records of others have gone`);
 }

@@ -1,91 +1,199 @@
-/** What dies at random moments of a run that two workers load: a worker, the coordinator, the server. RUN_FAULTS=25: a hundred of each. */
-import { randomInt } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
+/**
+ * What dies at random moments of a run that two workers load: a worker, the coordinator, the server, the network. QUEUE_FAULTS=100:
+ * a hundred of each. The workers live through a whole series, where they are not what dies.
+ */
+import type { ChildProcess } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { afterEach, beforeAll, expect, it } from "vitest";
 import { verifyStores } from "../../src/index.js";
-import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { type PostgresCluster, startPostgresCluster } from "../helpers/postgres-cluster.js";
-import { describePostgres } from "../helpers/postgres-server.js";
-import { createQueueRuns, ended } from "../helpers/queue.js";
-import { createTargets, dumpOf, query, unfinishedState } from "../helpers/runs.js";
+import { createWorkspace, type Outcome, outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { atMoments, type Moment, momentNumbers, type RunClock, reach, stateOf, timed } from "../helpers/moments.js";
+import { startPostgresCluster } from "../helpers/postgres-cluster.js";
+import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { ended } from "../helpers/queue.js";
+import {
+  changeSource,
+  createTargets,
+  doAsOthers,
+  dumpOf,
+  largeObjectsOf,
+  query,
+  recordsOf,
+  SMALL_PARTS,
+  startNetwork,
+  undoAsOthers,
+  unfinishedState,
+} from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 
 const TIMES = Number(process.env["QUEUE_FAULTS"] ?? 2 * Number(process.env["RUN_FAULTS"] ?? 1));
+const UNDONE = Math.ceil(TIMES / 5);
 const MINUTES = 60_000;
-const RECORDS = 60;
+const RECORDS = 36;
+
+/** Where a process finds the stores and the queue. */
+interface Side {
+  readonly env: Readonly<Record<string, string>>;
+  readonly queue: string;
+}
 
 describePostgres("a run that two workers load, of which something dies", () => {
   let workspace: Workspace;
-  let cluster: PostgresCluster;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
-  let source: string;
-  let runs: ReturnType<typeof createQueueRuns>;
-  let before: string;
+  const started = new Set<ChildProcess>();
 
-  beforeAll(async () => {
+  beforeAll(() => {
     workspace = createWorkspace();
-    cluster = await startPostgresCluster();
-    targets = await createTargets(cluster.url, workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: RECORDS, contentSizes: [1048576, 9, 1048577] });
-    runs = createQueueRuns(workspace, { source, queue: await targets.next() });
-    before = dumpOf(targets.template);
-    return () => {
-      cluster.stop();
-      workspace[Symbol.dispose]();
-    };
-  }, 2 * MINUTES);
-  afterEach(() => runs.end());
+    return () => workspace[Symbol.dispose]();
+  });
+  afterEach(async () => {
+    for (const child of started) await ended(child, "SIGKILL");
+    started.clear();
+  });
 
-  /** Brings the run to its end, whatever of it is left. */
-  async function finish(target: string): Promise<void> {
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const state = await unfinishedState(target);
-      const rows = await query<{ state: string }>(target, "SELECT state FROM llmspell.storage_runs");
-      if (state === undefined && rows.length > 0) break;
-      const { status, stderr } = await runs.outcome(target, state === undefined ? "migrate" : "resume");
-      if (status !== 0 && attempt === 2) throw new Error(stderr);
+  /** A source, a queue, and the names of as many targets as there are moments, on one server. */
+  async function createStage(adminUrl: string) {
+    const targets = await createTargets(adminUrl, workspace);
+    const [source, queue, alone] = [await targets.next(), await targets.next(), await targets.next()];
+    await fillPostgres(source, { records: RECORDS, contentSizes: [1048576, 9, 1048577] });
+    await workspace.must(["storage", "migrate", "--from", source, "--to", alone]);
+    const schema = dumpOf(alone, true);
+    const largeObjects = await largeObjectsOf(alone);
+    const names = ["first", ...momentNumbers(TIMES).map((number) => `dst${number}`)];
+
+    function side(name: string, through = (url: string): string => url): Side {
+      const stores = [["src", source], ...names.map((each) => [each, targets.named(each)])] as [string, string][];
+      const config = workspace.path(`${name}.toml`);
+      writeFileSync(config, stores.map(([store, url]) => `[stores.${store}]\nurl = "${through(url)}"\n`).join(""));
+      return { env: { ...SMALL_PARTS, LLMSPELL_CONFIG: config }, queue: through(queue) };
     }
-    expect((await verifyStores({ a: source, b: target })).identical).toBe(true);
-    const [sum] = await query<{ records: string }>(
-      target,
-      "SELECT sum(records) AS records FROM llmspell.storage_parts",
-    );
-    expect(Number(sum?.records)).toBe(RECORDS * 15);
-    expect(await query(target, "SELECT FROM llmspell.storage_steps WHERE what = 'index' AND NOT done")).toEqual([]);
+    function start({ env }: Side, args: readonly string[]): ChildProcess {
+      const child = workspace.start(args, { env });
+      started.add(child);
+      return child;
+    }
+    function silent(child: ChildProcess): ChildProcess {
+      child.stdout?.resume();
+      child.stderr?.resume();
+      return child;
+    }
+    const direct = side("direct");
+    const coordinator = (
+      name: string,
+      { command = "migrate", at = direct }: { command?: "migrate" | "resume"; at?: Side } = {},
+    ): ChildProcess => start(at, ["storage", command, "--from", "src", "--to", name, "--queue", at.queue, "--quiet"]);
+
+    /** All of the source is there, once, with every index, trigger and large object. */
+    async function expectLoaded(target: string): Promise<void> {
+      expect((await verifyStores({ a: source, b: target })).identical).toBe(true);
+      const [sum] = await query<{ records: string }>(
+        target,
+        "SELECT sum(records) AS records FROM llmspell.storage_parts",
+      );
+      expect(Number(sum?.records)).toBe(await recordsOf(source));
+      expect(dumpOf(target, true)).toBe(schema);
+      expect(await largeObjectsOf(target)).toBe(largeObjects);
+    }
+
+    /** Brings the run to its end, whatever of it is left. */
+    async function finish(name: string): Promise<void> {
+      const target = targets.named(name);
+      for (let attempt = 1; ; attempt++) {
+        const state = await unfinishedState(target);
+        const rows = await query(target, "SELECT FROM llmspell.storage_runs WHERE state = 'done'");
+        if (state === undefined && rows.length > 0) break;
+        const command = state === undefined ? "migrate" : "resume";
+        const { status, stderr } = await outcomeOf(coordinator(name, { command }));
+        if (status !== 0 && attempt === 3) throw new Error(stderr);
+      }
+      await expectLoaded(target);
+    }
+
+    const stage = {
+      template: targets.template,
+      source,
+      side,
+      coordinator,
+      silent,
+      finish,
+      /** Two of them, or as many as are wanted. */
+      workers: (count = 2, at = direct): ChildProcess[] =>
+        Array.from({ length: count }, () => silent(start(at, ["storage", "worker", "--queue", at.queue]))),
+      async target(moment: Moment): Promise<{ name: string; url: string }> {
+        const name = `dst${moment.number}`;
+        await targets.make(targets.named(name));
+        return { name, url: targets.named(name) };
+      },
+      /** Nothing of the run stays behind: jobs of a database that has gone would be tried for hours. */
+      async leave(url: string): Promise<void> {
+        await query(queue, "DELETE FROM llmspell_queue.job");
+        await targets.remove(url);
+      },
+      async clock(): Promise<RunClock> {
+        const target = targets.named("first");
+        await targets.make(target);
+        const clock = await timed(target, silent(coordinator("first")));
+        await expectLoaded(target);
+        await this.leave(target);
+        return clock;
+      },
+      drop: () => targets.drop(),
+    };
+    return stage;
   }
-  const moment = (): number => randomInt(800, 5000);
+
+  const outcome = (child: ChildProcess): Promise<Outcome> => outcomeOf(child);
+  const alive = (hands: readonly ChildProcess[]): void => {
+    for (const { exitCode, signalCode } of hands) expect([exitCode, signalCode]).toEqual([null, null]);
+  };
 
   it(
     `a worker, ${TIMES} times`,
     async () => {
-      for (let time = 0; time < TIMES; time++) {
-        const target = await targets.next();
-        const hands = [runs.worker(target), runs.worker(target)];
-        const outcome = outcomeOf(runs.coordinator(target, "migrate"));
-        await sleep(moment());
-        await ended(hands[0] as (typeof hands)[number], "SIGKILL");
-        const { status, stderr } = await outcome;
+      const stage = await createStage(postgresAdminUrl());
+      const hands = stage.workers();
+      const clock = await stage.clock();
+      await atMoments("queue: a worker", TIMES, async (moment) => {
+        const { name, url } = await stage.target(moment);
+        const run = stage.coordinator(name);
+        const done = outcome(run);
+        const at = await reach(moment, clock, url, run);
+        await ended(hands.shift() as ChildProcess, "SIGKILL");
+        const state = await stateOf(url);
+        // Another comes late, or at once.
+        if (moment.random.chance(0.5)) hands.push(...stage.workers(1));
+        const { status, stderr } = await done;
         expect(status, stderr).toBe(0);
-        await finish(target);
-        await runs.end();
-      }
+        await stage.finish(name);
+        if (hands.length === 1) hands.push(...stage.workers(1));
+        alive(hands);
+        await stage.leave(url);
+        return `${at}: ${state}`;
+      });
+      await stage.drop();
     },
     TIMES * MINUTES,
   );
 
   it(
-    `the coordinator, ${TIMES} times`,
+    `the coordinator, ${TIMES} times, every other time with a source that changes before it is resumed`,
     async () => {
-      for (let time = 0; time < TIMES; time++) {
-        const target = await targets.next();
-        runs.worker(target, "--jobs", "2");
-        const run = runs.silent(runs.coordinator(target, "migrate"));
-        await sleep(moment());
+      const stage = await createStage(postgresAdminUrl());
+      const hands = stage.workers();
+      const clock = await stage.clock();
+      await atMoments("queue: the coordinator", TIMES, async (moment) => {
+        const { name, url } = await stage.target(moment);
+        const run = stage.silent(stage.coordinator(name));
+        const at = await reach(moment, clock, url, run);
         await ended(run, "SIGKILL");
-        await finish(target);
-        await runs.end();
-      }
+        const state = await stateOf(url);
+        const isChanged = moment.number % 2 === 1 && !state.startsWith("done");
+        if (isChanged) await changeSource(stage.source, `${moment.number} ${moment.random.uint32()}`);
+        await stage.finish(name);
+        alive(hands);
+        await stage.leave(url);
+        return `${at}: ${state}${isChanged ? "; changed" : ""}`;
+      });
+      await stage.drop();
     },
     TIMES * MINUTES,
   );
@@ -93,36 +201,99 @@ describePostgres("a run that two workers load, of which something dies", () => {
   it(
     `the server, ${TIMES} times`,
     async () => {
-      for (let time = 0; time < TIMES; time++) {
-        const target = await targets.next();
-        runs.worker(target, "--jobs", "2");
-        const outcome = outcomeOf(runs.coordinator(target, "migrate"));
-        await sleep(moment());
-        cluster.crash();
-        await outcome;
-        await finish(target);
-        await runs.end();
+      const cluster = await startPostgresCluster();
+      try {
+        const stage = await createStage(cluster.url);
+        const hands = stage.workers();
+        const clock = await stage.clock();
+        await atMoments("queue: the server", TIMES, async (moment) => {
+          const { name, url } = await stage.target(moment);
+          const run = stage.coordinator(name);
+          const done = outcome(run);
+          const at = await reach(moment, clock, url, run);
+          cluster.crash();
+          const { status } = await done;
+          const state = await stateOf(url);
+          await stage.finish(name);
+          alive(hands);
+          await stage.leave(url);
+          return `${at}: ${state}; status ${status}`;
+        });
+      } finally {
+        for (const child of started) await ended(child, "SIGKILL");
+        cluster.stop();
       }
     },
     TIMES * MINUTES,
   );
 
   it(
-    `the coordinator, and then it is undone, ${TIMES} times`,
+    `the network, ${TIMES} times: the links of the workers, those of the coordinator, all of them`,
     async () => {
-      for (let time = 0; time < TIMES; time++) {
-        const target = await targets.next();
-        const hand = runs.worker(target);
-        const run = runs.silent(runs.coordinator(target, "migrate"));
-        await sleep(moment());
-        await ended(run, "SIGKILL");
-        if ((await unfinishedState(target)) !== undefined) {
-          await workspace.must(["storage", "undo", "--database", target]);
-          expect(dumpOf(target)).toBe(before);
-        }
-        await ended(hand, "SIGTERM");
+      const stage = await createStage(postgresAdminUrl());
+      const [near, far] = [await startNetwork(postgresAdminUrl()), await startNetwork(postgresAdminUrl())];
+      try {
+        const coordinating = stage.side("coordinator", near.url);
+        const hands = stage.workers(2, stage.side("workers", far.url));
+        const clock = await stage.clock();
+        await atMoments("queue: the network", TIMES, async (moment) => {
+          const { name, url } = await stage.target(moment);
+          const run = stage.coordinator(name, { at: coordinating });
+          const done = outcome(run);
+          const at = await reach(moment, clock, url, run);
+          const whose = (["workers", "coordinator", "all"] as const)[moment.number % 3];
+          if (whose !== "coordinator") far.cut();
+          if (whose !== "workers") near.cut();
+          const { status, stderr } = await done;
+          // What workers lose they find again; a coordinator is resumed.
+          if (whose === "workers") expect(status, stderr).toBe(0);
+          else if (status !== 0) expect(stderr).toMatch(/\[E_(CONNECTION_LOST|CONNECT)\]/);
+          const state = await stateOf(url);
+          await stage.finish(name);
+          alive(hands);
+          await stage.leave(url);
+          return `${at}: ${whose}; ${state}; status ${status}`;
+        });
+      } finally {
+        for (const child of started) await ended(child, "SIGKILL");
+        await near.close();
+        await far.close();
+        await stage.drop();
       }
     },
     TIMES * MINUTES,
+  );
+
+  it(
+    `the coordinator, and then it is undone, ${UNDONE} times, while the workers go on; what others did stays, and is named`,
+    async () => {
+      const stage = await createStage(postgresAdminUrl());
+      const before = dumpOf(stage.template);
+      const hands = stage.workers();
+      const clock = await stage.clock();
+      await atMoments("queue: undo", UNDONE, async (moment) => {
+        const { name, url } = await stage.target(moment);
+        const run = stage.silent(stage.coordinator(name));
+        const at = await reach(moment, clock, url, run);
+        await ended(run, "SIGKILL");
+        const state = await stateOf(url);
+        if (state.startsWith("loading")) {
+          const others = moment.number % 2 === 1 ? await doAsOthers(url) : undefined;
+          const undo = workspace.start(["storage", "undo", "--database", url]);
+          started.add(undo);
+          const { status, stderr } = await outcomeOf(undo);
+          expect(status, stderr).toBe(0);
+          if (others === undefined) expect(stderr).not.toContain("Warning");
+          for (const key of others?.named ?? []) expect(stderr).toContain(key);
+          if (others !== undefined) await undoAsOthers(url, others);
+          expect(dumpOf(url)).toBe(before);
+        }
+        alive(hands);
+        await stage.leave(url);
+        return `${at}: ${state}`;
+      });
+      await stage.drop();
+    },
+    UNDONE * MINUTES,
   );
 });

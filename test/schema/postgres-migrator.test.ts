@@ -10,7 +10,7 @@ import { temporaryPath } from "./sqlite-content.js";
 
 const llmspellIds = Array.from({ length: 15 }, (_, index) => `V${index + 1}`);
 /** Ours, in order. */
-const ownIds = ["S1", "S2", "S3", "S4", "S5", "S6"];
+const ownIds = ["S1", "S2", "S3", "S4", "S5", "S6", "S7"];
 const ids = (states: readonly { id: string }[]): string[] => states.map(({ id }) => id);
 
 const ENTITY = "11111111-1111-1111-1111-111111111111";

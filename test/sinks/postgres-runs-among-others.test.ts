@@ -1,34 +1,21 @@
 /** Runs among others: what a run removes is what it wrote, and nothing that it has written is lost on the way. */
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { exportStore, type ImportOptions, importStore, listRuns, undoRun, verifyStores } from "../../src/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { createTestRole, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
-import { createTargets, dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
-import { fillPostgres } from "../helpers/sample-data.js";
+import { beforeAll, expect, it } from "vitest";
+import { type ImportOptions, importStore, listRuns, undoRun, verifyStores } from "../../src/index.js";
+import { createTestRole, describePostgres } from "../helpers/postgres-server.js";
+import { createRunStage, type RunStage } from "../helpers/run-stage.js";
+import { dumpOf, query, unfinishedState } from "../helpers/runs.js";
 
 describePostgres("a run among others", () => {
-  let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: RunStage["targets"];
   let source: string;
   let document: string;
   let before: string;
-
-  beforeAll(async () => {
-    Object.assign(process.env, SMALL_PARTS);
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 30, contentSizes: [1048576, 9, 1048577] });
-    document = workspace.path("source.json");
-    await exportStore({ from: source, to: document });
+  const stage = createRunStage({ records: 30, contentSizes: [1048576, 9, 1048577] });
+  beforeAll(() => {
+    ({ targets, source, document } = stage);
     before = dumpOf(targets.template);
-  }, 120_000);
-  afterAll(async () => {
-    for (const name of Object.keys(SMALL_PARTS)) delete process.env[name];
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
   });
 
   const resume = (to: string, options: Partial<ImportOptions> = {}) =>
@@ -95,11 +82,30 @@ describePostgres("a run among others", () => {
     );
     const warnings: string[] = [];
     await resume(target, { onWarning: (message) => void warnings.push(message) });
-    expect(warnings.join("\n")).toMatch(/^agent_state: others have changed or removed 1 of the records/);
+    expect(warnings.join("\n")).toMatch(
+      /^agent_state: 1 of the source's records stay as others have changed .*state_id=/,
+    );
     const theirs = await query(target, "DELETE FROM llmspell.kv_store WHERE key = 'mine' RETURNING key");
     expect(theirs.length).toBe(1);
     const { sections } = await verifyStores({ a: document, b: target });
     expect(sections.filter(({ identical }) => identical < 30).map(({ path }) => path)).toEqual(["agent_state"]);
+  });
+
+  it("is resumed with what others have removed, however many records of their own they have added", async () => {
+    const target = await targets.next();
+    await interrupted(target);
+    await query(
+      target,
+      `DELETE FROM llmspell.kv_store WHERE ctid IN (SELECT ctid FROM llmspell.kv_store LIMIT 2);
+       UPDATE llmspell.kv_store SET value = 'theirs' WHERE ctid = (SELECT max(ctid) FROM llmspell.kv_store);
+       INSERT INTO llmspell.kv_store (tenant_id, key, value) SELECT 'another', 'mine ' || n, 'x' FROM generate_series(1, 9) n`,
+    );
+    await resume(target);
+    expect(await query(target, "DELETE FROM llmspell.kv_store WHERE tenant_id = 'another' RETURNING key")).toHaveLength(
+      9,
+    );
+    const { sections } = await verifyStores({ a: document, b: target });
+    expect(sections.find(({ path }) => path === "kv_store")).toMatchObject({ identical: 29, onlyInA: 0, onlyInB: 0 });
   });
 
   it("tells, when it is resumed, of records that the source has no more and others need", async () => {

@@ -1,46 +1,33 @@
 /** Runs into tables that have rows: what they merge, as one job would, how they are resumed, and how all of it is given back. */
 import pg from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { exportStore, type ImportOptions, importStore, listRuns, undoRun, verifyStores } from "../../src/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { beforeAll, expect, it } from "vitest";
 import {
-  createTargets,
-  dumpOf,
-  largeObjectsOf,
-  query,
-  SMALL_PARTS,
-  unfinishedState,
-  useFurther,
-} from "../helpers/runs.js";
-import { fillPostgres } from "../helpers/sample-data.js";
+  type ImportOptions,
+  importStore,
+  listRuns,
+  StorageError,
+  type Transform,
+  undoRun,
+  verifyStores,
+} from "../../src/index.js";
+import { describePostgres } from "../helpers/postgres-server.js";
+import { createRunStage, type RunStage } from "../helpers/run-stage.js";
+import { dumpOf, largeObjectsOf, query, SMALL_PARTS, unfinishedState, useFurther } from "../helpers/runs.js";
 
 describePostgres("a run into tables that have rows", () => {
-  let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: RunStage["targets"];
   let source: string;
   let document: string;
   /** A database that has been used since it got the source's records. */
   let used: string;
   let before: string;
-
+  const stage = createRunStage({ records: 12, contentSizes: [1048576, 9, 1048577, 12] });
   beforeAll(async () => {
-    Object.assign(process.env, SMALL_PARTS);
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 12, contentSizes: [1048576, 9, 1048577, 12] });
-    document = workspace.path("source.json");
-    await exportStore({ from: source, to: document });
+    ({ targets, source, document } = stage);
     used = await targets.next();
     await importStore({ from: document, to: used });
     await useFurther(used);
     before = sorted(dumpOf(used));
-  }, 120_000);
-  afterAll(async () => {
-    for (const name of Object.keys(SMALL_PARTS)) delete process.env[name];
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
   });
 
   /** Rows that were given back stand elsewhere; large objects have the numbers that they had. */
@@ -266,5 +253,69 @@ describePostgres("a run into tables that have rows", () => {
     await undoRun(target);
     await query(target, "ALTER TABLE llmspell.agent_states DROP CONSTRAINT mine");
     expect(sorted(dumpOf(target))).toBe(before);
+  });
+
+  it("keeps what a part was loaded into that is committed while the run is given up", async () => {
+    const [from, target] = [await targets.next(), await targets.next()];
+    const rows = (tenant: string): string => `
+      INSERT INTO llmspell.kv_store (tenant_id, key, value) SELECT '${tenant}', 'k' || n, 'v' FROM generate_series(1, 2) n;
+      INSERT INTO llmspell.sessions (tenant_id, session_id, session_data) VALUES ('${tenant}', gen_random_uuid(), '{}');`;
+    await query(from, rows("new"));
+    // The first part's commit waits, and its server does not look for its client.
+    await query(
+      target,
+      `${rows("old")}
+       CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         PERFORM set_config('client_connection_check_interval', '0', true), pg_advisory_xact_lock_shared(42);
+         RETURN NULL;
+       END $$;
+       CREATE FUNCTION public.let_wait() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
+         FOR made IN SELECT object_identity AS name FROM pg_event_trigger_ddl_commands() WHERE object_identity ~ 'storage_staged_kv_store' LOOP
+           EXECUTE format('CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON %1$s DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.wait();
+             ALTER TABLE %1$s ENABLE ALWAYS TRIGGER waits', made.name);
+         END LOOP;
+       END $$;
+       CREATE EVENT TRIGGER stages ON ddl_command_end WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION public.let_wait()`,
+    );
+    const holder = new pg.Client({ connectionString: target });
+    await holder.connect();
+    const waiting = async (advisory: boolean): Promise<void> => {
+      const sql = `SELECT FROM pg_locks WHERE NOT granted AND (locktype = 'advisory') = ${advisory}`;
+      while ((await holder.query(sql)).rowCount === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    try {
+      await holder.query("SELECT pg_advisory_lock(42)");
+      process.env["LLMSPELL_STORAGE_PART_BYTES"] = "1";
+      const failing: Transform = {
+        name: "fails",
+        async *apply(batches) {
+          for await (const batch of batches) {
+            if (batch.kind.path === "sessions") {
+              await waiting(true);
+              throw new StorageError("E_IO", "the source is gone");
+            }
+            yield batch;
+          }
+        },
+      };
+      const options = { from, jobs: 3, include: ["kv_store", "sessions"], transforms: [failing], cascade: false };
+      const outcome = run(target, options).then(
+        () => undefined,
+        (error) => error,
+      );
+      await waiting(false);
+      await holder.query("SELECT pg_advisory_unlock(42)");
+      expect(await outcome).toMatchObject({ code: "E_IO", context: { hint: expect.stringContaining("storage undo") } });
+      expect(await unfinishedState(target)).toBe("loading");
+      await holder.query(
+        "DROP EVENT TRIGGER stages; DROP TRIGGER waits ON llmspell.storage_staged_kv_store; DROP FUNCTION public.wait(), public.let_wait()",
+      );
+      await undoRun(target);
+      await expectNothingLeft(target);
+      expect(await query(target, "SELECT FROM llmspell.kv_store")).toHaveLength(2);
+    } finally {
+      Object.assign(process.env, SMALL_PARTS);
+      await holder.end();
+    }
   });
 });

@@ -1,46 +1,39 @@
 /** Runs: what they refuse, how they are resumed from a source that has changed, and undone among others' rows. */
 import { readFileSync, writeFileSync } from "node:fs";
 import pg from "pg";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import {
+  digestStore,
   exportStore,
   type ImportOptions,
   importStore,
   listRuns,
   migrateDatabase,
   planTransfer,
+  StorageError,
   storeInfo,
+  type Transform,
   undoRun,
   verifyStores,
 } from "../../src/index.js";
-import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import type { Workspace } from "../helpers/llmspell.js";
 import { startPooler } from "../helpers/pgbouncer.js";
-import { createTestRole, describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
-import { createTargets, dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
+import { createTestRole, describePostgres } from "../helpers/postgres-server.js";
+import { createRunStage, type RunStage } from "../helpers/run-stage.js";
+import { dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 import { describeWithTools } from "../helpers/system-tools.js";
 
 describePostgres("runs", () => {
   let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: RunStage["targets"];
   let source: string;
   let document: string;
   let before: string;
-
-  beforeAll(async () => {
-    Object.assign(process.env, SMALL_PARTS);
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 30, contentSizes: [1048576, 9, 1048577] });
-    document = workspace.path("source.json");
-    await exportStore({ from: source, to: document });
+  const stage = createRunStage({ records: 30, contentSizes: [1048576, 9, 1048577] });
+  beforeAll(() => {
+    ({ workspace, targets, source, document } = stage);
     before = dumpOf(targets.template);
-  }, 120_000);
-  afterAll(async () => {
-    for (const name of Object.keys(SMALL_PARTS)) delete process.env[name];
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
   });
 
   const run = (to: string, options: Partial<ImportOptions> = {}) =>
@@ -112,6 +105,20 @@ describePostgres("runs", () => {
     await expect(resume(target)).rejects.toMatchObject({ code: "E_USAGE" });
   });
 
+  it("tell digests of records as the target has them, behind what spells them otherwise", async () => {
+    const { manifest: _manifest, ...text } = JSON.parse(readFileSync(document, "utf8"));
+    for (const record of text.data.vector_embeddings["384"]) record.scope = "tenant:acme";
+    writeFileSync(workspace.path("scopes.json"), JSON.stringify({ ...text, source_backend: "sqlite" }));
+    const target = await targets.next();
+    const options = { from: workspace.path("scopes.json"), include: ["vector_embeddings.384"], translate: "llmspell" };
+    const { digests } = await run(target, { ...options, digests: true });
+    expect(await query(target, "SELECT DISTINCT scope FROM llmspell.vector_embeddings_384")).toEqual([
+      { scope: "custom:tenant:acme" },
+    ]);
+    const { sections, total } = await digestStore(target);
+    expect(digests).toEqual({ sections, total });
+  });
+
   it.each<[string, Partial<ImportOptions>]>([
     ["dryRun", { dryRun: true }],
     ["prune", { prune: true }],
@@ -125,6 +132,26 @@ describePostgres("runs", () => {
     const target = targets.template;
     await expect(run(target, options)).rejects.toMatchObject({ code: "E_USAGE" });
     expect(await ledger(target)).toBe(0);
+  });
+
+  it("that have written nothing give their numbers back, but no fence that their sessions could pass", async () => {
+    const target = await targets.next();
+    const fences: unknown[] = [];
+    const failing: Transform = {
+      name: "fails",
+      // biome-ignore lint/correctness/useYield: it fails before its first batch
+      async *apply() {
+        fences.push(...(await query(target, "SELECT run, epoch FROM llmspell.storage_runs")));
+        throw new StorageError("E_IO", "the source is gone");
+      },
+    };
+    for (let time = 0; time < 2; time++) {
+      await expect(run(target, { transforms: [failing], cascade: false })).rejects.toMatchObject({ code: "E_IO" });
+      expect(await ledger(target)).toBe(0);
+    }
+    const [first, second] = fences as { run: number; epoch: number }[];
+    expect(first?.run).toBe(second?.run);
+    expect(first?.epoch).not.toBe(second?.epoch);
   });
 
   it("are for servers only", async () => {

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type DigestStoreOptions, digestStore, exportStore, importStore } from "../../src/index.js";
+import { type DigestStoreOptions, digestStore, exportStore, importStore, verifyStores } from "../../src/index.js";
 import { pgliteStore } from "../conformance/postgres-store.js";
 import { MIB } from "../fidelity/records.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
@@ -66,5 +67,31 @@ describePostgres("the digests of stores that hold the same", () => {
     const different = (await digestLines(target)).slice(0, -1);
     const same = await digestLines(database.url);
     expect(different.filter((line) => !same.includes(line)).map((line) => line.split(" ")[0])).toEqual(["sessions"]);
+  });
+
+  it("are equal for json of every spelling, numbers that jsonb writes out among it", async () => {
+    await using database = await createDatabase("llmspell");
+    await fillPostgres(database.url, { records: 5 });
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    await client.query(
+      String.raw`UPDATE llmspell.sessions SET session_data = ('{"bb": 1e60, "a": [1.5e-50, -0.0, 12345678901234567890.10], "b": "\t\/é", "b": {}}')::jsonb`,
+    );
+    await client.end();
+    const [sqlite, document] = [join(folder, "spelled.db"), join(folder, "spelled.json")];
+    await importStore({ from: database.url, to: sqlite });
+    const copy = new Database(sqlite);
+    copy.exec("UPDATE sessions SET session_data = '{\"b\":{} , ' || substr(replace(session_data, ': ', ':'), 2)");
+    copy.close();
+    const exported = await exportStore({ from: database.url, to: document, digests: true });
+    const lines = await digestLines(database.url);
+    expect(lines).toHaveLength((exported.digests?.sections.length ?? 0) + 1);
+    expect(await digestLines(document)).toEqual(lines);
+    expect(await digestLines(sqlite)).toEqual(lines);
+    expect(exported.digests?.total?.digest).toBe(lines.at(-1)?.split(" ").at(-1));
+    const { identical, sections } = await verifyStores({ a: sqlite, b: database.url });
+    expect(identical).toBe(false);
+    expect(sections.filter(({ different }) => different > 0)).toEqual([]);
+    expect(sections.find(({ path }) => path === "sessions")).toMatchObject({ byMeaning: 5, different: 0 });
   });
 });

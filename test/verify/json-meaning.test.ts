@@ -3,7 +3,7 @@ import fc from "fast-check";
 import pg from "pg";
 import { describe, expect, it } from "vitest";
 import type { Field } from "../../src/catalog/index.js";
-import { createMeaning, sameMeaning } from "../../src/verify/meaning.js";
+import { createMeaning, printedMeansItsBytes, sameMeaning } from "../../src/verify/meaning.js";
 import { createTestDatabase, describePostgres } from "../helpers/postgres-server.js";
 import { scaled } from "../helpers/scale.js";
 import { jsonPairs } from "./json-texts.js";
@@ -20,6 +20,12 @@ function means(one: string, other: string): boolean {
   return sameMeaning(field, Buffer.from(one), Buffer.from(other));
 }
 
+/** Whether what jsonb printed is taken for its meaning as it is. */
+function meansItsBytes(text: string): boolean {
+  const bytes = Buffer.from(`9999${text}9999`);
+  return printedMeansItsBytes(bytes, 4, bytes.length - 8);
+}
+
 /** A number of more characters than this is not written out. */
 const PLAIN_NUMBER = /(?<![\d.])\d[\d.]{40,}/;
 describePostgres("the meaning of json", () => {
@@ -30,7 +36,7 @@ describePostgres("the meaning of json", () => {
     await using database = await createTestDatabase();
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
-    const tally = { texts: 0, same: 0, different: 0, refused: 0, verbatim: 0 };
+    const tally = { texts: 0, same: 0, different: 0, refused: 0, verbatim: 0, printed: 0 };
     try {
       await client.query(`
         CREATE FUNCTION pg_temp.printed(value text) RETURNS text[] LANGUAGE plpgsql AS $$
@@ -57,6 +63,10 @@ describePostgres("the meaning of json", () => {
               expect(meaningOf(text), told).toBe(own);
               tally.verbatim++;
             }
+            if (meansItsBytes(own)) {
+              expect(meaningOf(own), told).toBe(own);
+              tally.printed++;
+            }
           }
           if (at % 2 === 0) continue;
           const [other] = printed[at - 1] as [string | null];
@@ -75,7 +85,23 @@ describePostgres("the meaning of json", () => {
     expect(tally.same).toBeGreaterThan(count / 10);
     expect(tally.different).toBeGreaterThan(count / 10);
     expect(tally.verbatim).toBeGreaterThan(tally.texts / 2);
+    expect(tally.printed).toBeGreaterThan(tally.texts / 2);
     expect(tally.refused).toBeGreaterThan(0);
+  });
+});
+
+describe("what jsonb printed", () => {
+  it("means its bytes unless a number is long, wherever it stands", () => {
+    for (let length = 36; length < 48; length++)
+      for (let before = 0; before < 100; before++) {
+        const number = `-${"1".repeat(length - 3)}.5`;
+        const text = `["${"x".repeat(before)}", ${number}, 1]`;
+        expect(meansItsBytes(text), text).toBe(length <= 40);
+        if (length <= 40 || length > 42) expect(meaningOf(text) === text, text).toBe(length <= 40);
+      }
+    expect(meansItsBytes("")).toBe(true);
+    expect(meansItsBytes("1".repeat(40))).toBe(true);
+    expect(meansItsBytes("1".repeat(41))).toBe(false);
   });
 });
 

@@ -2,29 +2,29 @@
  * A run whose parts workers load, on this and other machines: plans the parts of one snapshot, puts their numbers into the queue,
  * and does what needs all of them. Only the ledger says what is done: a job is a reminder.
  */
-import { setTimeout as sleep } from "node:timers/promises";
-import type { JobQueue, PartJob } from "../../backends/postgres/queue/job-queue.js";
-import type { PartState } from "../../backends/postgres/runs/plan/plan-ledger.js";
+import type { JobQueue } from "../../backends/postgres/queue/job-queue.js";
 import { StorageError } from "../../errors.js";
 import { catalog } from "../../llmspell/catalog/index.js";
 import { jobsOf } from "../../parallel/jobs.js";
-import { receiveError, type SentError } from "../../parallel/sent-error.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { InvalidUuidPolicy } from "../../sinks/ids.js";
-import type { QueueRun } from "../../sinks/postgres-queue-run.js";
+import type { QueueRun, SaidFacts } from "../../sinks/postgres-queue-run.js";
 import type { PartedSource, Source } from "../../sources/source.js";
 import type { AnyLocation } from "../../stores/backend.js";
 import { sessionOptions } from "../../stores/index.js";
 import type { Transform } from "../../transforms/transform.js";
+import { VERSION } from "../../version.js";
 import type { ImportOptions } from "../options.js";
 import type { TransferResult } from "../results.js";
 import { selectPaths } from "../run.js";
 import { requireRuns, settingsOf, withWayOn } from "../runs/load-run.js";
 import type { Found } from "../transfer.js";
-import { digestOfSteps, type SaidAlike } from "./alike.js";
+import { digestOfSteps, readSaid, type SaidAlike } from "./alike.js";
+import { attend } from "./attend.js";
 import { openQueue, type QueueChoice } from "./open-queue.js";
 import { resultOf } from "./result.js";
 import { notShared, requireShared } from "./shared-stores.js";
+import { RunSums } from "./told.js";
 
 export interface Coordinating extends Pick<Found, "config" | "list"> {
   readonly queue: QueueChoice;
@@ -35,13 +35,6 @@ export interface Coordinating extends Pick<Found, "config" | "list"> {
   readonly invalidUuid: InvalidUuidPolicy;
 }
 
-const POLL_MILLISECONDS = 300;
-/** Nothing has happened for so long: jobs may have been lost, with the queue or with who took them. */
-const STILL_MILLISECONDS = 3000;
-/** Then the user is told. */
-const UNATTENDED_MILLISECONDS = 9000;
-/** Who takes a part so often and gives it back, or dies of it, will not load it. */
-const MOST_ATTEMPTS = 12;
 /** Connections that build indexes, where nobody says how many. */
 const BUILDERS = 2;
 
@@ -54,21 +47,19 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
   const paths = selectPaths(catalog, options.include, options.exclude);
   const started = new Date();
   const signal = options.signal ?? new AbortController().signal;
-  const context = contextOf(options, signal);
-  const { tenants, translate, sourceMode, sourceCheck, resume = false, onOrphan, deferIndexes } = options;
-  const said = (token: string): string => {
-    const steps = digestOfSteps(transforms, token);
-    const alike: SaidAlike = {
-      tenants,
-      invalidUuid,
-      translate,
-      sourceMode,
-      sourceCheck,
-      steps,
-      now: Date.now() / 1000,
-    };
-    return JSON.stringify(alike);
-  };
+  const leftOut = new Set<string>();
+  const notes = new Set<string>();
+  const context = contextOf(options, signal, { leftOut, notes });
+  const {
+    tenants,
+    digests = false,
+    resume = false,
+    onConflict,
+    onOrphan,
+    deferIndexes,
+    indexJobs,
+    verifyParts,
+  } = options;
   const run = await runs.coordinate(to, {
     ...sessionOptions(to, options, config, list),
     lockTimeoutSeconds: options.lockTimeoutSeconds,
@@ -79,11 +70,10 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
     paths,
     source: source.name,
     settings: { ...settingsOf(options, { transforms, invalidUuid }), "--queue": "queue" },
-    onOrphan,
-    deferIndexes,
+    ...{ onConflict, onOrphan, deferIndexes, indexJobs, verifyParts },
     from: choice.from,
     to: choice.to,
-    said,
+    said: (facts) => said(options, given, facts),
   });
   const selection: Selection = tenants === undefined ? { paths } : { paths, tenants };
   let queue: JobQueue | undefined;
@@ -96,14 +86,21 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
         "E_USAGE",
         `--queue needs a source that is read in parts: ${source.wholeBecause ?? "this one is not"}`,
       );
+    options.onProgress?.({ phase: "planning", path: "", records: 0, pathRecords: 0, bytes: 0 });
+    // The target first: a run that it refuses makes no queue.
+    const isPlanned = await run.open();
     queue = await openQueue(choice, "coordinator", { config, signal, onWarning: context.warn });
     const opened = { run, queue, inParts, selection, context, options, choice };
-    const before = await begin(opened, resume);
+    await begin(opened, isPlanned);
+    const before = resume && isPlanned;
     await loadAll(opened, before);
-    await requireAll(opened);
+    const sums = await sumUp(opened, transforms);
     const report = await run.finish();
     await run.close();
-    return resultOf(header, report, { source, to: choice.to, started });
+    return resultOf(header, report, {
+      ...{ source, to: choice.to, started, sums, digests },
+      ...{ leftOut: [...leftOut], notes: [...notes] },
+    });
   } catch (error) {
     await run.close();
     throw withWayOn(signal.aborted ? interruption(signal) : error, run);
@@ -112,6 +109,27 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
     await run.close();
     await source.close();
   }
+}
+
+/** What workers have to do alike, as JSON. E_USAGE where a run goes on with other steps than it was begun with. */
+function said(
+  { tenants, translate, sourceMode, sourceCheck, verifyParts, digests }: ImportOptions,
+  { transforms, invalidUuid }: Pick<Coordinating, "transforms" | "invalidUuid">,
+  { token, before, amongOthers }: SaidFacts,
+): string {
+  const steps = digestOfSteps(transforms, token);
+  const known = before === undefined ? undefined : readSaid(before);
+  if (known !== undefined && known.steps !== steps)
+    throw new StorageError("E_USAGE", "the run was begun with other keys of its masks, or other files of its plugins", {
+      hint: "Resume it with those that it was begun with, or undo it (`llmspell storage undo`).",
+    });
+  const alike: SaidAlike = {
+    ...{ tenants, invalidUuid, translate, sourceMode, sourceCheck, verifyParts, digests, amongOthers, steps },
+    // Parts that are there already have the time at which it was begun.
+    now: known?.now ?? Date.now() / 1000,
+    version: VERSION,
+  };
+  return JSON.stringify(alike);
 }
 
 interface Opened {
@@ -124,10 +142,8 @@ interface Opened {
   readonly choice: QueueChoice;
 }
 
-/** Opens the run and writes its plan, or goes on with the one that is there: true. */
-async function begin({ run, inParts, selection, context, options }: Opened, resume: boolean): Promise<boolean> {
-  options.onProgress?.({ phase: "planning", path: "", records: 0, pathRecords: 0, bytes: 0 });
-  const isPlanned = await run.open();
+/** Writes the run's plan, or goes on with the one that is there. */
+async function begin({ run, inParts, selection, context }: Opened, isPlanned: boolean): Promise<void> {
   let snapshot: object = {};
   await inParts.share(async (shared) => {
     snapshot = shared;
@@ -136,116 +152,45 @@ async function begin({ run, inParts, selection, context, options }: Opened, resu
   if (!isPlanned && planKeys !== undefined)
     await run.plan(planKeys.call(inParts, selection, context, run.id.partBytes), snapshot);
   else await run.adopt(snapshot);
-  return resume && isPlanned;
 }
 
 async function loadAll(opened: Opened, before: boolean): Promise<void> {
   const { run, context } = opened;
   if (before) {
     await run.setStage("comparing");
-    await until(
-      opened,
-      (part) => part.loaded,
-      (part) => part.compared === run.id.epoch,
-    );
+    await attend(opened, "comparing");
     await run.setStage("ending");
     await run.removeStale();
   }
   context.activity?.({ phase: "rows" });
   await run.setStage("loading");
-  await until(
-    opened,
-    () => true,
-    (part) => part.loaded,
-  );
+  await attend(opened, "loading");
   await run.setStage("ending");
 }
 
-/** Has the workers do the parts that are wanted, and waits until they are done. */
-async function until(
-  { run, queue, context, options, choice }: Opened,
-  isWanted: (part: PartState) => boolean,
-  isDone: (part: PartState) => boolean,
-): Promise<void> {
-  const jobOf = ({ part }: PartState): PartJob => ({
-    token: run.token,
-    ...{ run: run.id.run, epoch: run.id.epoch },
-    part,
-    ...{ from: choice.from, to: choice.to },
-  });
-  let last = "";
-  let lastChange = 0;
-  let lastSent = 0;
-  let isTold = false;
-  for (;;) {
-    context.signal.throwIfAborted();
-    const wanted = (await run.parts()).filter(isWanted);
-    const open = wanted.filter((part) => !isDone(part));
-    refuseFailed(open);
-    const done = wanted.filter(isDone);
-    const records = done.reduce((sum, { met }) => sum + Number(met), 0);
-    options.onProgress?.({ phase: "rows", path: done.at(-1)?.section ?? "", records, pathRecords: records, bytes: 0 });
-    if (open.length === 0) return;
-    const abandoned = open.filter(({ abandoned }) => abandoned);
-    if (abandoned.length > 0) {
-      const numbers = abandoned.map(({ part }) => part);
-      context.warn(
-        `a worker has gone with the parts ${numbers.join(", ")} at hand (${abandoned[0]?.worker}): others take them`,
-      );
-      await run.free(numbers);
-      await queue.send(abandoned.map(jobOf));
-    }
-    const state = open.map(({ part, attempts, worker }) => `${part} ${attempts} ${worker}`).join();
-    const now = performance.now();
-    if (state !== last || lastChange === 0) {
-      if (lastChange === 0) await queue.send(open.map(jobOf));
-      [last, lastChange, lastSent] = [state, now, now];
-    } else if (now - lastSent > STILL_MILLISECONDS) {
-      const idle = open.filter(({ worker }) => worker === "");
-      if (!isTold && idle.length === open.length && now - lastChange > UNATTENDED_MILLISECONDS) {
-        isTold = true;
-        context.warn(
-          "no worker takes the parts that are left: start `llmspell storage worker --queue URL`, with both stores in its configuration",
-        );
-      }
-      await queue.send(idle.map(jobOf));
-      lastSent = now;
-    }
-    await sleep(POLL_MILLISECONDS, undefined, { signal: context.signal });
-  }
-}
-
-/** Throws what a part has failed with for good. */
-function refuseFailed(parts: readonly PartState[]): void {
-  const failed =
-    parts.find(({ final }) => final) ??
-    parts.find(({ attempts, worker }) => attempts >= MOST_ATTEMPTS && worker === "");
-  if (failed === undefined) return;
-  if (failed.failure !== "") throw receiveError(JSON.parse(failed.failure) as SentError);
-  throw new StorageError(
-    "E_CONNECTION_LOST",
-    `${failed.attempts} workers have gone with the part ${failed.part} at hand`,
-    {
-      section: failed.section,
-      hint: "Look at what they have said last: each of them may have run out of memory.",
-    },
-  );
-}
-
-/** What came of the parts is what the tables have, in the same snapshot. */
-async function requireAll({ run, inParts, selection, context }: Opened): Promise<void> {
+/** What came of the parts is what the tables have, in the same snapshot, and the steps have had an effect. Gives what workers told of it. */
+async function sumUp({ run, inParts, selection, context }: Opened, transforms: readonly Transform[]): Promise<RunSums> {
   context.activity?.({ phase: "checking" });
-  const tallies = new Map<string, { records: number; sum: number }>();
-  for (const { section, bounds, met, metSum } of await run.parts()) {
-    if (bounds === "") continue;
-    const tally = tallies.get(section) ?? { records: 0, sum: 0 };
-    tallies.set(section, { records: tally.records + Number(met), sum: (tally.sum + metSum) | 0 });
-  }
+  const tallies = await run.progress((plan, { run: number }) => plan.tallies(number));
   await inParts.adopt?.({ ...selection, paths: new Set(tallies.keys()) }, context);
   for (const [path, tally] of tallies) await inParts.requireAll?.(path, tally, selection);
+  const sums = new RunSums(transforms, selection.tenants ?? []);
+  for (let behind = 0; ; ) {
+    context.signal.throwIfAborted();
+    const page = await run.progress((plan, { run: number }) => plan.told(number, behind));
+    if (page.length === 0) break;
+    for (const part of page) for (const line of sums.add(part)) context.warn(line);
+    behind = page.at(-1)?.part as number;
+  }
+  await sums.settle(context);
+  return sums;
 }
 
-function contextOf({ onWarning, onProgress, strict }: ImportOptions, signal: AbortSignal): RunContext {
+function contextOf(
+  { onWarning, onProgress, strict }: ImportOptions,
+  signal: AbortSignal,
+  { leftOut, notes }: { readonly leftOut: Set<string>; readonly notes: Set<string> },
+): RunContext {
   const warned = new Set<string>();
   const warn = (message: string): void => {
     if (!warned.has(message)) onWarning?.(message);
@@ -259,7 +204,9 @@ function contextOf({ onWarning, onProgress, strict }: ImportOptions, signal: Abo
     isRejected: () => false,
     activity: (activity) => onProgress?.({ ...activity, path: "", records: 0, pathRecords: 0, bytes: 0 }),
     warn,
+    note: (message) => void notes.add(message),
     leftOut(message) {
+      leftOut.add(message);
       warn(message);
       if (strict)
         throw new StorageError("E_LEFT_OUT", "the source holds what the run would leave out", { detail: message });

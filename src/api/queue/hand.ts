@@ -1,10 +1,12 @@
 /** One part at a time: what a worker does with a job. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JobQueue, PartJob, TakenJob } from "../../backends/postgres/queue/job-queue.js";
+import type { PartTold } from "../../backends/postgres/runs/plan/plan-ledger.js";
 import { StorageError, toStorageError } from "../../errors.js";
 import { catalog } from "../../llmspell/catalog/index.js";
 import { createTranslatingSink, parseTranslation } from "../../llmspell/translate.js";
 import { sendError } from "../../parallel/sent-error.js";
+import type { ByteRate } from "../../records/byte-rate.js";
 import type { PartTally } from "../../records/parts.js";
 import type { RunContext } from "../../records/run-context.js";
 import type { PartTarget, PartTask } from "../../sinks/postgres-part-target.js";
@@ -20,13 +22,16 @@ import {
 } from "../../stores/index.js";
 import type { Transform } from "../../transforms/transform.js";
 import { transfer } from "../run.js";
-import { readSaid, type SaidAlike, stepsAlike } from "./alike.js";
+import { readSaid, readSnapshot, type SaidAlike, stepsAlike } from "./alike.js";
+import { PartCounts } from "./told.js";
 import type { WorkerEvent, WorkerOptions } from "./work.js";
 
 const IDLE_MILLISECONDS = 500;
 /** Sessions are not held for nothing: a snapshot keeps its server from cleaning up. */
 const REST_MILLISECONDS = 3000;
 const LOCK_SECONDS = 30;
+/** Different ones, of all runs. */
+const MOST_WARNINGS = 1000;
 
 /** May help later, or elsewhere; what is not here is the record's or the target's, and stays. */
 const PASSING: ReadonlySet<string> = new Set([
@@ -56,12 +61,14 @@ interface Session {
 export class Hand {
   private session: Session | undefined;
   private lastPart = performance.now();
+  private readonly warned = new Set<string>();
 
   constructor(
     private readonly options: WorkerOptions,
     private readonly queue: JobQueue,
     private readonly signal: AbortSignal,
     private readonly worker: string,
+    private readonly rate: ByteRate | undefined,
   ) {}
 
   async work(): Promise<void> {
@@ -93,11 +100,10 @@ export class Hand {
   private async settle(taken: TakenJob): Promise<void> {
     const { queue } = this;
     const { job } = taken;
-    const seconds = this.options.workerTimeoutSeconds ?? 10;
-    const alive = setInterval(() => void queue.touch(taken).catch(() => {}), (seconds * 1000) / 4);
+    const alive = setInterval(() => void queue.touch(taken).catch(() => {}), (taken.timeoutSeconds * 1000) / 4);
     try {
       if (job === undefined) this.say("dropped", "a job that is none of ours");
-      const isDone = job === undefined || (await this.tryPart(job));
+      const isDone = job === undefined || (await this.tryPart(job, taken));
       await (isDone ? queue.complete(taken) : queue.giveBack(taken));
     } catch (error) {
       await queue.giveBack(taken).catch(() => {});
@@ -110,12 +116,12 @@ export class Hand {
   }
 
   /** False: another may try. */
-  private async tryPart(job: PartJob): Promise<boolean> {
+  private async tryPart(job: PartJob, taken: TakenJob): Promise<boolean> {
     let task: PartTask | undefined;
     let session: Session;
     try {
       session = await this.sessionOf(job);
-      task = await session.target.take(job);
+      task = await session.target.take(job, () => this.queue.isHeld(taken));
     } catch (error) {
       await this.rest();
       const { code, message } = toStorageError(error);
@@ -124,7 +130,7 @@ export class Hand {
       return code === "E_RUN_UNFINISHED" || code === "E_RUN_TAKEN";
     }
     if (task === undefined) {
-      this.say("dropped", "the job is of no run that is under way, or its part is done", job);
+      this.say("dropped", "the job is of no run that is under way, or its part is done, or at hand elsewhere", job);
       return true;
     }
     const section = task.planned.section;
@@ -159,21 +165,29 @@ export class Hand {
   private async load(session: Session, task: PartTask, job: PartJob): Promise<void> {
     session.source ??= await this.openSource(task, job);
     const { reader, header, said, steps } = session.source;
-    const { invalidUuid, translate, tenants } = said;
+    const { invalidUuid, translate, tenants = [], digests = false, verifyParts = false } = said;
+    const section = task.planned.section;
+    const { rate } = this;
     for (;;) {
+      const counts = new PartCounts(steps, tenants, digests);
       let tally: PartTally | undefined;
       let met = 0;
-      const sink = session.target.sink(task, () => tally ?? { records: met, sum: 0 });
+      const told = (): PartTold => counts.told(section, tally ?? { records: met, sum: 0 });
+      const isAmongOthers = readSaid(task.plan.options)?.amongOthers?.includes(section) === true;
+      const sink = session.target.sink(task, told, { verifies: verifyParts, isAmongOthers });
       const source: Source = {
         name: reader.name,
         open: async () => header,
         estimate: async () => undefined,
-        async *read(selection, context) {
-          const told = (came: PartTally): void => {
+        async *read({ paths }, context) {
+          const cameOfPart = (came: PartTally): void => {
             tally = came;
           };
-          for await (const batch of reader.read({ ...selection, part: task.part }, { ...context, cameOfPart: told })) {
+          const whose = said.tenants === undefined ? {} : { tenants };
+          const read = reader.read({ paths, ...whose, part: task.part }, { ...context, cameOfPart });
+          for await (const batch of rate?.limited(read) ?? read) {
             met += batch.rows;
+            counts.see(batch);
             yield batch;
           }
         },
@@ -181,26 +195,30 @@ export class Hand {
       };
       const database = databaseOf(this.locate(job.to));
       if (database === undefined) throw new Error("the target of a run is a database");
-      const before = createTranslatingSink(sink, {
+      const translating = createTranslatingSink(counts.digested(sink), {
         target: database.spelling,
         translate: translate === undefined ? undefined : parseTranslation(translate),
       });
       try {
-        await transfer(
+        const { notes } = await transfer(
           source,
-          before,
+          counts.counted(translating),
           {
             from: "",
             to: "",
             signal: this.signal,
-            transforms: steps,
+            transforms: counts.steps,
             digester: undefined,
             cascade: false,
+            onWarning: (line: string) => {
+              counts.warn(line);
+              this.warn(line, job);
+            },
             ...(invalidUuid === undefined ? {} : { invalidUuid }),
-            ...(tenants === undefined ? {} : { tenants }),
           } as Parameters<typeof transfer>[2],
           false,
         );
+        for (const line of notes) this.warn(line, job);
         return;
       } catch (error) {
         if (sink.outcome === "done") return;
@@ -240,7 +258,7 @@ export class Hand {
         throw error;
       },
       isRejected: () => false,
-      warn: (line) => this.say("failed", line, job),
+      warn: (line) => this.warn(line, job),
       leftOut() {},
     };
     const paths = new Set(catalog.kinds.map(({ path }) => path));
@@ -257,6 +275,14 @@ export class Hand {
     return namedStore(name, this.options.config);
   }
 
+  /** The same line once for each run. */
+  private warn(line: string, job: PartJob): void {
+    const key = `${job.token} ${line}`;
+    if (this.warned.has(key) || this.warned.size === MOST_WARNINGS) return;
+    this.warned.add(key);
+    this.say("warned", line, job);
+  }
+
   private say(event: WorkerEvent["event"], line: string, job?: PartJob, section?: string): void {
     const { run, part } = job ?? {};
     this.options.onEvent({
@@ -267,16 +293,4 @@ export class Hand {
       ...(section === undefined ? {} : { section }),
     });
   }
-}
-
-/** What the ledger says; its name is looked at where it is taken. */
-function readSnapshot(text: string): object {
-  try {
-    const { id, systemIdentifier } = JSON.parse(text) as Record<string, unknown>;
-    if (typeof id === "string")
-      return { id, systemIdentifier: typeof systemIdentifier === "string" ? systemIdentifier : undefined };
-  } catch {
-    // None.
-  }
-  throw new StorageError("E_RUN_UNFINISHED", "what the ledger says of the run's snapshot is none");
 }

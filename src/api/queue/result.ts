@@ -4,23 +4,41 @@ import type { SinkReport } from "../../sinks/sink.js";
 import type { Source, StoreHeader } from "../../sources/source.js";
 import type { KindResult, TransferResult } from "../results.js";
 import { versionsOf } from "../run.js";
+import type { RunSums } from "./told.js";
+
+export interface Coordinated {
+  readonly source: Source;
+  /** The target's name. */
+  readonly to: string;
+  readonly started: Date;
+  readonly sums: RunSums;
+  readonly digests: boolean;
+  readonly leftOut: readonly string[];
+  readonly notes: readonly string[];
+}
 
 export function resultOf(
   { versions, exportedAt: _time, catalog: _catalog, ...header }: StoreHeader,
   report: SinkReport,
-  { source, to, started }: { source: Source; to: string; started: Date },
+  { source, to, started, sums, digests, leftOut, notes }: Coordinated,
 ): TransferResult {
-  const none = { updated: 0, unchanged: 0, skipped: 0, rejected: 0, cascaded: 0, valueBytes: 0 };
   const kinds: KindResult[] = [];
-  const totals = { ...none, read: 0, inserted: 0, dropped: 0 };
+  const totals = { read: 0, inserted: 0, updated: 0, unchanged: 0, skipped: 0, dropped: 0, valueBytes: 0 };
+  const none = { rejected: 0, cascaded: 0 };
   for (const { path, label } of catalog.kinds) {
-    const counts = report.counts.get(path);
-    if (counts === undefined) continue;
-    const { inserted, dropped } = counts;
-    kinds.push({ path, label, ...none, read: inserted + dropped, inserted, dropped });
-    totals.read += inserted + dropped;
-    totals.inserted += inserted;
-    totals.dropped += dropped;
+    const { inserted = 0, updated = 0, skipped = 0, dropped = 0 } = report.counts.get(path) ?? {};
+    const counts = {
+      read: inserted + updated + skipped + dropped,
+      inserted,
+      updated,
+      unchanged: report.unchanged?.get(path) ?? 0,
+      skipped,
+      dropped,
+      valueBytes: sums.valueBytes.get(path) ?? 0,
+    };
+    if (counts.read === 0) continue;
+    kinds.push({ path, label, ...counts, ...none });
+    for (const name of Object.keys(totals) as (keyof typeof totals)[]) totals[name] += counts[name];
   }
   const ended = new Date();
   return {
@@ -28,9 +46,10 @@ export function resultOf(
     target: to,
     header,
     kinds,
-    totals,
-    notes: report.notes,
-    leftOut: [],
+    totals: { ...totals, ...none },
+    notes: [...new Set([...report.notes, ...notes])],
+    leftOut,
+    ...(digests ? { digests: sums.transferDigests(report.counts) } : {}),
     dryRun: false,
     started: started.toISOString(),
     ended: ended.toISOString(),

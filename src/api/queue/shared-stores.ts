@@ -10,6 +10,30 @@ import { selectPaths } from "../run.js";
 import { digestOfSteps } from "./alike.js";
 import type { Coordinating } from "./coordinate.js";
 
+const WITHOUT_QUEUE = "Migrate without --queue (--jobs N uses several connections of this machine).";
+
+/** What does not go with workers, besides what does not go with any run, and why (docs/scale.md has the table). */
+const REFUSED: readonly (readonly [
+  option: string,
+  isGiven: (options: ImportOptions) => boolean,
+  why: string,
+  hint?: string,
+])[] = [
+  [
+    "--as-owner (asOwner)",
+    ({ asOwner }) => asOwner === true,
+    "the session that has unlocked the tables is the one that reads",
+  ],
+  ["--order table (order)", ({ order }) => order === "table", "parts are ranges of keys"],
+  [
+    "--rate (bytesPerSecond)",
+    (options) => options.bytesPerSecond !== undefined,
+    "the records do not come by the coordinator",
+    "Each worker has a --rate of its own.",
+  ],
+  ["--max-lag (maxLag)", ({ maxLag }) => maxLag !== undefined, "workers begin their parts by themselves"],
+];
+
 /** E_USAGE for what other machines cannot have. */
 export function requireShared(
   { from, to, list, transforms, queue, config }: Coordinating,
@@ -18,15 +42,12 @@ export function requireShared(
   const source = "open" in from ? undefined : databaseOf(from as AnyLocation, list);
   if (source?.runs?.coordinate === undefined) throw notShared("the source");
   if (databaseOf(to, list)?.runs?.coordinate === undefined) throw notShared("the target");
-  if (options.digests)
-    throw new StorageError("E_USAGE", "--digests does not go with --queue: no process meets all records");
-  if (options.order === "table" || options.asOwner)
-    throw new StorageError(
-      "E_USAGE",
-      "--order table and --as-owner do not go with --queue: one session reads with them",
-    );
+  for (const [option, isGiven, why, hint = WITHOUT_QUEUE] of REFUSED)
+    if (isGiven(options)) throw new StorageError("E_USAGE", `${option} does not go with --queue: ${why}`, { hint });
   if (options.catalog !== undefined || options.backends !== undefined)
-    throw new StorageError("E_USAGE", "a catalog or backends of a program's own do not go with a queue");
+    throw new StorageError("E_USAGE", "a catalog or backends of a program's own do not go with a queue", {
+      hint: "Load with several connections of this process (jobs).",
+    });
   for (const [option, name] of [
     ["--from", queue.from],
     ["--to", queue.to],

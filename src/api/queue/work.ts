@@ -1,7 +1,9 @@
 /** A worker: takes parts of runs from the queue, reads them from their source and loads them into their target. */
 import { hostname } from "node:os";
 import type { Config } from "../../config/index.js";
+import { ByteRate } from "../../records/byte-rate.js";
 import type { Transform } from "../../transforms/transform.js";
+import { digestOfSteps } from "./alike.js";
 import { openQueue } from "./open-queue.js";
 
 export interface WorkerOptions {
@@ -12,8 +14,9 @@ export interface WorkerOptions {
   /** Has the stores that jobs name. */
   readonly config: Config;
   readonly transforms: readonly Transform[];
-  readonly workerTimeoutSeconds?: number | undefined;
   readonly lockTimeoutSeconds?: number | undefined;
+  /** Of all its parts together, as they are read. */
+  readonly bytesPerSecond?: number | undefined;
   /** Ends the worker: parts at hand are given back. */
   readonly signal: AbortSignal;
   readonly onEvent: (event: WorkerEvent) => void;
@@ -21,7 +24,7 @@ export interface WorkerOptions {
 
 /** What a worker has done, or could not do. */
 export interface WorkerEvent {
-  readonly event: "ready" | "loaded" | "compared" | "dropped" | "given back" | "failed";
+  readonly event: "ready" | "loaded" | "compared" | "dropped" | "given back" | "failed" | "warned";
   readonly line: string;
   readonly run?: number;
   readonly part?: number;
@@ -31,20 +34,24 @@ export interface WorkerEvent {
 /** Works until the signal is aborted. @throws {StorageError} where the queue cannot be had; E_USAGE where its steps are not a run's */
 export async function work(options: WorkerOptions): Promise<void> {
   const { jobs = 1, config, signal, onEvent } = options;
+  // What no run has is told at once; and plugins' files are those that were loaded a moment ago.
+  digestOfSteps(options.transforms, "");
   const failures: unknown[] = [];
   const ending = new AbortController();
   const stop = (): void => ending.abort(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
-  const given = { url: options.queue, workerTimeoutSeconds: options.workerTimeoutSeconds };
-  const queue = await openQueue(given, "worker", {
+  const queue = await openQueue({ url: options.queue }, "worker", {
     config,
     signal: ending.signal,
     onWarning: (line) => onEvent({ event: "failed", line }),
   });
   onEvent({ event: "ready", line: `Waiting for parts, ${jobs} at a time` });
+  const { bytesPerSecond } = options;
+  const rate = bytesPerSecond === undefined ? undefined : new ByteRate(bytesPerSecond, ending.signal);
   const loop = async (number: number): Promise<void> => {
     const { Hand } = await import("./hand.js");
-    const hand = new Hand(options, queue, ending.signal, `${hostname()}:${process.pid}${jobs > 1 ? `/${number}` : ""}`);
+    const name = `${hostname()}:${process.pid}${jobs > 1 ? `/${number}` : ""}`;
+    const hand = new Hand(options, queue, ending.signal, name, rate);
     try {
       await hand.work();
     } catch (error) {

@@ -127,10 +127,11 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
       await transfer(kept, before(run.planning()), { ...quiet, ...common, digester: undefined }, false);
       kept.again = false;
     }
-    const sink = before(run.loading());
+    const loading = run.loading();
     return await transfer(
       kept,
-      digester?.sink(sink) ?? sink,
+      // Digested are records as they come to the target, behind what spells them otherwise.
+      before(digester?.sink(loading) ?? loading),
       {
         ...quiet,
         ...common,
@@ -156,7 +157,8 @@ export function withWayOn(error: unknown, { unfinished }: Pick<LoadRun, "unfinis
   const left =
     `The run ${unfinished} is unfinished, and what it has loaded stays: \`llmspell storage resume\`, with the same options, goes on with it; ` +
     "`llmspell storage undo` takes it back.";
-  error.context.hint = hint === undefined ? left : `${hint} ${left}`;
+  // A hint may end with a statement.
+  error.context.hint = hint === undefined ? left : `${hint}${/[.?!]$/.test(hint) ? "" : ";"} ${left}`;
   error.context.unfinishedRun = unfinished;
   return error;
 }

@@ -31,7 +31,7 @@ export class RingBatches {
       return;
     }
     // One row, which has to last until its content is read.
-    const { rows, bytes, starts, lengths, assumed } = batch;
+    const { rows, bytes, starts, lengths, assumed, printedByJsonb } = batch;
     const copy = new RecordBatch(
       kind,
       rows,
@@ -40,6 +40,9 @@ export class RingBatches {
       lengths.slice(),
       undefined,
       assumed?.slice(),
+      undefined,
+      undefined,
+      printedByJsonb,
     );
     ring.release();
     yield* this.withLarge({ batch: copy, field });

@@ -1,7 +1,7 @@
 /** The thread's side of source-thread.ts: opens the real source, and puts its batches into the ring. */
 import { parentPort, workerData } from "node:worker_threads";
 import { catalog } from "../../llmspell/catalog/index.js";
-import { RingWriter, SLOT_BYTES } from "../../records/batch-ring.js";
+import { piecesOf, RingWriter } from "../../records/batch-ring.js";
 import type { RecordBatch } from "../../records/record-batch.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { Source } from "../../sources/source.js";
@@ -91,8 +91,7 @@ async function putLong(batch: RecordBatch, kind: number): Promise<void> {
     ...(assumed === undefined ? [] : [assumed.subarray(0, values)]),
     bytes,
   ];
-  for (const part of parts)
-    for (let from = 0; from < part.length; from += SLOT_BYTES) await put(PIECE, part.subarray(from, from + SLOT_BYTES));
+  for (const part of parts) for (const piece of piecesOf(part)) await put(PIECE, piece);
 }
 
 async function putBatch(batch: RecordBatch): Promise<void> {
@@ -105,7 +104,7 @@ async function putBatch(batch: RecordBatch): Promise<void> {
   if (batch.large === undefined) return;
   for await (const chunk of batch.large.chunks()) {
     // Nobody reads on: what is left of it is not worth its way.
-    if (Atomics.load(stopped, 0) === 0) await put(CHUNK, chunk);
+    for (const piece of piecesOf(chunk)) if (Atomics.load(stopped, 0) === 0) await put(CHUNK, piece);
   }
   await put(CHUNKS_END, NOTHING);
 }

@@ -16,6 +16,7 @@ import {
   measureOption,
   migrateOptions,
   planOptions,
+  rateOption,
   required,
   sourceOptions,
   storeOptions,
@@ -307,7 +308,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
       "llmspell storage worker --queue postgresql://llmspell@target.example/llmspell",
       "llmspell storage worker --queue postgresql://llmspell@target.example/llmspell --jobs 4",
     ],
-    options: () => [...workerOptions(), ...transformOptions(), lockTimeoutOption()],
+    options: () => [...workerOptions(), ...transformOptions(), lockTimeoutOption(), rateOption()],
     run: async (flags, { signal }) => (await import("../worker.js")).runWorker(flags, signal),
   },
   {

@@ -177,8 +177,11 @@ export const transferOptions = (): Option[] => [
   reportOption(),
   new Option("--digests", "say what the records mean as they come to the target, as `storage digest` does"),
   lockTimeoutOption(),
-  new Option("--rate <MB/s>", "move no more of the records in a second: 5 (MB), 500KB").argParser(byteRate),
+  rateOption(),
 ];
+
+export const rateOption = (): Option =>
+  new Option("--rate <MB/s>", "move no more of the records in a second: 5 (MB), 500KB").argParser(byteRate);
 
 /** Of every command that moves records: what it would do, and nothing else. */
 export const planOptions = (): Option[] => [

@@ -7,24 +7,20 @@ const wholeNumber = (least: number) => (text: string) => {
   throw new InvalidArgumentError(`It is a whole number from ${least} on.`);
 };
 
-const workerTimeoutOption = (): Option =>
-  new Option(
-    "--worker-timeout <SECONDS>",
-    "a worker that is not heard of for so long is dead, and others take its parts (default: 10, the least)",
-  ).argParser(wholeNumber(10));
-
 /** Of a run's coordinator. */
 export const queueOptions = (): Option[] => [
   new Option(
     "--queue <URL>",
     "let workers (`storage worker`) load the parts: the PostgreSQL that has the queue; --from and --to are names of their configuration",
   ),
-  workerTimeoutOption(),
+  new Option(
+    "--worker-timeout <SECONDS>",
+    "a worker that is not heard of for so long is dead, and others take its parts (default: 10, the least)",
+  ).argParser(wholeNumber(10)),
 ];
 
 /** Of `storage worker`. */
 export const workerOptions = (): Option[] => [
   new Option("--queue <URL>", "the PostgreSQL that has the queue").makeOptionMandatory(),
   new Option("--jobs <N>", "so many parts at a time; default: 1").argParser(wholeNumber(1)),
-  workerTimeoutOption(),
 ];

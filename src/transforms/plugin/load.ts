@@ -118,7 +118,8 @@ function checked(exported: unknown, what: string): TransformDefinition {
   return definition as TransformDefinition;
 }
 
-function resolveModule(module: string, from: string | undefined): string {
+/** The file of a plugin's module. Throws where there is none. */
+export function resolveModule(module: string, from: string | undefined): string {
   if (module.startsWith("file:")) return fileURLToPath(module);
   if (module === "~" || module.startsWith("~/")) return expandPath(module);
   // As Node has it: `.`, `..` and what begins with them or a root is a path, anything else the name of a module or package.

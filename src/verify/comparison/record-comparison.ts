@@ -47,6 +47,7 @@ export class RecordComparison {
   private compareFields(a: RecordBatch, aRow: number, b: RecordBatch, bRow: number): Comparison {
     const { result, meant } = this;
     const { fields } = this.kind;
+    const printed = { a: a.printedByJsonb === true, b: b.printedByJsonb === true };
     result.different.length = 0;
     result.byMeaning.length = 0;
     result.unheld.length = 0;
@@ -64,7 +65,7 @@ export class RecordComparison {
       const isSame =
         aLength !== NULL_VALUE &&
         bLength !== NULL_VALUE &&
-        sameMeaning(fields[field] as Field, a.value(aRow, field), b.value(bRow, field));
+        sameMeaning(fields[field] as Field, a.value(aRow, field), b.value(bRow, field), printed);
       (isSame ? result.byMeaning : result.different).push(field);
     }
     return result;

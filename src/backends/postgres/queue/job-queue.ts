@@ -16,12 +16,14 @@ export interface PartJob {
 export interface TakenJob {
   readonly id: string;
   readonly retryCount: number;
+  /** Who is not heard of for so long is dead, as the coordinator has it. */
+  readonly timeoutSeconds: number;
   /** Undefined: it is none of ours. */
   readonly job: PartJob | undefined;
 }
 
 export interface QueueOptions extends QueueConnection {
-  /** A worker that is not heard of for so long is dead. Seconds, from 10 on. */
+  /** Of the coordinator's jobs: a worker that is not heard of for so long is dead. Seconds, from 10 on. */
   readonly workerTimeoutSeconds?: number | undefined;
   /** Of the queue, not of a job. */
   readonly onError?: (error: StorageError) => void;
@@ -30,7 +32,7 @@ export interface QueueOptions extends QueueConnection {
 const SCHEMA = "llmspell_queue";
 const QUEUE = "parts";
 /** The least that pg-boss takes. */
-export const WORKER_TIMEOUT_SECONDS = 10;
+const WORKER_TIMEOUT_SECONDS = 10;
 /** A part is some megabytes; one that is a whole section may take hours. */
 const EXPIRE_SECONDS = 23 * 3600;
 const KEEP_SECONDS = 3600;
@@ -42,6 +44,7 @@ export class JobQueue {
   private constructor(
     private readonly session: QueueSession,
     private readonly boss: PgBoss,
+    private readonly timeoutSeconds: number,
   ) {}
 
   /**
@@ -66,7 +69,8 @@ export class JobQueue {
     });
     boss.on("error", (error) => options.onError?.(QueueSession.errorOf(error)));
     try {
-      // Two that make the schema at the same time would be in each other's way.
+      // Two that make the schema at the same time would be in each other's way; one that stands still there keeps nobody for ever.
+      await session.executeSql("SET lock_timeout = '60s'");
       await session.executeSql(`SELECT pg_catalog.pg_advisory_lock(${LOCK})`);
       await boss.start();
       await boss.createQueue(QUEUE, {
@@ -77,7 +81,6 @@ export class JobQueue {
         retryBackoff: true,
         retryDelayMax: 15,
         expireInSeconds: EXPIRE_SECONDS,
-        heartbeatSeconds: options.workerTimeoutSeconds ?? WORKER_TIMEOUT_SECONDS,
         retentionSeconds: EXPIRE_SECONDS,
         deleteAfterSeconds: KEEP_SECONDS,
       });
@@ -87,7 +90,7 @@ export class JobQueue {
       await session.close();
       throw queueError(error);
     }
-    return new JobQueue(session, boss);
+    return new JobQueue(session, boss, options.workerTimeoutSeconds ?? WORKER_TIMEOUT_SECONDS);
   }
 
   /** Puts jobs into the queue; one that waits there already is not doubled. */
@@ -97,16 +100,32 @@ export class JobQueue {
       await this.boss
         .insert(
           QUEUE,
+          // A queue stays as it was made: what a coordinator says is its jobs'.
           jobs
             .slice(at, at + many)
-            .map((job) => ({ data: job, singletonKey: `${job.token}/${job.epoch}/${job.part}` })),
+            .map((job) => ({ data: job, singletonKey: keyOf(job), heartbeatSeconds: this.timeoutSeconds })),
         )
         .catch(failed);
   }
 
   async take(): Promise<TakenJob | undefined> {
     const [job] = await this.boss.fetch<unknown>(QUEUE, { includeMetadata: true }).catch(failed);
-    return job && { id: job.id, retryCount: job.retryCount, job: parseJob(job.data) };
+    if (job === undefined) return undefined;
+    const { id, retryCount, heartbeatSeconds } = job;
+    return { id, retryCount, timeoutSeconds: heartbeatSeconds ?? WORKER_TIMEOUT_SECONDS, job: parseJob(job.data) };
+  }
+
+  /** Whether another job of the same part is worked on, by somebody who is heard of. */
+  async isHeld({ id, job }: TakenJob): Promise<boolean> {
+    if (job === undefined) return false;
+    const { rows } = await this.session
+      .executeSql(
+        `SELECT FROM ${SCHEMA}.job WHERE name = $1 AND singleton_key = $2 AND id <> $3 AND state = 'active'
+           AND heartbeat_on + heartbeat_seconds * interval '1 second' > pg_catalog.now()`,
+        [QUEUE, keyOf(job), id],
+      )
+      .catch(failed);
+    return rows.length > 0;
   }
 
   /** The job is still worked on. */
@@ -159,6 +178,10 @@ function queueError(error: unknown): StorageError {
       cause,
     );
   return new StorageError(code, `the queue: ${message}`, context, cause);
+}
+
+function keyOf({ token, epoch, part }: PartJob): string {
+  return `${token}/${epoch}/${part}`;
 }
 
 /** The job, where it has what a job has and nothing besides. */

@@ -15,6 +15,8 @@ import { CONTENT_COLUMNS, CONTENT_STATUS, type Columns, columnsOf } from "./sele
 export interface RecordReaderOptions extends BatchLimits {
   /** The server does not know its text's encoding (SQL_ASCII), so every text is checked. */
   readonly checkUtf8?: boolean;
+  /** The server prints jsonb as PostgreSQL does (RecordBatch.printedByJsonb). */
+  readonly printsJsonb?: boolean;
   /** Where the records that come are counted, whatever becomes of them. */
   readonly tally?: RowTally;
   /** Why columns, by their number, could not be read: the statement gives NULL for them. */
@@ -49,7 +51,7 @@ export class RecordReader {
   ) {
     this.columns = columnsOf(kind);
     this.columnCodecs = this.columns.fields.map(codecOf);
-    this.builder = new BatchBuilder(kind, options);
+    this.builder = new BatchBuilder(kind, options, options.printsJsonb);
     this.constants = kind.fields.flatMap(({ constant }, index) =>
       constant === undefined ? [] : [{ index, value: constant }],
     );

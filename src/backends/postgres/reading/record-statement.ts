@@ -39,6 +39,8 @@ export interface StatementOptions extends BatchLimits {
   readonly rowBytes: number;
   /** The server does not know its text's encoding (SQL_ASCII). */
   readonly checkUtf8: boolean;
+  /** The server prints jsonb as PostgreSQL does. */
+  readonly printsJsonb: boolean;
   /** It reads one part of several: pages that cannot be read would be rejected with each. */
   readonly ofPart?: boolean;
 }
@@ -126,7 +128,7 @@ export class RecordStatement {
     faults?: ReadonlyMap<number, StorageError>,
   ): AsyncGenerator<RecordBatch> {
     const { connection, kind, context, options } = this;
-    const { mode, rowBytes, batchSize, batchBytes, checkUtf8 } = options;
+    const { mode, rowBytes, batchSize, batchBytes, checkUtf8, printsJsonb } = options;
     const rows = openRows(connection, select, columnsOf(kind).count, mode, { rowBytes });
     const limits = {
       ...(batchSize === undefined ? {} : { batchSize }),
@@ -135,6 +137,7 @@ export class RecordStatement {
     const reader = new RecordReader(kind, rows, context, {
       ...limits,
       checkUtf8,
+      printsJsonb,
       tally,
       ...(faults === undefined ? {} : { faults }),
     });

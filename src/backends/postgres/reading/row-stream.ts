@@ -35,6 +35,7 @@ export class RowReader {
   /** Waits for more input and goes to the next row; false at the end. */
   async fill(): Promise<boolean> {
     while (!this.ended) {
+      this.row.keep();
       const { done, value } = await this.chunks.next();
       if (done === true) {
         this.ended = true;

@@ -11,8 +11,10 @@ export interface TupleDecoder {
   readonly starts: Uint32Array;
   /** Per column: the value's length, or -1 for NULL. */
   readonly lengths: Int32Array;
-  /** Takes more input; only after `next` gave false. */
+  /** Takes more input, valid until `keep` or the next; only after `next` gave false. */
   push(chunk: Buffer): void;
+  /** Copies what is left of the last input: its memory may then be filled anew. */
+  keep(): void;
   /** Goes to the next row; false when more input is needed (or none will come). */
   next(): boolean;
   /** To be called after the last input. Throws E_CONNECTION_LOST when it stopped before its end. */
@@ -52,27 +54,33 @@ export class CopyDecoder implements TupleDecoder {
   }
 
   push(chunk: Buffer): void {
-    const left = this.stop - this.start;
-    if (left === 0) {
+    if (this.stop === this.start) {
       if (this.own.length > MOST_KEPT) this.own = Buffer.alloc(0);
       this.bytes = chunk;
       this.start = 0;
       this.stop = chunk.length;
       return;
     }
-    if (this.bytes !== this.own || this.stop + chunk.length > this.own.length) {
-      const needed = left + chunk.length;
-      // Twice what is there, so that a row of many chunks is not copied once per chunk; kept, so that little is garbage.
-      const target =
-        needed <= this.own.length ? this.own : Buffer.allocUnsafeSlow(Math.max(LEAST_CAPACITY, needed * 2));
-      this.bytes.copy(target, 0, this.start, this.stop);
-      this.own = target;
-      this.bytes = target;
-      this.start = 0;
-      this.stop = left;
-    }
+    if (this.bytes !== this.own || this.stop + chunk.length > this.own.length) this.gather(chunk.length);
     chunk.copy(this.bytes, this.stop);
     this.stop += chunk.length;
+  }
+
+  keep(): void {
+    if (this.stop > this.start && this.bytes !== this.own) this.gather(this.bytes.length);
+  }
+
+  /** What is left at the beginning of memory of our own, with room for so many bytes behind it. */
+  private gather(more: number): void {
+    const left = this.stop - this.start;
+    const needed = left + more;
+    // Twice what is there, so that a row of many chunks is not copied once per chunk; kept, so that little is garbage.
+    const target = needed <= this.own.length ? this.own : Buffer.allocUnsafeSlow(Math.max(LEAST_CAPACITY, needed * 2));
+    this.bytes.copy(target, 0, this.start, this.stop);
+    this.own = target;
+    this.bytes = target;
+    this.start = 0;
+    this.stop = left;
   }
 
   next(): boolean {

@@ -7,6 +7,9 @@ import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { Ledger, type LedgerTables, type RunRow, type StepRow } from "./ledger/ledger.js";
 
+/** Of the advisory lock that makers of partitions take; the other half is the table. */
+const LOCK = 1819503469;
+
 async function partitionsOf(connection: PostgresConnection, { oid }: TargetTable): Promise<Set<string>> {
   const { rows } = await connection.query<{ name: string }>(
     `SELECT c.relname::text AS name FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
@@ -16,7 +19,10 @@ async function partitionsOf(connection: PostgresConnection, { oid }: TargetTable
   return new Set(rows.map(({ name }) => name));
 }
 
-/** Makes what the maker has noted. No part may be under way: a partition takes a lock that waits for all of them. */
+/**
+ * Makes what the maker has noted. No part may be under way: a partition takes a lock that waits for all of them.
+ * `alone`: of several makers one at a time, by a lock of the transaction, so that one that stands still keeps nobody for long.
+ */
 export async function makePartitions(
   connection: PostgresConnection,
   {
@@ -24,11 +30,13 @@ export async function makePartitions(
     run,
     table,
     maker,
-  }: { ledger: LedgerTables; run: RunRow; table: TargetTable; maker: PartitionMaker },
+    alone = false,
+  }: { ledger: LedgerTables; run: RunRow; table: TargetTable; maker: PartitionMaker; alone?: boolean },
 ): Promise<void> {
   const ledger = new Ledger(connection, tables);
   await inTransaction(connection, "write", async () => {
     await connection.query("SET LOCAL client_min_messages = 'warning'");
+    if (alone) await connection.query("SELECT pg_catalog.pg_advisory_xact_lock($1, $2)", [LOCK, table.oid | 0]);
     await ledger.hold(run);
     const before = await partitionsOf(connection, table);
     await maker.create();

@@ -11,7 +11,6 @@ import { Ledger, type LedgerTables, type PartRow, type RunRow, type StepRow } fr
 import { takeOver } from "./ledger/take-over.js";
 import { readPlace, requireKnownTransactions, requireLedger } from "./ledger/trust.js";
 import { unfinishedRun } from "./ledger/unfinished.js";
-import { requireEmptyTable } from "./merging/empty-tables.js";
 import { needsMerge, requireOwnStages, requireStages, type Stage, stagesOf } from "./merging/stages.js";
 
 /** Parts with more would not be for memory. */
@@ -27,8 +26,6 @@ export interface RunTargetOptions {
   readonly jobs: number | undefined;
   readonly partBytes: number;
   readonly resume: boolean;
-  /** Whether records may come to tables that have some: they are merged at the end. Default true. */
-  readonly merges?: boolean;
   readonly source: string;
   /** By option: a digest of what it says of the records that are loaded. */
   readonly settings: Readonly<Record<string, string>>;
@@ -75,8 +72,7 @@ export async function openRun(connection: PostgresConnection, options: RunTarget
       let merges = false;
       for (const path of options.paths) {
         const table = tables.get(path) as TargetTable;
-        if (options.merges === false) await requireEmptyTable(connection, table);
-        else if (await needsMerge(connection, table)) merges = true;
+        if (await needsMerge(connection, table)) merges = true;
       }
       if (merges) await requireStages(connection, (application as PostgresApplication).schema);
     }

@@ -6,6 +6,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { Connection, Submittable } from "pg";
+import { OneBufferSocket } from "./one-buffer-socket.js";
 
 const ERROR_RESPONSE = 0x45;
 /** The messages that hold the data, and the one that follows them: CopyData and CopyDone, DataRow and CommandComplete. */
@@ -14,14 +15,20 @@ const HEAD_BYTES = 5;
 
 type DataListener = (chunk: Buffer) => void;
 
+/** The connection's chunks, while they are not pg's. */
+interface Tap {
+  /** The next chunk, valid until the next call; null where there is none yet: `onChunk` tells. */
+  read(): Buffer | null;
+  readonly hasChunk: boolean;
+  /** pg reads on: `rest` first. */
+  close(rest: Buffer): void;
+}
+
 export class CopyTo implements Submittable {
-  private connection: Connection | undefined;
-  /** pg's own reader of the connection, which is away while the data come. */
-  private listener: DataListener | undefined;
+  private tap: Tap | undefined;
   private ended = false;
   private failure: { readonly error: unknown } | undefined;
   private wake: () => void = () => {};
-  private readonly onReadable = (): void => this.wake();
   /** Bytes that are left of the message at hand, and whether they are data. */
   private left = 0;
   private isData = false;
@@ -41,14 +48,9 @@ export class CopyTo implements Submittable {
   }
 
   submit(connection: Connection): void {
-    this.connection = connection;
-    const { stream } = this;
-    const listeners = stream.listeners("data") as DataListener[];
-    if (listeners.length !== 1) throw new Error("the connection has another reader");
-    this.listener = listeners[0] as DataListener;
-    stream.removeListener("data", this.listener);
-    stream.pause();
-    stream.on("readable", this.onReadable);
+    const stream = connection.stream as Duplex;
+    const onChunk = (): void => this.wake();
+    this.tap = stream instanceof OneBufferSocket ? tapBuffer(stream, onChunk) : tapStream(stream, onChunk);
     connection.query(this.sql);
   }
 
@@ -56,7 +58,7 @@ export class CopyTo implements Submittable {
   async *chunks(): AsyncGenerator<Buffer, void, undefined> {
     for (;;) {
       if (this.failure !== undefined) throw this.failure.error;
-      const chunk = this.listener === undefined ? null : (this.stream.read() as Buffer | null);
+      const chunk = this.tap?.read() ?? null;
       if (chunk !== null) {
         const length = this.squeeze(chunk);
         if (length > 0) yield chunk.subarray(0, length);
@@ -65,13 +67,9 @@ export class CopyTo implements Submittable {
         await new Promise<void>((resolve) => {
           this.wake = resolve;
           // An event may have come before.
-          if (this.failure !== undefined || this.ended || this.stream.readableLength > 0) resolve();
+          if (this.failure !== undefined || this.ended || this.tap?.hasChunk === true) resolve();
         });
     }
-  }
-
-  private get stream(): Duplex {
-    return this.connection?.stream as Duplex;
   }
 
   /** Moves the data to the chunk's beginning; gives their length. What follows the last of them is pg's. */
@@ -125,13 +123,9 @@ export class CopyTo implements Submittable {
 
   /** pg reads on: the end of the statement, or the error. */
   private giveBack(rest: Buffer): void {
-    const { stream, listener } = this;
-    this.listener = undefined;
-    stream.removeListener("readable", this.onReadable);
-    stream.on("data", listener as DataListener);
-    listener?.(rest);
-    // The listener that was taken away left the stream paused.
-    process.nextTick(() => stream.resume());
+    const { tap } = this;
+    this.tap = undefined;
+    tap?.close(rest);
   }
 
   // The names of these methods are pg's.
@@ -146,4 +140,53 @@ export class CopyTo implements Submittable {
     this.ended = true;
     this.wake();
   }
+}
+
+/** Takes the stream's chunks in the place of its one reader, which is pg's. */
+function tapStream(stream: Duplex, onChunk: () => void): Tap {
+  const listeners = stream.listeners("data") as DataListener[];
+  const [listener] = listeners;
+  if (listener === undefined || listeners.length !== 1) throw new Error("the connection has another reader");
+  stream.removeListener("data", listener);
+  stream.pause();
+  stream.on("readable", onChunk);
+  return {
+    read: () => stream.read() as Buffer | null,
+    get hasChunk() {
+      return stream.readableLength > 0;
+    },
+    close(rest) {
+      stream.removeListener("readable", onChunk);
+      stream.on("data", listener);
+      listener(rest);
+      // The listener that was taken away left the stream paused.
+      process.nextTick(() => stream.resume());
+    },
+  };
+}
+
+/** Takes what the socket reads before it is a chunk of its own. */
+function tapBuffer(socket: OneBufferSocket, onChunk: () => void): Tap {
+  let chunk: Buffer | null = null;
+  socket.taker = (bytes) => {
+    chunk = bytes;
+    onChunk();
+  };
+  return {
+    read() {
+      const taken = chunk;
+      chunk = null;
+      if (taken === null) socket.readMore();
+      return taken;
+    },
+    get hasChunk() {
+      return chunk !== null;
+    },
+    close(rest) {
+      socket.taker = undefined;
+      // Copied: the socket reads on into the same bytes.
+      socket.push(Buffer.from(rest));
+      socket.readMore();
+    },
+  };
 }

@@ -9,6 +9,7 @@ import {
   type SessionAttributes,
 } from "./connection-parameters.js";
 import { fromPostgresError } from "./errors.js";
+import { OneBufferSocket } from "./one-buffer-socket.js";
 import { readPasswordFile } from "./password-file.js";
 import { tlsAttempts } from "./tls.js";
 
@@ -108,6 +109,8 @@ async function createClient(
   const options = all.get("options");
   const binding = all.get("channel_binding") === "require";
   const client = new Client({
+    // Encrypted bytes are another socket's.
+    ...(config.ssl === false ? { stream: () => new OneBufferSocket() } : {}),
     ...config,
     host: host.host,
     port: host.port,

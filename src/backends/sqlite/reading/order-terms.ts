@@ -60,23 +60,35 @@ export function orderTerms(database: Database, kind: RecordKind, idOrder: IdOrde
 
 /** All lower case and of one length, without free text among bare digits: then the texts sort as the UUIDs do. */
 function isUniformlySpelled(database: Database, table: string, column: string): boolean {
-  const query = `SELECT min(length(${column})), max(length(${column})), max(${column} <> lower(${column}) COLLATE BINARY), max(length(unhex(${column})) IS NOT 16) FROM ${quoted(table)}`;
-  const [shortest, longest, capitals, others] = database.prepare(query).raw().get() as (number | null)[];
-  return shortest === longest && capitals !== 1 && (shortest !== 32 || others !== 1);
+  const ask = (select: string): (number | null)[] =>
+    database
+      .prepare(`SELECT ${select} FROM ${quoted(table)}`)
+      .raw()
+      .get() as (number | null)[];
+  // The length in bytes stands in a row's header.
+  const [shortest, longest] = ask(`min(octet_length(${column})), max(octet_length(${column}))`);
+  if (shortest !== longest) return false;
+  // Each of these is a walk through all values: only where the one before has not said no.
+  if (shortest === 32 && ask(`max(length(unhex(${column})) IS NOT 16)`)[0] === 1) return false;
+  return ask(`max(${column} <> lower(${column}) COLLATE BINARY)`)[0] !== 1;
 }
+
+/** Of these seconds on, and as many before 1970, a time is SQLite's infinity, or beyond it. */
+const ENDLESS = 9999999999;
 
 /** Seconds and companion sort as the exact times do when the companions are all there and agree, or none is there. */
 function timeTerms(database: Database, table: string, column: string, exact: string | undefined): string[] {
-  const companion = exact ?? "NULL";
-  const agrees = exact === undefined ? "0" : `${secondsOfSql(exact)} = ${column}`;
-  const [without, agreeing, all, least, most] = database
-    .prepare(
-      `SELECT sum(${companion} IS NULL), sum(${agrees}), count(*), min(${column}), max(${column}) FROM ${quoted(table)}`,
-    )
-    .raw()
-    .get() as (number | null)[];
-  const inside = (least ?? 0) >= -9999999999 && (most ?? 0) <= 9999999999;
-  if (inside && (without ?? 0) === all) return [column];
-  if (inside && exact !== undefined && agreeing === all) return [column, exact];
-  return [exactTimeSql(column, exact)];
+  const isAny = (condition: string): boolean =>
+    database
+      .prepare(`SELECT 1 FROM ${quoted(table)} WHERE ${condition} LIMIT 1`)
+      .raw()
+      .get() !== undefined;
+  const isBeyond = `${column} NOT BETWEEN -${ENDLESS} AND ${ENDLESS}`;
+  if (exact !== undefined) {
+    // One condition that fails at once for rows that are as usual: the walk is over the whole table.
+    const differs = `(${exact} - (${column} - 946684800) * 1000000 BETWEEN 0 AND 999999) IS NOT 1 AND (${secondsOfSql(exact)} = ${column}) IS NOT 1`;
+    if (!isAny(`${differs} OR ${isBeyond}`)) return [column, exact];
+    if (isAny(`${exact} IS NOT NULL`)) return [exactTimeSql(column, exact)];
+  }
+  return isAny(isBeyond) ? [exactTimeSql(column, exact)] : [column];
 }

@@ -46,7 +46,7 @@ export interface RowSelection {
 export interface OrderedRows<Row = SqlRow> extends Pick<RowReader<Row>, "hasLargeValue" | "read" | "fields"> {
   rows(): Iterable<Row>;
   /** Instead of the rows: their rowids, each of which counts as seen. There where the table has such. */
-  rowids?(): Iterable<bigint>;
+  rowids?(): Iterable<bigint | number>;
   /** To be called with each row. E_SOURCE_DAMAGED when it is not there. */
   saw(row: Row): void;
   /** Before the rows: where only the first ones come, whether they are the first of all. E_SOURCE_DAMAGED. */
@@ -96,12 +96,12 @@ export function orderedRows(
     database
       .prepare(sql(select))
       .raw()
-      .safeIntegers()
+      .safeIntegers(!reader.hasNumbers)
       .iterate(...values) as IterableIterator<SqlRow>;
   const came = new RowidTally();
   const there = (signal: AbortSignal): Promise<Tally> => tallyOfTable(database, name, rowid, where, walked, signal);
   const byTable = selection.order === "table" && !kind.keyless && limit === undefined;
-  let last: bigint | undefined;
+  let last: bigint | number | undefined;
   return {
     ...reader,
     rows: () => allRows(reader, iterate),
@@ -109,15 +109,15 @@ export function orderedRows(
       for (const found of database
         .prepare(rowids)
         .pluck()
-        .safeIntegers()
+        .safeIntegers(!reader.hasNumbers)
         .iterate(...values)) {
-        came.add(found as bigint);
-        yield found as bigint;
+        came.add(found as bigint | number);
+        yield found as bigint | number;
       }
     },
     saw(row) {
       if (row[0] === null) throw rowMissing(name);
-      const at = row[0] as bigint;
+      const at = row[0] as bigint | number;
       if (byTable && last !== undefined && at <= last) throw rowsOutOfOrder(name);
       last = at;
       came.add(at);

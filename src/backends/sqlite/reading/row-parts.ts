@@ -10,13 +10,16 @@ import type { Database } from "../open.js";
 import { columnsOf, mainTable, quoted, rowidOf, type SqlRow } from "../table.js";
 import { allRows, joinedEmbeddings, type OrderedRows } from "./ordered-rows.js";
 import { rowMissing } from "./row-check.js";
-import type { RowReader } from "./row-reader.js";
+import { createRowReader, type RowReader } from "./row-reader.js";
 
 /** Part.rows of this backend. */
 export interface PartRows {
   /** In their order. */
-  readonly rowids: BigInt64Array<ArrayBuffer>;
+  readonly rowids: Rowids;
 }
+
+/** Numbers where all are safe integers. */
+type Rowids = Float64Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>;
 
 /** Rows whose size is asked, of each stretch of rows. */
 const SAMPLED = 32;
@@ -27,13 +30,14 @@ const STRETCH = 16384;
 export async function* cutRowids(
   database: Database,
   kind: RecordKind,
-  rowids: Iterable<bigint>,
+  rowids: Iterable<bigint | number>,
   { partBytes = PART_BYTES, signal }: { readonly partBytes?: number | undefined; readonly signal: AbortSignal },
 ): AsyncGenerator<PartRows> {
   const cut = createCut(createSizes(database, kind), partBytes);
-  const stretch = new BigInt64Array(STRETCH);
+  let stretch: Rowids | undefined;
   let length = 0;
   for (const rowid of rowids) {
+    stretch ??= typeof rowid === "number" ? new Float64Array(STRETCH) : new BigInt64Array(STRETCH);
     stretch[length++] = rowid;
     if (length < STRETCH) continue;
     yield* cut(stretch);
@@ -41,14 +45,14 @@ export async function* cutRowids(
     await nextTick();
     signal.throwIfAborted();
   }
-  yield* cut(stretch.subarray(0, length));
+  if (stretch !== undefined) yield* cut(stretch.subarray(0, length));
 }
 
 /** Bytes of the values of so many rows, together. */
-type Sizes = (rowids: BigInt64Array) => readonly number[];
+type Sizes = (rowids: Rowids) => readonly number[];
 
 /** Cuts a stretch of rows, whose sizes are judged by some of them. */
-function createCut(bytesOf: Sizes, partBytes: number): (rowids: BigInt64Array) => Generator<PartRows> {
+function createCut(bytesOf: Sizes, partBytes: number): (rowids: Rowids) => Generator<PartRows> {
   return function* (rowids) {
     if (rowids.length === 0) return;
     const step = Math.max(1, Math.floor(rowids.length / SAMPLED));
@@ -57,7 +61,7 @@ function createCut(bytesOf: Sizes, partBytes: number): (rowids: BigInt64Array) =
     for (let at = 0; at < rowids.length; at++) {
       bytes += sizes[Math.floor(at / step)] as number;
       if (bytes < partBytes && at + 1 < rowids.length) continue;
-      yield { rowids: rowids.slice(from, at + 1) as BigInt64Array<ArrayBuffer> };
+      yield { rowids: rowids.slice(from, at + 1) };
       [from, bytes] = [at + 1, 0];
     }
   };
@@ -81,14 +85,31 @@ function createSizes(database: Database, kind: RecordKind): Sizes {
   return (rowids) => (sizes.all(listOf(rowids)) as number[]).map((bytes) => fixed + bytes);
 }
 
+/** Of each connection, by path: to make one for each part would cost a dozen statements. */
+const readers = new WeakMap<Database, Map<string, RowReader>>();
+
+function readerOf(database: Database, kind: RecordKind): RowReader {
+  const made = readers.get(database) ?? new Map<string, RowReader>();
+  readers.set(database, made);
+  const reader = made.get(kind.path) ?? createRowReader(database, kind);
+  if (reader === undefined) throw new Error(`${kind.path} has no table`);
+  made.set(kind.path, reader);
+  return reader;
+}
+
 /** The rows of the list, in its order. */
-export function rowsOfList(database: Database, kind: RecordKind, reader: RowReader, { rowids }: PartRows): OrderedRows {
+export function rowsOfList(database: Database, kind: RecordKind, { rowids }: PartRows): OrderedRows {
+  const reader = readerOf(database, kind);
   const name = mainTable(kind);
   // The join is an outer one: the list is gone through as it stands, and a row that is not there comes as NULLs.
   const sql = (select: string): string =>
     `SELECT ${select} FROM json_each(?) AS s LEFT JOIN ${quoted(name)} AS t ON t.${rowidOf(database, name)} = s.value ${joinedEmbeddings(kind, reader)}`;
   const iterate = (select: string): IterableIterator<SqlRow> =>
-    database.prepare(sql(select)).raw().safeIntegers().iterate(listOf(rowids)) as IterableIterator<SqlRow>;
+    database
+      .prepare(sql(select))
+      .raw()
+      .safeIntegers(!reader.hasNumbers)
+      .iterate(listOf(rowids)) as IterableIterator<SqlRow>;
   return {
     ...reader,
     rows: () => allRows(reader, iterate),
@@ -101,6 +122,6 @@ export function rowsOfList(database: Database, kind: RecordKind, reader: RowRead
   };
 }
 
-function listOf(rowids: BigInt64Array): string {
+function listOf(rowids: Rowids): string {
   return `[${rowids.join()}]`;
 }

@@ -5,6 +5,7 @@
 
 import { constants, isUtf8 } from "node:buffer";
 import { hash } from "node:crypto";
+import type { Statement } from "better-sqlite3";
 import {
   columnOf,
   exactColumnOf,
@@ -16,7 +17,7 @@ import {
 import { ByteWriter } from "../../../codecs/byte-writer.js";
 import { type Codec, fieldTypeError, sqliteType } from "../../../codecs/codec.js";
 import { codecOf } from "../../../codecs/index.js";
-import { fromSqliteTime, toUnixSeconds } from "../../../codecs/timestamp.js";
+import { fromSqliteTime, INFINITY, MINUS_INFINITY, SQLITE_INFINITY, toUnixSeconds } from "../../../codecs/timestamp.js";
 import { StorageError } from "../../../errors.js";
 import type { BatchBuilder } from "../../../records/record-batch.js";
 import { describeKey } from "../../../records/record-key.js";
@@ -34,12 +35,15 @@ import {
   type SqlValue,
 } from "../table.js";
 import { createLargeContentReader, type LargeContentReader } from "./large-content.js";
+import { hasPlainNumbers } from "./plain-numbers.js";
 
 export interface RowReader<Row = SqlRow> {
   /** The select list over the alias `t` (the main table) and `e` (embeddings). The first value is the rowid. */
   readonly select: string;
   /** The same where the driver refuses a row for the length of a value: without it, and with its field's name behind. */
   readonly shortSelect: string;
+  /** Its rows have INTEGERs as Numbers, but for those of whoever asks for BigInts all the same. */
+  readonly hasNumbers: boolean;
   /** The fields in the order in which `read` gives their values to the builder, but for those of a content that is large. */
   readonly written: readonly number[];
   /** Whether the row's content travels beside its batch: it must be the first of one. */
@@ -74,15 +78,26 @@ const MAX_VALUE_BYTES = constants.MAX_STRING_LENGTH;
 const SAFE = 2n ** 53n;
 const EPOCH_SECONDS = 946684800;
 
-function writeTime(seconds: bigint, exact: bigint | undefined, out: ByteWriter): void {
-  if (exact !== undefined && exact < SAFE && exact > -SAFE) {
-    const micros = Number(exact);
-    if (Math.floor(micros / 1e6) + EPOCH_SECONDS === Number(seconds)) {
-      out.safeInt64(micros);
-      return;
-    }
+/**
+ * Appends the time that seconds and companion say, where that can be told of Numbers: the seconds are a safe integer, the companion
+ * may be rounded.
+ */
+function isExactTimeWritten(seconds: number, exact: number, out: ByteWriter): boolean {
+  if (Number.isSafeInteger(exact)) {
+    if (Math.floor(exact / 1e6) + EPOCH_SECONDS !== seconds) return false;
+    out.safeInt64(exact);
+    return true;
   }
-  out.int64(fromSqliteTime(seconds, exact));
+  // No companion of a time that ends is as far away.
+  if (Math.abs(exact) < 2 ** 62 || BigInt(Math.abs(seconds)) !== SQLITE_INFINITY || seconds > 0 !== exact > 0)
+    return false;
+  out.int64(seconds > 0 ? INFINITY : MINUS_INFINITY);
+  return true;
+}
+
+function writeTime(seconds: bigint, exact: bigint | undefined, out: ByteWriter): void {
+  const isNear = exact !== undefined && exact < SAFE && exact > -SAFE;
+  if (!isNear || !isExactTimeWritten(Number(seconds), Number(exact), out)) out.int64(fromSqliteTime(seconds, exact));
 }
 
 /**
@@ -164,25 +179,61 @@ export function createRowReader(
   const list = (of: readonly string[]): string => of.map((expression, i) => `${expression} AS c${i}`).join(", ");
   const tooLongAt = shortExpressions.push(`CASE ${tooLong.join(" ")} END`) - 1;
   const [encoding] = database.prepare("PRAGMA encoding").raw().get() as [string];
-  const readAgain = rowid === undefined ? undefined : bytesReader(database, table, rowid);
+  const readAgain =
+    rowid === undefined
+      ? undefined
+      : valueReader(database, table, rowid, (column) => `CAST(${quoted(column)} AS BLOB)`);
   const mayBeInvalid =
     encoding === "UTF-8"
       ? (text: string): boolean => text.includes("\uFFFD")
       : (text: string): boolean => Buffer.byteLength(text) > text.length;
   const { embeddings } = options;
+  const hasNumbers = rowid !== undefined && embeddings === undefined && hasPlainNumbers(database, kind, rowid, present);
+  const exactly = rowid === undefined ? undefined : valueReader(database, table, rowid, quoted);
+  /** As BigInts have it: what is no safe integer may have been rounded. */
+  const stored = (row: SqlRow, value: SqlValue, column: string): SqlValue => {
+    if (!hasNumbers || typeof value !== "number" || !present.has(column)) return value;
+    return Number.isSafeInteger(value) ? BigInt(value) : (exactly?.(row[0], column) ?? null);
+  };
   const valueAt = ({ isEmbedding, at }: Column, row: SqlRow): SqlValue | undefined =>
     isEmbedding && embeddings !== undefined ? embeddings(row[embeddingAt] as bigint) : row[at];
 
   const writeValue = (column: Column, row: SqlRow, value: SqlValue, out: ByteWriter): void => {
-    const { field, codec, hasText, exactAt, bytesAt } = column;
+    const { field, hasText, exactAt, bytesAt } = column;
     if (value === null) throw missing(field);
     if (typeof value === "string" && hasText && mayBeInvalid(value))
-      requireValid(bytesAt === undefined ? readAgain?.(row[0] as bigint, columnOf(field)) : row[bytesAt], encoding);
+      requireValid(bytesAt === undefined ? readAgain?.(row[0], columnOf(field)) : row[bytesAt], encoding);
+    if (typeof value === "number" && hasNumbers) {
+      writeNumber(column, row, value, out);
+      return;
+    }
+    writeStored(column, value, exactAt === undefined ? null : (row[exactAt] ?? null), out);
+  };
+
+  /** An INTEGER that came as a Number, or a REAL. */
+  const writeNumber = (column: Column, row: SqlRow, value: number, out: ByteWriter): void => {
+    const { field, codec, exactAt } = column;
+    const exact = exactAt === undefined ? null : (row[exactAt] ?? null);
+    if (exact === null && codec.fromInteger !== undefined && Number.isSafeInteger(value)) {
+      codec.fromInteger(value, out);
+      return;
+    }
+    if (Number.isSafeInteger(value) && typeof exact === "number" && isExactTimeWritten(value, exact, out)) return;
+    writeStored(column, stored(row, value, columnOf(field)), stored(row, exact, exactColumnOf(field)), out);
+  };
+
+  const writeStored = (
+    { field, codec, exactAt }: Column,
+    value: SqlValue,
+    companion: SqlValue,
+    out: ByteWriter,
+  ): void => {
+    if (value === null) throw missing(field);
     if (exactAt === undefined || typeof value !== "bigint") {
       codec.fromSqlite(field, value, out);
       return;
     }
-    const exact = row[exactAt] ?? undefined;
+    const exact = companion ?? undefined;
     if (exact !== undefined && typeof exact !== "bigint")
       throw fieldTypeError(`INTEGER in ${exactColumnOf(field)}`, sqliteType(exact));
     writeTime(value, exact, out);
@@ -221,6 +272,7 @@ export function createRowReader(
   return {
     select: list(expressions),
     shortSelect: list(shortExpressions),
+    hasNumbers,
     written: [...constants, ...columns, ...(typeIndex === undefined ? [] : [{ index: typeIndex }])].map(
       ({ index }) => index,
     ),
@@ -260,7 +312,8 @@ export function createRowReader(
       }
       if (isLarge && large !== undefined) {
         const { index, lengthAt, read } = large;
-        const chunks = () => read(row[0] as bigint, row[lengthAt] as bigint);
+        const [at, length] = [row[0], row[lengthAt]] as [bigint | number, bigint | number];
+        const chunks = () => read(BigInt(at), BigInt(length));
         builder.setLarge({ field: index, chunks, discard: async () => {} });
       }
       for (const value of row) release(value);
@@ -273,8 +326,8 @@ export function createRowReader(
           row[large.lengthAt] !== null &&
           (row[large.lengthAt] as bigint) <= MAX_VALUE_BYTES
         )
-          yield [field, readWhole(database, table, rowid as string, field, row[0] as bigint)];
-        else yield [field, valueAt(column, row) ?? null];
+          yield [field, readWhole(database, table, rowid as string, field, BigInt(row[0] as bigint | number))];
+        else yield [field, stored(row, valueAt(column, row) ?? null, columnOf(field))];
       }
     },
   };
@@ -285,7 +338,7 @@ export function createRowReader(
     const counts =
       typeof exported === "string" &&
       exported !== value &&
-      !wasTouched(found.touched, row) &&
+      !wasTouched(found.touched, row, stored) &&
       typeof text === "string" &&
       hash("sha256", text) === value;
     writeValue(found.column, row, counts ? exported : value, out);
@@ -293,9 +346,13 @@ export function createRowReader(
 }
 
 /** Whether the application has set the time since we wrote it. */
-function wasTouched({ at, exactAt }: Column, row: SqlRow): boolean {
-  const exact = exactAt === undefined ? null : row[exactAt];
-  return typeof exact === "bigint" && row[at] !== toUnixSeconds(exact);
+function wasTouched(
+  { field, at, exactAt }: Column,
+  row: SqlRow,
+  stored: (row: SqlRow, value: SqlValue, column: string) => SqlValue,
+): boolean {
+  const exact = exactAt === undefined ? null : stored(row, row[exactAt] ?? null, exactColumnOf(field));
+  return typeof exact === "bigint" && stored(row, row[at] ?? null, columnOf(field)) !== toUnixSeconds(exact);
 }
 
 interface DigestColumns {
@@ -332,13 +389,24 @@ function shortened(text: string): string {
 }
 
 /**
- * The driver makes U+FFFD of bytes that are no UTF-8, and SQLite other characters of a surrogate that is alone in UTF-16:
- * such a text is read again as bytes, and is E_INVALID_UTF8 when they are not valid.
+ * Reads a value again by its rowid: an INTEGER that came rounded, and a text as bytes. The driver makes U+FFFD of bytes that are no
+ * UTF-8, and SQLite other characters of a surrogate that is alone in UTF-16: E_INVALID_UTF8 when they are not valid.
  */
-function bytesReader(database: Database, table: string, rowid: string): (at: bigint, column: string) => SqlValue {
+function valueReader(
+  database: Database,
+  table: string,
+  rowid: string,
+  expression: (column: string) => string,
+): (at: SqlValue | undefined, column: string) => SqlValue {
+  const statements = new Map<string, Statement>();
   return (at, column) => {
-    const query = `SELECT CAST(${quoted(column)} AS BLOB) FROM ${quoted(table)} WHERE ${rowid} = ?`;
-    return database.prepare(query).pluck().get(at) as SqlValue;
+    let statement = statements.get(column);
+    if (statement === undefined) {
+      const sql = `SELECT ${expression(column)} FROM ${quoted(table)} WHERE ${rowid} = ?`;
+      statement = database.prepare(sql).pluck().safeIntegers();
+      statements.set(column, statement);
+    }
+    return statement.get(BigInt(at as bigint | number)) as SqlValue;
   };
 }
 

@@ -3,12 +3,13 @@
  * without an end. So they hold each row once in any snapshot, also rows that come later; within a part rows come as usual.
  */
 import type { RecordKind } from "../../../../catalog/index.js";
+import { sqlName, tableOf } from "../../database/table-names.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import { isKeyedByTenant, rangeFields } from "../select.js";
 import { possibleTenants } from "../tenants.js";
 import { type CutOptions, filtersOf, type KeySlice, nthKey, type PartRows, rowsOfPart } from "./row-parts.js";
 
-/** What is in large objects is not known before they are opened. */
+/** What is in each large object is not known before it is opened. */
 const MOST_LARGE_ROWS = 64;
 
 /** Whether the tenants' rows of the kind can be had as ranges. */
@@ -25,7 +26,8 @@ export async function* cutKeys(
   options: CutOptions,
 ): AsyncGenerator<PartRows> {
   const wanted = await rowsOfPart(connection, kind, options.partBytes);
-  const rows = kind.postgres.largeObject === undefined ? wanted : Math.min(wanted, MOST_LARGE_ROWS);
+  const rows =
+    kind.postgres.largeObject === undefined ? wanted : Math.min(wanted, await largeRows(connection, kind, options));
   for (const tenant of tenants === undefined ? [undefined] : possibleTenants(tenants)) {
     const whose = tenant === undefined ? {} : { tenant };
     for (let above: readonly string[] | undefined; ; ) {
@@ -40,6 +42,15 @@ export async function* cutKeys(
       above = end.key;
     }
   }
+}
+
+/** How many rows make a part, by what all large objects take: one part of many would be the last that a worker loads, alone. */
+async function largeRows(connection: PostgresConnection, kind: RecordKind, { partBytes }: CutOptions): Promise<number> {
+  const { rows } = await connection.query<{ bytes: number }>(
+    `SELECT pg_catalog.pg_relation_size('pg_catalog.pg_largeobject')::float8
+       / greatest(1, (SELECT count(*) FROM ${sqlName(tableOf(kind))})) AS bytes`,
+  );
+  return Math.max(1, Math.min(MOST_LARGE_ROWS, Math.floor(partBytes / (rows[0]?.bytes || 1))));
 }
 
 /** Whether the text is what `cutKeys` gives of the kind: values, and as many as its key has. */

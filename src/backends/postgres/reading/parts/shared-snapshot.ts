@@ -1,6 +1,7 @@
 /** A snapshot that a session of another thread reads, too: exported by its owner, whose transaction must last as long. */
 import { StorageError } from "../../../../errors.js";
 import type { PostgresConnection } from "../../session/connection.js";
+import { postgresCause } from "../../session/errors.js";
 
 /** Plain data. */
 export interface SharedSnapshot {
@@ -9,6 +10,9 @@ export interface SharedSnapshot {
   /** Of the cluster; undefined where the role may not ask. */
   readonly systemIdentifier: string | undefined;
 }
+
+/** There is no such snapshot (servers before 17, and from then on), or the transaction that it is of has ended. */
+const GONE: ReadonlySet<string> = new Set(["22023", "42704", "55000"]);
 
 /** In a transaction that has begun to read; it must not be a subtransaction. */
 export async function shareSnapshot(connection: PostgresConnection): Promise<SharedSnapshot> {
@@ -25,7 +29,10 @@ export async function takeSnapshot(
   { id, systemIdentifier: owner }: SharedSnapshot,
 ): Promise<void> {
   if (!/^[0-9A-F-]+$/i.test(id)) throw new StorageError("E_UNEXPECTED", "a snapshot's name is no such name");
-  await connection.query(`SET TRANSACTION SNAPSHOT '${id}'`);
+  await connection.query(`SET TRANSACTION SNAPSHOT '${id}'`).catch((error: unknown) => {
+    if (!GONE.has(postgresCause(error)?.sqlState ?? "")) throw error;
+    throw new StorageError("E_CONNECTION_LOST", "the session whose snapshot is to be read has ended", {}, error);
+  });
   const own = owner === undefined ? undefined : await systemIdentifier(connection);
   if (own === owner) return;
   throw new StorageError("E_CONNECT", "two connections to the same URL lead to different servers", {

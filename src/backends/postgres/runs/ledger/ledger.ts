@@ -36,6 +36,16 @@ export interface PartRow {
   readonly transaction: bigint;
 }
 
+/** What a section's parts have together. */
+export interface PartTotals {
+  readonly section: string;
+  /** They have the digest that was asked for. */
+  readonly apart: boolean;
+  readonly records: bigint;
+  /** The number of the last one. */
+  readonly last: number;
+}
+
 /** What was dropped (an index) or made (a partition), or the mark of a section that was begun. */
 export interface StepRow {
   readonly step: number;
@@ -77,13 +87,17 @@ export class Ledger {
     return (await this.list()).find(({ state }) => state === "loading" || state === "undoing");
   }
 
-  /** Records a new run. What earlier ones wrote is of no more use. */
+  /**
+   * Records a new run. What earlier ones wrote is of no more use. A run that has written nothing gives its number back: so the epoch
+   * begins anywhere, and who still works for that one is no worker of this.
+   */
   async begin(run: Pick<RunRow, "jobs" | "partBytes" | "source" | "settings" | "place">): Promise<RunRow> {
     const { runs, parts, steps } = this.tables;
     await this.connection.query(`DELETE FROM ${parts}; DELETE FROM ${steps}`);
     const { rows } = await this.connection.query<Row<RunRow>>(
-      `INSERT INTO ${runs} (run, state, jobs, part_bytes, source, settings, place)
-       SELECT coalesce(max(run), 0) + 1, 'loading', $1, $2, $3, $4, $5 FROM ${runs} RETURNING ${RUN}`,
+      `INSERT INTO ${runs} (run, epoch, state, jobs, part_bytes, source, settings, place)
+       SELECT coalesce(max(run), 0) + 1, 1 + (pg_catalog.random() * 1000000000)::int4, 'loading', $1, $2, $3, $4, $5
+       FROM ${runs} RETURNING ${RUN}`,
       [run.jobs, run.partBytes, run.source, run.settings, run.place],
     );
     return rows[0] as RunRow;
@@ -101,9 +115,28 @@ export class Ledger {
   }
 
   /** Takes the run's row until the transaction ends. @throws {StorageError} E_RUN_TAKEN where it is another's meanwhile */
-  async hold({ run, epoch, state }: Pick<RunRow, "run" | "epoch" | "state">): Promise<void> {
+  hold(run: Pick<RunRow, "run" | "epoch" | "state">): Promise<void> {
+    return this.take(run, "SHARE");
+  }
+
+  /**
+   * Where no part is loaded, takes the run's row alone, when all have come to their end who had one at hand; false: some is loaded.
+   * @throws {StorageError} E_LOCKED where somebody has a part at hand for longer, E_RUN_TAKEN
+   */
+  async holdUntouched(run: Pick<RunRow, "run" | "epoch" | "state">): Promise<boolean> {
+    const isUntouched = async (): Promise<boolean> => (await this.totals(run.run, "")).length === 0;
+    if (!(await isUntouched())) return false;
+    await this.connection.query(GIVING_UP);
+    await this.take(run, "UPDATE");
+    return isUntouched();
+  }
+
+  private async take(
+    { run, epoch, state }: Pick<RunRow, "run" | "epoch" | "state">,
+    how: "SHARE" | "UPDATE",
+  ): Promise<void> {
     const { rows } = await this.connection.query(
-      `SELECT FROM ${this.tables.runs} WHERE run = $1 AND epoch = $2 AND state = $3 FOR SHARE`,
+      `SELECT FROM ${this.tables.runs} WHERE run = $1 AND epoch = $2 AND state = $3 FOR ${how}`,
       [run, epoch, state],
     );
     if (rows.length === 0) throw takenOver(run);
@@ -124,6 +157,16 @@ export class Ledger {
       [run],
     );
     return rows.map((row) => ({ ...row, transaction: BigInt(row.transaction) }));
+  }
+
+  /** Sums of the run's parts, in the order of their first ones: those of one digest apart from the others. */
+  async totals(run: number, digest: string): Promise<PartTotals[]> {
+    const { rows } = await this.connection.query<Row<PartTotals>>(
+      `SELECT section, digest = $2 AS apart, sum(records)::int8 AS records, max(part)::int4 AS last FROM ${this.tables.parts}
+       WHERE run = $1 GROUP BY section, apart ORDER BY min(part)`,
+      [run, digest],
+    );
+    return rows;
   }
 
   /** In the transaction that loads the part. */
@@ -224,6 +267,9 @@ export class Ledger {
     );
   }
 }
+
+/** Who gives a run up waits no longer for parts at hand: it stays unfinished then. */
+const GIVING_UP = "SET LOCAL lock_timeout = '5s'";
 
 function takenOver(run: number): StorageError {
   return new StorageError("E_RUN_TAKEN", `the run ${run} was resumed, undone or finished by another process`, {

@@ -88,7 +88,7 @@ export async function requireOwnTables(
   bad(
     rows.find(({ usable }) => !usable),
     "belongs to another role",
-    `Load as the owner of the tables or as a superuser, or with one job; or as the owner GRANT ${RIGHTS.join(", ")} ON ${NAMES.map((name) => `${application.schema}.${name}`).join(", ")} to a role with BYPASSRLS that has these rights on all of the tables.`,
+    `Load as the owner of the tables or as a superuser, or with one job; or as the owner GRANT ${RIGHTS.join(", ")} ON ${[...new Set([...NAMES, ...names])].map((name) => `${application.schema}.${name}`).join(", ")} to a role with BYPASSRLS that has these rights on all of the tables.`,
   );
   bad(
     rows.find(({ trusted }) => !trusted),

@@ -105,7 +105,8 @@ class UnitMerge {
     this.stages = kinds.flatMap(({ path }) => stages.get(path) ?? []);
     for (const { path } of kinds) {
       const stage = stages.get(path);
-      if (stage === undefined && !options.loaded.has(path)) continue;
+      // As in a load with one job, a section without records is none that came.
+      if (!options.loaded.has(path)) continue;
       const temporary = this.temporaryOf(path);
       const matches = stage && `${temporary}_matches`;
       this.loaded.set(path, { table: tables.get(path) as TargetTable, staging: stage?.name, matches, temporary });

@@ -193,7 +193,7 @@ export async function dropStages(connection: PostgresConnection, stages: Iterabl
 
 /**
  * Whether the tables are those that a run has made: what is in them is written to the target, and named by what is deleted there.
- * @param owners oids of roles whom the ledger is trusted of
+ * @param runs the ledger's table of runs: who owns it or may write to it is trusted
  * @throws {StorageError} E_PERMISSION, E_RUN_UNFINISHED
  */
 export async function requireOwnStages(

@@ -42,8 +42,10 @@ export async function findLacking(
       if (gone > 0n) missing += gone;
       return gone > 0n;
     });
-    // A record that somebody has changed is one of theirs now: more than there are of these must have been removed.
-    if (missing > others) for (const part of short) lacking.add(part);
+    // A record that somebody has changed is one of theirs now. Which are changed and which are removed, loading the part again tells
+    // (load-among-others.ts), where these have keys; else more than there are of theirs must have been removed.
+    const tells = !stages.has(section) && (tables.get(section)?.kind.key.length ?? 0) > 0;
+    if (tells || missing > others) for (const part of short) lacking.add(part);
     else if (missing > 0n)
       onWarning(
         `${section}: others have changed or removed ${missing} of the records that were loaded, which stay so (\`llmspell storage verify\` tells which)`,

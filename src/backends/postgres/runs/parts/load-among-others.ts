@@ -13,14 +13,24 @@ import { createSent, SENT } from "./verify-part.js";
 /** So many records that stay are named. */
 const NAMED = 3;
 
-/** Gives how many records it has loaded, and a line where others' stay. To be called in the part's transaction. */
+/**
+ * Gives how many records it has loaded, for how many others' stay, and a line of these. To be called in the part's transaction; `isSent`: again, with more
+ * of the part.
+ */
 export async function loadAmongOthers(
   connection: PostgresConnection,
-  { table, part, ledger, run }: { table: TargetTable; part: Part; ledger: LedgerTables; run: RunRow },
-): Promise<{ readonly loaded: number; readonly line: string | undefined }> {
+  {
+    table,
+    part,
+    ledger,
+    run,
+    isSent = false,
+  }: { table: TargetTable; part: Part; ledger: LedgerTables; run: RunRow; isSent?: boolean },
+): Promise<{ readonly loaded: number; readonly kept: number; readonly line: string | undefined }> {
   const { kind } = table;
   const columns = loadColumns(kind).join(", ");
-  await createSent(connection, table.name, columns);
+  if (isSent) await connection.query(`TRUNCATE ${SENT}`);
+  else await createSent(connection, table.name, columns);
   const sql = `COPY ${SENT} (${columns}) FROM STDIN (FORMAT binary)`;
   await connection.copyFrom(sql, part.encoder.data(0, part.records));
   const same = kind.key.map((field) => columnNamed(kind, field)).map((column) => `t.${column} = s.${column}`);
@@ -38,14 +48,14 @@ export async function loadAmongOthers(
     `INSERT INTO ${table.name} (${columns}) SELECT ${columns} FROM ${SENT} s WHERE NOT ${isOthers}`,
   );
   const loaded = rowCount ?? 0;
-  if (loaded === part.records) return { loaded, line: undefined };
+  if (loaded === part.records) return { loaded, kept: 0, line: undefined };
   const from = `FROM ${SENT} s WHERE ${isOthers}`;
   const keys = await readKeys(connection, kind, "s", `${from} LIMIT ${NAMED}`);
   const { rows } = await connection.query<{ count: bigint }>(`SELECT count(*) AS count ${from}`);
-  const count = Number(rows[0]?.count ?? 0n);
-  const more = count > keys.length ? `, and ${count - keys.length} more` : "";
-  const line = `${kind.path}: ${count} of the source's records stay as others have changed or added them since: ${keys.join("; ")}${more}`;
+  const kept = Number(rows[0]?.count ?? 0n);
+  const more = kept > keys.length ? `, and ${kept - keys.length} more` : "";
+  const line = `${kind.path}: ${kept} of the source's records stay as others have changed or added them since: ${keys.join("; ")}${more}`;
   // What stays as others have it was not loaded.
   await connection.query(`DELETE FROM ${SENT} s WHERE ${isOthers}`);
-  return { loaded: loaded + count === part.records ? loaded : -1, line };
+  return { loaded, kept, line };
 }

@@ -2,7 +2,7 @@
  * One of a run's connections: it loads a part in a transaction that does nothing else than the fence, its row of the ledger and
  * the COPY. There is no savepoint in it, so that all of its rows have the transaction's number for their xmin.
  */
-import { createHash, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { located } from "../../../../codecs/index.js";
 import { StorageError } from "../../../../errors.js";
 import type { RunContext } from "../../../../records/run-context.js";
@@ -17,7 +17,7 @@ import { loadAmongOthers } from "./load-among-others.js";
 import { LOAD_SETTINGS } from "./load-settings.js";
 import type { Part } from "./part-cutter.js";
 import { explainRefused } from "./refused-record.js";
-import { createSent, requireContents, requireSent, SENT } from "./verify-part.js";
+import { createSent, hashed, requireContents, requireSent, SENT } from "./verify-part.js";
 
 export interface PartLoaderOptions {
   readonly ledger: LedgerTables;
@@ -102,8 +102,8 @@ export class PartLoader {
 
   private async loadAmongOthers(table: TargetTable, number: number, part: Part): Promise<void> {
     const { ledger, run, context } = this.options;
-    const { loaded, line } = await loadAmongOthers(this.connection, { table, part, ledger, run });
-    if (loaded < 0) throw lessTaken(loaded, part);
+    const { loaded, kept, line } = await loadAmongOthers(this.connection, { table, part, ledger, run });
+    if (loaded + kept !== part.records) throw lessTaken(loaded, part);
     const known = { part: number, records: BigInt(loaded), bytes: BigInt(part.bytes), digest: part.digest };
     await this.ledger.completePart(run.run, known);
     if (line !== undefined) context.warn(line);
@@ -151,16 +151,8 @@ export class PartLoader {
   }
 }
 
-async function* hashed(chunks: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator<Buffer> {
-  for await (const chunk of chunks) {
-    hash.update(chunk);
-    yield chunk;
-  }
-}
-
 function lessTaken(rows: number, part: Part): StorageError {
-  const taken = rows < 0 ? "fewer" : `${rows}`;
-  return new StorageError("E_CONSTRAINT", `the table took ${taken} of ${part.records} records`, {
+  return new StorageError("E_CONSTRAINT", `the table took ${rows} of ${part.records} records`, {
     hint: "A trigger of it (ENABLE ALWAYS or REPLICA) drops rows.",
   });
 }

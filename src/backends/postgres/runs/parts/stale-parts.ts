@@ -25,15 +25,29 @@ export interface StaleOptions {
   readonly onWarning: (line: string) => void;
 }
 
-/**
- * Removes the parts that the source does not have any more, as they were loaded, or the target: all of them go before any comes, so
- * that keys that moved from one to another find no other holder. Marks those of the source that are there. Where anything differs, all
- * merges are taken back first: what they counted and matched is no more so. Gives the sections in whose tables others have rows by now.
- */
-export async function removeStale(
+/** Removes the parts that the source does not have any more, as they were loaded, or the target. Marks those of the source that are there. */
+export function removeStale(
   planned: ReadonlyMap<string, readonly PlannedPart[]>,
   options: StaleOptions,
 ): Promise<ReadonlySet<string>> {
+  return removeDiffering((loads, lacking) => {
+    const stale = match(planned, loads, lacking);
+    return { stale, isAll: [...planned.values()].every((list) => list.every(({ isLoaded }) => isLoaded)) };
+  }, options);
+}
+
+/** What of the loaded parts goes, some of which lack records, and whether the source has none besides them. */
+export type Differing = (
+  loads: readonly PartRow[],
+  lacking: ReadonlySet<PartRow>,
+) => { readonly stale: readonly PartRow[]; readonly isAll: boolean };
+
+/**
+ * Removes parts: all of them go before any comes, so that keys that moved from one to another find no other holder. Where anything
+ * differs, all merges are taken back first: what they counted and matched is no more so. Gives the sections in whose tables others
+ * have rows by now.
+ */
+export async function removeDiffering(find: Differing, options: StaleOptions): Promise<ReadonlySet<string>> {
   const { parts, stages, catalog, onWarning } = options;
   const merges = parts.filter(({ digest }) => digest === MERGED);
   const loads = parts.filter(({ digest }) => digest !== MERGED);
@@ -42,14 +56,14 @@ export async function removeStale(
     loads.filter(({ section }) => !merged.has(section)),
     options,
   );
-  let stale = match(planned, loads, lacking);
-  const isWhole = stale.length === 0 && [...planned.values()].every((list) => list.every(({ isLoaded }) => isLoaded));
+  const differing = find(loads, lacking);
+  let { stale } = differing;
   const isHalf = mergeUnits(catalog).some((unit) => {
     const staged = unit.filter(({ path }) => stages.has(path));
     const there = staged.filter(({ path }) => merged.has(path)).length;
     return there > 0 && there < staged.length;
   });
-  const isUndone = merges.length > 0 && (!isWhole || isHalf);
+  const isUndone = merges.length > 0 && (stale.length > 0 || !differing.isAll || isHalf);
   if (isUndone) {
     await removeParts(merges, parts, options);
     // Records that the merges have left out are in their parts no more.
@@ -58,7 +72,7 @@ export async function removeStale(
       options,
     );
     for (const part of others) lacking.add(part);
-    stale = match(planned, loads, lacking);
+    stale = find(loads, lacking).stale;
   }
   const onKept = (section: string, rows: number): void => {
     // They are in the way of the parts that bring them again.

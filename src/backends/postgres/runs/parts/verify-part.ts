@@ -2,9 +2,10 @@
  * Reads back what a part has brought, in its transaction (`--verify-parts`): its records are sent once more, to a temporary table, and
  * the server holds what the target has under their keys against them, byte for byte. Contents of large objects are read and hashed.
  */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { type RecordKind, storedFields } from "../../../../catalog/index.js";
 import { StorageError } from "../../../../errors.js";
+import { quote } from "../../database/table-names.js";
 import { columnNamed, loadColumns } from "../../database/target-table.js";
 import { readLargeObject } from "../../loading/large-objects.js";
 import { readKeys } from "../../loading/stored-records.js";
@@ -12,6 +13,14 @@ import type { PostgresConnection } from "../../session/connection.js";
 
 /** What was sent, for this transaction. */
 export const SENT = "pg_temp.llmspell_part";
+
+/** The chunks, which the hash gets, too. */
+export async function* hashed(chunks: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}
 
 export async function createSent(connection: PostgresConnection, relation: string, columns: string): Promise<void> {
   await connection.query(
@@ -51,18 +60,17 @@ export async function requireContents(
   kind: RecordKind,
   digests: ReadonlyMap<number, string>,
 ): Promise<void> {
+  const { oidColumn } = kind.postgres.largeObject ?? {};
+  if (oidColumn === undefined || digests.size === 0) return;
+  // Those of records that others have are not there any more.
+  const { rows } = await connection.query<{ oid: number }>(`SELECT ${quote(oidColumn)} AS oid FROM ${SENT}`);
+  const sent = new Set(rows.map(({ oid }) => Number(oid)));
   for (const [oid, digest] of digests) {
+    if (!sent.has(oid)) continue;
     const hash = createHash("sha256");
     for await (const chunk of readLargeObject(connection, oid)) hash.update(chunk);
     if (hash.digest("hex") === digest) continue;
-    const column = kind.postgres.largeObject?.oidColumn ?? "";
-    const [key] = await readKeys(
-      connection,
-      kind,
-      "s",
-      `FROM ${SENT} s WHERE s."${column.replaceAll('"', '""')}" = $1`,
-      [oid],
-    );
+    const [key] = await readKeys(connection, kind, "s", `FROM ${SENT} s WHERE s.${quote(oidColumn)} = $1`, [oid]);
     throw notAsSent(kind, key, "has another content than was sent", kind.postgres.largeObject?.field);
   }
 }

@@ -21,16 +21,6 @@ export interface ListedPlan {
   }[];
 }
 
-interface PartRow {
-  part: number;
-  section: string;
-  done: boolean;
-  worker: string;
-  gone: boolean;
-  attempts: number;
-  failure: string;
-}
-
 /** So many parts that fail are named. */
 const NAMED = 20;
 
@@ -51,34 +41,37 @@ export async function listPlan(
     );
     const [plan] = plans.rows;
     if (plan === undefined) return undefined;
-    const { rows } = await connection.query<PartRow & Record<string, unknown>>(
-      `SELECT p.part, p.section, l.part IS NOT NULL AS done, p.worker, p.attempts, p.failure,
-         NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
-           WHERE a.pid::text = pg_catalog.split_part(p.session, '/', 1)) AS gone
-       FROM ${named("storage_plan_parts")} p
-         LEFT JOIN ${named("storage_parts")} l ON l.run = p.run AND l.part = p.part
-       WHERE p.run = $1 ORDER BY p.part`,
+    const from = `FROM ${named("storage_plan_parts")} p
+      LEFT JOIN ${named("storage_parts")} l ON l.run = p.run AND l.part = p.part WHERE p.run = $1`;
+    // Counts, and lists of the few that somebody has or that fail: there may be very many parts.
+    const counts = await connection.query<{ parts: number; done: number }>(
+      `SELECT count(*)::int4 AS parts, count(l.part)::int4 AS done ${from}`,
       [plan.run],
     );
-    const done = rows.filter((row) => row.done).length;
-    const busy = Map.groupBy(
-      rows.filter(({ worker }) => worker !== ""),
-      ({ worker }) => worker,
+    const taken = await connection.query<{ part: number; worker: string; gone: boolean }>(
+      `SELECT p.part, p.worker, NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+           WHERE a.pid::text = pg_catalog.split_part(p.session, '/', 1)) AS gone
+       ${from} AND p.worker <> '' ORDER BY p.part`,
+      [plan.run],
     );
+    const failing = await connection.query<{ part: number; section: string; attempts: number; failure: string }>(
+      `SELECT p.part, p.section, p.attempts, p.failure ${from} AND l.part IS NULL AND p.failure <> ''
+       ORDER BY p.part LIMIT ${NAMED}`,
+      [plan.run],
+    );
+    const { parts = 0, done = 0 } = counts.rows[0] ?? {};
+    const busy = Map.groupBy(taken.rows, ({ worker }) => worker);
     return {
       ...plan,
-      parts: rows.length,
+      parts,
       done,
-      left: rows.length - done,
-      workers: [...busy].map(([worker, parts]) => ({
+      left: parts - done,
+      workers: [...busy].map(([worker, list]) => ({
         worker,
-        parts: parts.map(({ part }) => part),
-        gone: parts.every(({ gone }) => gone),
+        parts: list.map(({ part }) => part),
+        gone: list.every(({ gone }) => gone),
       })),
-      failing: rows
-        .filter((row) => !row.done && row.failure !== "")
-        .slice(0, NAMED)
-        .map(({ part, section, attempts, failure }) => ({ part, section, attempts, error: messageOf(failure) })),
+      failing: failing.rows.map(({ failure, ...rest }) => ({ ...rest, error: messageOf(failure) })),
     };
   });
 }

@@ -1,8 +1,9 @@
 /**
- * The plan of a run whose parts workers load (106-run-plans.sql): what a job's numbers mean, who has which part at hand, and
+ * The plan of a run whose parts workers load (106-run-plans.sql, 107-part-sums.sql): what a job's numbers mean, who has which part at hand, and
  * what became of it. Whoever calls is in a transaction.
  */
 import { StorageError } from "../../../../errors.js";
+import type { PartTally } from "../../../../records/parts.js";
 import type { PostgresApplication } from "../../application.js";
 import type { PostgresConnection } from "../../session/connection.js";
 import type { LedgerTables, RunRow } from "../ledger/ledger.js";
@@ -30,27 +31,24 @@ export interface PlannedPart {
   readonly bounds: string;
 }
 
-/** A part as its coordinator sees it. */
-export interface PartState extends PlannedPart {
-  /** Its row of the ledger is there. */
-  readonly loaded: boolean;
-  readonly compared: number;
-  readonly met: bigint;
-  readonly metSum: number;
-  readonly worker: string;
-  /** Its worker's session with the target has ended. */
-  readonly abandoned: boolean;
-  readonly attempts: number;
-  readonly failure: string;
-  readonly final: boolean;
+/** What a worker tells of a part that it has loaded, or held against the source. */
+export interface PartTold {
+  readonly met: PartTally;
+  /** Bytes of the values that were loaded. */
+  readonly valueBytes: number;
+  /** The digest of what the records mean; empty where none is wanted. */
+  readonly meaning: string;
+  /** JSON: what the steps met. */
+  readonly effects: string;
 }
 
 export interface PlanTables {
   readonly plans: string;
   readonly planParts: string;
+  readonly planSums: string;
 }
 
-const NAMES = ["storage_plans", "storage_plan_parts"];
+const NAMES = ["storage_plans", "storage_plan_parts", "storage_plan_sums"];
 
 /** @throws {StorageError} E_NOT_MIGRATED, E_PERMISSION */
 export async function requirePlanTables(
@@ -58,8 +56,12 @@ export async function requirePlanTables(
   application: PostgresApplication | undefined,
   tables: readonly number[],
 ): Promise<PlanTables> {
-  const [plans, planParts] = (await requireOwnTables(connection, application, tables, NAMES)) as [string, string];
-  return { plans, planParts };
+  const [plans, planParts, planSums] = (await requireOwnTables(connection, application, tables, NAMES)) as [
+    string,
+    string,
+    string,
+  ];
+  return { plans, planParts, planSums };
 }
 
 const PLAN = `run, token, from_store AS "from", to_store AS "to", options, snapshot, stage`;
@@ -98,13 +100,23 @@ export class PlanLedger {
     return rows[0];
   }
 
-  /** A new snapshot: nothing is at hand any more, and nothing was held against it. */
-  async takeOver(run: number, snapshot: string): Promise<void> {
-    await this.connection.query(`UPDATE ${this.tables.plans} SET snapshot = $2 WHERE run = $1`, [run, snapshot]);
+  /** A new snapshot, of stores that may be named otherwise now, and what workers have to do alike from now on: nothing is at hand any more, and nothing was held against it. */
+  async takeOver(
+    run: number,
+    { snapshot, options, from, to }: Pick<PlanRow, "snapshot" | "options" | "from" | "to">,
+  ): Promise<void> {
+    await this.connection.query(
+      `UPDATE ${this.tables.plans} SET snapshot = $2, options = $3, from_store = $4, to_store = $5 WHERE run = $1`,
+      [run, snapshot, options, from, to],
+    );
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET worker = '', session = '', attempts = 0, failure = '', final = false WHERE run = $1`,
       [run],
     );
+  }
+
+  async setOptions(run: number, options: string): Promise<void> {
+    await this.connection.query(`UPDATE ${this.tables.plans} SET options = $2 WHERE run = $1`, [run, options]);
   }
 
   async setStage(run: number, stage: PlanStage): Promise<void> {
@@ -113,20 +125,6 @@ export class PlanLedger {
       `UPDATE ${this.tables.planParts} SET worker = '', session = '' WHERE run = $1 AND worker <> ''`,
       [run],
     );
-  }
-
-  async parts(run: number): Promise<PartState[]> {
-    const { rows } = await this.connection.query<PartState & Record<string, unknown>>(
-      `SELECT p.part, p.section, p.bounds, l.part IS NOT NULL AS loaded, p.compared, p.met, p.met_sum AS "metSum", p.worker,
-         p.worker <> '' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
-           WHERE a.pid::text = pg_catalog.split_part(p.session, '/', 1)
-             AND (a.backend_start IS NULL OR a.pid || '/' || pg_catalog.date_part('epoch', a.backend_start) = p.session)) AS abandoned,
-         p.attempts, p.failure, p.final
-       FROM ${this.tables.planParts} p LEFT JOIN ${this.tables.parts} l ON l.run = p.run AND l.part = p.part
-       WHERE p.run = $1 ORDER BY p.part`,
-      [run],
-    );
-    return rows;
   }
 
   async part(run: number, part: number): Promise<PlannedPart | undefined> {
@@ -143,6 +141,18 @@ export class PlanLedger {
     return (await this.connection.query<{ digest: string }>(sql, [run, part])).rows[0]?.digest;
   }
 
+  /** The server's process of another session that has the part at hand, and that this role may end; undefined where there is none. */
+  async holder(run: number, part: number): Promise<number | undefined> {
+    const { rows } = await this.connection.query<{ pid: number }>(
+      `SELECT a.pid FROM ${this.tables.planParts} p JOIN pg_catalog.pg_stat_activity a
+         ON a.pid || '/' || pg_catalog.date_part('epoch', a.backend_start) = p.session
+       WHERE p.run = $1 AND p.part = $2 AND p.worker <> '' AND a.pid <> pg_catalog.pg_backend_pid()
+         AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')`,
+      [run, part],
+    );
+    return rows[0]?.pid;
+  }
+
   /** Says who has the part at hand. */
   async claim(run: number, part: number, worker: string): Promise<void> {
     await this.connection.query(
@@ -153,15 +163,24 @@ export class PlanLedger {
   }
 
   /** In the transaction that loads the part, or that has held it against the source. */
-  async settle({ run, epoch }: Pick<RunRow, "run" | "epoch">, part: number, met: bigint, sum: number): Promise<void> {
+  async settle(
+    { run, epoch }: Pick<RunRow, "run" | "epoch">,
+    part: number,
+    { met, valueBytes, meaning, effects }: PartTold,
+  ): Promise<void> {
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET compared = $3, met = $4, met_sum = $5, worker = '', session = '', failure = ''
        WHERE run = $1 AND part = $2`,
-      [run, part, epoch, met, sum],
+      [run, part, epoch, BigInt(met.records), met.sum],
+    );
+    await this.connection.query(
+      `INSERT INTO ${this.tables.planSums} (run, part, value_bytes, meaning, effects) VALUES ($1, $2, $3, $4, $5)
+       ON CONFLICT (run, part) DO UPDATE SET (value_bytes, meaning, effects) = (excluded.value_bytes, excluded.meaning, excluded.effects)`,
+      [run, part, BigInt(valueBytes), meaning, effects],
     );
   }
 
-  /** Gives the part back; another worker may take it. `tried`: it was the part's or the servers' fault, not the worker's. */
+  /** Gives the part back, where it is still this session's; another worker may take it. `tried`: it was the part's or the servers' fault, not the worker's. */
   async giveBack(
     run: number,
     part: number,
@@ -169,7 +188,7 @@ export class PlanLedger {
   ): Promise<void> {
     await this.connection.query(
       `UPDATE ${this.tables.planParts} SET worker = '', session = '', failure = $3, final = $4,
-         attempts = attempts - CASE WHEN $5 THEN 0 ELSE 1 END WHERE run = $1 AND part = $2`,
+         attempts = attempts - CASE WHEN $5 THEN 0 ELSE 1 END WHERE run = $1 AND part = $2 AND session = ${SESSION}`,
       [run, part, failure, final, tried],
     );
   }

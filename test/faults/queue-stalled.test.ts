@@ -1,0 +1,119 @@
+/** Runs with workers some of which stand still: a machine that sleeps, or that lost its power and left its sessions behind. */
+import type { ChildProcess } from "node:child_process";
+import { appendFileSync } from "node:fs";
+import pg from "pg";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { verifyStores } from "../../src/index.js";
+import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { createQueueRuns, ended, until } from "../helpers/queue.js";
+import { createTargets, query, unfinishedState } from "../helpers/runs.js";
+import { fillPostgres } from "../helpers/sample-data.js";
+
+const AS_THEY_ARE = ["--defer-indexes", "never"];
+
+describePostgres("runs with workers that stand still", () => {
+  let workspace: Workspace;
+  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let source: string;
+  let queue: string;
+  let runs: ReturnType<typeof createQueueRuns>;
+
+  beforeAll(async () => {
+    workspace = createWorkspace();
+    targets = await createTargets(postgresAdminUrl(), workspace);
+    source = await targets.next();
+    await fillPostgres(source, { records: 36, contentSizes: [9, 1048577] });
+    queue = await targets.next();
+    runs = createQueueRuns(workspace, { source, queue });
+  }, 120_000);
+  afterEach(() => runs?.end());
+  afterAll(async () => {
+    await targets?.drop();
+    workspace?.[Symbol.dispose]();
+  });
+
+  /** Stops the worker when it waits for a lock on the table. */
+  async function stoppedAt(target: string, hand: ChildProcess, table: string): Promise<void> {
+    const waits = `SELECT FROM pg_locks WHERE NOT granted AND relation = 'llmspell.${table}'::regclass`;
+    await until(async () => (await query(target, waits)).length > 0);
+    hand.kill("SIGSTOP");
+  }
+
+  it.each([
+    ["has a part at hand", "kv_store", "SHARE"],
+    ["makes a partition", "event_log", "ACCESS SHARE"],
+  ])("end though a worker that %s is not heard of any more", async (_, table, mode) => {
+    const target = await targets.next();
+    const blocker = new pg.Client({ connectionString: target });
+    await blocker.connect();
+    const hand = runs.worker(target);
+    try {
+      await blocker.query(`BEGIN; LOCK TABLE llmspell.${table} IN ${mode} MODE`);
+      const run = runs.coordinator(target, "migrate", ...AS_THEY_ARE);
+      const outcome = outcomeOf(run);
+      await stoppedAt(target, hand, table);
+      await blocker.query("COMMIT");
+      const other = runs.worker(target, "--lock-timeout", "2");
+      const { status, stderr } = await outcome;
+      expect(status, stderr).toBe(0);
+      hand.kill("SIGCONT");
+      expect((await verifyStores({ a: source, b: target })).identical).toBe(true);
+      // What it had at hand is not brought again, and it takes others' work as before.
+      expect(await ended(hand, "SIGTERM")).toBe(0);
+      expect((await verifyStores({ a: source, b: target })).identical).toBe(true);
+      expect(await ended(other, "SIGTERM")).toBe(0);
+      expect(await unfinishedState(target)).toBeUndefined();
+    } finally {
+      await blocker.end();
+    }
+  });
+
+  it("end when the session is lost that holds the source's snapshot, and are resumed with another", async () => {
+    const target = await targets.next();
+    const outcome = outcomeOf(runs.coordinator(target, "migrate", ...AS_THEY_ARE));
+    const hand = runs.worker(target);
+    await runs.loadedParts(target, 3);
+    await query(
+      source,
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    const { status, stderr } = await outcome;
+    expect(stderr).toMatch(/E_CONNECTION_LOST/);
+    expect(stderr).toContain("storage resume");
+    expect(status).toBe(3);
+    // Each machine has the stores by these names by now.
+    appendFileSync(
+      workspace.path("config.toml"),
+      '[stores.renamed]\nurl_env = "SRC_URL"\n[stores.there]\nurl_env = "DST_URL"\n',
+    );
+    await ended(hand, "SIGTERM");
+    const next = runs.worker(target);
+    const names = ["--from", "renamed", "--to", "there"];
+    expect(await runs.outcome(target, "resume", ...names, ...AS_THEY_ARE)).toMatchObject({ status: 0 });
+    expect((await verifyStores({ a: source, b: target })).identical).toBe(true);
+    expect(await ended(next, "SIGTERM")).toBe(0);
+  });
+
+  it("are another coordinator's when that has resumed them: the first comes to no end", async () => {
+    const target = await targets.next();
+    const first = outcomeOf(runs.coordinator(target, "migrate", ...AS_THEY_ARE));
+    await until(async () => (await query(queue, "SELECT FROM llmspell_queue.job WHERE state = 'created'")).length > 0);
+    const second = runs.outcome(target, "resume", ...AS_THEY_ARE);
+    const hand = runs.worker(target);
+    expect(await second).toMatchObject({ status: 0 });
+    expect((await first).stderr).toMatch(/E_RUN_TAKEN/);
+    expect((await verifyStores({ a: source, b: target })).identical).toBe(true);
+    expect(await ended(hand, "SIGTERM")).toBe(0);
+  });
+
+  it("say in each job how long a worker may not be heard of, whoever made the queue", async () => {
+    const target = await targets.next();
+    const run = runs.silent(runs.coordinator(target, "migrate", "--worker-timeout", "33", ...AS_THEY_ARE));
+    const jobs = "SELECT DISTINCT heartbeat_seconds AS seconds FROM llmspell_queue.job WHERE state = 'created'";
+    await until(async () => (await query(queue, jobs)).length > 0);
+    expect(await query(queue, jobs)).toEqual([{ seconds: 33 }]);
+    await ended(run, "SIGKILL");
+    await query(queue, "DELETE FROM llmspell_queue.job");
+  });
+});
