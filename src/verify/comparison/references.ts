@@ -20,6 +20,9 @@ export interface Finding {
   readonly message: string;
 }
 
+/** What is sorted in memory, of each reference and each store until the end. Bytes. */
+const RUN_BYTES = 524288;
+
 const PARENT = 0;
 const CHILD = 1;
 
@@ -54,7 +57,7 @@ export class References {
             childOrder: new KeyOrder(child, key.fields),
             parentOrder: new KeyOrder(parent, key.referencedFields),
             counter: key.counter === undefined ? -1 : fieldIndex(parent, key.counter),
-            entries: new EntrySorter(),
+            entries: new EntrySorter(RUN_BYTES),
           },
         ];
       }),

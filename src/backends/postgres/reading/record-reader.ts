@@ -76,7 +76,7 @@ export class RecordReader {
       }
       this.count();
       if (content !== undefined && this.contentLength(content) >= LARGE_VALUE_BYTES) {
-        if (builder.length > 0) yield builder.take();
+        if (builder.length > 0) yield* this.taken();
         yield* this.largeRecord(content);
         continue;
       }
@@ -88,11 +88,15 @@ export class RecordReader {
         await this.reject(fault);
       }
       if (!builder.full) continue;
-      const batch = builder.take();
-      yield batch;
-      builder.recycle(batch);
+      yield* this.taken();
     }
     if (builder.length > 0) yield builder.take();
+  }
+
+  private *taken(): Generator<RecordBatch> {
+    const batch = this.builder.take();
+    yield batch;
+    this.builder.recycle(batch);
   }
 
   private count(): void {
@@ -178,7 +182,7 @@ export class RecordReader {
     if (fault === undefined) {
       this.setLarge(builder, large);
       builder.commit();
-      yield builder.take();
+      yield* this.taken();
     } else {
       builder.rollback();
       await this.reject(fault, large);
