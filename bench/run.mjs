@@ -1,6 +1,6 @@
 // Runs the benches: node bench/run.mjs [NAME…] [--trials N] [--scale F] [--smoke] [--against FOLDER]
 //
-// Without a name: all but the soak, five trials each; the figures go to the terminal and to bench/RESULTS.md. --scale makes
+// Without a name: all but the soak and the workers, five trials each; the figures go to the terminal and to bench/RESULTS.md. --scale makes
 // the data sets smaller or larger, --smoke takes the smallest of all for every case, to see that each still runs; neither keeps
 // its figures. --against runs our own commands alone, by turns with those of another checkout (built, with its node_modules), and
 // tells how much slower or faster they are. A target that is missed is told, and is no failure.
@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { must } from "./lib/measure.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const NOT_BY_DEFAULT = ["soak"];
+const NOT_BY_DEFAULT = ["soak", "workers"];
 const SMOKE_SCALE = 0.001;
 
 function usage(message) {

@@ -12,7 +12,7 @@ one=llmspell-$$-1 two=llmspell-$$-2
 pids=()
 on() { ip netns exec "$@"; }
 cleanup() {
-  for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do { kill -9 "$pid" && wait "$pid"; } 2>/dev/null || true; done
   for host in one two; do runuser -u postgres -- "$bin/pg_ctl" stop -D "$work/$host" -m immediate >/dev/null 2>&1 || true; done
   ip netns del $one 2>/dev/null || true
   ip netns del $two 2>/dev/null || true

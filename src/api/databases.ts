@@ -13,7 +13,7 @@ import {
   type StoreLocation,
   sessionOptions,
 } from "../stores/index.js";
-import { refuseUnknownOptions } from "./option-names.js";
+import { refuseUnknownOptions, requireStore } from "./option-names.js";
 
 export interface MigrateDatabaseOptions {
   /** Aborting rolls back what is under way: E_INTERRUPTED, or `signal.reason` where that is a StorageError. */
@@ -41,6 +41,7 @@ export async function migrateDatabase(
   options: MigrateDatabaseOptions = {},
 ): Promise<MigrationReport> {
   refuseUnknownOptions("migrateDatabase", options);
+  requireStore("migrateDatabase", store);
   const { signal, onWarning, repairRowids, backends: list = backends } = options;
   const config = options.config ?? (dependsOnConfig(store, "source", options, list) ? loadConfig() : undefined);
   const location = typeof store === "string" ? parseStore(store, () => config as Config, list) : store;

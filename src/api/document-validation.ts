@@ -20,7 +20,7 @@ import {
   streamLocation,
 } from "../stores/index.js";
 import type { Finding, FindingGroup } from "../verify/validation/findings.js";
-import { refuseUnknownOptions } from "./option-names.js";
+import { refuseUnknownOptions, requireStore } from "./option-names.js";
 
 export type { Finding, FindingGroup } from "../verify/validation/findings.js";
 
@@ -73,6 +73,7 @@ export async function validateDocument(
   options: ValidateOptions = {},
 ): Promise<DocumentValidation> {
   refuseUnknownOptions("validateDocument", options);
+  requireStore("validateDocument", document);
   const { catalog = standardCatalog, times, verifyManifest, onStart, onProgress } = options;
   const backend = backendOf(options.for);
   const location = locationOf(typeof document === "string" ? documentLocation(document) : document);

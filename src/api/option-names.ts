@@ -226,13 +226,31 @@ const LISTS = {
   transforms: '[{ type: "mask", rule: "sessions.session_data.email=redact" }]',
 } as const;
 
-/** E_USAGE, naming the options that the function does not have, and those that are no list. */
+/** The stores that a function cannot do without. */
+const STORES: Partial<Readonly<Record<keyof typeof NAMES, readonly string[]>>> = {
+  exportStore: ["from", "to"],
+  importStore: ["from", "to"],
+  planTransfer: ["from", "to"],
+  rewriteDocument: ["from", "to"],
+  verifyStores: ["a", "b"],
+};
+
+/** E_USAGE, naming the options that the function does not have, those that are no list, and a store that is not there. */
 export function refuseUnknownOptions(called: keyof typeof NAMES, options: object): void {
+  // A program in JavaScript may hand over anything.
+  if (typeof options !== "object" || options === null)
+    throw new StorageError("E_USAGE", `${called} takes an object with its options`);
   refuseUnknownNames(called, NAMES[called], options);
   const given = options as Readonly<Record<string, unknown>>;
-  const wrong = (Object.keys(LISTS) as (keyof typeof LISTS)[]).find(
-    (name) => given[name] !== undefined && !Array.isArray(given[name]),
-  );
+  const lists = Object.keys(LISTS) as (keyof typeof LISTS)[];
+  const wrong = lists.find((name) => given[name] !== undefined && !Array.isArray(given[name]));
   if (wrong !== undefined && called !== "storeInfo")
     throw new StorageError("E_USAGE", `${called}: ${wrong} is a list, e.g. ${LISTS[wrong]}`);
+  for (const name of STORES[called] ?? []) requireStore(called, given[name], name);
+}
+
+/** E_USAGE for what cannot be a store: neither a text nor an object. */
+export function requireStore(called: string, store: unknown, name = "a store"): void {
+  if ((typeof store === "string" && store !== "") || (typeof store === "object" && store !== null)) return;
+  throw new StorageError("E_USAGE", `${called} needs ${name}: a STORE text, its location, or a stream`);
 }

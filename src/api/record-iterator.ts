@@ -3,7 +3,7 @@ import type { RecordBatch } from "../records/record-batch.js";
 import type { PluginRecord } from "../transforms/plugin/definition.js";
 import { RecordViews } from "../transforms/plugin/record-view.js";
 import { BatchStream } from "./batch-stream.js";
-import { refuseUnknownOptions } from "./option-names.js";
+import { refuseUnknownOptions, requireStore } from "./option-names.js";
 import type { ExportOptions, TransferOptions } from "./options.js";
 import { exportStore } from "./transfer.js";
 
@@ -26,6 +26,7 @@ export function readRecords(
   options: ReadRecordsOptions = {},
 ): AsyncGenerator<StoredRecord, void, undefined> {
   refuseUnknownOptions("readRecords", options);
+  requireStore("readRecords", from);
   return iterate(from, options);
 }
 

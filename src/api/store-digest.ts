@@ -7,7 +7,7 @@ import type { BackendName } from "../sources/source.js";
 import { UnmetTenants } from "../transforms/effect.js";
 import type { Transform } from "../transforms/transform.js";
 import type { DigestWriter, StoreDigests } from "../verify/digest.js";
-import { refuseUnknownOptions } from "./option-names.js";
+import { refuseUnknownOptions, requireStore } from "./option-names.js";
 import type { ImportOptions, TransferOptions } from "./options.js";
 import { importStore } from "./transfer.js";
 
@@ -36,6 +36,7 @@ export async function digestStore(
   options: DigestStoreOptions = {},
 ): Promise<StoreDigest> {
   refuseUnknownOptions("digestStore", options);
+  requireStore("digestStore", store);
   const { DigestWriter } = await import("../verify/digest.js");
   const digests = new DigestWriter(options.catalog ?? standardCatalog);
   const unmet = new UnmetTenants(options.tenants ?? []);

@@ -19,7 +19,7 @@ import {
   sessionOptions,
   storeName,
 } from "../stores/index.js";
-import { refuseUnknownOptions } from "./option-names.js";
+import { refuseUnknownOptions, requireStore } from "./option-names.js";
 import type { KindResult } from "./results.js";
 import { exportStore } from "./transfer.js";
 
@@ -95,6 +95,7 @@ export interface StoreInfo {
  */
 export async function storeInfo(store: string | StoreLocation, options: StoreInfoOptions = {}): Promise<StoreInfo> {
   refuseUnknownOptions("storeInfo", options);
+  requireStore("storeInfo", store);
   const { onFacts, tenants: countsTenants = false, backends: list = backends, ...rest } = options;
   if (typeof countsTenants !== "boolean")
     throw new StorageError("E_USAGE", "the option tenants of storeInfo is true or false: a store is read whole");

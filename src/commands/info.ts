@@ -56,7 +56,7 @@ export async function runInfo(flags: InfoFlags, signal: AbortSignal, store?: str
   output.line(`Migrations: ${migrations.join(", ")}`);
   output.line(`Records: ${formatCount(records)}`);
   for (const line of sectionLines(sections)) output.line(line);
-  for (const line of tenantLines(tenants)) output.line(line);
+  for (const line of tenantLines(tenants)) output.names(line);
   for (const line of obstacleLines(obstacles, leftOut.length === 0)) output.line(line);
   for (const line of leftOutLines(leftOut)) output.line(line);
   const refused = flags.strict === true && leftOut.length > 0 ? leftOutError(leftOut) : undefined;

@@ -138,7 +138,7 @@ function comparison({ comparison: found }: Report): Markup {
       return html`<td data-label="${label}" class="${row[name] === 0 ? "zero" : "some"}">${count(row[name])}</td>`;
     });
   return html`<h2>Sections</h2><p class="quiet">A is the first store, B the second.</p>
-<table class="counts"><thead><tr><th>Section</th>${COMPARED.map(([, label]) => html`<th>${label}</th>`)}</tr></thead>
+<table class="counts compared"><thead><tr><th>Section</th>${COMPARED.map(([, label]) => html`<th>${label}</th>`)}</tr></thead>
 <tbody>${found.sections.map((row) => html`<tr><td>${row.path}</td>${cells(row)}</tr>\n`)}</tbody></table>
 ${found.sample === undefined ? "" : html`<p>A sample: ${count(found.sample.size)} records of each section, seed ${found.sample.seed}. Nothing is said of the others.</p>`}
 ${lines("Differences", "The first of each section, by key and field.", found.differences.map(differenceText))}

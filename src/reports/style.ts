@@ -39,6 +39,8 @@ th { padding: .4rem .5rem; border-bottom: 1.5px solid var(--line); color: var(--
 td { padding: .4rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; white-space: normal; }
 th:last-child, td:last-child { padding-right: 0; }
+.compared th { vertical-align: bottom; white-space: normal; overflow-wrap: normal; }
+.compared td:first-child { min-width: 26ch; }
 tfoot td { border-bottom: 0; font-weight: 600; }
 .zero { color: var(--quiet); opacity: .65; }
 .digests td { text-align: left; white-space: normal; } .digests th { text-align: left; }

@@ -55,6 +55,7 @@ describe("storage digest", () => {
       total: entry(lines.at(-1) as string[]),
       warnings: expect.any(Array),
       leftOut: [],
+      notes: [],
       seconds: expect.any(Number),
     });
     expect((await workspace.must(["storage", "digest", "source.db", "--quiet"])).stdout).toBe("");

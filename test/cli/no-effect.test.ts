@@ -6,10 +6,15 @@ import {
   digestStore,
   exportStore,
   importStore,
+  migrateDatabase,
+  planTransfer,
   readRecords,
+  rewriteDocument,
   type StorageError,
   type StoreLocation,
+  storeInfo,
   type TransformSpec,
+  validateDocument,
   verifyStores,
 } from "../../src/index.js";
 import { createDatabase } from "../helpers/database-templates.js";
@@ -150,6 +155,17 @@ describe("a mask whose path no record has", () => {
   });
 });
 
+it("info --tenants lists names as they are, whatever they look like", async () => {
+  const names = ["a@b:c@d/e", "password=x", "postgresql://u:p@h/d"];
+  const sessions = names.map((name) => SESSION(1, "{}").replace('"acme"', JSON.stringify(name)));
+  writeFileSync(
+    workspace.path("named.json"),
+    `{"version":"1.0","source_backend":"sqlite","producer":"t","migrations":["V1"],"data":{"sessions":[${sessions}]}}`,
+  );
+  const { stdout } = await workspace.must(["storage", "info", "named.json", "--tenants"]);
+  for (const name of names) expect(stdout).toContain(`  1  ${name}\n`);
+});
+
 describe("a step without effect", () => {
   it("is said by digest and verify as by an export", async () => {
     const none = ["--mask", "kv_store.metadata.a=redact"];
@@ -270,6 +286,26 @@ describe("a program's options", () => {
       expect(await codeOf(digestStore(store, given))).toBe("E_USAGE");
     },
   );
+
+  it("a store that is not there is E_USAGE, as all that a program without types may get wrong", async () => {
+    const wrong = [
+      undefined,
+      null,
+      {},
+      { from: store },
+      { to: store },
+      { a: store },
+      { a: 1, b: 2 },
+      { from: "", to: "" },
+    ];
+    for (const run of [exportStore, importStore, verifyStores, planTransfer, rewriteDocument])
+      for (const options of wrong)
+        expect([run.name, options, await codeOf(run(options as never))]).toEqual([run.name, options, "E_USAGE"]);
+    for (const run of [digestStore, storeInfo, migrateDatabase, validateDocument])
+      for (const given of [undefined, null, 1, ""])
+        expect([run.name, await codeOf(run(given as never))]).toEqual([run.name, "E_USAGE"]);
+    expect(() => readRecords(undefined as never)).toThrow("readRecords needs a store");
+  });
 
   it("a misspelt one of a function is E_USAGE", async () => {
     const misspelt = { tenant: ["acme"] } as object;

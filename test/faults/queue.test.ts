@@ -247,7 +247,6 @@ describePostgres("runs whose parts workers load", () => {
       [["src", "dst", "--limit", "3"], /--limit/],
       [["src", "dst", "--jq", 'del(.data.sessions[] | select(.status == "x"))'], /--queue/],
       [["src", "dst", "--as-owner"], /--as-owner/],
-      [["src", "dst", "--verify-parts"], /--verify-parts/],
       [["src", "dst", "--rate", "3"], /--rate/],
       [["src", "dst", "--max-lag", "3"], /--max-lag/],
     ];
@@ -258,11 +257,11 @@ describePostgres("runs whose parts workers load", () => {
     }
     expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
     // Of what only the target knows, too: not even a queue is made.
-    await query(target, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('t', 'k', 'v')");
+    await query(target, "GRANT INSERT ON llmspell.storage_plan_parts TO PUBLIC");
     const args = ["storage", "migrate", "--from", "src", "--to", "dst", "--queue", target];
-    const filled = await workspace.run(args, { env: runs.env(target) });
-    expect(filled.stderr).toMatch(/\[E_/);
-    expect(filled.status).not.toBe(0);
+    const open = await workspace.run(args, { env: runs.env(target) });
+    expect(open.stderr).toMatch(/open to other roles.*\[E_PERMISSION\]/);
+    expect(open.status).toBe(3);
     expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
     expect(await query(target, "SELECT FROM pg_namespace WHERE nspname = 'llmspell_queue'")).toEqual([]);
     const own = { url: target, name: new URL(target).pathname.slice(1) } as TestDatabase;
@@ -274,7 +273,11 @@ describePostgres("runs whose parts workers load", () => {
        REVOKE ALL ON llmspell.storage_plans, llmspell.storage_plan_parts FROM ${role.name}`,
     );
     const foreign = await workspace.run(args, { env: { ...runs.env(target), DST_URL: role.url } });
-    expect(foreign.stderr).toMatch(/E_PERMISSION.*GRANT .* llmspell\.storage_plans, llmspell\.storage_plan_parts to/s);
+    expect(foreign.stderr).toMatch(
+      /E_PERMISSION.*GRANT .* llmspell\.storage_plans, llmspell\.storage_plan_parts, llmspell\.storage_plan_sums to/s,
+    );
     expect(foreign.status).toBe(3);
+    expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+    expect(await query(target, "SELECT FROM pg_namespace WHERE nspname = 'llmspell_queue'")).toEqual([]);
   });
 });

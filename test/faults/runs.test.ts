@@ -238,7 +238,7 @@ describePostgres("a run of which something dies", () => {
   it(
     `is resumed, a sixth of the times undone, after the server crashed, ${CRASHES} times`,
     async () => {
-      const cluster = await startPostgresCluster({ settings: "fsync = on\nfull_page_writes = on\n" });
+      const cluster = await startPostgresCluster({ settings: "full_page_writes = on\n" });
       try {
         const own = await createTargets(cluster.url, workspace);
         const alone = await own.next();

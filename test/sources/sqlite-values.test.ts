@@ -114,6 +114,59 @@ describe("times in SQLite", () => {
   });
 });
 
+describe("INTEGERs in SQLite", () => {
+  beforeEach(() => createMigrated(path));
+
+  const event = (n: number, more: Readonly<Record<string, unknown>>): void =>
+    insert("event_log", {
+      tenant_id: "t",
+      event_id: id(n),
+      event_type: "e",
+      correlation_id: id(0),
+      timestamp: BigInt(n),
+      sequence: 1n,
+      language: "lua",
+      payload: "null",
+      ...more,
+    });
+  /** Neighbours of them are the same Number. */
+  const EXACT = [2n ** 53n + 1n, -(2n ** 53n) - 1n, 2n ** 53n, 2n ** 53n - 1n, 2n ** 63n - 1n, -(2n ** 63n), 0n];
+
+  it("come exactly, however large", async () => {
+    for (const [n, sequence] of EXACT.entries()) event(n, { sequence });
+    expect(tokens(await readAll(path), "sequence")).toEqual(EXACT.map(String));
+  });
+
+  it("come exactly where rowids are larger than a Number can tell apart", async () => {
+    for (const [n, sequence] of EXACT.entries()) event(n, { sequence, rowid: 2n ** 60n + BigInt(n) });
+    expect(tokens(await readAll(path), "sequence")).toEqual(EXACT.map(String));
+  });
+
+  it("are told from REALs: those that a column of theirs keeps, and whole ones where it has no type", async () => {
+    event(1, { sequence: 1.5 });
+    event(2, { sequence: 1e300 });
+    event(3, { sequence: 4.0 });
+    const [result, wrong] = [await readAll(path), ["E_FIELD_TYPE", "event_log"]];
+    expect(refusals(result).map((refusal) => [refusal[0], refusal[1], refusal[3]])).toEqual([
+      [...wrong, "sequence"],
+      [...wrong, "sequence"],
+    ]);
+    expect(tokens(result, "sequence")).toEqual(["4"]);
+    execute(
+      path,
+      `CREATE TABLE untyped AS SELECT * FROM event_log; DROP TABLE event_log;
+       CREATE TABLE event_log (tenant_id TEXT, event_id TEXT, event_type TEXT, correlation_id TEXT, timestamp, timestamp_us,
+         sequence, language TEXT, payload TEXT, created_at, created_at_us);
+       INSERT INTO event_log (tenant_id, event_id, event_type, correlation_id, timestamp, sequence, language, payload, created_at)
+         SELECT tenant_id, event_id, event_type, correlation_id, timestamp, 4.0, language, payload, 1 FROM untyped LIMIT 1;
+       DROP TABLE untyped`,
+    );
+    expect(refusals(await readAll(path)).map((refusal) => [refusal[0], refusal[1], refusal[3]])).toEqual([
+      [...wrong, "sequence"],
+    ]);
+  });
+});
+
 describe("ids in SQLite", () => {
   beforeEach(() => createMigrated(path));
 

@@ -19,7 +19,7 @@ const path = (name: string): string => workspace.path(name);
 const library: typeof import("../../src/index.js") = await import(builtLibrary());
 
 interface Outcome {
-  readonly result?: Omit<VerifyResult, "seconds">;
+  readonly result?: Omit<VerifyResult, "started" | "ended" | "seconds">;
   readonly error?: Pick<StorageError, "code" | "message" | "context">;
   readonly warnings: readonly string[];
   readonly differences: readonly string[];
@@ -34,7 +34,7 @@ async function outcome(options: VerifyOptions): Promise<Outcome> {
     onDifferences: (chunk) => void chunks.push(Buffer.from(chunk)),
   });
   const told = await run.then(
-    ({ seconds: _seconds, ...result }) => ({ result }),
+    ({ started: _started, ended: _ended, seconds: _seconds, ...result }) => ({ result }),
     ({ code, message, context }: StorageError) => ({ error: { code, message, context } }),
   );
   const differences = Buffer.concat(chunks).toString("utf8").split("\n").sort();

@@ -19,6 +19,8 @@ export interface OutputOptions {
 export interface Output {
   /** A line of the result, for people. Not with --quiet or --json. */
   line(text: string): void;
+  /** The same of names that are data, as they are: whoever copies them must not get others. */
+  names(text: string): void;
   /** The result, with --json. */
   result(value: object): void;
   /** On stderr. Not with --quiet. */
@@ -61,6 +63,9 @@ export function createOutput(options: OutputOptions): Output {
       if (quiet || json) return;
       if (documentOnStdout) log("info", text, {}, true);
       else process.stdout.write(`${visibleText(redact(text))}\n`);
+    },
+    names(text) {
+      if (!quiet && !json) process.stdout.write(`${visibleText(text)}\n`);
     },
     result(value) {
       if (json) writeResult(`${toJson(value)}\n`);
