@@ -90,8 +90,7 @@ export class RecordReader {
         builder.rollback();
         await this.reject(fault);
       }
-      if (!builder.full) continue;
-      yield* this.taken();
+      if (builder.full) yield* this.taken();
     }
     if (builder.length > 0) yield builder.take();
   }
@@ -204,11 +203,8 @@ export class RecordReader {
     readable.commit();
     const context = { section: kind.path, key, field };
     const named = located(error, context);
-    await this.context.reject({
-      kind,
-      error: named instanceof StorageError ? named : fromPostgresError(named, context),
-      record: recordChunks(readable.take(), 0),
-    });
+    const told = named instanceof StorageError ? named : fromPostgresError(named, context);
+    await this.context.reject({ kind, error: told, record: recordChunks(readable.take(), 0) });
   }
 }
 
