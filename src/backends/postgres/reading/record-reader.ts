@@ -1,7 +1,4 @@
-/**
- * Rows in wire form to batches of canonical records; what cannot be read is rejected by key and field.
- * Over 300 lines: columns, large contents and what is rejected fill one batch, row by row.
- */
+/** Rows in wire form to batches of canonical records; what cannot be read is rejected by key and field. */
 import { isUtf8 } from "node:buffer";
 import { type Field, fieldIndex, LARGE_VALUE_BYTES, type RecordKind } from "../../../catalog/index.js";
 import type { Codec } from "../../../codecs/codec.js";
