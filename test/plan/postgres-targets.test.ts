@@ -49,13 +49,14 @@ describePostgres("storage plan of a load into PostgreSQL", () => {
   });
   afterEach(() => database.drop());
 
-  /** Other sessions' locks on tables and indexes of llmspell. */
+  /** Other sessions' locks on tables and indexes of llmspell; the server's own vacuuming is nobody's. */
   const locks = (): Promise<Lock[]> =>
     sql<{ relation: string; mode: string }>(
       database.url,
       `SELECT c.relname AS relation, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
        WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.pid <> pg_backend_pid()
-         AND c.relnamespace = 'llmspell'::regnamespace`,
+         AND c.relnamespace = 'llmspell'::regnamespace
+         AND l.pid IN (SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend')`,
     );
 
   /** The SQLite file as a source; what others hold when its last record has been taken is in `held`. */
