@@ -142,7 +142,7 @@ describe("INTEGERs in SQLite", () => {
     expect(tokens(await readAll(path), "sequence")).toEqual(EXACT.map(String));
   });
 
-  it("are told from REALs: those that a column of theirs keeps, and whole ones where it has no type", async () => {
+  it("are told from REALs: those that a column of theirs keeps, and whole ones where it has no type, or any", async () => {
     event(1, { sequence: 1.5 });
     event(2, { sequence: 1e300 });
     event(3, { sequence: 4.0 });
@@ -152,18 +152,20 @@ describe("INTEGERs in SQLite", () => {
       [...wrong, "sequence"],
     ]);
     expect(tokens(result, "sequence")).toEqual(["4"]);
-    execute(
-      path,
-      `CREATE TABLE untyped AS SELECT * FROM event_log; DROP TABLE event_log;
-       CREATE TABLE event_log (tenant_id TEXT, event_id TEXT, event_type TEXT, correlation_id TEXT, timestamp, timestamp_us,
-         sequence, language TEXT, payload TEXT, created_at, created_at_us);
-       INSERT INTO event_log (tenant_id, event_id, event_type, correlation_id, timestamp, sequence, language, payload, created_at)
-         SELECT tenant_id, event_id, event_type, correlation_id, timestamp, 4.0, language, payload, 1 FROM untyped LIMIT 1;
-       DROP TABLE untyped`,
-    );
-    expect(refusals(await readAll(path)).map((refusal) => [refusal[0], refusal[1], refusal[3]])).toEqual([
-      [...wrong, "sequence"],
-    ]);
+    execute(path, "CREATE TABLE kept AS SELECT * FROM event_log WHERE sequence = 4");
+    for (const [type, strict] of [["", ""] as const, ["ANY", "STRICT"] as const]) {
+      execute(
+        path,
+        `DROP TABLE event_log;
+         CREATE TABLE event_log (tenant_id TEXT, event_id TEXT, event_type TEXT, correlation_id TEXT, timestamp ${type}, timestamp_us ${type},
+           sequence ${type}, language TEXT, payload TEXT, created_at ${type}, created_at_us ${type}) ${strict};
+         INSERT INTO event_log (tenant_id, event_id, event_type, correlation_id, timestamp, sequence, language, payload, created_at)
+           SELECT tenant_id, event_id, event_type, correlation_id, timestamp, 4.0, language, payload, 1 FROM kept`,
+      );
+      expect(refusals(await readAll(path)).map((refusal) => [refusal[0], refusal[1], refusal[3]])).toEqual([
+        [...wrong, "sequence"],
+      ]);
+    }
   });
 });
 

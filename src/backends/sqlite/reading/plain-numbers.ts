@@ -30,8 +30,8 @@ export function hasPlainNumbers(
   return Number.isSafeInteger(least) && Number.isSafeInteger(greatest);
 }
 
-/** Whether the declared type gives the affinity INTEGER or NUMERIC. */
+/** Whether the declared type gives the affinity INTEGER or NUMERIC; ANY of a STRICT table gives none (sqlite.org/stricttables.html). */
 function keepsIntegers(type: string): boolean {
   if (/INT/i.test(type)) return true;
-  return type !== "" && !/CHAR|CLOB|TEXT|BLOB|REAL|FLOA|DOUB/i.test(type);
+  return !/^(ANY)?$|CHAR|CLOB|TEXT|BLOB|REAL|FLOA|DOUB/i.test(type);
 }
