@@ -5,7 +5,7 @@ import { fieldIndex } from "../../src/catalog/index.js";
 import { deriveUuid, uuidDigits } from "../../src/codecs/uuid.js";
 import { createSqliteSource } from "../../src/index.js";
 import { everything, type MemoryRecord, tokensOf } from "../conformance/memory-store.js";
-import { createLlmspellSqlite } from "../fixtures/index.js";
+import { createLlmspellSqlite, llmspellSqliteSql } from "../fixtures/index.js";
 import { collectingContext } from "../helpers/documents.js";
 import { createFolder, createMigrated, execute, kindOf, type ReadResult, readAll } from "../sinks/sqlite-support.js";
 
@@ -467,6 +467,23 @@ describe("databases at llmspell's own levels", () => {
     for (const text of ["\u{1F600}", "\uFFFD", "a", "é"]) add.run(text);
     database.close();
     expect(tokens(await readAll(wide), "workflow_id")).toEqual(['"a"', '"é"', '"\uFFFD"', '"\u{1F600}"']);
+  });
+
+  it("sort ids as they are usually spelled, also in a UTF-16 database: bare digits stand before a text that begins like them", async () => {
+    for (const encoding of ["UTF-8", "UTF-16le"]) {
+      const mixed = folder.path(`${encoding}.db`);
+      const database = new Database(mixed);
+      database.pragma(`encoding = '${encoding}'`);
+      database.exec(llmspellSqliteSql());
+      const add = database.prepare(
+        `INSERT INTO agent_states (state_id, tenant_id, agent_id, agent_type, state_data, checksum, created_at, updated_at)
+         VALUES (?, 't', ?, 'x', '{}', '${"0".repeat(64)}', 1, 1)`,
+      );
+      const text = `aaaaaaaa0${"z".repeat(23)}`;
+      for (const one of [text, "a".repeat(32)]) add.run(one, one);
+      database.close();
+      expect(tokens(await readAll(mixed), "agent_id")).toEqual([`"${"a".repeat(32)}"`, `"${text}"`]);
+    }
   });
 
   it("refuse a lone surrogate in a UTF-16 database, of which SQLite makes another character", async () => {

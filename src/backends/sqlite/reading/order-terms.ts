@@ -46,7 +46,8 @@ export function orderTerms(database: Database, kind: RecordKind, idOrder: IdOrde
     if (sqlite === "id") {
       if (idOrder === "derived") return [`llmspell_uuid(${column})`];
       if (idOrder === "text" && field.chosen) return [text(column)];
-      if (isUniformlySpelled(database, table, column)) return [column];
+      // Lengths are asked in bytes.
+      if (encoding === "UTF-8" && isUniformlySpelled(database, table, column)) return [column];
       return [idOrder === "uuid" ? uuidDigitsSql(column) : text(usualSpellingSql(column))];
     }
     if (sqlite === "time") {
