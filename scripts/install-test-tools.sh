@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs that the tests and benches run beside the tool, as users do. Debian-like machines, as root.
-# Usage: install-test-tools.sh PROGRAM...     (names of packages: jq, gzip, zstd, sqlite3, time, pgbouncer, openssl, exfat-fuse, exfatprogs, xz-utils, bzip2, zip, unzip, zsh, fish, mandoc, chromium, systemd, logrotate; for the benches pigz, gdal-bin, pgloader)
+# Usage: install-test-tools.sh PROGRAM...     (names of packages: jq, gzip, zstd, sqlite3, time, pgbouncer, openssl, exfat-fuse, exfatprogs, xz-utils, bzip2, zip, unzip, zsh, fish, mandoc, chromium, systemd, logrotate; for the benches pigz, gdal-bin, pgloader, pgcopydb)
 set -eu
 . "$(dirname -- "$0")/apt.sh"
 

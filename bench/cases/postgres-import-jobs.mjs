@@ -1,9 +1,10 @@
-// Document -> PostgreSQL over two connections (a run), into empty tables with all indexes, beside one job and pg_restore -j2.
+// Document, directory of documents -> PostgreSQL over two connections (a run), into empty tables with all indexes, beside one job
+// and pg_restore -j2.
 import { llmspell, must } from "../lib/measure.mjs";
 import { pgDump } from "../lib/postgres-peers.mjs";
 import { interleave } from "../lib/trials.mjs";
 
-export const title = "Document -> PostgreSQL, empty tables, --jobs 2";
+export const title = "Directory of documents -> PostgreSQL, empty tables, --jobs 2";
 
 const VECTORS = [384, 768, 1536, 3072].map((dimension) => `vector_embeddings_${dimension}`);
 /** Trials of the peer that keeps HNSW up row by row: several minutes. */
@@ -15,6 +16,8 @@ export async function run(bench, report) {
   const set = bench.dataSet("standard");
   const server = await bench.server();
   const document = await set.document();
+  const directory = `${bench.path("directory")}/`;
+  must(llmspell("storage", "rewrite", "--input", document, "--output", directory));
   const full = server.url(await set.postgres());
   const migrated = await bench.emptyPostgres();
   const [all, withoutVectors] = [bench.path("all.dir"), bench.path("rest.dir")];
@@ -29,10 +32,10 @@ export async function run(bench, report) {
     check: () => (without.length === 0 ? set.expectIn(target) : set.expectRows(target, without)),
     clean: () => server.drop(target),
   });
-  const ours = (name, without, ...options) =>
+  const ours = (name, without, input, ...options) =>
     into(without, {
       name,
-      command: llmspell("storage", "import", "--database", url, "--input", document, ...options),
+      command: llmspell("storage", "import", "--database", url, "--input", input, ...options),
     });
   const restore = (without, dump, most) =>
     into(without, {
@@ -40,26 +43,29 @@ export async function run(bench, report) {
       command: ["pg_restore", "-a", "-j2", "--disable-triggers", "--exit-on-error", "-d", url, dump],
       most,
     });
-  const path = "document -> PostgreSQL, empty, --jobs 2";
+  const path = "directory -> PostgreSQL, empty, --jobs 2";
   const peer = "pg_restore --data-only -j2 of a -Fd dump";
+  const [oneJob, twoJobs, restored] = ["one document, one job", "directory, --jobs 2", "pg_restore -a -j2"];
+  const told = (which, results, least) => {
+    report.ratio(`${path}, ${which}`, peer, results, twoJobs, restored, least);
+    report.ratio(`${path}, ${which}`, oneJob, results, twoJobs, oneJob);
+    report.rss(`${path}, ${which}`, results, twoJobs, MOST_MEGABYTES);
+  };
 
   const rest = await interleave(bench, [
-    ours("llmspell, one job", VECTORS, "--exclude", "vector_embeddings"),
-    ours("llmspell --jobs 2", VECTORS, "--exclude", "vector_embeddings", "--jobs", "2"),
+    ours(oneJob, VECTORS, document, "--exclude", "vector_embeddings"),
+    ours(twoJobs, VECTORS, directory, "--exclude", "vector_embeddings", "--jobs", "2"),
+    ours("one document, --jobs 2", VECTORS, document, "--exclude", "vector_embeddings", "--jobs", "2"),
     restore(VECTORS, withoutVectors),
   ]);
   report.contenders("Without the vectors", rest);
-  report.ratio(`${path}, no HNSW`, peer, rest, "llmspell --jobs 2", "pg_restore -a -j2", 1);
-  report.ratio(`${path}, no HNSW`, "one job", rest, "llmspell --jobs 2", "llmspell, one job");
-  report.rss(`${path}, no HNSW`, rest, "llmspell --jobs 2", MOST_MEGABYTES);
+  told("no HNSW", rest, 1);
 
   const everything = await interleave(bench, [
-    ours("llmspell, one job", []),
-    ours("llmspell --jobs 2", [], "--jobs", "2"),
+    ours(oneJob, [], document),
+    ours(twoJobs, [], directory, "--jobs", "2"),
     restore([], all, MOST_ROW_BY_ROW),
   ]);
   report.contenders("Everything, three HNSW indexes among the indexes", everything);
-  report.ratio(`${path}, with HNSW`, peer, everything, "llmspell --jobs 2", "pg_restore -a -j2", 6);
-  report.ratio(`${path}, with HNSW`, "one job", everything, "llmspell --jobs 2", "llmspell, one job");
-  report.rss(`${path}, with HNSW`, everything, "llmspell --jobs 2", MOST_MEGABYTES);
+  told("with HNSW", everything, 6);
 }

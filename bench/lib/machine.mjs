@@ -21,6 +21,7 @@ const PACKAGES = {
   pigz: "pigz",
   ogr2ogr: "gdal-bin",
   pgloader: "pgloader",
+  pgcopydb: "pgcopydb",
 };
 
 export function available(program) {
@@ -54,6 +55,7 @@ export function peerVersions() {
           .replace(/,.*/, "")
       : "",
     available("ogr2ogr") ? first("ogr2ogr", "--version").replace(/,.*/, "") : "",
+    available("pgcopydb") ? `pgcopydb ${first("pgcopydb", "--version").replace(/.*version /, "")}` : "",
     available("pgloader") ? first("pgloader", "--version") : "",
   ].filter((text) => text !== "");
 }
