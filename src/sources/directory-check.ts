@@ -1,6 +1,6 @@
 /** Whether a file of an export directory is the one that was written, told by its bytes alone: nothing of it is decoded. */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import type { DirectoryFile } from "../document/directory/manifest.js";
 import { readManifest } from "./json-document.js";
 
@@ -18,16 +18,25 @@ export async function isAsWritten(
 ): Promise<boolean> {
   const beginning = Buffer.from(head, "utf8");
   const hash = createHash("sha256");
+  // One for all of the file: memory outside V8's heap is what its garbage collections go by.
+  const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
   let length = 0;
+  let file: FileHandle | undefined;
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: CHUNK_BYTES, signal }) as AsyncIterable<Buffer>) {
-      if (length === 0 && !chunk.subarray(0, beginning.length).equals(beginning)) return false;
-      hash.update(chunk);
-      length += chunk.length;
+    file = await open(path);
+    for (;;) {
+      signal.throwIfAborted();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+      if (bytesRead === 0) break;
+      if (length === 0 && !buffer.subarray(0, Math.min(bytesRead, beginning.length)).equals(beginning)) return false;
+      hash.update(buffer.subarray(0, bytesRead));
+      length += bytesRead;
     }
   } catch {
     signal.throwIfAborted();
     return false;
+  } finally {
+    await file?.close();
   }
   if (length !== bytes || hash.digest("hex") !== sha256) return false;
   // What the directory's manifest says of the file is what the file says of itself.
