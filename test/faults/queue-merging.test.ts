@@ -1,44 +1,26 @@
 /** Workers whose target has records already: what they load waits in tables of the run, and their coordinator merges it. */
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { verifyStores } from "../../src/index.js";
-import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
-import { createQueueRuns, ended, until } from "../helpers/queue.js";
-import {
-  createTargets,
-  dumpOf,
-  largeObjectsOf,
-  leftOfRuns,
-  query,
-  sorted,
-  unfinishedState,
-  useFurther,
-} from "../helpers/runs.js";
-import { fillPostgres } from "../helpers/sample-data.js";
+import { outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { describePostgres } from "../helpers/postgres-server.js";
+import { ended, until } from "../helpers/queue.js";
+import { createQueueStage, type QueueStage } from "../helpers/run-stage.js";
+import { dumpOf, largeObjectsOf, leftOfRuns, query, sorted, unfinishedState, useFurther } from "../helpers/runs.js";
 
 describePostgres("workers that merge into tables with rows", () => {
   let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: QueueStage["targets"];
   let source: string;
   /** A database that has been used since it got the source's records. */
   let used: string;
-  let runs: ReturnType<typeof createQueueRuns>;
-
+  let runs: QueueStage["runs"];
+  const stage = createQueueStage({ records: 24, contentSizes: [1048576, 9, 1048577] });
   beforeAll(async () => {
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 24, contentSizes: [1048576, 9, 1048577] });
+    ({ workspace, targets, source, runs } = stage);
     used = await targets.next();
     await workspace.must(["storage", "migrate", "--from", source, "--to", used]);
     await useFurther(used);
-    runs = createQueueRuns(workspace, { source, queue: await targets.next() });
   }, 120_000);
-  afterEach(() => runs?.end());
-  afterAll(async () => {
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
-  });
 
   /** What one job makes of a copy of the used database, and what it says of it. */
   async function byOneJob(...args: string[]) {

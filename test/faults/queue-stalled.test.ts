@@ -2,35 +2,25 @@
 import type { ChildProcess } from "node:child_process";
 import { appendFileSync } from "node:fs";
 import pg from "pg";
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { verifyStores } from "../../src/index.js";
-import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
-import { createQueueRuns, ended, until } from "../helpers/queue.js";
-import { createTargets, query, unfinishedState } from "../helpers/runs.js";
-import { fillPostgres } from "../helpers/sample-data.js";
+import { outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { describePostgres } from "../helpers/postgres-server.js";
+import { ended, until } from "../helpers/queue.js";
+import { createQueueStage, type QueueStage } from "../helpers/run-stage.js";
+import { query, unfinishedState } from "../helpers/runs.js";
 
 const AS_THEY_ARE = ["--defer-indexes", "never"];
 
 describePostgres("runs with workers that stand still", () => {
   let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: QueueStage["targets"];
   let source: string;
   let queue: string;
-  let runs: ReturnType<typeof createQueueRuns>;
-
-  beforeAll(async () => {
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 36, contentSizes: [9, 1048577] });
-    queue = await targets.next();
-    runs = createQueueRuns(workspace, { source, queue });
-  }, 120_000);
-  afterEach(() => runs?.end());
-  afterAll(async () => {
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
+  let runs: QueueStage["runs"];
+  const stage = createQueueStage({ records: 36, contentSizes: [9, 1048577] });
+  beforeAll(() => {
+    ({ workspace, targets, source, queue, runs } = stage);
   });
 
   /** Stops the worker when it waits for a lock on the table. */

@@ -1,12 +1,12 @@
 /** What workers do to records on their way, and what their coordinator says of records that it has not met. */
 import { writeFileSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { verifyStores } from "../../src/index.js";
-import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
-import { createQueueRuns, ended } from "../helpers/queue.js";
-import { createTargets, query } from "../helpers/runs.js";
-import { fillPostgres } from "../helpers/sample-data.js";
+import { outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { describePostgres } from "../helpers/postgres-server.js";
+import { ended } from "../helpers/queue.js";
+import { createQueueStage, type QueueStage } from "../helpers/run-stage.js";
+import { query } from "../helpers/runs.js";
 
 /** Of a result: what does not depend on times. */
 const saidBy = ({ total, sections, digests, read, valueBytes }: Record<string, unknown>) => ({
@@ -19,30 +19,20 @@ export default { name: "stamp", sections: ["kv_store"], drops: false, parallel: 
 
 describePostgres("the steps of workers", () => {
   let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: QueueStage["targets"];
   let source: string;
   let queue: string;
-  let runs: ReturnType<typeof createQueueRuns>;
-
+  let runs: QueueStage["runs"];
+  const stage = createQueueStage({ records: 24, contentSizes: [1048576, 9] });
   beforeAll(async () => {
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 24, contentSizes: [1048576, 9] });
+    ({ workspace, targets, source, queue, runs } = stage);
     // One record of all has what is masked: most parts have none.
     await query(
       source,
       "INSERT INTO llmspell.kv_store (tenant_id, key, value, metadata) VALUES ('t', 'secret', 'v', '{\"password\": \"p\"}')",
     );
-    queue = await targets.next();
-    runs = createQueueRuns(workspace, { source, queue });
     writeFileSync(workspace.path("stamp.mjs"), plugin("one"));
     writeFileSync(workspace.path("word.mjs"), 'export const word = "here";');
-  }, 120_000);
-  afterEach(() => runs?.end());
-  afterAll(async () => {
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
   });
 
   const STEPS = ["--plugin", "./stamp.mjs", "--mask", "kv_store.metadata.password=redact"];

@@ -1,34 +1,24 @@
 /** Runs whose parts workers load: processes of their own, a queue on a server, and what dies meanwhile. */
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { listRuns, verifyStores } from "../../src/index.js";
-import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { createTestRole, describePostgres, postgresAdminUrl, type TestDatabase } from "../helpers/postgres-server.js";
-import { createQueueRuns, ended, until } from "../helpers/queue.js";
-import { createTargets, dumpOf, largeObjectsOf, query, unfinishedState } from "../helpers/runs.js";
-import { fillPostgres } from "../helpers/sample-data.js";
+import { outcomeOf, type Workspace } from "../helpers/llmspell.js";
+import { createTestRole, describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
+import { ended, until } from "../helpers/queue.js";
+import { createQueueStage, type QueueStage } from "../helpers/run-stage.js";
+import { dumpOf, largeObjectsOf, query, unfinishedState } from "../helpers/runs.js";
 
 /** Building indexes takes most of the time of small runs. */
 const AS_THEY_ARE = ["--defer-indexes", "never"];
 
 describePostgres("runs whose parts workers load", () => {
   let workspace: Workspace;
-  let targets: Awaited<ReturnType<typeof createTargets>>;
+  let targets: QueueStage["targets"];
   let source: string;
   let queue: string;
-  let runs: ReturnType<typeof createQueueRuns>;
-
-  beforeAll(async () => {
-    workspace = createWorkspace();
-    targets = await createTargets(postgresAdminUrl(), workspace);
-    source = await targets.next();
-    await fillPostgres(source, { records: 36, contentSizes: [1048576, 9, 1048577] });
-    queue = await targets.next();
-    runs = createQueueRuns(workspace, { source, queue });
-  }, 120_000);
-  afterEach(() => runs?.end());
-  afterAll(async () => {
-    await targets?.drop();
-    workspace?.[Symbol.dispose]();
+  let runs: QueueStage["runs"];
+  const stage = createQueueStage({ records: 36, contentSizes: [1048576, 9, 1048577] });
+  beforeAll(() => {
+    ({ workspace, targets, source, queue, runs } = stage);
   });
 
   const indexesOf = (url: string): string[] =>

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { startPostgresCluster } from "../helpers/postgres-cluster.js";
 import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
+import { createUsed } from "../helpers/run-stage.js";
 import {
   createTargets,
   dumpOf,
@@ -20,7 +21,6 @@ import {
   unfinishedState,
   useFurther,
 } from "../helpers/runs.js";
-import { fillPostgres } from "../helpers/sample-data.js";
 import { scaled } from "../helpers/scale.js";
 
 /** RUN_FAULTS=20: a hundred kills. */
@@ -48,16 +48,10 @@ describePostgres("a run that merges, of which something dies", () => {
   beforeAll(async () => {
     workspace = createWorkspace();
     targets = await createTargets(postgresAdminUrl(), workspace);
-    const source = await targets.next();
-    await fillPostgres(source, { records: scaled(20, 60), contentSizes: [1048576, 9, 2 * 1048576, 1048577] });
-    document = workspace.path("source.json");
-    await workspace.must(["storage", "export", "--database", source, "--output", document]);
-    used = await targets.next();
-    await workspace.must(["storage", "import", "--database", used, "--input", document]);
-    await useFurther(used);
-    before = sorted(dumpOf(used));
-    expected = await targets.next(used);
-    await workspace.must(["storage", "import", "--database", expected, "--input", document]);
+    ({ document, used, before, expected } = await createUsed(workspace, targets, {
+      records: scaled(20, 60),
+      contentSizes: [1048576, 9, 2 * 1048576, 1048577],
+    }));
     schema = dumpOf(expected, true);
     largeObjects = await largeObjectsOf(expected);
     const target = await targets.next(used);

@@ -21,6 +21,8 @@ export interface PostgresCluster {
   readonly url: string;
   /** Ends the server as a power failure would (immediate), and starts it again on the same port. */
   crash(): void;
+  /** Starts the server again that has ended by itself, or is about to. */
+  restart(): void;
   /** Stops the server and removes its folder. Synchronous, so that it can run while the process is ending. Repeatable. */
   stop(): void;
 }
@@ -63,6 +65,8 @@ export interface ClusterOptions {
   readonly hostBasedAuthentication?: string;
   /** In the data folder, by name; open to the server alone. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Where its WAL is to be, in segments of 1 MB: an empty folder. Default: 16 MB, in the data folder. */
+  readonly wal?: string;
 }
 
 interface Outcome {
@@ -174,8 +178,9 @@ function removeAbandoned(bin: string): void {
   }
 }
 
-function initialise(bin: string, data: string): void {
-  const common = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
+function initialise(bin: string, data: string, wal?: string): void {
+  const apart = wal === undefined ? [] : ["-X", wal, "--wal-segsize=1"];
+  const common = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", ...apart];
   // A linguistic collation, as production servers have: the tool's byte order must not lean on the server's.
   const icu = run(join(bin, "initdb"), [...common, "--locale-provider=icu", "--icu-locale=en-US"], { asServer: true });
   if (icu.ok) return;
@@ -204,12 +209,23 @@ function createServerFolder(bin: string): { readonly folder: string; stop(): voi
   return { folder, stop };
 }
 
-function crash(bin: string, folder: string, port: number): void {
+/** Stops the server, which may have ended by itself (`isOver`), and starts it again. */
+function startAgain(bin: string, folder: string, port: number, isOver = false): void {
   const data = ["-D", join(folder, "data"), "-w", "-t", "60"];
   const control = (...args: string[]): Outcome =>
     run("sh", ["-c", '"$0" "$@" >/dev/null 2>&1', join(bin, "pg_ctl"), ...args], { asServer: true });
-  must("pg_ctl stop", control("stop", ...data, "-m", "immediate"));
+  const stopped = control("stop", ...data, "-m", "immediate");
+  if (!isOver) must("pg_ctl stop", stopped);
   must("pg_ctl start", control("start", ...data, "-l", join(folder, "server.log"), "-o", `-p ${port}`));
+}
+
+function clusterAt(bin: string, folder: string, port: number, stop: () => void): PostgresCluster {
+  return {
+    url: `postgresql://postgres@127.0.0.1:${port}/postgres`,
+    crash: () => startAgain(bin, folder, port),
+    restart: () => startAgain(bin, folder, port, true),
+    stop,
+  };
 }
 
 /** Where pg_dump is: TEST_PG_DUMP, which the server of TEST_DATABASE_URL may need, or that of the newest version that is installed. */
@@ -244,7 +260,8 @@ export async function startPostgresCluster(options: ClusterOptions = {}): Promis
   const { folder, stop } = createServerFolder(bin);
   try {
     const data = join(folder, "data");
-    initialise(bin, data);
+    if (options.wal !== undefined) giveToServer(options.wal);
+    initialise(bin, data, options.wal);
     appendFileSync(join(data, "postgresql.conf"), `${settings}unix_socket_directories = '${folder}'\n`);
     appendFileSync(join(data, "postgresql.conf"), options.settings ?? "");
     writeFileSync(join(data, "pg_hba.conf"), options.hostBasedAuthentication ?? hostBasedAuthentication);
@@ -258,7 +275,7 @@ export async function startPostgresCluster(options: ClusterOptions = {}): Promis
       "psql",
       run(join(bin, "psql"), ["-h", folder, "-p", String(port), "-U", "postgres", ...role], { asServer: true }),
     );
-    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, crash: () => crash(bin, folder, port), stop };
+    return clusterAt(bin, folder, port, stop);
   } catch (error) {
     stop();
     throw error;
@@ -278,7 +295,7 @@ export async function startStandby(primary: PostgresCluster, configuration = "")
       `unix_socket_directories = '${folder}'\nhot_standby = on\n${configuration}\n`,
     );
     const port = await startServer(bin, folder);
-    return { url: `postgresql://postgres@127.0.0.1:${port}/postgres`, crash: () => crash(bin, folder, port), stop };
+    return clusterAt(bin, folder, port, stop);
   } catch (error) {
     stop();
     throw error;

@@ -9,12 +9,8 @@ import { query, SMALL_PARTS } from "./runs.js";
 const CONFIG = '[stores.src]\nurl_env = "SRC_URL"\n[stores.dst]\nurl_env = "DST_URL"\n';
 const WAIT_MILLISECONDS = 100_000;
 
-export interface QueueStage {
-  readonly source: string;
-  readonly queue: string;
-}
-
-export function createQueueRuns(workspace: Workspace, { source, queue }: QueueStage) {
+/** `source`, `queue`: the URLs of their databases. */
+export function createQueueRuns(workspace: Workspace, { source, queue }: { source: string; queue: string }) {
   writeFileSync(workspace.path("config.toml"), CONFIG);
   const started = new Set<ChildProcess>();
   const env = (target: string) => ({

@@ -153,10 +153,15 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
 /** The error of a run that has left something behind says so; it is the same object, which a signal's reason may be. */
 export function withWayOn(error: unknown, { unfinished }: Pick<LoadRun, "unfinished">): unknown {
   if (unfinished === undefined || !(error instanceof StorageError) || error.code === "E_RUN_TAKEN") return error;
-  const { hint } = error.context;
+  const { hint, outcomeUnknown, ...context } = error.context;
   const left =
     `The run ${unfinished} is unfinished, and what it has loaded stays: \`llmspell storage resume\`, with the same options, goes on with it; ` +
     "`llmspell storage undo` takes it back.";
+  // The ledger tells what of a run is there; running the import again does not go on with it.
+  if (outcomeUnknown) {
+    const lost = { ...context, hint: `The server's log says why it went. ${left}`, unfinishedRun: unfinished };
+    return new StorageError(error.code, "the connection broke while the server was committing", lost, error.cause);
+  }
   // A hint may end with a statement.
   error.context.hint = hint === undefined ? left : `${hint}${/[.?!]$/.test(hint) ? "" : ";"} ${left}`;
   error.context.unfinishedRun = unfinished;

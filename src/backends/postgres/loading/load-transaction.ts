@@ -77,12 +77,21 @@ export class LoadTransaction {
   }
 
   async commit(): Promise<void> {
-    const { command } = await this.connection.query("COMMIT").catch((error: StorageError) => {
-      throw error.code === "E_CONNECTION_LOST" ? outcomeUnknown(error) : error;
+    const { command } = await this.connection.query("COMMIT").catch(async (error: StorageError) => {
+      // A server that ends for want of room may have committed before: then nobody answers any more.
+      const isLost = error.code === "E_CONNECTION_LOST" || (await this.isGone());
+      throw isLost ? outcomeUnknown(error) : error;
     });
     this.ended = true;
     // The server answers a COMMIT of a failed transaction with ROLLBACK, and no error.
     if (command !== "COMMIT") throw new StorageError("E_UNEXPECTED", "the server rolled the transaction back");
+  }
+
+  private isGone(): Promise<boolean> {
+    return this.connection.query("ROLLBACK").then(
+      () => false,
+      () => true,
+    );
   }
 
   /** Repeatable. */
@@ -99,7 +108,11 @@ function outcomeUnknown({ context, cause }: StorageError): StorageError {
   return new StorageError(
     "E_CONNECTION_LOST",
     "the connection broke while the server was committing: the target may have all of the records, or none",
-    { ...context, hint: "Run the import again: it changes nothing where the records are there.", outcomeUnknown: true },
+    {
+      ...context,
+      hint: "Run the import again: it changes nothing where the records are there. The server's log says why it went: a stop, a crash, a disk that is full (that of pg_wal, too).",
+      outcomeUnknown: true,
+    },
     cause,
   );
 }

@@ -46,6 +46,11 @@ const MIGRATE = "Run `llmspell database migrate --backend postgres`.";
 const RESTORE =
   "Take the record from a backup, or repair it (pg_amcheck finds what else is damaged); --on-error skip goes on with the others.";
 
+const DISK_FULL =
+  "Make room where the server keeps its data, its WAL (pg_wal) and its temporary files, and start it where it has ended; what was not committed is rolled back.";
+const WHY_LOST =
+  "The server's log says why: it was stopped or crashed, somebody ended the session, or a disk of it is full, that of its WAL (pg_wal) perhaps. What was not committed is rolled back.";
+
 const UNTRANSLATABLE: Meaning = {
   code: "E_ENCODING",
   message: "the value holds a character that the database's encoding cannot hold",
@@ -58,7 +63,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "3D000": { code: "E_STORE_NOT_FOUND", message: "the database does not exist", hint: "Create it with `createdb`." },
   "42501": { code: "E_PERMISSION", message: "permission denied" },
   "25006": { code: "E_READ_ONLY", message: "the database is read-only" },
-  "53100": { code: "E_DISK_FULL", message: "the server's disk is full" },
+  "53100": { code: "E_DISK_FULL", message: "the server's disk is full", hint: DISK_FULL },
   "53200": {
     code: "E_TARGET_LIMIT",
     message: "the server has no memory left, or no room for locks",
@@ -69,8 +74,8 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   "40P01": { code: "E_LOCKED", message: "deadlock with another session", hint: "Run it again." },
   "40001": { code: "E_LOCKED", message: "another session changed the same rows", hint: "Run it again." },
   "57014": { code: "E_CONNECTION_LOST", message: "a statement was cancelled on the server" },
-  "57P01": { code: "E_CONNECTION_LOST", message: "the server ended the connection" },
-  "57P02": { code: "E_CONNECTION_LOST", message: "the server crashed" },
+  "57P01": { code: "E_CONNECTION_LOST", message: "the server ended the connection", hint: WHY_LOST },
+  "57P02": { code: "E_CONNECTION_LOST", message: "the server crashed", hint: WHY_LOST },
   "57P03": { code: "E_CONNECT", message: "the server is starting up or shutting down" },
   "57P04": { code: "E_CONNECTION_LOST", message: "the database was dropped" },
   "57P05": { code: "E_CONNECTION_LOST", message: "the server ended the idle connection" },
@@ -98,7 +103,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
 
 /** By the first two characters, where the whole SQLSTATE has no entry. */
 const CLASSES: Readonly<Record<string, Meaning>> = {
-  "08": { code: "E_CONNECTION_LOST", message: "the connection broke" },
+  "08": { code: "E_CONNECTION_LOST", message: "the connection broke", hint: WHY_LOST },
   "22": { code: "E_CONSTRAINT", message: "the server refused a value" },
   "23": { code: "E_CONSTRAINT", message: "the server refused a record" },
   "28": { code: "E_AUTHENTICATION", message: "the server refused the user or the password" },
@@ -197,7 +202,12 @@ export function fromPostgresError(error: unknown, context: ErrorContext = {}): S
   }
   const { code } = error as { code?: unknown };
   if (LOST.test(error.message) || (typeof code === "string" && LOST_CODES.has(code))) {
-    return new StorageError("E_CONNECTION_LOST", "the connection to the server broke", context, error);
+    return new StorageError(
+      "E_CONNECTION_LOST",
+      "the connection to the server broke",
+      { hint: WHY_LOST, ...context },
+      error,
+    );
   }
   return new StorageError("E_UNEXPECTED", error.message, context, error);
 }
