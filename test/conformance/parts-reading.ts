@@ -59,9 +59,10 @@ export async function planBehind(
   try {
     await source.open(context, selection);
     const planned = new Map(first.map((part) => [part.path, throughLedger(part).rows]));
-    return await Array.fromAsync(
-      (source.inParts as PartedSource).planKeys?.(selection, context, partBytes, planned) ?? [],
-    );
+    const parts: Part[] = [];
+    for await (const part of (source.inParts as PartedSource).planKeys?.(selection, context, partBytes, planned) ?? [])
+      parts.push(part);
+    return parts;
   } finally {
     await source.close();
   }

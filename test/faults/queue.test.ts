@@ -1,4 +1,5 @@
 /** Runs whose parts workers load: processes of their own, a queue on a server, and what dies meanwhile. */
+import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { listRuns, verifyStores } from "../../src/index.js";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
@@ -9,6 +10,9 @@ import { fillPostgres } from "../helpers/sample-data.js";
 
 /** Building indexes takes most of the time of small runs. */
 const AS_THEY_ARE = ["--defer-indexes", "never"];
+const PLANNED = "SELECT part, section, bounds FROM llmspell.storage_plan_parts ORDER BY part";
+const LOADABLE = `SELECT FROM llmspell.storage_plan_parts p WHERE section <> 'event_log' AND NOT EXISTS
+  (SELECT FROM llmspell.storage_parts l WHERE l.part = p.part)`;
 
 describePostgres("runs whose parts workers load", () => {
   let workspace: Workspace;
@@ -80,6 +84,39 @@ describePostgres("runs whose parts workers load", () => {
     const other = await runs.outcome(target, "migrate", ...AS_THEY_ARE);
     expect(other).toMatchObject({ status: 5, stderr: expect.stringContaining("E_RUN_UNFINISHED") });
     expect(await runs.outcome(target, "resume", ...AS_THEY_ARE)).toMatchObject({ status: 0 });
+    await same(target);
+    await ended(hand, "SIGTERM");
+  });
+
+  it("load parts while others are planned, and are planned on from a source that has changed", async () => {
+    const target = await targets.next();
+    const blocker = new pg.Client({ connectionString: target });
+    await blocker.connect();
+    const hand = runs.worker(target, "--jobs", "3");
+    try {
+      const run = runs.silent(runs.coordinator(target, "migrate"));
+      await until(async () => (await query(target, PLANNED)).length > 0);
+      // The next kind cannot be begun.
+      await blocker.query("BEGIN; LOCK TABLE llmspell.storage_steps IN SHARE MODE");
+      await runs.loadedParts(target, 1);
+      await until(async () => (await query(target, LOADABLE)).length === 0);
+      expect(await query(target, "SELECT stage FROM llmspell.storage_plans")).toEqual([{ stage: "planning" }]);
+      await ended(run, "SIGKILL");
+    } finally {
+      await blocker.end();
+    }
+    await query(
+      source,
+      `UPDATE llmspell.kv_store SET key = key || '?' WHERE key IN (SELECT key FROM llmspell.kv_store LIMIT 5);
+       DELETE FROM llmspell.agent_states WHERE agent_id IN (SELECT agent_id FROM llmspell.agent_states LIMIT 2);
+       INSERT INTO llmspell.sessions (tenant_id, session_id, session_data) VALUES ('a tenant that came later', gen_random_uuid(), '{}')`,
+    );
+    const before = await query<{ part: number }>(target, PLANNED);
+    expect(await runs.outcome(target, "resume")).toMatchObject({ status: 0 });
+    const after = await query<{ part: number }>(target, PLANNED);
+    expect(after.length).toBeGreaterThan(before.length);
+    // What was planned is as it was.
+    expect(after.slice(0, before.length)).toEqual(before);
     await same(target);
     await ended(hand, "SIGTERM");
   });

@@ -33,8 +33,15 @@ export interface Attending {
   readonly choice: Pick<QueueChoice, "from" | "to">;
 }
 
-/** Until all parts are done that the work is about. Throws what a part has failed with for good. */
-export async function attend(attending: Attending, work: PlanWork): Promise<void> {
+/**
+ * Until all parts are done that the work is about, and no more come. Throws what a part has failed with for good.
+ * @param planning whoever adds parts has them sent, too
+ */
+export async function attend(
+  attending: Attending,
+  work: PlanWork,
+  planning: { readonly isOver: boolean } = { isOver: true },
+): Promise<void> {
   const { run, inParts, context, options } = attending;
   const jobs = new Jobs(attending, work);
   let last = "";
@@ -43,13 +50,14 @@ export async function attend(attending: Attending, work: PlanWork): Promise<void
   let isTold = false;
   for (let isFirst = true; ; isFirst = false) {
     context.signal.throwIfAborted();
+    const { isOver } = planning;
     const { counts, busy } = await run.progress(async (plan, row) => ({
       counts: await plan.counts(row, work),
       busy: await plan.busy(row, work, MOST_ATTEMPTS),
     }));
     const { parts, done, records, bytes, section } = counts;
     options.onProgress?.({ phase: "rows", path: section, records, pathRecords: records, bytes });
-    if (done === parts) return;
+    if (isOver && done === parts) return;
     refuseFailed(busy);
     await free(attending, busy, jobs);
     const now = performance.now();
@@ -75,8 +83,18 @@ export async function attend(attending: Attending, work: PlanWork): Promise<void
   }
 }
 
+/** Puts the jobs of parts into the queue. */
+export async function send(
+  { run, queue, choice }: Pick<Attending, "run" | "queue" | "choice">,
+  parts: readonly number[],
+): Promise<void> {
+  const { token, id } = run;
+  const { from, to } = choice;
+  await queue.send(parts.map((part) => ({ token, run: id.run, epoch: id.epoch, part, from, to })));
+}
+
 function isUnattended({ parts, done, idle }: PlanCounts): boolean {
-  return idle === parts - done;
+  return idle > 0 && idle === parts - done;
 }
 
 /** The jobs of parts that nobody has at hand. One that waits in the queue already is not doubled. */
@@ -90,10 +108,7 @@ class Jobs {
   ) {}
 
   async send(parts: readonly number[]): Promise<void> {
-    const { run, queue, choice } = this.attending;
-    const { token, id } = run;
-    const { from, to } = choice;
-    await queue.send(parts.map((part) => ({ token, run: id.run, epoch: id.epoch, part, from, to })));
+    await send(this.attending, parts);
     this.sent = performance.now();
   }
 
