@@ -10,13 +10,11 @@ import {
   largeObjectsOf,
   leftOfRuns,
   query,
+  sorted,
   unfinishedState,
   useFurther,
 } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
-
-/** Rows that were given back stand elsewhere. */
-const sorted = (dump: string): string => dump.split("\n").sort().join("\n");
 
 describePostgres("workers that merge into tables with rows", () => {
   let workspace: Workspace;

@@ -15,6 +15,7 @@ import {
   leftOfRuns,
   query,
   SMALL_PARTS,
+  sorted,
   startNetwork,
   unfinishedState,
   useFurther,
@@ -87,9 +88,6 @@ describePostgres("a run that merges, of which something dies", () => {
     randomInt(Math.floor(duration * (number % 2 === 0 ? 0.6 : 0.2)), Math.floor(duration));
   /** When some of the eleven sections are merged that have rows. */
   const between = (url: string) => ({ url, merged: randomInt(1, 10), milliseconds: randomInt(0, 30) });
-  /** Rows that were given back stand elsewhere. */
-  const sorted = (dump: string): string => dump.split("\n").sort().join("\n");
-
   async function expectMerged(url: string): Promise<void> {
     const { stdout } = await workspace.must(["storage", "verify", expected, url]);
     expect(stdout).toContain("Identical");

@@ -24,6 +24,8 @@ export interface Moment {
 export interface RunClock {
   readonly begins: number;
   readonly parts: number;
+  /** Sections that were merged; each counts as one of the parts, behind those that load. */
+  readonly merges: number;
   readonly ends: number;
 }
 
@@ -57,6 +59,7 @@ export async function atMoments(
 
 const isOver = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;
 const PARTS = "SELECT count(*)::int4 AS parts FROM llmspell.storage_parts";
+const MERGES = `${PARTS} WHERE digest = 'merged'`;
 
 async function watching<Result>(url: string, work: (parts: () => Promise<number>) => Promise<Result>): Promise<Result> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 });
@@ -83,15 +86,20 @@ export async function timed(url: string, child: ChildProcess): Promise<RunClock>
     return {
       begins: Math.max(1, Math.round(first - started)),
       parts,
+      merges: (await query<{ parts: number }>(url, MERGES))[0]?.parts ?? 0,
       ends: Math.max(1, Math.round(performance.now() - last)),
     };
   });
 }
 
-/** Waits for a moment of the run: of ten one before its first part, two behind its last one. Says which it was. */
+/**
+ * Waits for a moment of the run: of ten one before its first part, two behind its last one; of a run that merges five when it
+ * does. Says which it was.
+ */
 export async function reach({ random }: Moment, clock: RunClock, url: string, child: ChildProcess): Promise<string> {
   const tenth = random.int(0, 9);
-  const parts = tenth < 1 ? 0 : tenth < 8 ? random.int(1, clock.parts) : clock.parts;
+  const least = clock.merges > 0 && tenth >= 3 ? clock.parts - clock.merges : 1;
+  const parts = tenth < 1 ? 0 : tenth < 8 ? random.int(least, clock.parts) : clock.parts;
   const milliseconds = random.int(0, tenth < 1 ? clock.begins : tenth < 8 ? 30 : clock.ends);
   if (parts > 0)
     await watching(url, async (count) => {
@@ -103,11 +111,11 @@ export async function reach({ random }: Moment, clock: RunClock, url: string, ch
 
 /** What the ledger says, for the log. */
 export async function stateOf(url: string): Promise<string> {
-  const [row] = await query<{ state: string | null; parts: number; indexes: number }>(
+  const [row] = await query<{ state: string | null; parts: number; merges: number; indexes: number }>(
     url,
     `SELECT (SELECT state FROM llmspell.storage_runs ORDER BY run DESC LIMIT 1) AS state,
-       (${PARTS}) AS parts,
+       (${PARTS}) AS parts, (${MERGES}) AS merges,
        (SELECT count(*)::int4 FROM llmspell.storage_steps WHERE what = 'index' AND NOT done) AS indexes`,
   );
-  return `${row?.state ?? "no run"} with ${row?.parts} parts, ${row?.indexes} indexes to build`;
+  return `${row?.state ?? "no run"} with ${row?.parts} parts${row?.merges ? ` (${row.merges} merges)` : ""}, ${row?.indexes} indexes to build`;
 }

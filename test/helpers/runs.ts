@@ -43,10 +43,10 @@ export async function createTargets(adminUrl: string, workspace: Workspace) {
     },
     /** The URL of one that is made later: another program must know it beforehand. */
     named: (name: string): string => at(`${prefix}_${name}`),
-    async make(url: string): Promise<void> {
+    async make(url: string, of = at(template)): Promise<void> {
       const name = new URL(url).pathname.slice(1);
       names.push(name);
-      await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${template}`);
+      await query(adminUrl, `CREATE DATABASE ${name} TEMPLATE ${new URL(of).pathname.slice(1)}`);
     },
     async remove(url: string): Promise<void> {
       await query(adminUrl, `DROP DATABASE ${new URL(url).pathname.slice(1)} WITH (FORCE)`);
@@ -67,6 +67,9 @@ export function dumpOf(url: string, schemaOnly = false): string {
     .filter((line) => !/^\\(un)?restrict |^-- Dumped/.test(line))
     .join("\n");
 }
+
+/** A dump by which rows may stand elsewhere: those that a merge replaced, and that were given back. */
+export const sorted = (dump: string): string => dump.split("\n").sort().join("\n");
 
 /** Large objects by owner and rights. */
 export async function largeObjectsOf(url: string): Promise<string> {
@@ -226,14 +229,15 @@ export interface OfOthers {
   readonly named: readonly string[];
 }
 
-/** Adds a record and, where there is one, changes one that the run has loaded. */
-export async function doAsOthers(url: string): Promise<OfOthers> {
+/** Adds a record and, where there is one, changes one that the run has loaded; not where rows may be older than the run. */
+export async function doAsOthers(url: string, isOlder = false): Promise<OfOthers> {
+  await query(url, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('others', 'of others', 'x')");
+  if (isOlder) return { records: 1, named: [] };
   const changed = await query<{ key: string }>(
     url,
     `UPDATE llmspell.agent_states SET agent_type = 'of others' WHERE ctid = (SELECT min(ctid) FROM llmspell.agent_states)
      RETURNING state_id::text AS key`,
   );
-  await query(url, "INSERT INTO llmspell.kv_store (tenant_id, key, value) VALUES ('others', 'of others', 'x')");
   const among = await query(url, "SELECT FROM llmspell.storage_parts WHERE section = 'kv_store'");
   return {
     records: 1 + changed.length,

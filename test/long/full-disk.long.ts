@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { verifyStores } from "../../src/index.js";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
-import { createTargets, dumpOf, query, SMALL_PARTS, unfinishedState, useFurther } from "../helpers/runs.js";
+import { createTargets, dumpOf, query, SMALL_PARTS, sorted, unfinishedState, useFurther } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
 import { canMount, command, mountSmall, type SmallDisk } from "../helpers/small-disk.js";
 
@@ -45,8 +45,6 @@ describePostgres("a run whose target's disk is full", () => {
     await targets?.drop();
     workspace?.[Symbol.dispose]();
   });
-
-  const sorted = (dump: string): string => dump.split("\n").sort().join("\n");
 
   it.runIf(canMount).each(LEFT.flatMap((left) => (["resume", "undo"] as const).map((way) => [left, way] as const)))(
     "%i KiB left: %s",

@@ -12,7 +12,7 @@ import {
 } from "../../src/index.js";
 import { describePostgres } from "../helpers/postgres-server.js";
 import { createRunStage, type RunStage } from "../helpers/run-stage.js";
-import { dumpOf, largeObjectsOf, query, SMALL_PARTS, unfinishedState, useFurther } from "../helpers/runs.js";
+import { dumpOf, largeObjectsOf, query, SMALL_PARTS, sorted, unfinishedState, useFurther } from "../helpers/runs.js";
 
 describePostgres("a run into tables that have rows", () => {
   let targets: RunStage["targets"];
@@ -30,8 +30,6 @@ describePostgres("a run into tables that have rows", () => {
     before = sorted(dumpOf(used));
   });
 
-  /** Rows that were given back stand elsewhere; large objects have the numbers that they had. */
-  const sorted = (dump: string): string => dump.split("\n").sort().join("\n");
   const run = (to: string, options: Partial<ImportOptions> = {}) =>
     importStore({ from: document, to, jobs: 2, ...options });
   const resume = (to: string, options: Partial<ImportOptions> = {}) =>
