@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
 import { readRanges } from "../backends/postgres/reading/parts/key-ranges.js";
+import { IndexBuilds } from "../backends/postgres/runs/index-builds.js";
 import { Ledger, type RunRow } from "../backends/postgres/runs/ledger/ledger.js";
 import {
   createStage,
@@ -19,11 +20,11 @@ import { type Differing, removeDiffering } from "../backends/postgres/runs/parts
 import {
   noPlan,
   PlanLedger,
-  type PlannedPart,
   type PlanStage,
   type PlanTables,
   requirePlanTables,
 } from "../backends/postgres/runs/plan/plan-ledger.js";
+import { MANY_PARTS, writeParts } from "../backends/postgres/runs/plan/plan-parts.js";
 import { PlanProgress } from "../backends/postgres/runs/plan/plan-progress.js";
 import { dropIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { openRun, type RunTarget, type RunTargetOptions } from "../backends/postgres/runs/run-target.js";
@@ -62,12 +63,6 @@ export interface SaidFacts {
   readonly amongOthers?: readonly string[];
 }
 
-/** So many parts are written at once; fewer where planning them takes long, for workers wait for them. */
-const BATCH = 1000;
-const BATCH_MILLISECONDS = 300;
-/** A table of so many parts is large enough to be without its indexes meanwhile. */
-const MANY_PARTS = 2;
-
 /** What there is of a plan: parts that are planned stay as they are. */
 export type PlanState = "none" | "begun" | "whole";
 
@@ -76,6 +71,11 @@ export class QueueRun {
   /** Whoever plans and whoever waits for the parts share the coordinator's session. */
   private last: Promise<unknown> = Promise.resolve();
   private target: (RunTarget & PlanTables) | undefined;
+  /** The section that parts are added of. */
+  private atPlanning: string | undefined;
+  private builds: IndexBuilds | undefined;
+  /** Sections whose indexes are built, or being built. */
+  private readonly built = new Set<string>();
   private isDone = false;
   private unfinishedRun: number | undefined;
   token = "";
@@ -152,41 +152,19 @@ export class QueueRun {
     onParts: (numbers: readonly number[]) => Promise<void>,
   ): Promise<void> {
     const { run, catalog } = this.opened();
-    let number = await this.write(async ({ plan }) =>
-      (await plan.lastParts(run.run)).reduce((most, { part }) => Math.max(most, part), 0),
-    );
-    let waiting: PlannedPart[] = [];
-    let flushed = performance.now();
-    const flush = async (): Promise<void> => {
-      const batch = waiting;
-      waiting = [];
-      if (batch.length > 0) {
+    const last = await this.write(({ plan }) => plan.lastParts(run.run));
+    await writeParts(parts, {
+      behind: last.reduce((most, { part }) => Math.max(most, part), 0),
+      signal,
+      onSection: (section) => {
+        this.atPlanning = section;
+      },
+      begin: (section, count) => this.beginKind(catalog.byPath.get(section) as RecordKind, count),
+      add: async (batch) => {
         await this.write(({ plan }) => plan.addParts(run.run, batch));
         await onParts(batch.map(({ part }) => part));
-      }
-      flushed = performance.now();
-    };
-    let section: string | undefined;
-    let count = 0;
-    let isBegun = false;
-    const begin = async (): Promise<void> => {
-      if (isBegun || section === undefined) return;
-      isBegun = true;
-      await this.beginKind(catalog.byPath.get(section) as RecordKind, count);
-      await flush();
-    };
-    for await (const { path, rows } of parts) {
-      signal.throwIfAborted();
-      if (path !== section) {
-        await begin();
-        [section, count, isBegun] = [path, 0, false];
-      }
-      waiting.push({ part: ++number, section: path, bounds: rows === undefined ? "" : JSON.stringify(rows) });
-      if (++count === MANY_PARTS) await begin();
-      else if (isBegun && (waiting.length >= BATCH || performance.now() - flushed > BATCH_MILLISECONDS)) await flush();
-    }
-    await begin();
-    await flush();
+      },
+    });
   }
 
   /** All parts are there. */
@@ -240,6 +218,26 @@ export class QueueRun {
     return this.alone(() => inTransaction(coordinator, "read", () => ask(plan, run)));
   }
 
+  /** Builds the indexes of sections that are loaded, while workers load others. Gives how many sections are. Throws what a build has failed with. */
+  async buildLoaded(): Promise<number> {
+    const { coordinator, connections, catalog, tables, run, ledger } = this.opened();
+    this.builds ??= new IndexBuilds({ ledger, run, catalog, tables });
+    const { builds, built, atPlanning } = this;
+    builds.throwFailure();
+    const loaded = await this.progress((plan) => plan.loaded(run));
+    const [builder] = connections;
+    for (const section of loaded.keys()) {
+      if (section === atPlanning || built.has(section)) continue;
+      built.add(section);
+      const steps = await this.write(({ ledger }) => ledger.steps(run.run, section));
+      // What is merged gets its indexes afterwards.
+      if (builder === undefined || stagesOf(steps, tables, this.options.application?.schema ?? "").size > 0) continue;
+      await this.alone(() => builds.add(steps, loaded, coordinator));
+      builds.start(builder);
+    }
+    return built.size;
+  }
+
   /** Takes parts from workers that are gone. */
   async free(parts: readonly number[]): Promise<void> {
     const { run } = this.opened();
@@ -275,7 +273,8 @@ export class QueueRun {
   /** What needs all records: merges, orphans, indexes, statistics. Ends the run. */
   async finish(): Promise<SinkReport> {
     const { options } = this;
-    const report = await endRun({ ...this.opened(), connect: options.connect, context: options.context }, options);
+    const opened = { ...this.opened(), connect: options.connect, context: options.context };
+    const report = await endRun(opened, { ...options, builds: this.builds });
     this.isDone = true;
     return report;
   }

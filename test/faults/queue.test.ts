@@ -152,6 +152,7 @@ describePostgres("runs whose parts workers load", () => {
     const hand = runs.worker(target);
     const run = runs.coordinator(target, "migrate", ...AS_THEY_ARE);
     const outcome = outcomeOf(run);
+    await runs.planned(target);
     await runs.loadedParts(target, 10);
     let shown: Awaited<ReturnType<typeof listRuns>>[number] | undefined;
     await until(async () => {

@@ -13,7 +13,12 @@ import type { QueueChoice } from "./open-queue.js";
 /** How often the parts are counted; from so many on more seldom, so that it does not take the server much of its time. */
 const POLL_MILLISECONDS = 300;
 const MANY_PARTS = 10_000;
+/** So many or fewer are left: the end is near. */
+const FEW_PARTS = 20;
+const OFTEN_MILLISECONDS = 100;
 const SELDOM_MILLISECONDS = 3000;
+/** Each so-manieth time that something has happened to them, those are looked for whose sections are loaded. */
+const SELDOM_LOOKS = 10;
 /** Nothing has happened for so long: jobs may have been lost, with the queue or with who took them. Each time it is twice as long. */
 const STILL_MILLISECONDS = 3000;
 const MOST_STILL_MILLISECONDS = 60_000;
@@ -47,6 +52,7 @@ export async function attend(
   let last = "";
   let lastChange = performance.now();
   let lastCheck = lastChange;
+  let looks = 0;
   let isTold = false;
   for (let isFirst = true; ; isFirst = false) {
     context.signal.throwIfAborted();
@@ -60,6 +66,11 @@ export async function attend(
     if (isOver && done === parts) return;
     refuseFailed(busy);
     await free(attending, busy, jobs);
+    // Sections that are loaded; to find these among very many parts takes the server some time.
+    if (work === "loading" && counts.mark !== last) {
+      if (parts < MANY_PARTS || looks % SELDOM_LOOKS === 0) await run.buildLoaded();
+      looks++;
+    }
     const now = performance.now();
     if (isFirst || counts.mark !== last) {
       if (isFirst) await jobs.sendIdle();
@@ -79,8 +90,13 @@ export async function attend(
       await inParts.check?.();
       lastCheck = now;
     }
-    await sleep(parts < MANY_PARTS ? POLL_MILLISECONDS : SELDOM_MILLISECONDS, undefined, { signal: context.signal });
+    await sleep(pause(counts, isOver), undefined, { signal: context.signal });
   }
+}
+
+function pause({ parts, done }: PlanCounts, isPlanned: boolean): number {
+  if (parts >= MANY_PARTS) return SELDOM_MILLISECONDS;
+  return isPlanned && parts - done <= FEW_PARTS ? OFTEN_MILLISECONDS : POLL_MILLISECONDS;
 }
 
 /** Puts the jobs of parts into the queue. */

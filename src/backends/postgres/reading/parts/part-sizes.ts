@@ -31,14 +31,21 @@ export class PartSizes {
   }
 
   inTurn(): PlannedKind[] {
-    return this.kinds.toSorted((one, other) => this.turn(one) - this.turn(other) || other.bytes - one.bytes);
+    const bySize = this.kinds.toSorted((one, other) => other.bytes - one.bytes);
+    const first = bySize.find(({ kind, isWhole }) => !isWhole && !hasLarge(kind));
+    return bySize.toSorted((one, other) => this.turn(one, first) - this.turn(other, first));
   }
 
-  /** Large objects first: what is in them shows when they are read. Small kinds fill what is left of the time. */
-  private turn({ kind, isWhole, bytes }: PlannedKind): number {
+  /**
+   * Large objects first: what is in them shows when they are read; then a kind that has parts for every worker at once. Kinds that are
+   * one part come before parts get smaller than they are; the smallest fill what is left of the time.
+   */
+  private turn(planned: PlannedKind, first: PlannedKind | undefined): number {
+    const { kind, isWhole, bytes } = planned;
     if (hasLarge(kind)) return 0;
-    if (!isWhole) return 2;
-    return bytes > this.partBytes * SMALLEST ? 1 : 3;
+    if (planned === first) return 1;
+    if (!isWhole) return 3;
+    return bytes > this.partBytes * SMALLEST ? 2 : 4;
   }
 
   /** Bytes of the next part of a kind that is cut. */
