@@ -32,7 +32,8 @@ export class PartSizes {
 
   inTurn(): PlannedKind[] {
     const bySize = this.kinds.toSorted((one, other) => other.bytes - one.bytes);
-    const first = bySize.find(({ kind, isWhole }) => !isWhole && !hasLarge(kind));
+    const cut = bySize.filter(({ kind, isWhole }) => !isWhole && !hasLarge(kind));
+    const first = cut.length > 1 ? cut[0] : undefined;
     return bySize.toSorted((one, other) => this.turn(one, first) - this.turn(other, first));
   }
 
