@@ -73,6 +73,7 @@ export class QueueRun {
   private target: (RunTarget & PlanTables) | undefined;
   /** The section that parts are added of. */
   private atPlanning: string | undefined;
+  private hasParts = false;
   private builds: IndexBuilds | undefined;
   /** Sections whose indexes are built, or being built. */
   private readonly built = new Set<string>();
@@ -106,7 +107,9 @@ export class QueueRun {
       );
     });
     const target = await openRun(coordinator, { ...options, onWarning: (message) => context.warn(message) });
-    this.target = { ...target, ...plan };
+    // There may be very many: only whether there are any is kept.
+    this.hasParts = target.parts.length > 0;
+    this.target = { ...target, ...plan, parts: [] };
     this.unfinishedRun = target.run.run;
     for (const each of target.connections)
       context.signal.addEventListener("abort", () => void each.close(), { once: true });
@@ -122,9 +125,9 @@ export class QueueRun {
   /** Begins the plan: workers load its parts as they come, from this snapshot. */
   async beginPlan(snapshot: object): Promise<void> {
     const { from, to, said } = this.options;
-    const { run, parts } = this.opened();
+    const { run } = this.opened();
     // They would pass for parts of this plan.
-    if (parts.length > 0) throw noPlan(run.run, "the parts");
+    if (this.hasParts) throw noPlan(run.run, "the parts");
     this.token = randomUUID();
     const { token } = this;
     const head = { run: run.run, token, from, to, options: said({ token }), snapshot: JSON.stringify(snapshot) };
