@@ -36,6 +36,7 @@ const createSqliteSource: Names<SqliteSourceOptions> = {
   lockTimeoutSeconds: true,
   snapshot: true,
   partBytes: true,
+  rangesFrom: true,
   ...limits,
 };
 const createPostgresSource: Names<PostgresSourceOptions> = {

@@ -66,7 +66,7 @@ class Coordinator {
   readonly threads: ThreadHandle[];
   private readonly parts: OrderedParts;
   /** What came of the parts of the kind at hand. */
-  private readonly tally = { path: "", records: 0, sum: 0 };
+  private readonly tally = { path: "", records: 0, sum: 0, squares: 0 };
 
   constructor(
     private readonly options: RecordThreadsOptions,
@@ -146,7 +146,7 @@ class Coordinator {
         const { path } = given.part;
         if (path !== tally.path) {
           await requireAll();
-          Object.assign(tally, { path, records: 0, sum: 0 });
+          Object.assign(tally, { path, records: 0, sum: 0, squares: 0 });
         }
         yield* itemsOf(given);
         parts.took(given);
@@ -199,8 +199,10 @@ class Coordinator {
         if (this.hasSteps)
           for (const [path, records] of message.met) run.met.set(path, (run.met.get(path) ?? 0) + records);
         inParts.came?.(message.facts);
-        tally.records += message.tally?.records ?? 0;
-        tally.sum = (tally.sum + (message.tally?.sum ?? 0)) | 0;
+        const { records = 0, sum = 0, squares = 0 } = message.tally ?? {};
+        tally.records += records;
+        tally.sum = (tally.sum + sum) | 0;
+        tally.squares = (tally.squares + squares) | 0;
         return;
       }
       if (message.type === "reject") await this.reject(thread, this.kindOf(message.path), message);

@@ -15,6 +15,8 @@ export interface Part {
 export interface PartTally {
   readonly records: number;
   readonly sum: number;
+  /** A second sum, where the backend has one. */
+  readonly squares?: number;
 }
 
 /** Bytes of values that a part is to have, about: small enough that several threads end together, large enough that its own cost does not count. */

@@ -7,6 +7,7 @@ import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
 import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { affordable, openConnections } from "../backends/postgres/runs/connections.js";
+import { IndexBuilds } from "../backends/postgres/runs/index-builds.js";
 import { Ledger, type StepRow } from "../backends/postgres/runs/ledger/ledger.js";
 import {
   type MergeKindsOptions,
@@ -23,7 +24,6 @@ import {
   stagesOf,
 } from "../backends/postgres/runs/merging/stages.js";
 import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/load-settings.js";
-import { buildIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
 import type { RunTarget } from "../backends/postgres/runs/run-target.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
@@ -50,6 +50,8 @@ export interface EndingOptions {
   readonly deferIndexes?: DeferPolicy | undefined;
   /** So many indexes are built at a time. Default: as many as there are connections. */
   readonly indexJobs?: number | undefined;
+  /** Indexes of some sections are built already, or are being built. */
+  readonly builds?: IndexBuilds | undefined;
 }
 
 /** Brings the run to its end. E_ORPHAN, E_CONFLICT, E_KEY_CONFLICT, … leave it unfinished. */
@@ -105,16 +107,10 @@ export async function endRun(opened: Omit<OpenedRun, "isStaged">, options: Endin
   for (const [path, { counts }] of stages) sizes.set(path, writesOf(counts));
   const filled = await inTransaction(coordinator, "read", () => filledSizes(coordinator, stages));
   const wanted = { indexJobs: options.indexJobs, steps };
+  const builds = options.builds ?? new IndexBuilds({ ledger: ledgerTables, run, catalog, tables });
+  await builds.add(steps, new Map([...rows, ...filled]), coordinator);
   await withBuilders(opened, wanted, (builders) =>
-    buildIndexes(steps, {
-      connections: builders,
-      ledger: ledgerTables,
-      run,
-      catalog,
-      tables,
-      rows: new Map([...rows, ...filled]),
-      onIndex: (index) => context.activity?.({ phase: "indexes", index }),
-    }),
+    builds.finish(builders, (index) => context.activity?.({ phase: "indexes", index })),
   );
   context.activity?.({ phase: "checking" });
   const written = [...sizes].map(

@@ -1,6 +1,8 @@
 /** The records of a run on their way into PostgreSQL: cut into parts, which several connections load. */
 import type { PartitionMaker } from "../backends/postgres/application.js";
 import type { TargetTable } from "../backends/postgres/database/target-table.js";
+import { affordable, openConnections } from "../backends/postgres/runs/connections.js";
+import { IndexBuilds } from "../backends/postgres/runs/index-builds.js";
 import { Ledger } from "../backends/postgres/runs/ledger/ledger.js";
 import { createStage, type Stage, stagedDefinition, stagesOf } from "../backends/postgres/runs/merging/stages.js";
 import { LoaderPool } from "../backends/postgres/runs/parts/loader-pool.js";
@@ -9,6 +11,7 @@ import { PartLoader } from "../backends/postgres/runs/parts/part-loader.js";
 import { type PlannedPart, removeStale } from "../backends/postgres/runs/parts/stale-parts.js";
 import { dropIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { makePartitions } from "../backends/postgres/runs/run-partitions.js";
+import type { PostgresConnection } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
@@ -40,10 +43,17 @@ export class RunLoadingSink implements Sink {
   private reserved: { readonly loader: PartLoader; readonly number: number } | undefined;
   private number = 0;
   private readonly begun = new Set<string>();
+  /** The one whose records come. */
+  private section: string | undefined;
   /** Sections that others have added records to since the run was begun, or changed some of. */
   private amongOthers: ReadonlySet<string> = new Set();
   private stages: ReadonlyMap<string, Stage> = new Map();
   private readonly makers = new Map<string, PartitionMaker>();
+  /** Records of each section that has come. */
+  private readonly rows = new Map<string, number>();
+  private builds: IndexBuilds | undefined;
+  /** It builds the indexes of sections that have come, while others come. Undefined where the server has none left. */
+  private builder: PostgresConnection | undefined;
 
   constructor(private readonly options: RunLoadingOptions) {
     this.name = options.name;
@@ -75,6 +85,8 @@ export class RunLoadingSink implements Sink {
     const { kind } = batch;
     const { tables } = this.requireOpen();
     if (this.cutter.isOfOther(kind)) await this.endPart();
+    if (this.section !== undefined && this.section !== kind.path) await this.beginIndexes(this.section);
+    this.section = kind.path;
     const table = tables.get(kind.path);
     if (table === undefined) throw new Error(`${kind.path} is not in the sink's catalog`);
     const maker = this.makerOf(table);
@@ -140,6 +152,7 @@ export class RunLoadingSink implements Sink {
     const part: Part = planned;
     const known = this.planned?.get(part.kind.path)?.[part.place];
     if (this.planned !== undefined && known?.digest !== part.digest) throw otherRecords(part.kind);
+    this.rows.set(part.kind.path, (this.rows.get(part.kind.path) ?? 0) + part.records);
     if (known?.isLoaded === true) {
       this.cutter.recycle(part);
       return;
@@ -161,6 +174,29 @@ export class RunLoadingSink implements Sink {
     });
   }
 
+  /** All records of the section have come; its last parts may be under way. */
+  private async beginIndexes(path: string): Promise<void> {
+    const opened = this.requireOpen();
+    const { coordinator, connect, run, ledger } = opened;
+    this.builds?.throwFailure();
+    if (this.stages.has(path)) return;
+    const steps = await inTransaction(coordinator, "read", () => new Ledger(coordinator, ledger).steps(run.run));
+    const own = steps.filter(({ what, section, done }) => what === "index" && section === path && !done);
+    if (own.length === 0) return;
+    if (this.builds === undefined) {
+      this.builds = new IndexBuilds(opened);
+      // Without it they are built at the end.
+      const more = await inTransaction(coordinator, "read", () => affordable(coordinator, 1))
+        .then((left) => openConnections(connect, left, coordinator))
+        .catch(() => []);
+      this.builder = more[0];
+      opened.context.signal.addEventListener("abort", () => void this.builder?.close(), { once: true });
+    }
+    if (this.builder === undefined) return;
+    await this.builds.add(own, this.rows, coordinator);
+    this.builds.start(this.builder);
+  }
+
   async finish(): Promise<SinkReport> {
     const opened = this.requireOpen();
     const { catalog } = opened;
@@ -170,7 +206,8 @@ export class RunLoadingSink implements Sink {
       ([path, list]) => list.length !== this.cutter.placeOf(catalog.byPath.get(path) as RecordKind),
     );
     if (missing !== undefined) throw otherRecords(catalog.byPath.get(missing[0]) as RecordKind);
-    const report = await endRun(opened, this.options);
+    const report = await endRun(opened, { ...this.options, builds: this.builds });
+    await this.builder?.close();
     this.options.done();
     const planned = [...(this.planned?.values() ?? [])].flat();
     const before = planned.filter(({ isLoaded }) => isLoaded).length;
@@ -180,6 +217,7 @@ export class RunLoadingSink implements Sink {
   }
 
   async abort(): Promise<void> {
+    await this.builder?.close();
     await this.options.close();
   }
 

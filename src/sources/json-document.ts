@@ -310,7 +310,9 @@ export function orderOf(manifest: unknown): StoreHeader["order"] {
 }
 
 /** The manifest at the end of a file in our layout, not verified; undefined where it is not to be found. */
-async function readManifest(path: string): Promise<Record<string, { records?: number }> | undefined> {
+export async function readManifest(
+  path: string,
+): Promise<Record<string, { records?: number; sha256?: string }> | undefined> {
   try {
     // A FIFO would wait for another writer.
     if (!(await stat(path)).isFile()) return undefined;
@@ -321,7 +323,7 @@ async function readManifest(path: string): Promise<Record<string, { records?: nu
       await handle.read(tail, 0, tail.length, size - tail.length);
       const text = tail.toString("latin1");
       const manifest: unknown = JSON.parse(`{${text.slice(text.lastIndexOf('\n"manifest":{'))}`);
-      return (manifest as { manifest: Record<string, { records?: number }> }).manifest;
+      return (manifest as { manifest: Record<string, { records?: number; sha256?: string }> }).manifest;
     } finally {
       await handle.close();
     }

@@ -14,6 +14,7 @@ import {
   orderedRows,
   type RowSelection,
 } from "../backends/sqlite/reading/ordered-rows.js";
+import type { KeyRange } from "../backends/sqlite/reading/range-parts.js";
 import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import type { PartRows } from "../backends/sqlite/reading/row-parts.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
@@ -24,7 +25,6 @@ import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { IdOrder } from "../records/ids/derived-uuids.js";
-import type { Part } from "../records/parts.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { OrderBy, RunContext, Selection } from "../records/run-context.js";
 import type { PartedSource, Source } from "./source.js";
@@ -49,6 +49,8 @@ export interface SqliteSourceOptions extends BatchLimits {
   readonly lockTimeoutSeconds?: number | undefined;
   /** Bytes of values that a part is to have. Default 4 MiB. */
   readonly partBytes?: number | undefined;
+  /** Rows from which on parts are ranges of the key rather than lists of rows, where they can be. Default 4096. */
+  readonly rangesFrom?: number | undefined;
   /** It is to read the snapshot of another source of this process, which said so (PartedSource.share). */
   readonly snapshot?: { readonly immutable: boolean } | undefined;
 }
@@ -91,10 +93,13 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     context: RunContext,
     stage: EmbeddingStage | undefined,
   ): AsyncGenerator<RecordBatch> {
-    const list = selection.part?.rows as PartRows | undefined;
-    if (list !== undefined) {
-      const { rowsOfList } = await import("../backends/sqlite/reading/row-parts.js");
-      yield* readInOrder(kind, rowsOfList(opened(), kind, list), false, context);
+    const ofPart = selection.part?.rows as PartRows | KeyRange | undefined;
+    if (ofPart !== undefined) {
+      const { rowsOfPart } = await import("./sqlite-parts.js");
+      const listed = rowsOfPart(opened(), kind, ofPart);
+      yield* readInOrder(kind, listed, false, context);
+      const { rows: records, sum, squares } = listed.came ?? { rows: 0, sum: 0, squares: 0 };
+      context.cameOfPart?.({ records, sum, squares });
       return;
     }
     const reader = createRowReader(opened(), kind, { embeddings: stage?.get });
@@ -172,51 +177,27 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
     return kinds;
   }
 
-  async function* planKind(kind: RecordKind, selection: Selection, context: RunContext): AsyncGenerator<Part> {
-    const { path, sqlite } = kind;
-    const reader = createRowReader(opened(), kind);
-    if (reader === undefined) return;
-    const rows = rowSelection(kind, selection);
-    const ordered = orderedRows(opened(), kind, reader, rows);
-    const isInRuns = isSorted(opened(), kind, rows, options.orderBy);
-    const isInChunks = sqlite.layout === "vector" && isStaged(opened(), sqlite.embeddingTable, selection);
-    if (ordered.rowids === undefined || isInChunks || isInRuns) {
-      const why = isInChunks ? "of embeddings is a vec0 table" : isInRuns ? "is read as it lies" : "has no rowids";
-      whole.push(`${path}: the table ${why}`);
-      yield { path };
-      return;
-    }
-    const { cutRowids } = await import("../backends/sqlite/reading/row-parts.js");
-    for await (const rows of cutRowids(opened(), kind, ordered.rowids(), {
-      partBytes: options.partBytes,
-      signal: context.signal,
-    }))
-      yield { path, rows };
-    await ordered.requireAll(context.signal);
-  }
-
   const whole: string[] = [];
+  let made: Promise<PartedSource> | undefined;
+  const parts = (): Promise<PartedSource> => {
+    made ??= import("./sqlite-parts.js").then(
+      ({ SqliteParts }) =>
+        new SqliteParts({
+          ...{ path: options.path, catalog, application, orderBy: options.orderBy, whole },
+          ...{ database: opened, begin, rowSelection, partBytes: options.partBytes, rangesFrom: options.rangesFrom },
+          lockTimeoutSeconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
+          isStaged: (table, selection) => isStaged(opened(), table, selection),
+        }),
+    );
+    return made;
+  };
   const inParts: PartedSource = {
     whole,
-    share: async (openOthers, { signal }) =>
-      (await import("../backends/sqlite/shared-snapshot.js")).shareSnapshot({
-        path: options.path,
-        database: opened(),
-        beginAnew() {
-          opened().exec("ROLLBACK; BEGIN");
-          requireOwnTables(opened(), options.path, catalog.kinds, application);
-        },
-        openOthers,
-        lockTimeoutSeconds: options.lockTimeoutSeconds ?? LOCK_TIMEOUT_SECONDS,
-        signal,
-      }),
+    share: async (open, context) => (await parts()).share(open, context),
     async *plan(selection, context) {
-      try {
-        for (const kind of begin(selection, context)) yield* planKind(kind, selection, context);
-      } catch (error) {
-        throw context.signal.aborted ? error : fromSqliteError(error);
-      }
+      yield* (await parts()).plan(selection, context);
     },
+    requireAll: async (path, came, selection) => (await parts()).requireAll?.(path, came, selection),
   };
 
   return {

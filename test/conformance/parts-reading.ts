@@ -46,7 +46,7 @@ export async function readInParts(
   partBytes: number,
   { meanwhile = async () => {}, byKeys = false, parts: given }: Reading = {},
 ): Promise<Read> {
-  const tallies = new Map<string, { records: number; sum: number }>();
+  const tallies = new Map<string, { records: number; sum: number; squares: number }>();
   let tally: PartTally | undefined;
   const context: RunContext = {
     signal: new AbortController().signal,
@@ -83,9 +83,11 @@ export async function readInParts(
       for await (const batch of other.read({ ...selection, part: copy }, context))
         records.push(...(await recordsOf(batch)));
       if (byKeys && part.rows === undefined) continue;
-      const sum = tallies.get(part.path) ?? { records: 0, sum: 0 };
-      sum.records += (tally as PartTally | undefined)?.records ?? 0;
-      sum.sum = (sum.sum + ((tally as PartTally | undefined)?.sum ?? 0)) | 0;
+      const sum = tallies.get(part.path) ?? { records: 0, sum: 0, squares: 0 };
+      const came = tally as PartTally | undefined;
+      sum.records += came?.records ?? 0;
+      sum.sum = (sum.sum + (came?.sum ?? 0)) | 0;
+      sum.squares = (sum.squares + (came?.squares ?? 0)) | 0;
       tallies.set(part.path, sum);
     }
     if (given !== undefined) await inParts.adopt?.({ ...selection, paths: new Set(tallies.keys()) }, context);

@@ -75,8 +75,17 @@ describePostgres("runs", () => {
       last,
       readFileSync(last, "utf8").replace(/\d(?=[^\d]*$)/, (digit) => (digit === "1" ? "2" : "1")),
     );
+    // Each file is what was written, and the manifest says otherwise of two of them.
+    await exportStore({ from: source, to: workspace.path("counted/"), partBytes: 20_000 });
+    const counted = workspace.path("counted/manifest.json");
+    const manifest = JSON.parse(readFileSync(counted, "utf8"));
+    type Sections = Record<string, { records: number }>;
+    const path = "event_log";
+    const two = manifest.files.filter(({ sections }: { sections: Sections }) => path in sections).slice(-2);
+    for (const [i, { sections }] of two.entries()) sections[path].records += i === 0 ? 1 : -1;
+    writeFileSync(counted, JSON.stringify(manifest));
     const target = await targets.next();
-    for (const from of [workspace.path("many/"), workspace.path("anew.json")]) {
+    for (const from of [workspace.path("many/"), workspace.path("anew.json"), workspace.path("counted/")]) {
       await expect(run(target, { from })).rejects.toMatchObject({ code: "E_DOCUMENT_MANIFEST" });
       expect([await ledger(target), dumpOf(target)]).toEqual([0, before]);
     }
@@ -274,6 +283,39 @@ describePostgres("runs", () => {
     expect(identical).toBe(false);
     const different = sections.flatMap((section) => (section.different > 0 ? [section.path] : []));
     expect(different.sort()).toEqual(["agent_state", "artifacts.content"]);
+  });
+
+  it("build the indexes of partitioned tables in each partition, and have those of one job", async () => {
+    const [from, one, several, resumed] = [
+      await targets.next(),
+      await targets.next(),
+      await targets.next(),
+      await targets.next(),
+    ];
+    const events = (first: number, last: number): string =>
+      `INSERT INTO llmspell.event_log (event_id, tenant_id, event_type, correlation_id, timestamp, sequence, language, payload)
+       SELECT gen_random_uuid(), 't', 'type ' || n % 7, gen_random_uuid(), '2024-01-15'::timestamptz + make_interval(months => n % 3), n, 'lua', jsonb_build_object('n', n)
+       FROM generate_series(${first}, ${last}) AS n`;
+    const months = [1, 2, 3].map(
+      (month) =>
+        `SELECT llmspell.create_event_log_partition('2024-0${month}-01'::timestamp AT TIME ZONE 'UTC', '2024-0${month + 1}-01'::timestamp AT TIME ZONE 'UTC')`,
+    );
+    await query(from, [...months, events(1, 15_000), "ANALYZE"].join("; "));
+    const options = { from, include: ["event_log"] };
+    await importStore({ ...options, to: one });
+    await run(several, options);
+    await same(from, several);
+    expect(dumpOf(several, true)).toBe(dumpOf(one, true));
+    await interrupted(resumed, 8000, options);
+    // As one leaves it that is killed between a partition's index and the table's.
+    const [partition] = await query<{ name: string }>(
+      resumed,
+      "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'llmspell.event_log'::regclass AND pg_relation_size(inhrelid) > 0",
+    );
+    await query(resumed, `CREATE INDEX ON ${partition?.name} USING gin (payload)`);
+    await resume(resumed, options);
+    await same(from, resumed);
+    expect(dumpOf(resumed, true)).toBe(dumpOf(one, true));
   });
 
   it("are undone as if they had not been, but for what others did meanwhile", async () => {

@@ -14,46 +14,107 @@ interface Grantee {
   rights: string;
 }
 
+/** Memory that is filled while other is on its way, and when what is in it has arrived. */
+interface Piece {
+  bytes: Buffer;
+  arrived: Promise<void>;
+}
+
 export class LargeObjectWriter {
   private rights: Promise<(oid: number) => string> | undefined;
   private owner: LargeObjectOwner = {};
-  /** One is filled while the other is on its way. */
-  private readonly pieces = [Buffer.alloc(0), Buffer.alloc(0)];
+  private readonly pieces: Piece[];
+  private turn = 0;
+  /** The last thing that the server was asked for; what is asked of it is done in order. */
+  private last: Promise<void> = Promise.resolve();
+  private failure: { readonly error: unknown } | undefined;
 
+  /** @param ahead so many pieces may wait for the server while the next is gathered */
   constructor(
     private readonly connection: PostgresConnection,
     private readonly table: TargetTable,
     private readonly application: PostgresApplication | undefined,
-  ) {}
+    ahead = 1,
+  ) {
+    this.pieces = Array.from({ length: ahead + 1 }, () => ({ bytes: Buffer.alloc(0), arrived: Promise.resolve() }));
+  }
 
   /** Makes a large object of the chunks, with the grants of the table, and gives it to the application. Gives its oid. */
   async create(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<number> {
-    const { rows } = await this.connection.query<{ oid: number }>("SELECT pg_catalog.lo_create(0) AS oid");
-    const oid = (rows[0] as { oid: number }).oid;
-    await this.put(oid, chunks);
-    this.rights ??= this.readRights();
-    const grants = (await this.rights)(oid);
-    if (grants !== "") await this.connection.query(grants);
+    const oid = await this.begin(chunks);
+    await this.settle();
     return oid;
   }
 
-  /** Writes while the next piece is gathered. */
-  private async put(oid: number, chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<void> {
-    let offset = 0;
-    let written: Promise<unknown> = Promise.resolve();
+  /** The same, but its last pieces may still be on their way: `settle` waits for them. */
+  async begin(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<number> {
+    await this.settle();
+    const { rows } = await this.connection.query<{ oid: number }>("SELECT pg_catalog.lo_create(0) AS oid");
+    const oid = (rows[0] as { oid: number }).oid;
     try {
-      for await (const piece of gather(chunks, this.pieces)) {
-        await written;
-        written = this.connection.query("SELECT pg_catalog.lo_put($1, $2, $3)", [oid, offset, piece]);
-        // Its failure is told below, where it is waited for.
-        written.catch(() => {});
-        offset += piece.length;
-      }
+      await this.put(oid, chunks);
     } catch (error) {
-      await written.catch(() => {});
+      await this.settle().catch(() => {});
       throw error;
     }
-    await written;
+    this.ask(async () => {
+      this.rights ??= this.readRights();
+      const grants = (await this.rights)(oid);
+      if (grants !== "") await this.connection.query(grants);
+    });
+    return oid;
+  }
+
+  /** Waits until all that was begun is there. Throws what failed. */
+  async settle(): Promise<void> {
+    await this.last;
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure !== undefined) throw failure.error;
+  }
+
+  private async put(oid: number, chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<void> {
+    let piece: Piece | undefined;
+    let offset = 0;
+    let length = 0;
+    const send = ({ bytes }: Piece): Promise<void> => {
+      const values = [oid, offset, bytes.subarray(0, length)];
+      offset += length;
+      length = 0;
+      return this.ask(() => this.connection.query("SELECT pg_catalog.lo_put($1, $2, $3)", values));
+    };
+    for await (const chunk of chunks)
+      for (let at = 0; at < chunk.length; ) {
+        piece ??= await this.freePiece();
+        const count = chunk.copy(piece.bytes, length, at);
+        at += count;
+        length += count;
+        if (length < CHUNK_BYTES) continue;
+        piece.arrived = send(piece);
+        piece = undefined;
+      }
+    if (piece !== undefined) piece.arrived = send(piece);
+  }
+
+  private async freePiece(): Promise<Piece> {
+    const piece = this.pieces[this.turn++ % this.pieces.length] as Piece;
+    await piece.arrived;
+    if (this.failure !== undefined) throw this.failure.error;
+    if (piece.bytes.length === 0) piece.bytes = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    return piece;
+  }
+
+  /** One behind the other, until one fails. Never rejects. */
+  private ask(query: () => Promise<unknown>): Promise<void> {
+    this.last = this.last.then(async () => {
+      if (this.failure !== undefined) return;
+      try {
+        await query();
+      } catch (error) {
+        this.failure = { error };
+      }
+    });
+    return this.last;
   }
 
   /** A line for the user, e.g. where the application cannot remove what was made. */
@@ -95,25 +156,6 @@ export class LargeObjectWriter {
       ].join("; ");
     };
   }
-}
-
-/** The chunks' bytes in pieces of CHUNK_BYTES, each valid until the next but one is asked for. */
-async function* gather(chunks: AsyncIterable<Buffer> | Iterable<Buffer>, pieces: Buffer[]): AsyncGenerator<Buffer> {
-  let turn = 0;
-  let length = 0;
-  for await (const chunk of chunks)
-    for (let at = 0; at < chunk.length; ) {
-      if (pieces[turn]?.length === 0) pieces[turn] = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-      const piece = pieces[turn] as Buffer;
-      const count = chunk.copy(piece, length, at);
-      at += count;
-      length += count;
-      if (length < CHUNK_BYTES) continue;
-      yield piece;
-      turn = 1 - turn;
-      length = 0;
-    }
-  if (length > 0) yield (pieces[turn] as Buffer).subarray(0, length);
 }
 
 /** The content of a large object in chunks of 1 MiB. */

@@ -1,11 +1,13 @@
 /** What a stored definition of an index is, before it is run: one CREATE INDEX of a table, and nothing else. */
 
-interface Named {
+export interface Named {
   readonly schema: string;
   readonly table: string;
   readonly name: string;
   /** Its access method. */
   readonly method: string;
+  /** From USING on: what the index is, whichever table it is of. */
+  readonly tail: string;
 }
 
 const NAME = `(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)`;
@@ -48,5 +50,6 @@ export function parseIndexDefinition(definition: string): Named | undefined {
   }
   if (depth !== 0) return undefined;
   const [, name = "", schema = "", table = "", method = ""] = head;
-  return { name: plain(name), schema: plain(schema), table: plain(table), method };
+  const tail = definition.slice(head[0].length - `USING ${method} `.length);
+  return { name: plain(name), schema: plain(schema), table: plain(table), method, tail };
 }

@@ -6,12 +6,12 @@ import { readTargetTables, type TargetTable } from "../database/target-table.js"
 import type { PostgresConnection } from "../session/connection.js";
 import { inTransaction } from "../session/transaction.js";
 import { requireRights } from "./connections.js";
+import { IndexBuilds } from "./index-builds.js";
 import { Ledger } from "./ledger/ledger.js";
 import { takeOver } from "./ledger/take-over.js";
 import { requireKnownTransactions, requireLedger } from "./ledger/trust.js";
 import { dropStages, requireOwnStages, stagesOf } from "./merging/stages.js";
 import { linesOfKept, removeParts } from "./parts/remove-parts.js";
-import { buildIndexes } from "./run-indexes.js";
 import { dropPartitions } from "./run-partitions.js";
 
 export interface UndoOptions {
@@ -86,15 +86,9 @@ export async function undoRun({ connection, catalog, application, onStep }: Undo
       ? [tables.get(path) as TargetTable]
       : [],
   );
-  await buildIndexes(steps, {
-    connections: [connection],
-    ledger: ledgerTables,
-    run,
-    catalog,
-    tables,
-    rows: new Map(),
-    onIndex: ({ name }) => onStep?.(`index ${name}`),
-  });
+  const builds = new IndexBuilds({ ledger: ledgerTables, run, catalog, tables });
+  await builds.add(steps, new Map(), connection);
+  await builds.finish([connection], ({ name }) => onStep?.(`index ${name}`));
   const kept = await inTransaction(connection, "write", async () => {
     await connection.query("SET LOCAL row_security = off");
     const lines = await linesOfKept(connection, touched);

@@ -35,8 +35,6 @@ interface EncodedColumn {
 
 /** Encodes records of one kind, one after the other, into one COPY's data. */
 export class CopyEncoder {
-  /** Grows to what a batch takes; most kinds of a small store need little. */
-  private readonly out = new ByteWriter((262144 + 65536) >> 4);
   private readonly columns: readonly EncodedColumn[];
   private readonly check: (batch: RecordBatch, row: number) => void;
   private readonly contentIndex: number;
@@ -44,7 +42,11 @@ export class CopyEncoder {
   /** Where each tuple begins, and where the last one ends. */
   private readonly offsets: number[] = [];
 
-  constructor(readonly kind: RecordKind) {
+  /** @param out grows to what a batch takes; most kinds of a small store need little */
+  constructor(
+    readonly kind: RecordKind,
+    private readonly out = new ByteWriter((262144 + 65536) >> 4),
+  ) {
     const { largeObject } = kind.postgres;
     this.columns = storedFields(kind, "postgresql").map((field) => ({
       index: kind.fields.indexOf(field),
@@ -67,6 +69,11 @@ export class CopyEncoder {
     this.out.copy(HEADER, 0, HEADER.length);
     this.offsets.length = 0;
     this.offsets.push(HEADER.length);
+  }
+
+  /** One of another kind, in the same memory. This one is of no more use. */
+  turnedTo(kind: RecordKind): CopyEncoder {
+    return new CopyEncoder(kind, this.out);
   }
 
   /** Takes the last tuple away again. */

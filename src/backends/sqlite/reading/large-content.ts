@@ -48,10 +48,14 @@ export function createLargeContentReader(
       spool = pieces;
       database.prepare(select).get(BigInt(Math.ceil(Number(length) / LARGE_VALUE_BYTES)), at);
       spool = undefined;
-      const reader = pieces.reader();
       const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-      for (let count = await reader.read(chunk, 0); count > 0; count = await reader.read(chunk, 0))
-        yield chunk.subarray(0, count);
+      for (let at = 0; at < pieces.length; ) {
+        const piece = chunk.subarray(0, Math.min(CHUNK_BYTES, pieces.length - at));
+        // Now: the file was written a moment ago, and a chunk of it is in memory sooner than the thread pool answers.
+        pieces.readNow(piece, at);
+        yield piece;
+        at += piece.length;
+      }
     } finally {
       await pieces.close();
     }

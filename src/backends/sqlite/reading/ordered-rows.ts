@@ -40,6 +40,8 @@ export interface RowSelection {
   /** The first so many only, and those that are wanted. */
   readonly limit?: number | undefined;
   readonly wanted?: WantedRecords | undefined;
+  /** The order of the key, where it is known (orderTerms): to find it is a walk. */
+  readonly terms?: readonly string[] | undefined;
 }
 
 /** The rows, and whether they are all of them (row-check.ts). Before them `requireAllAhead` is called, behind them `requireAll`. */
@@ -76,7 +78,7 @@ export function orderedRows(
   const order =
     kind.keyless || selection.order === "table"
       ? "r"
-      : [...orderTerms(database, kind, selection.idOrder), "r"].join(", ");
+      : [...(selection.terms ?? orderTerms(database, kind, selection.idOrder)), "r"].join(", ");
   const embeddings = joinedEmbeddings(kind, reader);
   const values: string[] = tenants === undefined ? [] : [JSON.stringify(tenants)];
   // LIMIT keeps SQLite from dropping the inner ORDER BY.

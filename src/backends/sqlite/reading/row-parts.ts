@@ -12,7 +12,7 @@ import { allRows, joinedEmbeddings, type OrderedRows } from "./ordered-rows.js";
 import { rowMissing } from "./row-check.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
 
-/** Part.rows of this backend. */
+/** Part.rows of this backend, where they are a list. */
 export interface PartRows {
   /** In their order. */
   readonly rowids: Rowids;
@@ -67,28 +67,31 @@ function createCut(bytesOf: Sizes, partBytes: number): (rowids: Rowids) => Gener
   };
 }
 
-/** What the headers of rows say: no value is read. */
-function createSizes(database: Database, kind: RecordKind): Sizes {
-  const table = mainTable(kind);
-  const present = columnsOf(database, table) ?? new Set();
+/** SQL for the bytes of a row's values, of the table `t`, as its header says them: no value is read. */
+export function bytesSql(database: Database, kind: RecordKind): string {
+  const present = columnsOf(database, mainTable(kind)) ?? new Set();
   const columns = storedFields(kind, "sqlite").filter(
     (field) => codecOf(field).sqlite !== "embedding" && present.has(columnOf(field)),
   );
   const { sqlite } = kind;
   const fixed = (sqlite.layout === "vector" ? sqlite.dimension * 4 : 0) + 8 * columns.length;
-  const sum = columns.map((field) => `ifnull(octet_length(t.${quoted(columnOf(field))}), 0)`).join(" + ");
+  return [fixed, ...columns.map((field) => `ifnull(octet_length(t.${quoted(columnOf(field))}), 0)`)].join(" + ");
+}
+
+function createSizes(database: Database, kind: RecordKind): Sizes {
+  const table = mainTable(kind);
   const sizes = database
     .prepare(
-      `SELECT ${sum} FROM json_each(?) AS s LEFT JOIN ${quoted(table)} AS t ON t.${rowidOf(database, table)} = s.value`,
+      `SELECT ${bytesSql(database, kind)} FROM json_each(?) AS s LEFT JOIN ${quoted(table)} AS t ON t.${rowidOf(database, table)} = s.value`,
     )
     .pluck();
-  return (rowids) => (sizes.all(listOf(rowids)) as number[]).map((bytes) => fixed + bytes);
+  return (rowids) => sizes.all(listOf(rowids)) as number[];
 }
 
 /** Of each connection, by path: to make one for each part would cost a dozen statements. */
 const readers = new WeakMap<Database, Map<string, RowReader>>();
 
-function readerOf(database: Database, kind: RecordKind): RowReader {
+export function readerOf(database: Database, kind: RecordKind): RowReader {
   const made = readers.get(database) ?? new Map<string, RowReader>();
   readers.set(database, made);
   const reader = made.get(kind.path) ?? createRowReader(database, kind);

@@ -136,14 +136,9 @@ export class PartCutter {
   private encoderOf(kind: RecordKind): CopyEncoder {
     if (this.encoder !== undefined) return this.encoder;
     this.kind = kind;
-    // Those of kinds that are through are given back.
-    for (let spare = this.spare.pop(); spare !== undefined; spare = this.spare.pop())
-      if (spare.kind === kind) {
-        spare.reset();
-        this.encoder = spare;
-        return spare;
-      }
-    this.encoder = new CopyEncoder(kind);
+    const spare = this.spare.pop();
+    if (spare?.kind === kind) spare.reset();
+    this.encoder = spare?.kind === kind ? spare : (spare?.turnedTo(kind) ?? new CopyEncoder(kind));
     return this.encoder;
   }
 

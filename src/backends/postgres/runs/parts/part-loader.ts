@@ -19,6 +19,9 @@ import type { Part } from "./part-cutter.js";
 import { explainRefused } from "./refused-record.js";
 import { createSent, hashed, requireContents, requireSent, SENT } from "./verify-part.js";
 
+/** Of a large object, MiB that are on their way while the part behind goes over another connection. */
+const PIECES_AHEAD = 4;
+
 export interface PartLoaderOptions {
   readonly ledger: LedgerTables;
   readonly run: RunRow;
@@ -55,7 +58,7 @@ export class PartLoader {
     return [...this.writers.values()].flatMap(({ note }) => note ?? []);
   }
 
-  /** Makes a large object in the transaction of the part that will be loaded next, which has this number. */
+  /** Begins a large object in the transaction of the part that will be loaded next, which has this number. */
   async store(table: TargetTable, number: number, chunks: AsyncIterable<Buffer>): Promise<number> {
     if (!this.isOpen) await this.begin();
     if (!this.isNumbered) {
@@ -65,12 +68,12 @@ export class PartLoader {
     }
     let writer = this.writers.get(table);
     if (writer === undefined) {
-      writer = new LargeObjectWriter(this.connection, table, this.options.application);
+      writer = new LargeObjectWriter(this.connection, table, this.options.application, PIECES_AHEAD);
       this.writers.set(table, writer);
     }
-    if (!this.options.verifies) return writer.create(chunks);
+    if (!this.options.verifies) return writer.begin(chunks);
     const hash = createHash("sha256");
-    const oid = await writer.create(hashed(chunks, hash));
+    const oid = await writer.begin(hashed(chunks, hash));
     this.contents.set(oid, hash.digest("hex"));
     return oid;
   }
@@ -81,6 +84,7 @@ export class PartLoader {
     const { run } = this.options.run;
     try {
       if (!this.isOpen) await this.begin();
+      await this.writers.get(table)?.settle();
       const { kind, digest } = part;
       const known = { part: number, records: BigInt(part.records), bytes: BigInt(part.bytes), digest };
       if (this.isNumbered) await this.ledger.completePart(run, known);
@@ -147,6 +151,7 @@ export class PartLoader {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.isNumbered = false;
+    for (const writer of this.writers.values()) await writer.settle().catch(() => {});
     await this.connection.query("ROLLBACK").catch(() => {});
   }
 }
