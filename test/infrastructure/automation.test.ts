@@ -33,14 +33,13 @@ async function runLine(line: string): Promise<void> {
 }
 
 describeWithTools(["systemd"], "systemd", () => {
-  it("takes the unit and the timer without a word", () => {
-    for (const name of ["llmspell-backup.service", "llmspell-backup.timer"])
-      copyFileSync(example(name), workspace.path(name));
-    const { status, stdout, stderr } = spawnSync(
-      findTool("systemd") as string,
-      ["verify", "--man=no", "llmspell-backup.service", "llmspell-backup.timer"],
-      { cwd: workspace.folder, encoding: "utf8" },
-    );
+  it("takes the units and the timer without a word", () => {
+    const units = ["llmspell-backup.service", "llmspell-backup.timer", "llmspell-worker.service"];
+    for (const name of units) copyFileSync(example(name), workspace.path(name));
+    const { status, stdout, stderr } = spawnSync(findTool("systemd") as string, ["verify", "--man=no", ...units], {
+      cwd: workspace.folder,
+      encoding: "utf8",
+    });
     // Units of the machine itself are none of ours.
     const ours = `${stdout}${stderr}`.split("\n").filter((line) => line.includes("llmspell"));
     expect([ours, status]).toEqual([[], 0]);

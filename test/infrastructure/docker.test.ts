@@ -134,3 +134,32 @@ describe("the compose file of backups", () => {
     expect(backup.volumes.map((volume: string) => volume.split(":")[0])).toEqual(Object.keys(volumes));
   });
 });
+
+describe("the compose file of workers", () => {
+  const file = "docker/worker/docker-compose.yml";
+  const { services, configs, secrets } = parse(read(file)) as {
+    // biome-ignore lint/suspicious/noExplicitAny: YAML
+    services: Record<string, any>;
+    configs: Record<string, { file?: string }>;
+    secrets: Record<string, { file?: string }>;
+  };
+  const { worker } = services;
+
+  it("names files that are there, and puts none into the read-only container that compose would have to copy", () => {
+    const context = resolve(join(root, dirname(file)), worker.build.context);
+    expect(existsSync(join(context, worker.build.dockerfile))).toBe(true);
+    expect(worker).toMatchObject({ read_only: true, cap_drop: ["ALL"], security_opt: ["no-new-privileges:true"] });
+    for (const { source } of worker.configs)
+      expect(existsSync(join(root, dirname(file), configs[source]?.file ?? "none"))).toBe(true);
+    for (const name of worker.secrets) expect(secrets[name]?.file).toBeDefined();
+  });
+
+  it("has no password in its environment, and all that its stores ask the environment for", () => {
+    expect(JSON.stringify(worker.environment)).not.toMatch(/:\/\/[^@?"]*:[^@?"]*@|PGPASSWORD/);
+    const stores = read(join(dirname(file), configs["stores"]?.file ?? "none"));
+    const asked = [...stores.matchAll(/url_env = "(\w+)"/g)].map(([, name]) => name);
+    expect(asked).toHaveLength(2);
+    for (const name of asked) expect(Object.keys(worker.environment)).toContain(name);
+    expect(worker.environment.LLMSPELL_CONFIG).toBe(worker.configs[0].target);
+  });
+});
