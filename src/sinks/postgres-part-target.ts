@@ -99,7 +99,7 @@ export class PartTarget {
       if (run?.run !== number || run.epoch !== epoch || run.state !== "loading" || plan?.token !== token)
         return undefined;
       if (run.place !== (await readPlace(connection))) return undefined;
-      const { stage } = plan;
+      const stage = plan.stage === "planning" && plan.snapshot !== "" ? "loading" : plan.stage;
       if (stage !== "comparing" && stage !== "loading") return undefined;
       const planned = await book.part(number, part);
       if (planned === undefined) return undefined;
@@ -115,7 +115,7 @@ export class PartTarget {
         if (await isHeld()) return undefined;
         await connection.query("SELECT pg_catalog.pg_terminate_backend($1)", [holder]);
       }
-      const stages = stagesOf(await ledger.steps(number), this.tables, options.application?.schema ?? "");
+      const stages = stagesOf(await ledger.steps(number, section), this.tables, options.application?.schema ?? "");
       const staging = stages.get(section);
       if (staging !== undefined) await requireOwnStages(connection, new Map([[section, staging]]), this.ledger.runs);
       await book.claim(number, part, options.worker);

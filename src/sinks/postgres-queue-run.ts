@@ -6,6 +6,8 @@
 import { randomUUID } from "node:crypto";
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import { readTargetTables, type TargetTable } from "../backends/postgres/database/target-table.js";
+import { readRanges } from "../backends/postgres/reading/parts/key-ranges.js";
+import { IndexBuilds } from "../backends/postgres/runs/index-builds.js";
 import { Ledger, type RunRow } from "../backends/postgres/runs/ledger/ledger.js";
 import {
   createStage,
@@ -16,12 +18,13 @@ import {
 } from "../backends/postgres/runs/merging/stages.js";
 import { type Differing, removeDiffering } from "../backends/postgres/runs/parts/stale-parts.js";
 import {
+  noPlan,
   PlanLedger,
-  type PlannedPart,
   type PlanStage,
   type PlanTables,
   requirePlanTables,
 } from "../backends/postgres/runs/plan/plan-ledger.js";
+import { MANY_PARTS, writeParts } from "../backends/postgres/runs/plan/plan-parts.js";
 import { PlanProgress } from "../backends/postgres/runs/plan/plan-progress.js";
 import { dropIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { openRun, type RunTarget, type RunTargetOptions } from "../backends/postgres/runs/run-target.js";
@@ -60,14 +63,20 @@ export interface SaidFacts {
   readonly amongOthers?: readonly string[];
 }
 
-/** So many parts are written at once. */
-const BATCH = 1000;
-/** A table of so many parts is large enough to be without its indexes meanwhile. */
-const MANY_PARTS = 2;
+/** What there is of a plan: parts that are planned stay as they are. */
+export type PlanState = "none" | "begun" | "whole";
 
 export class QueueRun {
   private coordinator: PostgresConnection | undefined;
+  /** Whoever plans and whoever waits for the parts share the coordinator's session. */
+  private last: Promise<unknown> = Promise.resolve();
   private target: (RunTarget & PlanTables) | undefined;
+  /** The section that parts are added of. */
+  private atPlanning: string | undefined;
+  private hasParts = false;
+  private builds: IndexBuilds | undefined;
+  /** Sections whose indexes are built, or being built. */
+  private readonly built = new Set<string>();
   private isDone = false;
   private unfinishedRun: number | undefined;
   token = "";
@@ -82,8 +91,8 @@ export class QueueRun {
     return this.opened().run;
   }
 
-  /** Looks at the target before anything is written, then begins the run, or takes it over. Gives whether there is a plan already. */
-  async open(): Promise<boolean> {
+  /** Looks at the target before anything is written, then begins the run, or takes it over. Gives what there is of a plan already. */
+  async open(): Promise<PlanState> {
     const { options } = this;
     const { context, catalog, application } = options;
     this.coordinator = await options.connect();
@@ -98,53 +107,85 @@ export class QueueRun {
       );
     });
     const target = await openRun(coordinator, { ...options, onWarning: (message) => context.warn(message) });
-    this.target = { ...target, ...plan };
+    // There may be very many: only whether there are any is kept.
+    this.hasParts = target.parts.length > 0;
+    this.target = { ...target, ...plan, parts: [] };
     this.unfinishedRun = target.run.run;
     for (const each of target.connections)
       context.signal.addEventListener("abort", () => void each.close(), { once: true });
-    if (!options.resume) return false;
+    if (!options.resume) return "none";
     return this.write(async ({ plan }) => {
       const found = await plan.find(target.run.run);
-      if (found === undefined || found.stage === "planning") return false;
+      if (found === undefined) return "none";
       this.token = found.token;
-      return true;
+      return found.stage === "planning" ? "begun" : "whole";
     });
   }
 
-  /** Writes the plan: from now on its bounds stay as they are. */
-  async plan(parts: AsyncIterable<Part>, snapshot: object): Promise<void> {
+  /** Begins the plan: workers load its parts as they come, from this snapshot. */
+  async beginPlan(snapshot: object): Promise<void> {
     const { from, to, said } = this.options;
-    const { run, catalog } = this.opened();
+    const { run } = this.opened();
+    // They would pass for parts of this plan.
+    if (this.hasParts) throw noPlan(run.run, "the parts");
     this.token = randomUUID();
     const { token } = this;
-    const options = said({ token });
-    await this.write(({ plan }) => plan.begin({ run: run.run, token, from, to, options }));
-    const counts = new Map<string, number>();
-    let number = 0;
-    let waiting: PlannedPart[] = [];
-    const flush = async (): Promise<void> => {
-      await this.write(({ plan }) => plan.addParts(run.run, waiting));
-      waiting = [];
-    };
-    for await (const { path, rows } of parts) {
-      counts.set(path, (counts.get(path) ?? 0) + 1);
-      waiting.push({ part: ++number, section: path, bounds: rows === undefined ? "" : JSON.stringify(rows) });
-      if (waiting.length === BATCH) await flush();
-    }
-    await flush();
-    for (const [path, count] of counts) await this.beginKind(catalog.byPath.get(path) as RecordKind, count);
-    await this.write(({ plan }) => plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options, from, to }));
+    const head = { run: run.run, token, from, to, options: said({ token }), snapshot: JSON.stringify(snapshot) };
+    await this.write(({ plan }) => plan.begin(head));
+  }
+
+  /** Of a plan that is begun: the rows of the last part of each section that has some; undefined for all of the section. */
+  async planned(): Promise<ReadonlyMap<string, object | undefined>> {
+    const { run, catalog } = this.opened();
+    const last = await this.write(({ plan }) => plan.lastParts(run.run));
+    return new Map(
+      last.map(({ part, section, bounds }) => {
+        const kind = catalog.byPath.get(section);
+        const rows = kind === undefined || bounds === "" ? undefined : readRanges(kind, bounds);
+        if (kind === undefined || (rows === undefined && bounds !== "")) throw noPlan(run.run, `the part ${part}`);
+        return [section, rows];
+      }),
+    );
+  }
+
+  /** Adds parts to the plan, those of a kind one behind the other; from then on they stay as they are. Tells of those that are there. */
+  async addParts(
+    parts: AsyncIterable<Part>,
+    signal: AbortSignal,
+    onParts: (numbers: readonly number[]) => Promise<void>,
+  ): Promise<void> {
+    const { run, catalog } = this.opened();
+    const last = await this.write(({ plan }) => plan.lastParts(run.run));
+    await writeParts(parts, {
+      behind: last.reduce((most, { part }) => Math.max(most, part), 0),
+      signal,
+      onSection: (section) => {
+        this.atPlanning = section;
+      },
+      begin: (section, count) => this.beginKind(catalog.byPath.get(section) as RecordKind, count),
+      add: async (batch) => {
+        await this.write(({ plan }) => plan.addParts(run.run, batch));
+        await onParts(batch.map(({ part }) => part));
+      },
+    });
+  }
+
+  /** All parts are there. */
+  async completePlan(): Promise<void> {
+    const { run } = this.opened();
+    await this.write(({ plan }) => plan.complete(run.run));
   }
 
   /** Before the first part of a kind. */
   private async beginKind(kind: RecordKind, parts: number): Promise<void> {
-    const { coordinator, run, tables } = this.opened();
+    const { coordinator, run, tables, steps } = this.opened();
     const { deferIndexes: policy = "auto", application, verifyParts = false } = this.options;
     const section = kind.path;
+    // Whoever else has begun one has done so before this process: nobody does any more.
+    if (steps.some((step) => step.section === section)) return;
     const table = tables.get(section) as TargetTable;
     await this.write(async ({ ledger }) => {
       await coordinator.query("SET LOCAL client_min_messages = 'warning'");
-      if ((await ledger.steps(run.run)).some((step) => step.section === section)) return;
       const isStaged = await needsMerge(coordinator, table);
       const definition = isStaged ? stagedDefinition() : "";
       await ledger.addStep(run.run, { what: "section", section, name: "", definition });
@@ -153,14 +194,18 @@ export class QueueRun {
     });
   }
 
-  /** The plan goes on, with another snapshot. @throws {StorageError} what `said` throws */
-  async adopt(snapshot: object): Promise<void> {
+  /** The plan goes on, with another snapshot: undefined while it is not whole, for nothing may be loaded before what is there was looked at. @throws {StorageError} what `said` throws */
+  async adopt(snapshot: object | undefined): Promise<void> {
     const { run } = this.opened();
     const { from, to } = this.options;
     await this.write(async ({ plan }) => {
       const before = (await plan.find(run.run))?.options;
       const options = this.options.said({ token: this.token, before });
-      await plan.takeOver(run.run, { snapshot: JSON.stringify(snapshot), options, from, to });
+      if (snapshot !== undefined) await plan.setStage(run.run, "comparing");
+      await plan.takeOver(run.run, {
+        ...{ options, from, to },
+        snapshot: snapshot === undefined ? "" : JSON.stringify(snapshot),
+      });
     });
   }
 
@@ -173,7 +218,27 @@ export class QueueRun {
   progress<Answer>(ask: (plan: PlanProgress, run: RunRow) => Promise<Answer>): Promise<Answer> {
     const { coordinator, run, ledger, plans, planParts, planSums } = this.opened();
     const plan = new PlanProgress(coordinator, { ...ledger, plans, planParts, planSums });
-    return inTransaction(coordinator, "read", () => ask(plan, run));
+    return this.alone(() => inTransaction(coordinator, "read", () => ask(plan, run)));
+  }
+
+  /** Builds the indexes of sections that are loaded, while workers load others. Gives how many sections are. Throws what a build has failed with. */
+  async buildLoaded(): Promise<number> {
+    const { coordinator, connections, catalog, tables, run, ledger } = this.opened();
+    this.builds ??= new IndexBuilds({ ledger, run, catalog, tables });
+    const { builds, built, atPlanning } = this;
+    builds.throwFailure();
+    const loaded = await this.progress((plan) => plan.loaded(run));
+    const [builder] = connections;
+    for (const section of loaded.keys()) {
+      if (section === atPlanning || built.has(section)) continue;
+      built.add(section);
+      const steps = await this.write(({ ledger }) => ledger.steps(run.run, section));
+      // What is merged gets its indexes afterwards.
+      if (builder === undefined || stagesOf(steps, tables, this.options.application?.schema ?? "").size > 0) continue;
+      await this.alone(() => builds.add(steps, loaded, coordinator));
+      builds.start(builder);
+    }
+    return built.size;
   }
 
   /** Takes parts from workers that are gone. */
@@ -211,7 +276,8 @@ export class QueueRun {
   /** What needs all records: merges, orphans, indexes, statistics. Ends the run. */
   async finish(): Promise<SinkReport> {
     const { options } = this;
-    const report = await endRun({ ...this.opened(), connect: options.connect, context: options.context }, options);
+    const opened = { ...this.opened(), connect: options.connect, context: options.context };
+    const report = await endRun(opened, { ...options, builds: this.builds });
     this.isDone = true;
     return report;
   }
@@ -250,11 +316,20 @@ export class QueueRun {
   /** Under the fence. */
   private write<Result>(work: (books: { ledger: Ledger; plan: PlanLedger }) => Promise<Result>): Promise<Result> {
     const { coordinator, ledger: tables, run } = this.opened();
-    return inTransaction(coordinator, "write", async () => {
-      const ledger = new Ledger(coordinator, tables);
-      await ledger.hold(run);
-      return work({ ledger, plan: this.planLedger() });
-    });
+    return this.alone(() =>
+      inTransaction(coordinator, "write", async () => {
+        const ledger = new Ledger(coordinator, tables);
+        await ledger.hold(run);
+        return work({ ledger, plan: this.planLedger() });
+      }),
+    );
+  }
+
+  /** One transaction behind the other. */
+  private alone<Result>(work: () => Promise<Result>): Promise<Result> {
+    const done = this.last.then(work);
+    this.last = done.catch(() => undefined);
+    return done;
   }
 
   private opened(): RunTarget & PlanTables & { coordinator: PostgresConnection; catalog: Catalog } {

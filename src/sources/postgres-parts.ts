@@ -1,6 +1,7 @@
 /** A PostgreSQL source whose records others read in parts: the snapshot, the plan, and the count of what came. */
 import { tableOf } from "../backends/postgres/database/table-names.js";
 import { cutKeys, hasRanges } from "../backends/postgres/reading/parts/key-ranges.js";
+import { PartSizes } from "../backends/postgres/reading/parts/part-sizes.js";
 import { cutRows, type PartRows } from "../backends/postgres/reading/parts/row-parts.js";
 import { shareSnapshot } from "../backends/postgres/reading/parts/shared-snapshot.js";
 import { requireAllRows } from "../backends/postgres/reading/row-count.js";
@@ -63,18 +64,38 @@ export class PostgresParts implements PartedSource {
     }
   }
 
-  async *planKeys(selection: Selection, context: RunContext, partBytes: number): AsyncGenerator<Part> {
-    const { connection, select } = this.options;
+  async *planKeys(
+    selection: Selection,
+    context: RunContext,
+    partBytes: number,
+    planned: ReadonlyMap<string, object | undefined> = new Map(),
+  ): AsyncGenerator<Part> {
+    const { connection, select, bytesOf } = this.options;
     const { tenants } = selection;
-    for (const kind of await this.options.begin(selection, context)) {
+    const kinds = (await this.alone(() => this.options.begin(selection, context))).map((kind) => {
+      const isWhole = this.isWhole(kind, partBytes) || !hasRanges(kind, tenants, { select });
+      return { kind, isWhole, bytes: bytesOf(kind) };
+    });
+    const sizes = new PartSizes(kinds, partBytes);
+    for (const each of sizes.inTurn()) {
+      const { kind, isWhole } = each;
       const { path } = kind;
       context.signal.throwIfAborted();
-      const options = { select, partBytes };
-      if (this.isWhole(kind, partBytes) || !hasRanges(kind, tenants, options)) yield { path };
-      else {
-        this.cut.set(path, kind);
-        for await (const rows of cutKeys(connection, kind, tenants, options)) yield { path, rows };
+      const behind = planned.get(path) as PartRows | undefined;
+      if (planned.has(path) && behind === undefined) continue;
+      if (isWhole && behind === undefined) {
+        yield { path };
+        continue;
       }
+      this.cut.set(path, kind);
+      const nextBytes = (): number => sizes.next(kind);
+      const parts = cutKeys(connection, kind, tenants, { select, partBytes, nextBytes, ...(behind && { behind }) });
+      for (;;) {
+        const next = await this.alone(() => parts.next());
+        if (next.done === true) break;
+        yield { path, rows: next.value };
+      }
+      sizes.end(each);
     }
   }
 

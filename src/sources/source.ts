@@ -44,8 +44,16 @@ export interface PartedSource {
   check?(): Promise<void>;
   /** The parts of all that is selected, planned as they are asked for, without reading values. Tells of what the store holds besides. */
   plan(selection: Selection, context: RunContext): AsyncIterable<Part>;
-  /** The same with bounds that hold in any snapshot, and take in what comes later, whatever its keys: in no order. */
-  planKeys?(selection: Selection, context: RunContext, partBytes: number): AsyncIterable<Part>;
+  /**
+   * The same with bounds that hold in any snapshot, and take in what comes later, whatever its keys: in no order. `planned`: the
+   * rows of the last part of each kind that has some already, in whatever snapshot; what lies behind them is planned.
+   */
+  planKeys?(
+    selection: Selection,
+    context: RunContext,
+    partBytes: number,
+    planned?: ReadonlyMap<string, object | undefined>,
+  ): AsyncIterable<Part>;
   /** The kinds of the selection were planned by `planKeys` of an earlier snapshot's source: `requireAll` counts them. */
   adopt?(selection: Selection, context: RunContext): Promise<void>;
   /** Kinds that cannot be shared out, and why, of those planned so far: a line each. */

@@ -39,6 +39,35 @@ function throughLedger({ path, rows }: Part): Part {
   return { path, rows: found as object };
 }
 
+/** The parts that come behind the first ones of a plan, as a run is planned on that ended while it was planned. */
+export async function planBehind(
+  open: Open,
+  selection: Selection,
+  partBytes: number,
+  first: readonly Part[],
+): Promise<Part[]> {
+  const source = open({ partBytes });
+  const context: RunContext = {
+    signal: new AbortController().signal,
+    async reject({ error }) {
+      throw error;
+    },
+    isRejected: () => false,
+    warn: () => {},
+    leftOut: () => {},
+  };
+  try {
+    await source.open(context, selection);
+    const planned = new Map(first.map((part) => [part.path, throughLedger(part).rows]));
+    const parts: Part[] = [];
+    for await (const part of (source.inParts as PartedSource).planKeys?.(selection, context, partBytes, planned) ?? [])
+      parts.push(part);
+    return parts;
+  } finally {
+    await source.close();
+  }
+}
+
 /** Reads all parts with two other sources in turns, as threads would, and holds what came against the tables. */
 export async function readInParts(
   open: Open,

@@ -1,8 +1,10 @@
 /** Runs with workers some of which stand still: a machine that sleeps, or that lost its power and left its sessions behind. */
 import type { ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { appendFileSync } from "node:fs";
 import pg from "pg";
 import { beforeAll, expect, it } from "vitest";
+import { JobQueue, type PartJob, type TakenJob } from "../../src/backends/postgres/queue/job-queue.js";
 import { verifyStores } from "../../src/index.js";
 import { outcomeOf, type Workspace } from "../helpers/llmspell.js";
 import { describePostgres } from "../helpers/postgres-server.js";
@@ -105,5 +107,27 @@ describePostgres("runs with workers that stand still", () => {
     expect(await query(queue, jobs)).toEqual([{ seconds: 33 }]);
     await ended(run, "SIGKILL");
     await query(queue, "DELETE FROM llmspell_queue.job");
+  });
+
+  it("hear of jobs that come while they wait, and of none that are not there", async () => {
+    const { signal } = new AbortController();
+    const job: PartJob = { token: randomUUID(), run: 1, epoch: 1, part: 1, from: "src", to: "dst" };
+    const coordinator = await JobQueue.open({ url: queue }, "coordinator");
+    const worker = await JobQueue.open({ url: queue }, "worker");
+    try {
+      expect(await worker.take()).toBeUndefined();
+      // Far longer than the test may take.
+      const heard = worker.wait(40 * 60_000, signal);
+      await coordinator.send([job]);
+      await heard;
+      const taken = await worker.take();
+      expect(taken?.job).toEqual(job);
+      await worker.complete(taken as TakenJob);
+      await worker.wait(1, signal);
+      expect(await worker.take()).toBeUndefined();
+    } finally {
+      await worker.close();
+      await coordinator.close();
+    }
   });
 });

@@ -1,4 +1,5 @@
 /** Runs whose parts workers load: processes of their own, a queue on a server, and what dies meanwhile. */
+import pg from "pg";
 import { beforeAll, expect, it } from "vitest";
 import { listRuns, verifyStores } from "../../src/index.js";
 import { outcomeOf, type Workspace } from "../helpers/llmspell.js";
@@ -9,6 +10,9 @@ import { dumpOf, largeObjectsOf, query, unfinishedState } from "../helpers/runs.
 
 /** Building indexes takes most of the time of small runs. */
 const AS_THEY_ARE = ["--defer-indexes", "never"];
+const PLANNED = "SELECT part, section, bounds FROM llmspell.storage_plan_parts ORDER BY part";
+const LOADABLE = `SELECT FROM llmspell.storage_plan_parts p WHERE section <> 'event_log' AND NOT EXISTS
+  (SELECT FROM llmspell.storage_parts l WHERE l.part = p.part)`;
 
 describePostgres("runs whose parts workers load", () => {
   let workspace: Workspace;
@@ -74,6 +78,39 @@ describePostgres("runs whose parts workers load", () => {
     await ended(hand, "SIGTERM");
   });
 
+  it("load parts while others are planned, and are planned on from a source that has changed", async () => {
+    const target = await targets.next();
+    const blocker = new pg.Client({ connectionString: target });
+    await blocker.connect();
+    const hand = runs.worker(target, "--jobs", "3");
+    try {
+      const run = runs.silent(runs.coordinator(target, "migrate"));
+      await until(async () => (await query(target, PLANNED)).length > 0);
+      // The next kind cannot be begun.
+      await blocker.query("BEGIN; LOCK TABLE llmspell.storage_steps IN SHARE MODE");
+      await runs.loadedParts(target, 1);
+      await until(async () => (await query(target, LOADABLE)).length === 0);
+      expect(await query(target, "SELECT stage FROM llmspell.storage_plans")).toEqual([{ stage: "planning" }]);
+      await ended(run, "SIGKILL");
+    } finally {
+      await blocker.end();
+    }
+    await query(
+      source,
+      `UPDATE llmspell.kv_store SET key = key || '?' WHERE key IN (SELECT key FROM llmspell.kv_store LIMIT 5);
+       DELETE FROM llmspell.agent_states WHERE agent_id IN (SELECT agent_id FROM llmspell.agent_states LIMIT 2);
+       INSERT INTO llmspell.sessions (tenant_id, session_id, session_data) VALUES ('a tenant that came later', gen_random_uuid(), '{}')`,
+    );
+    const before = await query<{ part: number }>(target, PLANNED);
+    expect(await runs.outcome(target, "resume")).toMatchObject({ status: 0 });
+    const after = await query<{ part: number }>(target, PLANNED);
+    expect(after.length).toBeGreaterThan(before.length);
+    // What was planned is as it was.
+    expect(after.slice(0, before.length)).toEqual(before);
+    await same(target);
+    await ended(hand, "SIGTERM");
+  });
+
   it("leave records that others have changed meanwhile, though the source has changed beside them", async () => {
     const target = await targets.next();
     const include = ["--include", "kv_store", "--verify-parts", ...AS_THEY_ARE];
@@ -105,6 +142,7 @@ describePostgres("runs whose parts workers load", () => {
     const hand = runs.worker(target);
     const run = runs.coordinator(target, "migrate", ...AS_THEY_ARE);
     const outcome = outcomeOf(run);
+    await runs.planned(target);
     await runs.loadedParts(target, 10);
     let shown: Awaited<ReturnType<typeof listRuns>>[number] | undefined;
     await until(async () => {

@@ -13,7 +13,12 @@ import type { QueueChoice } from "./open-queue.js";
 /** How often the parts are counted; from so many on more seldom, so that it does not take the server much of its time. */
 const POLL_MILLISECONDS = 300;
 const MANY_PARTS = 10_000;
+/** So many or fewer are left: the end is near. */
+const FEW_PARTS = 20;
+const OFTEN_MILLISECONDS = 100;
 const SELDOM_MILLISECONDS = 3000;
+/** Each so-manieth time that something has happened to them, those are looked for whose sections are loaded. */
+const SELDOM_LOOKS = 10;
 /** Nothing has happened for so long: jobs may have been lost, with the queue or with who took them. Each time it is twice as long. */
 const STILL_MILLISECONDS = 3000;
 const MOST_STILL_MILLISECONDS = 60_000;
@@ -33,25 +38,39 @@ export interface Attending {
   readonly choice: Pick<QueueChoice, "from" | "to">;
 }
 
-/** Until all parts are done that the work is about. Throws what a part has failed with for good. */
-export async function attend(attending: Attending, work: PlanWork): Promise<void> {
+/**
+ * Until all parts are done that the work is about, and no more come. Throws what a part has failed with for good.
+ * @param planning whoever adds parts has them sent, too
+ */
+export async function attend(
+  attending: Attending,
+  work: PlanWork,
+  planning: { readonly isOver: boolean } = { isOver: true },
+): Promise<void> {
   const { run, inParts, context, options } = attending;
   const jobs = new Jobs(attending, work);
   let last = "";
   let lastChange = performance.now();
   let lastCheck = lastChange;
+  let looks = 0;
   let isTold = false;
   for (let isFirst = true; ; isFirst = false) {
     context.signal.throwIfAborted();
+    const { isOver } = planning;
     const { counts, busy } = await run.progress(async (plan, row) => ({
       counts: await plan.counts(row, work),
       busy: await plan.busy(row, work, MOST_ATTEMPTS),
     }));
     const { parts, done, records, bytes, section } = counts;
     options.onProgress?.({ phase: "rows", path: section, records, pathRecords: records, bytes });
-    if (done === parts) return;
+    if (isOver && done === parts) return;
     refuseFailed(busy);
     await free(attending, busy, jobs);
+    // Sections that are loaded; to find these among very many parts takes the server some time.
+    if (work === "loading" && counts.mark !== last) {
+      if (parts < MANY_PARTS || looks % SELDOM_LOOKS === 0) await run.buildLoaded();
+      looks++;
+    }
     const now = performance.now();
     if (isFirst || counts.mark !== last) {
       if (isFirst) await jobs.sendIdle();
@@ -71,12 +90,27 @@ export async function attend(attending: Attending, work: PlanWork): Promise<void
       await inParts.check?.();
       lastCheck = now;
     }
-    await sleep(parts < MANY_PARTS ? POLL_MILLISECONDS : SELDOM_MILLISECONDS, undefined, { signal: context.signal });
+    await sleep(pause(counts, isOver), undefined, { signal: context.signal });
   }
 }
 
+function pause({ parts, done }: PlanCounts, isPlanned: boolean): number {
+  if (parts >= MANY_PARTS) return SELDOM_MILLISECONDS;
+  return isPlanned && parts - done <= FEW_PARTS ? OFTEN_MILLISECONDS : POLL_MILLISECONDS;
+}
+
+/** Puts the jobs of parts into the queue. */
+export async function send(
+  { run, queue, choice }: Pick<Attending, "run" | "queue" | "choice">,
+  parts: readonly number[],
+): Promise<void> {
+  const { token, id } = run;
+  const { from, to } = choice;
+  await queue.send(parts.map((part) => ({ token, run: id.run, epoch: id.epoch, part, from, to })));
+}
+
 function isUnattended({ parts, done, idle }: PlanCounts): boolean {
-  return idle === parts - done;
+  return idle > 0 && idle === parts - done;
 }
 
 /** The jobs of parts that nobody has at hand. One that waits in the queue already is not doubled. */
@@ -90,10 +124,7 @@ class Jobs {
   ) {}
 
   async send(parts: readonly number[]): Promise<void> {
-    const { run, queue, choice } = this.attending;
-    const { token, id } = run;
-    const { from, to } = choice;
-    await queue.send(parts.map((part) => ({ token, run: id.run, epoch: id.epoch, part, from, to })));
+    await send(this.attending, parts);
     this.sent = performance.now();
   }
 

@@ -8,7 +8,7 @@ import { catalog } from "../../llmspell/catalog/index.js";
 import { jobsOf } from "../../parallel/jobs.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { InvalidUuidPolicy } from "../../sinks/ids.js";
-import type { QueueRun, SaidFacts } from "../../sinks/postgres-queue-run.js";
+import type { PlanState, QueueRun, SaidFacts } from "../../sinks/postgres-queue-run.js";
 import type { PartedSource, Source } from "../../sources/source.js";
 import type { AnyLocation } from "../../stores/backend.js";
 import { sessionOptions } from "../../stores/index.js";
@@ -20,7 +20,7 @@ import { selectPaths } from "../run.js";
 import { requireRuns, settingsOf, withWayOn } from "../runs/load-run.js";
 import type { Found } from "../transfer.js";
 import { digestOfSteps, readSaid, type SaidAlike } from "./alike.js";
-import { attend } from "./attend.js";
+import { attend, send } from "./attend.js";
 import { openQueue, type QueueChoice } from "./open-queue.js";
 import { resultOf } from "./result.js";
 import { notShared, requireShared } from "./shared-stores.js";
@@ -88,12 +88,11 @@ export async function coordinateRun(options: ImportOptions, given: Coordinating)
       );
     options.onProgress?.({ phase: "planning", path: "", records: 0, pathRecords: 0, bytes: 0 });
     // The target first: a run that it refuses makes no queue.
-    const isPlanned = await run.open();
+    const state = await run.open();
     queue = await openQueue(choice, "coordinator", { config, signal, onWarning: context.warn });
     const opened = { run, queue, inParts, selection, context, options, choice };
-    await begin(opened, isPlanned);
-    const before = resume && isPlanned;
-    await loadAll(opened, before);
+    if (state === "none") await planAndLoad(opened);
+    else await goOn(opened, state);
     const sums = await sumUp(opened, transforms);
     const report = await run.finish();
     await run.close();
@@ -142,30 +141,65 @@ interface Opened {
   readonly choice: QueueChoice;
 }
 
-/** Writes the run's plan, or goes on with the one that is there. */
-async function begin({ run, inParts, selection, context }: Opened, isPlanned: boolean): Promise<void> {
-  let snapshot: object = {};
-  await inParts.share(async (shared) => {
-    snapshot = shared;
-  }, context);
-  const { planKeys } = inParts;
-  if (!isPlanned && planKeys !== undefined)
-    await run.plan(planKeys.call(inParts, selection, context, run.id.partBytes), snapshot);
-  else await run.adopt(snapshot);
+/** Has workers load the parts as they are planned. */
+async function planAndLoad(opened: Opened): Promise<void> {
+  const { run, context } = opened;
+  await run.beginPlan(await snapshotOf(opened));
+  const stop = new AbortController();
+  const signal = AbortSignal.any([context.signal, stop.signal]);
+  const both = { ...opened, context: { ...context, signal } };
+  const planning = { isOver: false };
+  const plan = async (): Promise<void> => {
+    await addParts(both, new Map(), (numbers) => send(both, numbers));
+    await run.completePlan();
+    planning.isOver = true;
+  };
+  // Whichever fails has the other stop; neither is left at work.
+  let failure: { readonly error: unknown } | undefined;
+  const fail = (error: unknown): void => {
+    failure ??= { error };
+    stop.abort();
+  };
+  context.activity?.({ phase: "rows" });
+  await Promise.all([plan().catch(fail), attend(both, "loading", planning).catch(fail)]);
+  if (failure !== undefined) throw failure.error;
+  await run.setStage("ending");
 }
 
-async function loadAll(opened: Opened, before: boolean): Promise<void> {
+/** Goes on with what an earlier process has planned and had loaded: that is held against the source first. */
+async function goOn(opened: Opened, state: Exclude<PlanState, "none">): Promise<void> {
   const { run, context } = opened;
-  if (before) {
-    await run.setStage("comparing");
-    await attend(opened, "comparing");
-    await run.setStage("ending");
-    await run.removeStale();
+  const snapshot = await snapshotOf(opened);
+  if (state === "begun") {
+    await run.adopt(undefined);
+    await addParts(opened, await run.planned(), async () => {});
   }
+  await run.adopt(snapshot);
+  await attend(opened, "comparing");
+  await run.setStage("ending");
+  await run.removeStale();
   context.activity?.({ phase: "rows" });
   await run.setStage("loading");
   await attend(opened, "loading");
   await run.setStage("ending");
+}
+
+async function snapshotOf({ inParts, context }: Opened): Promise<object> {
+  let snapshot: object = {};
+  await inParts.share(async (shared) => {
+    snapshot = shared;
+  }, context);
+  return snapshot;
+}
+
+/** Plans what is not planned yet. */
+async function addParts(
+  { run, inParts, selection, context }: Opened,
+  planned: ReadonlyMap<string, object | undefined>,
+  onParts: (numbers: readonly number[]) => Promise<void>,
+): Promise<void> {
+  const parts = inParts.planKeys?.(selection, context, run.id.partBytes, planned);
+  if (parts !== undefined) await run.addParts(parts, context.signal, onParts);
 }
 
 /** What came of the parts is what the tables have, in the same snapshot, and the steps have had an effect. Gives what workers told of it. */

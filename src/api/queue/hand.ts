@@ -1,5 +1,4 @@
 /** One part at a time: what a worker does with a job. */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { JobQueue, PartJob, TakenJob } from "../../backends/postgres/queue/job-queue.js";
 import type { PartTold } from "../../backends/postgres/runs/plan/plan-ledger.js";
 import { StorageError, toStorageError } from "../../errors.js";
@@ -81,7 +80,7 @@ export class Hand {
       }
       if (taken === undefined) {
         if (performance.now() - this.lastPart > REST_MILLISECONDS) await this.rest();
-        await sleep(IDLE_MILLISECONDS, undefined, { signal: this.signal }).catch(() => {});
+        await this.queue.wait(IDLE_MILLISECONDS, this.signal);
         continue;
       }
       await this.settle(taken);

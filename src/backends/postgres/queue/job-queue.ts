@@ -31,6 +31,8 @@ export interface QueueOptions extends QueueConnection {
 
 const SCHEMA = "llmspell_queue";
 const QUEUE = "parts";
+/** Of LISTEN and NOTIFY: there are jobs. */
+const CHANNEL = "llmspell_queue";
 /** The least that pg-boss takes. */
 const WORKER_TIMEOUT_SECONDS = 10;
 /** A part is some megabytes; one that is a whole section may take hours. */
@@ -85,6 +87,7 @@ export class JobQueue {
         deleteAfterSeconds: KEEP_SECONDS,
       });
       await session.executeSql(`SELECT pg_catalog.pg_advisory_unlock(${LOCK})`);
+      if (role === "worker") await session.hear(CHANNEL);
     } catch (error) {
       await boss.stop({ graceful: false }).catch(() => {});
       await session.close();
@@ -106,6 +109,12 @@ export class JobQueue {
             .map((job) => ({ data: job, singletonKey: keyOf(job), heartbeatSeconds: this.timeoutSeconds })),
         )
         .catch(failed);
+    await this.session.executeSql(`NOTIFY ${CHANNEL}`).catch(failed);
+  }
+
+  /** Until a coordinator has sent jobs, or so long: they may have come otherwise. */
+  wait(milliseconds: number, signal: AbortSignal): Promise<void> {
+    return this.session.notified(milliseconds, signal);
   }
 
   async take(): Promise<TakenJob | undefined> {

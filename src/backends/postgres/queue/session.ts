@@ -19,6 +19,8 @@ interface Open {
 export class QueueSession {
   private opened: Promise<Open> | undefined;
   private isClosed = false;
+  private channel: string | undefined;
+  private readonly waiting = new Set<() => void>();
   /** One statement behind the other. */
   private last: Promise<unknown> = Promise.resolve();
 
@@ -29,6 +31,28 @@ export class QueueSession {
     const done = this.last.then(() => this.run(text, values));
     this.last = done.catch(() => {});
     return done;
+  }
+
+  /** From now on `notified` hears what is told on the channel. */
+  async hear(channel: string): Promise<void> {
+    this.channel = channel;
+    await this.executeSql(`LISTEN ${channel}`);
+  }
+
+  /** Until something is told, or so long. The session may have been lost meanwhile: nothing relies on it. */
+  async notified(milliseconds: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", resolve as () => void, { once: true });
+    this.waiting.add(resolve);
+    try {
+      await promise;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", resolve as () => void);
+      this.waiting.delete(resolve);
+    }
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: the same
@@ -54,7 +78,11 @@ export class QueueSession {
     return connectToServer(url, { application_name: "llmspell-storage queue" }, attempt, async (client) => {
       // The statement at hand reports a broken connection; without a listener it would end the process as well.
       client.on("error", () => {});
+      client.on("notification", () => {
+        for (const wake of this.waiting) wake();
+      });
       await client.connect();
+      if (this.channel !== undefined) await client.query(`LISTEN ${this.channel}`);
       return { client, close: () => client.end().catch(() => {}) };
     });
   }

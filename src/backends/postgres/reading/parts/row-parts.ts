@@ -1,9 +1,9 @@
 /**
- * A kind's rows as parts. Where the key's index has the document's order, parts are ranges of keys, whose ends an index walk finds (every
- * n-th key): they are half-open and meet, so that each row is in one, whatever the ends are. Where the server has to sort (text in the
+ * A kind's rows as parts. Where the key's index has the document's order, parts are ranges of keys, whose ends are keys of some rows: they
+ * are half-open and meet, so that each row is in one, whatever the ends are. Where the server has to sort (text in the
  * order of its bytes), it sorts the rows' places, and parts are lists of these, in that order.
  */
-import { columnOf, type RecordKind, storedFields } from "../../../../catalog/index.js";
+import { columnOf, type Field, fieldIndex, type RecordKind, storedFields } from "../../../../catalog/index.js";
 import { PART_BYTES } from "../../../../records/parts.js";
 import { quote, sqlName, tableOf } from "../../database/table-names.js";
 import type { PostgresConnection } from "../../session/connection.js";
@@ -43,6 +43,12 @@ export interface CutOptions {
 /** The most rows of a part that is a list of places, and of one that is a range. */
 const MOST_PLACES = 1000;
 const MOST_ROWS = 50000;
+/** Of tenants: a part has a statement for each. */
+const MOST_SLICES = 500;
+/** Of the table's blocks so many are looked at for each part, and so many of their keys are taken. Bytes of a block. */
+const [BLOCKS_PER_PART, KEYS_PER_PART, BLOCK_BYTES] = [16, 4, 8192];
+/** A row of more bytes has its values elsewhere, most of them, and takes about so many in the table itself. */
+const [INLINE_BYTES, OUTLINED_BYTES] = [2000, 512];
 /** Rows by whose size the others' is judged. */
 const SAMPLED = 64;
 /** What a large object is taken for: its size is not known before it is opened. Bytes. */
@@ -78,32 +84,73 @@ export async function* cutRows(
   else yield* cutPlaces(connection, kind, all, options);
 }
 
-/** Small tenants come together in one part, and large ones are cut. */
+/** Small tenants come together in one part, and large ones are cut at keys of theirs. */
 async function* cutTenants(
   connection: PostgresConnection,
   kind: RecordKind,
   tenants: readonly (string | undefined)[],
-  { select: options, partBytes }: CutOptions,
+  { partBytes }: CutOptions,
 ): AsyncGenerator<PartRows> {
   const rows = await rowsOfPart(connection, kind, partBytes);
+  const { keys, each } = await sampleKeys(connection, kind, tenants[0] !== undefined, rows, partBytes / rows);
   let slices: KeySlice[] = [];
   let filled = 0;
   for (const tenant of tenants) {
     const whose = tenant === undefined ? {} : { tenant };
-    for (let above: readonly string[] | undefined; ; ) {
-      const wanted = rows - filled;
-      const [filter] = filtersOf(connection, { slices: [{ ...whose, ...(above && { above }) }] }) as [TenantFilter];
-      const end = await nthKey(connection, kind, filter, options, wanted);
-      const isLast = end === undefined || end.number < wanted;
-      if (end !== undefined) slices.push({ ...whose, ...(above && { above }), ...(isLast ? {} : { upTo: end.key }) });
-      filled += end?.number ?? 0;
-      if (isLast) break;
+    let above: readonly string[] | undefined;
+    for (const key of keys.get(tenant) ?? []) {
+      filled += each;
+      if (filled < rows) continue;
+      slices.push({ ...whose, ...(above && { above }), upTo: key });
       yield { slices };
       [slices, filled] = [[], 0];
-      above = end.key;
+      above = key;
     }
+    slices.push({ ...whose, ...(above && { above }) });
+    if (slices.length < MOST_SLICES) continue;
+    yield { slices };
+    [slices, filled] = [[], 0];
   }
   if (slices.length > 0) yield { slices };
+}
+
+/**
+ * Keys from all over the table, by tenant and in order, and how many rows stand for each: of some blocks of the table, for to walk its index
+ * would cost the server as much as a good part of the reading. Where there is nothing to choose blocks from, of all rows.
+ */
+async function sampleKeys(
+  connection: PostgresConnection,
+  kind: RecordKind,
+  isByTenant: boolean,
+  rowsOfPart: number,
+  rowBytes: number,
+): Promise<{ readonly keys: ReadonlyMap<string | undefined, (readonly string[])[]>; readonly each: number }> {
+  const table = sqlName(tableOf(kind));
+  const { rows: found } = await connection.query<{ stored: boolean }>(
+    `SELECT relkind IN ('r', 'p', 'm') AS stored FROM pg_catalog.pg_class WHERE oid = ${connection.client.escapeLiteral(table)}::regclass`,
+  );
+  const wanted =
+    (100 * BLOCKS_PER_PART * BLOCK_BYTES) / (rowsOfPart * (rowBytes > INLINE_BYTES ? OUTLINED_BYTES : rowBytes));
+  const percent = found[0]?.stored === true ? Math.min(100, wanted) : 100;
+  const sample = percent < 100 ? ` TABLESAMPLE SYSTEM (${percent.toFixed(4)}) REPEATABLE (0)` : "";
+  // A few for each part.
+  const step = Math.max(1, Math.floor((rowsOfPart * percent) / 100 / KEYS_PER_PART));
+  const columns = kind.key.map((name) => quote(columnOf(kind.fields[fieldIndex(kind, name)] as Field)));
+  const order = columns.join(", ");
+  const { rows } = await connection.query<Record<string, string>>(
+    `SELECT ${columns.map((column, i) => `${column}::text AS k${i}`).join(", ")}
+     FROM (SELECT row_number() OVER (ORDER BY ${order}) AS n, ${order} FROM ${table}${sample}) numbered
+     WHERE n % ${step} = 0 ORDER BY n`,
+  );
+  const keys = new Map<string | undefined, (readonly string[])[]>();
+  for (const row of rows) {
+    const [tenant, ...rest] = columns.map((_, i) => `${row[`k${i}`]}`) as [string, ...string[]];
+    const whose = isByTenant ? tenant : undefined;
+    const others = keys.get(whose) ?? [];
+    others.push(isByTenant ? rest : [tenant, ...rest]);
+    keys.set(whose, others);
+  }
+  return { keys, each: (step * 100) / percent };
 }
 
 interface Key {

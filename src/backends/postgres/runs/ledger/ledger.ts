@@ -205,10 +205,12 @@ export class Ledger {
     ]);
   }
 
-  async steps(run: number): Promise<StepRow[]> {
+  /** @param section whose steps; undefined for all */
+  async steps(run: number, section?: string): Promise<StepRow[]> {
     const { rows } = await this.connection.query<Row<StepRow>>(
-      `SELECT step, what, section, name, definition, done FROM ${this.tables.steps} WHERE run = $1 ORDER BY step`,
-      [run],
+      `SELECT step, what, section, name, definition, done FROM ${this.tables.steps}
+       WHERE run = $1 AND section = coalesce($2, section) ORDER BY step`,
+      [run, section ?? null],
     );
     return rows;
   }

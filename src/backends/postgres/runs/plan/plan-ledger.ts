@@ -9,7 +9,7 @@ import type { PostgresConnection } from "../../session/connection.js";
 import type { LedgerTables, RunRow } from "../ledger/ledger.js";
 import { requireOwnTables } from "../ledger/trust.js";
 
-/** What workers do with a part of the plan. */
+/** What workers do with a part of the plan: the same while it is planned as when it is loaded, where there is a snapshot. */
 export type PlanStage = "planning" | "comparing" | "loading" | "ending";
 
 export interface PlanRow {
@@ -20,6 +20,7 @@ export interface PlanRow {
   readonly to: string;
   /** JSON. */
   readonly options: string;
+  /** Empty: nobody may read it yet. */
   readonly snapshot: string;
   readonly stage: PlanStage;
 }
@@ -76,14 +77,19 @@ export class PlanLedger {
     private readonly tables: PlanTables & LedgerTables,
   ) {}
 
-  /** Writes the plan's head; plans of earlier runs are of no more use. */
-  async begin(plan: Omit<PlanRow, "stage" | "snapshot">): Promise<void> {
+  /** Writes the plan's head; plans of earlier runs are of no more use. Its parts may be loaded as soon as they are there. */
+  async begin(plan: Omit<PlanRow, "stage">): Promise<void> {
     await this.connection.query(`DELETE FROM ${this.tables.plans}`);
     await this.connection.query(
-      `INSERT INTO ${this.tables.plans} (run, token, from_store, to_store, options, stage)
-       VALUES ($1, $2, $3, $4, $5, 'planning')`,
-      [plan.run, plan.token, plan.from, plan.to, plan.options],
+      `INSERT INTO ${this.tables.plans} (run, token, from_store, to_store, options, snapshot, stage)
+       VALUES ($1, $2, $3, $4, $5, $6, 'planning')`,
+      [plan.run, plan.token, plan.from, plan.to, plan.options, plan.snapshot],
     );
+  }
+
+  /** No more parts come. */
+  async complete(run: number): Promise<void> {
+    await this.connection.query(`UPDATE ${this.tables.plans} SET stage = 'loading' WHERE run = $1`, [run]);
   }
 
   async addParts(run: number, parts: readonly PlannedPart[]): Promise<void> {
@@ -92,6 +98,16 @@ export class PlanLedger {
        SELECT $1, * FROM unnest($2::int4[], $3::text[], $4::text[])`,
       [run, parts.map(({ part }) => part), parts.map(({ section }) => section), parts.map(({ bounds }) => bounds)],
     );
+  }
+
+  /** The last part of each section that has some. */
+  async lastParts(run: number): Promise<PlannedPart[]> {
+    const { rows } = await this.connection.query<PlannedPart & Record<string, unknown>>(
+      `SELECT DISTINCT ON (section) part, section, bounds FROM ${this.tables.planParts} WHERE run = $1
+       ORDER BY section, part DESC`,
+      [run],
+    );
+    return rows;
   }
 
   async find(run: number): Promise<PlanRow | undefined> {

@@ -72,6 +72,16 @@ export class PlanProgress {
     return rows[0] as PlanCounts;
   }
 
+  /** Sections all of whose parts are loaded, as far as they are planned, with their records. */
+  async loaded(run: Pick<RunRow, "run" | "epoch">): Promise<Map<string, number>> {
+    const { rows } = await this.connection.query<{ section: string; records: bigint }>(
+      `SELECT section, coalesce(sum(loaded_records), 0)::int8 AS records FROM ${this.from(run, "loading")}
+       GROUP BY section HAVING bool_and(done)`,
+      [run.run],
+    );
+    return new Map(rows.map(({ section, records }) => [section, Number(records)]));
+  }
+
   /** Parts that are not done and that a worker has, that have failed for good, or so often; those that have failed for good first. */
   async busy(run: Pick<RunRow, "run" | "epoch">, work: PlanWork, attempts: number): Promise<BusyPart[]> {
     const { rows } = await this.connection.query<BusyPart & Record<string, unknown>>(
@@ -128,6 +138,6 @@ export class PlanProgress {
     const { planParts, parts } = this.tables;
     const [done, join] =
       work === "loading" ? ["l.part IS NOT NULL", "LEFT JOIN"] : [`q.compared = ${Number(epoch)}`, "JOIN"];
-    return `(SELECT q.*, ${done} AS done, l.bytes AS loaded_bytes FROM ${planParts} q ${join} ${parts} l ON l.run = q.run AND l.part = q.part WHERE q.run = $1) p`;
+    return `(SELECT q.*, ${done} AS done, l.bytes AS loaded_bytes, l.records AS loaded_records FROM ${planParts} q ${join} ${parts} l ON l.run = q.run AND l.part = q.part WHERE q.run = $1) p`;
   }
 }
