@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import type { TransferResult } from "../../src/api/results.js";
 import { exportStore } from "../../src/api/transfer.js";
 import type { StorageError } from "../../src/errors.js";
+import { llmspellPostgres } from "../../src/llmspell/postgres/application.js";
 import { collectDocument } from "../helpers/collect-document.js";
 import { withClient } from "../helpers/content-digest.js";
 import { createDatabase } from "../helpers/database-templates.js";
@@ -32,6 +33,18 @@ describePostgres("what an export of PostgreSQL leaves out", () => {
     await using other = await fresh();
     await fillPostgres(other.url, { records: 30 });
     expect((await exported(other.url, { strict: true })).leftOut).toEqual([]);
+  });
+
+  it("is nothing of a run's ledger, which no run copies", async () => {
+    await using other = await createDatabase("migrated");
+    const tables = await withClient(other.url, async (client) => {
+      await client.query(
+        "SET session_replication_role = replica; INSERT INTO llmspell.storage_plan_sums VALUES (1, 1, 0, '', '{}')",
+      );
+      return client.query("SELECT relname::text AS name FROM pg_class WHERE relname ~ '^storage_' AND relkind = 'r'");
+    });
+    expect((await exported(other.url, { strict: true })).leftOut).toEqual([]);
+    expect(tables.rows.map(({ name }) => name).filter((name) => !llmspellPostgres.otherTables?.has(name))).toEqual([]);
   });
 
   it("is counted: rows of tables and values of columns that no section has", async () => {

@@ -19,6 +19,7 @@ export const llmspellPostgres: PostgresApplication = {
     ["storage_steps", undefined],
     ["storage_plans", undefined],
     ["storage_plan_parts", undefined],
+    ["storage_plan_sums", undefined],
   ]),
   tenantSetting: "app.current_tenant_id",
   partitionsOf,

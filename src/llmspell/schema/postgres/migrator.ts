@@ -253,7 +253,7 @@ async function finish(connection: PostgresConnection, before: ReadonlyMap<string
       IF to_regrole('llmspell_app') IS NOT NULL THEN
         REVOKE INSERT, UPDATE, DELETE ON llmspell.storage_migrations FROM llmspell_app;
         REVOKE ALL ON llmspell.storage_runs, llmspell.storage_parts, llmspell.storage_steps,
-          llmspell.storage_plans, llmspell.storage_plan_parts FROM llmspell_app;
+          llmspell.storage_plans, llmspell.storage_plan_parts, llmspell.storage_plan_sums FROM llmspell_app;
       END IF;
     END $$`);
 }
