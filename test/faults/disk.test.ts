@@ -1,5 +1,5 @@
 /** A full disk, a read-only target: a coded error, the right exit status, and nothing changed or left behind. */
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLlmspellSqlite } from "../fixtures/index.js";
@@ -154,6 +154,8 @@ describe("disks", () => {
         ]);
         expect(stderr).toContain("[E_DISK_FULL]");
         expect(status).toBe(1);
+        // A session may need room to begin.
+        rmSync(join(small.folder, "ballast"));
         expect(await postgresDigest(database.url)).toBe(before);
       } finally {
         await withClient(postgresAdminUrl(), (client) => client.query("DROP TABLESPACE small"));

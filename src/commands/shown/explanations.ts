@@ -25,7 +25,7 @@ export const EXPLANATIONS: Readonly<Record<ErrorCode, Explanation>> = {
     example: "TMPDIR=/data/tmp llmspell storage import --backend postgres --input big.json.zst",
   },
   E_DISK_FULL: {
-    cause: "The disk, the quota or the tmpfs of the output, of TMPDIR or of the database is full.",
+    cause: "The disk, the quota or the tmpfs of the output, of TMPDIR, of the database or of its WAL (pg_wal) is full.",
     remedy:
       "Make room, or write elsewhere; a compressed document takes a fraction. The old document, or the database as it was, is still there.",
     example: "llmspell storage export --backend postgres --output /data/backup.json.zst",

@@ -171,6 +171,8 @@ function meaningOf({ code, message, detail, where, routine }: ServerError): Mean
     if (/not allowed in vector$/.test(message))
       return { code: "E_NOT_FINITE", message: "the vector holds NaN or Infinity" };
   }
+  // Of a session that begins on a full disk; not translated, and without a code of its own.
+  if (code === "XX000" && message.startsWith("could not write init file")) return MEANINGS["53100"] as Meaning;
   // SQL_ASCII, to which no escape of JSON beyond ASCII can be made.
   if (code === "0A000" && routine === "pg_unicode_to_server") return UNTRANSLATABLE;
   if (code === "22P05" && detail?.startsWith("\\u0000 ") === true)
