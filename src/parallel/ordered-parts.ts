@@ -1,15 +1,12 @@
 /** Gives the parts of a run to its threads, as they are planned, and knows in which order they come. */
 import type { Catalog } from "../catalog/index.js";
 import type { Part } from "../records/parts.js";
-import { readAhead } from "./read-ahead.js";
 import type { ThreadHandle } from "./thread-handle.js";
 
 /** Parts that a thread has at hand, so that it need not wait for the next one. */
 const AT_HAND = 2;
 /** Parts of each thread that may wait for their turn. */
 const AHEAD = 8;
-/** Parts that are planned before a thread can take them: a kind's first one may take a walk through its table. */
-const PLANNED = 64;
 
 /** A part, and the thread that has it. */
 export interface GivenPart {
@@ -39,7 +36,7 @@ export class OrderedParts {
   /** Plans and gives until there are no more parts. Never rejects: `next` throws what came. */
   async giveAll(parts: AsyncIterable<Part>): Promise<void> {
     try {
-      for await (const part of readAhead(parts, PLANNED)) {
+      for await (const part of parts) {
         const thread = await this.freeThread(part);
         if (thread === undefined) return;
         this.open.set(part.path, (this.open.get(part.path) ?? 0) + 1);
