@@ -153,6 +153,7 @@ export async function runPipeline(options: PipelineOptions): Promise<PipelineRes
     const rate = options.bytesPerSecond === undefined ? undefined : new ByteRate(options.bytesPerSecond, signal);
     signal.throwIfAborted();
     tellProgress({ phase: "connecting" });
+    options.threads?.prepare(sink.writeText !== undefined);
     const { catalog = requireCatalog(options.catalog), ...header } = await source.open(context, selection);
     sections = catalog.kinds.map(({ path }) => path).filter((path) => selection.paths.has(path));
     for (const path of catalog.parents) parents.add(path);

@@ -6,11 +6,15 @@ import type { AnyLocation, SourceOptions } from "../stores/index.js";
 import type { TransformRecipe } from "../transforms/spec.js";
 import type { SentError } from "./sent-error.js";
 
-/** Of a thread, as long as it lives. */
-export interface ThreadTask {
+/** What a thread reads; known before anything is open. */
+export interface ThreadOrigin {
   readonly location: AnyLocation;
   /** With the configuration in it; without what no other thread can have. */
   readonly source: Omit<SourceOptions, "catalog" | "signal">;
+}
+
+/** Of a thread, as long as it lives. */
+export interface ThreadTask extends ThreadOrigin {
   readonly recipes: readonly TransformRecipe[];
   readonly paths: readonly string[];
   readonly tenants: readonly string[] | undefined;
@@ -23,6 +27,9 @@ export interface ThreadTask {
   /** The memory of its slots, one behind the other: a slot belongs to the thread until it says what is in it, and again when it is given back. */
   readonly memory: SharedArrayBuffer;
 }
+
+/** Before and behind all others. */
+export type Frame = { readonly type: "begin"; readonly task: ThreadTask } | { readonly type: "close" };
 
 export type ToThread =
   /** Close the source that is open, if there is one, and open another, of this snapshot. */

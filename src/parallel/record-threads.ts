@@ -2,6 +2,7 @@
  * `--jobs`: threads that each read parts of one snapshot, put them through the steps, and print them; this one plans the parts,
  * and puts the text together in the document's order.
  */
+import { availableParallelism } from "node:os";
 import type { RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
 import type { RecordBatch } from "../records/record-batch.js";
@@ -11,13 +12,14 @@ import type { AnyLocation, SourceOptions } from "../stores/index.js";
 import { warnOfMissing } from "../transforms/effect.js";
 import type { RecordThreads, ThreadedRun } from "../transforms/record-threads.js";
 import { recipeOf, type TransformRecipe } from "../transforms/spec.js";
+import { isFull, withJobs } from "./full-server.js";
 import type { FromThread } from "./messages.js";
 import { type GivenPart, OrderedParts } from "./ordered-parts.js";
 import { receiveBatch, SentContent } from "./sent-batch.js";
 import { receiveError } from "./sent-error.js";
 import { sharingOf } from "./sharing.js";
 import { SLOT_BYTES } from "./slots.js";
-import { ThreadHandle } from "./thread-handle.js";
+import { ThreadHandle, threadsCanRun } from "./thread-handle.js";
 
 export interface RecordThreadsOptions {
   /** How many threads read; from 2 on. */
@@ -36,8 +38,21 @@ export interface RecordThreadsOptions {
 type Text = { kind: RecordKind; bytes: Buffer; records: number; continues: boolean; valueBytes: number };
 
 export function createRecordThreads(options: RecordThreadsOptions): RecordThreads {
+  const { location, jobs } = options;
+  const { catalog: _catalog, signal: _signal, ...source } = options.source;
+  const createThread = (): ThreadHandle => new ThreadHandle({ location, source });
   let threads: ThreadHandle[] = [];
+  /** Those that were started ahead, and have nothing to do yet. */
+  let spare: ThreadHandle[] = [];
+  const closeSpare = async (): Promise<void> => {
+    await Promise.all(spare.splice(0).map((thread) => thread.close()));
+  };
   return {
+    prepare(takesText) {
+      // More than run at once come when they are needed.
+      const length = threadsCanRun() ? Math.min(readersOf(jobs, takesText), availableParallelism()) : 0;
+      spare = Array.from({ length }, createThread);
+    },
     async start(run) {
       const { onInfo = () => {} } = options;
       const { inParts } = run.source;
@@ -46,20 +61,27 @@ export function createRecordThreads(options: RecordThreadsOptions): RecordThread
         const why = sharing.type === "none" ? sharing.why : "the source cannot be read in parts";
         if (options.isAsked) run.context.warn(`--jobs (jobs) has no effect: ${why}`);
         else onInfo(`One job: ${why}`);
+        await closeSpare();
         return undefined;
       }
       const hasSteps = sharing.type === "steps";
       if (!hasSteps && sharing.why !== undefined) onInfo(`One job for the steps: ${sharing.why}`);
-      const coordinator = new Coordinator(options, run, inParts, hasSteps);
+      const coordinator = new Coordinator(options, run, inParts, hasSteps, () => spare.shift() ?? createThread());
       threads = coordinator.threads;
+      await closeSpare();
       await coordinator.open();
       if (!hasSteps) return { read: coordinator.batches() };
       return run.takesText ? { texts: coordinator.texts() } : { batches: coordinator.batches() };
     },
     async close() {
-      await Promise.all(threads.map((thread) => thread.close()));
+      await Promise.all([closeSpare(), ...threads.map((thread) => thread.close())]);
     },
   };
+}
+
+/** How many threads read. A database is written by this thread, which is one of the jobs. */
+function readersOf(jobs: number, takesText: boolean): number {
+  return Math.max(1, jobs - (takesText ? 0 : 1));
 }
 
 class Coordinator {
@@ -74,6 +96,7 @@ class Coordinator {
     private readonly inParts: PartedSource,
     /** The threads put the records through the steps; else whoever gets them does. */
     private readonly hasSteps: boolean,
+    createThread: () => ThreadHandle,
   ) {
     const { location, vectors } = options;
     const { catalog: _catalog, signal: _signal, ...source } = options.source;
@@ -83,14 +106,14 @@ class Coordinator {
     const paths = [...selection.paths];
     const { tenants } = selection;
     const form = takesText && hasSteps ? vectors : "batches";
-    // A database is written by this thread, which is one of the jobs.
-    const jobs = inParts.single === undefined ? Math.max(1, options.jobs - (takesText ? 0 : 1)) : 1;
+    const jobs = inParts.single === undefined ? readersOf(options.jobs, takesText) : 1;
     const task = { location, source, recipes, paths, tenants, form, skips, leavesOrphans } as const;
     const heard = {
       warn: (message: string) => context.warn(message),
       note: (message: string) => context.note?.(message),
     };
-    this.threads = Array.from({ length: jobs }, () => new ThreadHandle(task, heard, () => this.parts.changed()));
+    this.threads = Array.from({ length: jobs }, createThread);
+    for (const thread of this.threads) thread.begin(task, heard, () => this.parts.changed());
     this.parts = new OrderedParts({ threads: this.threads, catalog, leavesOrphans, signal: context.signal });
   }
 
@@ -255,26 +278,6 @@ class Coordinator {
       if (recipeOf(transform)?.spec.type !== "plugin") batches = transform.apply(batches, settling);
     for await (const _ of batches) throw new StorageError("E_UNEXPECTED", "a step gave records that it never got");
   }
-}
-
-/** SQLSTATE: a server, a role or a database has as many connections as it may. */
-const TOO_MANY_CONNECTIONS = "53300";
-/** What a pooler says of the same (pgbouncer), as a violation of the protocol. */
-const POOL_EXHAUSTED =
-  /no more connections allowed|query_wait_timeout|max_(client_conn|db_client_connections|user_client_connections)/;
-
-/** Whether a server, or a pool before it, had no connection left; whatever else keeps a thread from connecting is an error. */
-function isFull(error: unknown): boolean {
-  if (!(error instanceof StorageError) || error.code !== "E_CONNECT" || !(error.cause instanceof Error)) return false;
-  const { code, message } = error.cause as NodeJS.ErrnoException;
-  return code === TOO_MANY_CONNECTIONS || (code === "08P01" && POOL_EXHAUSTED.test(message));
-}
-
-/** Threads need connections and locks of their own: what says so is to name them. */
-function withJobs(error: unknown, jobs: number): unknown {
-  if (error instanceof StorageError && isFull(error))
-    error.context.hint ??= `Each of the ${jobs} jobs has a connection of its own, and there is one more: a smaller --jobs needs fewer.`;
-  return error;
 }
 
 function unexpected({ type }: FromThread): Error {

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { StorageError } from "../errors.js";
 import type { Part } from "../records/parts.js";
-import type { FromThread, ThreadTask, ToThread } from "./messages.js";
+import type { Frame, FromThread, ThreadOrigin, ThreadTask, ToThread } from "./messages.js";
 import { receiveError } from "./sent-error.js";
 import { SLOT_BYTES, SLOTS, slotsOf } from "./slots.js";
 
@@ -35,20 +35,16 @@ export class ThreadHandle {
   private wake: () => void = () => {};
   private onOpened: ((error?: unknown) => void) | undefined;
 
-  /** `partEnded`: whenever it can take another part. */
-  constructor(
-    task: Omit<ThreadTask, "memory">,
-    heard: Heard,
-    private readonly partEnded: () => void,
-  ) {
-    const memory = new SharedArrayBuffer(SLOTS * SLOT_BYTES);
-    this.slots = slotsOf(memory);
+  private readonly memory = new SharedArrayBuffer(SLOTS * SLOT_BYTES);
+  private heard: Heard | undefined;
+  private partEnded: () => void = () => {};
+
+  /** Starts the thread, which loads what it needs. */
+  constructor(origin: ThreadOrigin) {
+    this.slots = slotsOf(this.memory);
     // Not the debugger's port of this process, nor its loaders.
-    this.worker = new Worker(FILE, {
-      workerData: { ...task, memory } satisfies ThreadTask,
-      execArgv: [],
-    });
-    this.worker.on("message", (message: FromThread) => this.receive(message, heard));
+    this.worker = new Worker(FILE, { workerData: origin, execArgv: [] });
+    this.worker.on("message", (message: FromThread) => this.receive(message));
     this.worker.on("error", (error) => this.fail(brokenDown(error)));
     this.exited = new Promise((resolve) => {
       this.worker.on("exit", () => {
@@ -57,6 +53,13 @@ export class ThreadHandle {
         resolve();
       });
     });
+  }
+
+  /** Before all else. `partEnded`: whenever it can take another part. */
+  begin(task: Omit<ThreadTask, "memory">, heard: Heard, partEnded: () => void): void {
+    this.heard = heard;
+    this.partEnded = partEnded;
+    this.post({ type: "begin", task: { ...task, memory: this.memory } });
   }
 
   /** Opens its source, again where it is open. What it throws. */
@@ -114,20 +117,22 @@ export class ThreadHandle {
   /** Never throws. */
   async close(): Promise<void> {
     this.failure ??= new Error("the thread was closed");
-    if (!this.hasExited) this.worker.postMessage({ type: "close" });
+    // One that was never begun has nothing open.
+    if (this.heard === undefined) await this.worker.terminate();
+    else this.post({ type: "close" });
     const patience = setTimeout(() => void this.worker.terminate(), PATIENCE);
     await this.exited;
     clearTimeout(patience);
   }
 
-  private post(message: ToThread): void {
+  private post(message: ToThread | Frame): void {
     if (!this.hasExited) this.worker.postMessage(message);
   }
 
-  private receive(message: FromThread, heard: Heard): void {
-    const { onOpened } = this;
-    if (message.type === "warn") heard.warn(message.message);
-    else if (message.type === "note") heard.note(message.message);
+  private receive(message: FromThread): void {
+    const { onOpened, heard } = this;
+    if (message.type === "warn") heard?.warn(message.message);
+    else if (message.type === "note") heard?.note(message.message);
     else if (message.type === "brokeDown") this.fail(receiveError(message.error));
     else if (onOpened !== undefined && message.type === "opened") onOpened();
     else if (onOpened !== undefined && message.type === "failure") onOpened(receiveError(message.error));

@@ -12,12 +12,26 @@ import { createTransforms } from "../transforms/spec.js";
 import type { Transform } from "../transforms/transform.js";
 import { Drops } from "../transforms/wholeness.js";
 import { BatchSender } from "./batch-sender.js";
-import type { FromThread, ThreadTask, ToThread } from "./messages.js";
+import type { FromThread, ThreadOrigin, ThreadTask, ToThread } from "./messages.js";
 import { sendError } from "./sent-error.js";
 import { SLOT_BYTES, Slots } from "./slots.js";
 import { TextPrinter } from "./text-printer.js";
 
 type Send = (message: FromThread, handedOver?: ArrayBuffer[]) => void;
+
+/** Loads what reads the store: a source is made, and not opened. */
+export async function loadSource(origin: ThreadOrigin): Promise<void> {
+  await createSource(origin, { signal: new AbortController().signal });
+}
+
+function createSource(
+  { location, source }: ThreadOrigin,
+  options: { readonly signal: AbortSignal; readonly snapshot?: object },
+): Promise<Source> {
+  const backend = backends.find(({ type }) => type === location.type);
+  if (backend === undefined) throw new Error(`no backend has stores of the type ${location.type}`);
+  return backend.createSource(location, { ...source, catalog, ...options });
+}
 
 export class ThreadRun {
   private readonly controller = new AbortController();
@@ -109,15 +123,7 @@ export class ThreadRun {
 
   private async open(snapshot: object): Promise<void> {
     await this.source?.close();
-    const { location, source: options } = this.task;
-    const backend = backends.find(({ type }) => type === location.type);
-    if (backend === undefined) throw new Error(`no backend has stores of the type ${location.type}`);
-    this.source = await backend.createSource(location, {
-      ...options,
-      catalog,
-      signal: this.controller.signal,
-      snapshot,
-    });
+    this.source = await createSource(this.task, { signal: this.controller.signal, snapshot });
     await this.source.open(this.context, this.selection);
     this.send({ type: "opened" });
   }

@@ -4,7 +4,7 @@ import type { SqliteApplication } from "../backends/sqlite/application.js";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { requireOwnTables } from "../backends/sqlite/inspect.js";
 import { openUnlocked } from "../backends/sqlite/locks.js";
-import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
+import { type Beside, type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
 import { defineFunctions } from "../backends/sqlite/reading/order-terms.js";
 import {
@@ -19,6 +19,7 @@ import { requireSoundVec0 } from "../backends/sqlite/reading/row-check.js";
 import type { PartRows } from "../backends/sqlite/reading/row-parts.js";
 import { createRowReader } from "../backends/sqlite/reading/row-reader.js";
 import { isSorted } from "../backends/sqlite/reading/sort-choice.js";
+import { takeTurns } from "../backends/sqlite/reading/turn.js";
 import { hasUniqueRowids } from "../backends/sqlite/table.js";
 import type { EmbeddingStage } from "../backends/sqlite/vectors/vec0-embeddings.js";
 import { readVersions } from "../backends/sqlite/versions.js";
@@ -52,7 +53,7 @@ export interface SqliteSourceOptions extends BatchLimits {
   /** Rows from which on parts are ranges of the key rather than lists of rows, where they can be. Default 4096. */
   readonly rangesFrom?: number | undefined;
   /** It is to read the snapshot of another source of this process, which said so (PartedSource.share). */
-  readonly snapshot?: { readonly immutable: boolean } | undefined;
+  readonly snapshot?: Beside | undefined;
 }
 
 /**
@@ -207,6 +208,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         const opening = openSqliteForReading(options.path, timeout, options.snapshot);
         try {
           defineFunctions(opening);
+          if (options.snapshot?.turn !== undefined) takeTurns(opening, options.snapshot.turn);
           opening.exec("BEGIN");
           requireOwnTables(opening, options.path, catalog.kinds, application);
           return opening;

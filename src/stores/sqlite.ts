@@ -1,6 +1,7 @@
 /** SQLite files. */
 import { formatBytes } from "../byte-size.js";
 import { expandPath } from "../folders.js";
+import type { SqliteSourceOptions } from "../sources/sqlite.js";
 import type { Backend, Inspection, InspectionOptions } from "./backend.js";
 
 export interface SqliteLocation {
@@ -78,7 +79,7 @@ export const sqlite: Backend<SqliteLocation> = {
       order,
       orderBy,
       lockTimeoutSeconds,
-      snapshot: snapshot as { readonly immutable: boolean } | undefined,
+      snapshot: snapshot as SqliteSourceOptions["snapshot"],
     });
   },
   /** The file is created and migrated when the run begins to write. */

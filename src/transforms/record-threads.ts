@@ -39,6 +39,8 @@ export interface ThreadedRecords {
 }
 
 export interface RecordThreads {
+  /** Starts them, so that they load while the store is opened. `takesText`: as of the run to come. */
+  prepare(takesText: boolean): void;
   /** Undefined: the records must come from one thread, which was said. */
   start(run: ThreadedRun): Promise<ThreadedRecords | undefined>;
   /** Ends all threads; to be called before the source is closed. Idempotent; never throws. */

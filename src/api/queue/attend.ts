@@ -62,7 +62,7 @@ export async function attend(
       busy: await plan.busy(row, work, MOST_ATTEMPTS),
     }));
     const { parts, done, records, bytes, section } = counts;
-    options.onProgress?.({ phase: "rows", path: section, records, pathRecords: records, bytes });
+    if (section !== "") options.onProgress?.({ phase: "rows", path: section, records, pathRecords: records, bytes });
     if (isOver && done === parts) return;
     refuseFailed(busy);
     await free(attending, busy, jobs);

@@ -93,6 +93,8 @@ function openReader(path: string, timeout: number): Database.Database {
 export interface Beside {
   /** As an immutable file (immutable.ts). */
   readonly immutable: boolean;
+  /** Where they take turns (reading/turn.ts). */
+  readonly turn?: SharedArrayBuffer;
 }
 
 /**

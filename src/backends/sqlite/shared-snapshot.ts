@@ -28,7 +28,7 @@ export interface Sharing {
 export async function shareSnapshot(sharing: Sharing): Promise<void> {
   const { path, database, beginAnew, openOthers, lockTimeoutSeconds, signal } = sharing;
   // The one behind immutable.ts is another driver: nothing changes the file.
-  const beside: Beside = { immutable: !("unsafeMode" in database) };
+  const beside: Beside = { immutable: !("unsafeMode" in database), turn: new SharedArrayBuffer(4) };
   if (beside.immutable) return openOthers(beside);
   const deadline = performance.now() + lockTimeoutSeconds * 1000;
   const probe = openSqliteForReading(path, undefined, beside);
