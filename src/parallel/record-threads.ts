@@ -160,7 +160,7 @@ class Coordinator {
   private async *ordered<Item>(itemsOf: (given: GivenPart) => AsyncGenerator<Item>): AsyncGenerator<Item> {
     const { inParts, run, parts, options, tally } = this;
     const { selection, context } = run;
-    const planning = parts.giveAll(inParts.plan(selection, context));
+    const planning = parts.giveAll(inParts.plan(selection, context, this.threads.length));
     const requireAll = async (): Promise<void> => {
       if (tally.path !== "") await inParts.requireAll?.(tally.path, tally, selection);
     };

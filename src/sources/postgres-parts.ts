@@ -28,6 +28,12 @@ export interface PostgresPartsOptions {
   readonly unchecked: boolean;
 }
 
+/**
+ * To begin a part costs the server and whoever reads it three round trips, and the server does nothing for the reader meanwhile. Two readers
+ * can have parts larger than what one of them may be ahead of its turn; of more, all but two would wait.
+ */
+const FEW_PARTS = 4;
+
 export class PostgresParts implements PartedSource {
   readonly whole: string[] = [];
   /** Kinds that were cut: of others each reader counts its own. */
@@ -45,7 +51,7 @@ export class PostgresParts implements PartedSource {
     await this.alone(() => this.options.connection.query("SELECT"));
   }
 
-  async *plan(selection: Selection, context: RunContext): AsyncGenerator<Part> {
+  async *plan(selection: Selection, context: RunContext, readers?: number): AsyncGenerator<Part> {
     for (const kind of await this.alone(() => this.options.begin(selection, context))) {
       const { path } = kind;
       context.signal.throwIfAborted();
@@ -54,7 +60,8 @@ export class PostgresParts implements PartedSource {
         continue;
       }
       this.cut.set(path, kind);
-      const { connection, select, partBytes } = this.options;
+      const { connection, select } = this.options;
+      const partBytes = this.options.partBytes * (readers === 2 ? FEW_PARTS : 1);
       const parts = cutRows(connection, kind, selection.tenants, { select, partBytes });
       for (;;) {
         const next = await this.alone(() => parts.next());

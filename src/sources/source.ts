@@ -42,8 +42,11 @@ export interface PartedSource {
   share(open: (snapshot: object) => Promise<void>, context: RunContext): Promise<void>;
   /** E_CONNECTION_LOST where the session that holds the snapshot has ended. */
   check?(): Promise<void>;
-  /** The parts of all that is selected, planned as they are asked for, without reading values. Tells of what the store holds besides. */
-  plan(selection: Selection, context: RunContext): AsyncIterable<Part>;
+  /**
+   * The parts of all that is selected, planned as they are asked for, without reading values. Tells of what the store holds besides.
+   * `readers`: how many read at once, where that is known.
+   */
+  plan(selection: Selection, context: RunContext, readers?: number): AsyncIterable<Part>;
   /**
    * The same with bounds that hold in any snapshot, and take in what comes later, whatever its keys: in no order. `planned`: the
    * rows of the last part of each kind that has some already, in whatever snapshot; what lies behind them is planned.

@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { exportStore, importStore, StorageError } from "../../src/index.js";
+import { createSqliteSource, exportStore, importStore, StorageError } from "../../src/index.js";
 import { failureOf } from "../conformance/expectations.js";
+import { type Open, readInParts } from "../conformance/parts-reading.js";
 import { documentText } from "../fidelity/support.js";
 import { createLlmspellSqlite } from "../fixtures/index.js";
 import { SampleRandom } from "../helpers/sample-values.js";
@@ -115,6 +116,13 @@ describe.each(DAMAGE)("%s", (name, tree, change, detail) => {
 });
 
 describe("--tenant", () => {
+  it.each(DAMAGE)("in parts that are ranges of keys: %s", async (what, tree, change, detail) => {
+    const path = damaged(`ranges of ${what}`, tree, change);
+    const open: Open = (options) => createSqliteSource({ path, rangesFrom: 1, ...options } as never);
+    const error = await readInParts(open, { paths: new Set(["kv_store"]) }, 300).catch((failure: unknown) => failure);
+    expect(error).toMatchObject({ code: "E_SOURCE_DAMAGED", context: { detail: expect.stringMatching(detail) } });
+  });
+
   it("meets a damaged index of tenants, and takes all rows of a tenant from an intact file", async () => {
     expect((await exported(intact, { tenants: ["even"] })).totals.inserted).toBe(ROWS / 2);
     const path = damaged("tenants", "idx_kv_store_tenant", lose(1));
