@@ -62,7 +62,9 @@ export class PostgresParts implements PartedSource {
       this.cut.set(path, kind);
       const { connection, select } = this.options;
       const partBytes = this.options.partBytes * (readers === 2 ? FEW_PARTS : 1);
-      const parts = cutRows(connection, kind, selection.tenants, { select, partBytes });
+      const parts = cutRows(connection, kind, selection.tenants, {
+        ...{ select, partBytes, tableBytes: this.options.bytesOf(kind) },
+      });
       for (;;) {
         const next = await this.alone(() => parts.next());
         if (next.done === true) break;

@@ -38,6 +38,8 @@ export interface CutOptions {
   readonly select: SelectOptions;
   /** Bytes of values that a part is to have. */
   readonly partBytes: number;
+  /** Of the table, as far as known. */
+  readonly tableBytes?: number | undefined;
 }
 
 /** The most rows of a part that is a list of places, and of one that is a range. */
@@ -47,6 +49,8 @@ const MOST_ROWS = 50000;
 const MOST_SLICES = 500;
 /** Of the table's blocks so many are looked at for each part, and so many of their keys are taken. Bytes of a block. */
 const [BLOCKS_PER_PART, KEYS_PER_PART, BLOCK_BYTES] = [16, 4, 8192];
+/** And no more than so many in all: the first part waits for them. */
+const MOST_BLOCKS = 16384;
 /** A row of more bytes has its values elsewhere, most of them, and takes about so many in the table itself. */
 const [INLINE_BYTES, OUTLINED_BYTES] = [2000, 512];
 /** Rows by whose size the others' is judged. */
@@ -89,10 +93,11 @@ async function* cutTenants(
   connection: PostgresConnection,
   kind: RecordKind,
   tenants: readonly (string | undefined)[],
-  { partBytes }: CutOptions,
+  { partBytes, tableBytes = 0 }: CutOptions,
 ): AsyncGenerator<PartRows> {
   const rows = await rowsOfPart(connection, kind, partBytes);
-  const { keys, each } = await sampleKeys(connection, kind, tenants[0] !== undefined, rows, partBytes / rows);
+  const most = Math.min(100, (100 * MOST_BLOCKS * BLOCK_BYTES) / Math.max(1, tableBytes));
+  const { keys, each } = await sampleKeys(connection, kind, tenants[0] !== undefined, rows, partBytes / rows, most);
   let slices: KeySlice[] = [];
   let filled = 0;
   for (const tenant of tenants) {
@@ -124,6 +129,7 @@ async function sampleKeys(
   isByTenant: boolean,
   rowsOfPart: number,
   rowBytes: number,
+  mostPercent: number,
 ): Promise<{ readonly keys: ReadonlyMap<string | undefined, (readonly string[])[]>; readonly each: number }> {
   const table = sqlName(tableOf(kind));
   const { rows: found } = await connection.query<{ stored: boolean }>(
@@ -131,8 +137,8 @@ async function sampleKeys(
   );
   const wanted =
     (100 * BLOCKS_PER_PART * BLOCK_BYTES) / (rowsOfPart * (rowBytes > INLINE_BYTES ? OUTLINED_BYTES : rowBytes));
-  const percent = found[0]?.stored === true ? Math.min(100, wanted) : 100;
-  const sample = percent < 100 ? ` TABLESAMPLE SYSTEM (${percent.toFixed(4)}) REPEATABLE (0)` : "";
+  const percent = found[0]?.stored === true ? Math.min(mostPercent, wanted) : 100;
+  const sample = percent < 100 ? ` TABLESAMPLE SYSTEM (${percent.toFixed(6)}) REPEATABLE (0)` : "";
   // A few for each part.
   const step = Math.max(1, Math.floor((rowsOfPart * percent) / 100 / KEYS_PER_PART));
   const columns = kind.key.map((name) => quote(columnOf(kind.fields[fieldIndex(kind, name)] as Field)));
