@@ -1,10 +1,11 @@
 /** Reads an SQLite database: one read transaction, ordered by key, never a write. */
 import { setImmediate as nextTick } from "node:timers/promises";
 import type { SqliteApplication } from "../backends/sqlite/application.js";
+import type { Beside } from "../backends/sqlite/beside.js";
 import { fromSqliteError } from "../backends/sqlite/errors.js";
 import { requireOwnTables } from "../backends/sqlite/inspect.js";
 import { openUnlocked } from "../backends/sqlite/locks.js";
-import { type Beside, type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
+import { type Database, fitPageCache, isVec0, openSqliteForReading } from "../backends/sqlite/open.js";
 import { leftOut } from "../backends/sqlite/reading/left-out.js";
 import { defineFunctions } from "../backends/sqlite/reading/order-terms.js";
 import {

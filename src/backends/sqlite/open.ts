@@ -1,4 +1,5 @@
 /** Opening SQLite files: for reading without a trace, for writing with the settings of a bulk load. */
+
 import {
   accessSync,
   closeSync,
@@ -15,6 +16,7 @@ import Database from "better-sqlite3";
 import * as sqliteVec from "sqlite-vec";
 import type { RecordKind } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
+import type { Beside } from "./beside.js";
 import { fromSqliteError, mapped } from "./errors.js";
 import { openImmutable } from "./immutable.js";
 
@@ -87,14 +89,6 @@ function openReader(path: string, timeout: number): Database.Database {
   if (!folderWritable && isWal(path)) return openImmutable(path);
   const writable = folderWritable && may(path, constants.W_OK);
   return new Database(path, { readonly: !writable, fileMustExist: true, timeout });
-}
-
-/** How the connection of this process that is open already reads the file. */
-export interface Beside {
-  /** As an immutable file (immutable.ts). */
-  readonly immutable: boolean;
-  /** Where they take turns (reading/turn.ts). */
-  readonly turn?: SharedArrayBuffer;
 }
 
 /**

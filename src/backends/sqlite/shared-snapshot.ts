@@ -5,9 +5,10 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { StorageError } from "../../errors.js";
+import type { Beside } from "./beside.js";
 import { fromSqliteError } from "./errors.js";
 import { LOCK_INTERVAL } from "./locks.js";
-import { type Beside, type Database, openSqliteForReading } from "./open.js";
+import { type Database, openSqliteForReading } from "./open.js";
 
 const ATTEMPTS = 10;
 
