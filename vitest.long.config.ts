@@ -22,6 +22,7 @@ export default defineConfig({
       "conformance/parts",
       "conformance/pglite",
       "faults/directories",
+      "faults/disk",
       "faults/kill",
       "faults/queue",
       "faults/queue-stalled",
