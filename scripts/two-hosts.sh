@@ -88,8 +88,6 @@ run=$!
 pids+=("$run")
 stage() { on $two "$bin/psql" -qAtX -d $new -c 'SELECT stage FROM llmspell.storage_plans' 2>/dev/null || true; }
 since() { awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $began }"; }
-until [ "$(stage)" = loading ]; do sleep 0.05; done
-echo "planned after $(since) s: $(on $two "$bin/psql" -qAtX -d $new -c 'SELECT count(*) FROM llmspell.storage_plan_parts') parts"
 until [ "$(done_parts)" -ge "${KILL_AT:-12}" ]; do sleep 0.05; done
 kill -9 "$killed"
 wait "$killed" 2>/dev/null || true
@@ -97,6 +95,9 @@ echo "one worker killed after $(done_parts) parts, $(grep -c '"loaded"' "$work/k
 until [ "$(done_parts)" -ge "${LATE_AT:-60}" ] || ! kill -0 "$run" 2>/dev/null; do sleep 0.1; done
 worker $two late
 echo "one worker started after $(done_parts) parts"
+# Workers load while parts are planned.
+until [[ "$(stage)" =~ ^(loading|ending)$ ]] || ! kill -0 "$run" 2>/dev/null; do sleep 0.05; done
+echo "all planned after $(since) s: $(on $two "$bin/psql" -qAtX -d $new -c 'SELECT count(*) FROM llmspell.storage_plan_parts') parts"
 until [ "$(stage)" = ending ] || ! kill -0 "$run" 2>/dev/null; do sleep 0.1; done
 echo "all parts loaded after $(since) s"
 wait "$run"
