@@ -126,6 +126,9 @@ export async function endRun(opened: Omit<OpenedRun, "isStaged">, options: Endin
     const dropped = await settle();
     await unlinkLeft(coordinator, stages.values());
     await dropStages(coordinator, stages.values());
+    // Nobody would build them any more.
+    const missing = (await ledger.steps(run.run)).find(({ what, done }) => what === "index" && !done);
+    if (missing !== undefined) throw new StorageError("E_UNEXPECTED", `the index ${missing.name} was not built`);
     await ledger.setState(run, "done", "");
     const versions = await readVersions(coordinator);
     const migrations = (await application?.readVersions?.(coordinator)) ?? [];

@@ -194,7 +194,7 @@ export class RunLoadingSink implements Sink {
     }
     if (this.builder === undefined) return;
     await this.builds.add(own, this.rows, coordinator);
-    this.builds.start(this.builder);
+    this.builds.start(this.builder, this.pool.ended());
   }
 
   async finish(): Promise<SinkReport> {

@@ -136,9 +136,12 @@ export class IndexBuilds {
     });
   }
 
-  /** Lets the connection build what there is, while something else goes on. What fails is thrown by `throwFailure` and `finish`. */
-  start(connection: PostgresConnection): void {
-    this.background = this.background.then(() => this.work(connection));
+  /**
+   * Lets the connection build what there is, while something else goes on. What fails is thrown by `throwFailure` and `finish`.
+   * `after`: what writes to the tables has ended, which would wait for a build, or the build for it.
+   */
+  start(connection: PostgresConnection, after: Promise<unknown> = Promise.resolve()): void {
+    this.background = this.background.then(() => after).then(() => this.work(connection));
   }
 
   /** Builds what is left on as many connections as are given, the one that was started among them while it has not ended. */

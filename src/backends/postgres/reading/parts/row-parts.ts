@@ -49,8 +49,8 @@ const MOST_ROWS = 50000;
 const MOST_SLICES = 500;
 /** Of the table's blocks so many are looked at for each part, and so many of their keys are taken. Bytes of a block. */
 const [BLOCKS_PER_PART, KEYS_PER_PART, BLOCK_BYTES] = [16, 4, 8192];
-/** And no more than so many in all: the first part waits for them. */
-const MOST_BLOCKS = 16384;
+/** And no more than so many in all: the first part waits for them. Nor more keys, which are held. */
+const [MOST_BLOCKS, MOST_KEYS] = [16384, 32768];
 /** A row of more bytes has its values elsewhere, most of them, and takes about so many in the table itself. */
 const [INLINE_BYTES, OUTLINED_BYTES] = [2000, 512];
 /** Rows by whose size the others' is judged. */
@@ -144,9 +144,11 @@ async function sampleKeys(
   const columns = kind.key.map((name) => quote(columnOf(kind.fields[fieldIndex(kind, name)] as Field)));
   const order = columns.join(", ");
   const { rows } = await connection.query<Record<string, string>>(
-    `SELECT ${columns.map((column, i) => `${column}::text AS k${i}`).join(", ")}
-     FROM (SELECT row_number() OVER (ORDER BY ${order}) AS n, ${order} FROM ${table}${sample}) numbered
-     WHERE n % ${step} = 0 ORDER BY n`,
+    `SELECT * FROM (
+       SELECT *, greatest(${step}, (total + ${MOST_KEYS - 1}) / ${MOST_KEYS}) AS step FROM (
+         SELECT row_number() OVER (ORDER BY ${order}) AS n, count(*) OVER () AS total,
+           ${columns.map((column, i) => `${column}::text AS k${i}`).join(", ")} FROM ${table}${sample}) numbered) stepped
+     WHERE n % step = 0 ORDER BY n`,
   );
   const keys = new Map<string | undefined, (readonly string[])[]>();
   for (const row of rows) {
@@ -156,7 +158,7 @@ async function sampleKeys(
     others.push(isByTenant ? rest : [tenant, ...rest]);
     keys.set(whose, others);
   }
-  return { keys, each: (step * 100) / percent };
+  return { keys, each: (Number(rows[0]?.["step"] ?? step) * 100) / percent };
 }
 
 interface Key {

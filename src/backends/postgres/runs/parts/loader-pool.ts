@@ -33,6 +33,11 @@ export class LoaderPool {
     this.atWork.add(running);
   }
 
+  /** When all that is under way now has ended, whatever came of it. */
+  ended(): Promise<unknown> {
+    return Promise.allSettled([...this.atWork]);
+  }
+
   /** Waits until all that was started is done. Throws what failed. */
   async drain(): Promise<void> {
     while (this.atWork.size > 0) await Promise.race(this.atWork);
