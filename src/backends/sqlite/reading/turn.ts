@@ -3,7 +3,7 @@ import type { Database } from "../open.js";
 
 const turns = new WeakMap<Database, Turn>();
 
-/** Milliseconds after which one that waits looks again: whoever had its turn may have been cut off. */
+/** Milliseconds after which one that waits looks again. Where whoever had its turn was cut off, the run has failed, and all are. */
 const LOOK_AGAIN = 100;
 
 export class Turn {
