@@ -261,6 +261,27 @@ describePostgres("runs whose parts workers load", () => {
     await query(queue, "DELETE FROM llmspell_queue.job");
   });
 
+  it("write nothing where somebody has a table locked that comes late", async () => {
+    const target = await targets.next();
+    const blocker = new pg.Client({ connectionString: target });
+    await blocker.connect();
+    const hand = runs.worker(target);
+    try {
+      await blocker.query("BEGIN; LOCK TABLE llmspell.hook_history IN SHARE MODE");
+      const waits = ["--lock-timeout", "1"];
+      const refused = await runs.outcome(target, "migrate", ...AS_THEY_ARE, ...waits);
+      expect([refused.status, refused.stderr]).toEqual([3, expect.stringMatching(/\[?E_LOCKED/)]);
+      expect(refused.stderr).toContain("hook_history");
+      expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+      expect(await query(target, "SELECT FROM llmspell.kv_store")).toEqual([]);
+      await blocker.query("ROLLBACK");
+      expect((await runs.outcome(target, "migrate", ...AS_THEY_ARE)).status).toBe(0);
+    } finally {
+      await blocker.end();
+    }
+    await ended(hand, "SIGTERM");
+  });
+
   it("are refused before anything is written, with the reason", async () => {
     const target = await targets.next();
     const migrate = (from: string, to: string, ...args: string[]) =>

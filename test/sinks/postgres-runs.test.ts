@@ -207,6 +207,22 @@ describePostgres("runs", () => {
     await expect(listRuns(workspace.path("target.db"))).rejects.toMatchObject({ code: "E_USAGE" });
   });
 
+  it("write nothing where somebody has a table locked that comes late", async () => {
+    const target = await targets.next();
+    const holder = new pg.Client({ connectionString: target });
+    await holder.connect();
+    try {
+      await holder.query("BEGIN; LOCK TABLE llmspell.hook_history IN SHARE MODE");
+      const refused = { code: "E_LOCKED", context: { section: "hook_history" } };
+      await expect(run(target, { lockTimeoutSeconds: 0.3 })).rejects.toMatchObject(refused);
+      expect(await ledger(target)).toBe(0);
+      // What is not brought may be locked.
+      await run(target, { lockTimeoutSeconds: 0.3, include: ["kv_store"] });
+    } finally {
+      await holder.end();
+    }
+  });
+
   it("find a damaged document before anything is written", async () => {
     const target = await targets.next();
     const damaged = workspace.path("damaged.json");
