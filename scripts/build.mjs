@@ -1,7 +1,17 @@
 // Builds dist/: tsc, and the SQL files beside the code that reads them; and man/, from what was built. `--if-stale` does nothing when dist/ is up to date.
 // The build happens in a folder of its own and is swapped in when complete, so that a running build never breaks a reader.
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeManPages } from "./man-pages.mjs";
@@ -35,17 +45,23 @@ function compile() {
 }
 
 function swapIn() {
-  if (existsSync(dist)) renameSync(dist, previous);
+  try {
+    if (existsSync(dist)) renameSync(dist, previous);
+  } catch (error) {
+    // A build that runs beside this one is at the same.
+    if (error.code !== "ENOENT") throw error;
+  }
   try {
     renameSync(output, dist);
   } catch (error) {
-    // A build that ran beside this one was first, from the same sources.
+    // It was first, from the same sources.
     if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
   }
   rmSync(previous, { recursive: true, force: true });
 }
 
 function build() {
+  const begun = new Date();
   mkdirSync(output, { recursive: true });
   try {
     if (!compile()) return false;
@@ -54,6 +70,8 @@ function build() {
       filter: (path) => statSync(path).isDirectory() || /\.(sql|json)$/.test(path),
     });
     chmodSync(join(output, "cli.js"), 0o755);
+    // What is changed while it is built is newer.
+    utimesSync(output, begun, begun);
     swapIn();
     return true;
   } finally {

@@ -4,10 +4,11 @@
 set -u
 folder=${BACKUP_FOLDER:?names the folder of the backups}
 runs=${BACKUP_RUNS:-0}
-child=
+busy=
 
+# A signal may come before the shell does anything behind the start of a command: `$!` is known by then.
 end() {
-  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
+  [ -z "$busy" ] || [ -z "${!:-}" ] || kill -TERM "$!" 2>/dev/null
   wait
   exit 143
 }
@@ -15,11 +16,11 @@ trap end TERM INT
 
 # In the background, so that a signal is heard at once.
 run() {
+  busy=yes
   "$@" &
-  child=$!
-  wait "$child"
+  wait "$!"
   status=$?
-  child=
+  busy=
   return "$status"
 }
 
@@ -29,5 +30,11 @@ while :; do
   run llmspell storage export --output "$folder/backup-%Y-%m-%dT%H%M%SZ.json.zst" --keep "${BACKUP_KEEP:-14}" --no-progress || failed=$?
   done=$((done + 1))
   [ "$runs" -ne "$done" ] || exit "$failed"
-  run sleep "${BACKUP_SECONDS:-86400}"
+  # Not all of the time at once: a signal may pass by a command that only begins.
+  left=${BACKUP_SECONDS:-86400}
+  while [ "$left" -gt 0 ]; do
+    step=$((left < 5 ? left : 5))
+    run sleep "$step"
+    left=$((left - step))
+  done
 done

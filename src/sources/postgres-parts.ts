@@ -8,6 +8,7 @@ import { requireAllRows } from "../backends/postgres/reading/row-count.js";
 import type { SelectOptions } from "../backends/postgres/reading/select.js";
 import { tenantLiterals } from "../backends/postgres/reading/tenants.js";
 import type { PostgresConnection } from "../backends/postgres/session/connection.js";
+import { isOfRow } from "../backends/postgres/session/errors.js";
 import type { RecordKind } from "../catalog/index.js";
 import type { Part, PartTally } from "../records/parts.js";
 import type { RunContext, Selection } from "../records/run-context.js";
@@ -65,11 +66,30 @@ export class PostgresParts implements PartedSource {
       const parts = cutRows(connection, kind, selection.tenants, {
         ...{ select, partBytes, tableBytes: this.options.bytesOf(kind) },
       });
-      for (;;) {
-        const next = await this.alone(() => parts.next());
-        if (next.done === true) break;
-        yield { path, rows: next.value satisfies PartRows };
+      let next = await this.alone(() => this.firstOf(parts));
+      if (next === undefined) {
+        this.cut.delete(path);
+        this.whole.push(`${path}: a page of its table cannot be read`);
+        yield { path };
+        continue;
       }
+      for (; next.done !== true; next = await this.alone(() => parts.next()))
+        yield { path, rows: next.value satisfies PartRows };
+    }
+  }
+
+  /** Undefined where a row that planning looks at cannot be read: whoever reads the kind whole names it, and goes on where that is wished. */
+  private async firstOf(parts: AsyncGenerator<PartRows>): Promise<IteratorResult<PartRows> | undefined> {
+    const { connection } = this.options;
+    await connection.query("SAVEPOINT llmspell_plan");
+    try {
+      return await parts.next();
+    } catch (error) {
+      if (!isOfRow(error)) throw error;
+      await connection.query("ROLLBACK TO SAVEPOINT llmspell_plan");
+      return undefined;
+    } finally {
+      await connection.query("RELEASE SAVEPOINT llmspell_plan").catch(() => {});
     }
   }
 

@@ -209,7 +209,7 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
         const opening = openSqliteForReading(options.path, timeout, options.snapshot);
         try {
           defineFunctions(opening);
-          if (options.snapshot?.turn !== undefined) takeTurns(opening, options.snapshot.turn);
+          if (options.snapshot?.turn !== undefined) takeTurns(opening, options.snapshot.turn, signal);
           opening.exec("BEGIN");
           requireOwnTables(opening, options.path, catalog.kinds, application);
           return opening;

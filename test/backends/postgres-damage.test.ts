@@ -64,6 +64,7 @@ async function failureOf(url: string, options: ReadingOptions = {}): Promise<Sto
 }
 
 const sessions = new Set(["sessions"]);
+const kvStore = new Set(["kv_store"]);
 const modes = ["copy", "cursor"] as const;
 
 /** Takes away a piece of the table's n-th value that is kept out of line; a piece has 1996 bytes. */
@@ -266,6 +267,11 @@ describePostgres("a damaged PostgreSQL database", () => {
           ]);
           expect((await failureOf(url, { ...options, stopAtFirst: true })).code).toBe("E_SOURCE_DAMAGED");
         }
+        // Whoever plans parts looks at rows all over the table.
+        const reading = await readPostgres({ url }, { paths: kvStore, partBytes: 1000 });
+        expect(reading.parts).toEqual([{ path: "kv_store" }]);
+        expect(reading.records).toHaveLength(400 - file.lost);
+        expect(reading.rejected.map(({ error }) => error.context.key)).toEqual(["page 2 of llmspell.kv_store"]);
         await using owner = await createTestRole(other);
         await run(url, owning(owner.name));
         const asOwner = { asOwner: true, paths: new Set(["kv_store"]) };

@@ -3,8 +3,9 @@ import { connectPostgres, type PostgresTarget } from "../../src/backends/postgre
 import type { StorageError } from "../../src/errors.js";
 import { createPostgresSource, type PostgresSourceOptions } from "../../src/index.js";
 import { catalog } from "../../src/llmspell/catalog/index.js";
+import type { Part } from "../../src/records/parts.js";
 import type { RunContext, Selection } from "../../src/records/run-context.js";
-import type { StoreHeader } from "../../src/sources/source.js";
+import type { PartedSource, StoreHeader } from "../../src/sources/source.js";
 import { recordsOf, tokensOf } from "../conformance/memory-store.js";
 
 export interface ReadingOptions extends Partial<Omit<PostgresSourceOptions, "connect" | "name">>, Partial<Selection> {
@@ -23,6 +24,8 @@ export interface Rejected {
 export interface Reading {
   readonly header: StoreHeader;
   readonly estimate: ReadonlyMap<string, number> | undefined;
+  /** With `partBytes`, what was planned and read one after the other; not counted together. */
+  readonly parts: readonly Part[];
   /** Document tokens by field name, in order. */
   readonly records: readonly { readonly path: string; readonly tokens: Record<string, string> }[];
   readonly rejected: readonly Rejected[];
@@ -62,9 +65,13 @@ export async function readPostgres(target: PostgresTarget, options: ReadingOptio
   try {
     const header = await source.open(context);
     const estimate = await source.estimate(selection);
-    for await (const batch of source.read(selection, context))
-      for (const record of await recordsOf(batch)) records.push({ path: batch.kind.path, tokens: tokensOf(record) });
-    return { header, estimate, records, rejected, warnings };
+    const parts: Part[] = [];
+    if (options.partBytes !== undefined)
+      for await (const part of (source.inParts as PartedSource).plan(selection, context)) parts.push(part);
+    for (const part of options.partBytes === undefined ? [{}] : parts.map((each) => ({ part: each })))
+      for await (const batch of source.read({ ...selection, ...part }, context))
+        for (const record of await recordsOf(batch)) records.push({ path: batch.kind.path, tokens: tokensOf(record) });
+    return { header, estimate, parts, records, rejected, warnings };
   } finally {
     await source.close();
   }

@@ -94,7 +94,7 @@ describe.runIf(process.platform === "linux")("a descriptor that the parent hands
     const [document, target, again] = [fresh(".json"), fresh(".db"), fresh(".json")];
     using workspace = createWorkspace();
     await workspace.must(["storage", "export", "--database", source, "--output", document]);
-    const args = ["storage", "import", "--database", target, "--input", name];
+    const args = ["storage", "import", "--database", target, "--input", name, "--no-progress"];
     expect(await withDescriptor(number, document, "r", args)).toMatchObject({ status: 0, stderr: "" });
     await workspace.must(["storage", "export", "--database", target, "--output", again]);
     expect(dataOf(again)).toBe(dataOf(document));

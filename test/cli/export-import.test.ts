@@ -52,7 +52,7 @@ afterAll(() => workspace[Symbol.dispose]());
 describe("storage export", () => {
   it("says what it does and what it exported", async () => {
     const { stdout, stderr } = await workspace.must(
-      ["storage", "export", "--backend", "sqlite", "--output", "a.json"],
+      ["storage", "export", "--backend", "sqlite", "--output", "a.json", "--no-progress"],
       {
         env: { LLMSPELL_SQLITE_PATH: source },
       },
@@ -73,7 +73,7 @@ describe("storage export", () => {
   it.each(["-", "/dev/stdout"])("puts nothing but the document on standard output: %s", async (output) => {
     // By way of a pipe: what a test runner gives for standard output is none that could be opened by name.
     const { stdout, stderr } = await workspace.bash(
-      `llmspell storage export --database ${source} --output ${output} | cat`,
+      `llmspell storage export --database ${source} --output ${output} --no-progress | cat`,
     );
     const withoutTime = (text: string): string => text.replace(/"exported_at":"[^"]*"/, "");
     expect(withoutTime(stdout)).toBe(withoutTime(read(document)));
@@ -191,7 +191,7 @@ describe("storage export", () => {
 
   it("ends quietly with 141 when its reader goes away", async () => {
     const { stdout, stderr } = await workspace.bash(
-      `set +o pipefail; llmspell storage export --database source.db --output - 2>err | head -c 100 >/dev/null; echo "\${PIPESTATUS[0]}"; cat err >&2`,
+      `set +o pipefail; llmspell storage export --database source.db --output - --no-progress 2>err | head -c 100 >/dev/null; echo "\${PIPESTATUS[0]}"; cat err >&2`,
     );
     expect(stdout).toBe("141\n");
     expect(stderr).toBe("Exporting data from sqlite backend to standard output...\n");
@@ -345,6 +345,7 @@ describe("storage import", () => {
       fresh(".db"),
       "--input",
       edited,
+      "--no-progress",
     ]);
     expect(withoutTimes(stderr)).toMatch(/^Warning: .*2\^53.*\n$/);
     expect(stdout).not.toContain("Warning");
@@ -480,7 +481,8 @@ describe("storage import", () => {
   it("is undone by SIGINT", async () => {
     const target = fresh(".db");
     const before = readFileSync(document).subarray(0, 200_000);
-    const child = workspace.start(["storage", "import", "--database", target, "--input", "-"], { stdin: "" });
+    const words = ["--database", target, "--input", "-", "--no-progress"];
+    const child = workspace.start(["storage", "import", ...words], { stdin: "" });
     // The input stays open, so the run waits for the rest of the document.
     child.stdin?.write(before);
     await once(child.stdout as NodeJS.ReadableStream, "data");
@@ -501,7 +503,8 @@ describeWithTools(["jq"], "rejected records", () => {
     );
     database.close();
     const output = fresh(".json");
-    const stopped = await workspace.run(["storage", "export", "--database", bad, "--output", output]);
+    const words = ["--database", bad, "--output", output, "--no-progress"];
+    const stopped = await workspace.run(["storage", "export", ...words]);
     expect([stopped.status, existsSync(output)]).toEqual([4, false]);
     expect(stopped.stderr).toMatch(
       /^Error: .* \[E_FIELD_TYPE\]\n {2}at section kv_store, record kv_id=.*, field created_at\n/,

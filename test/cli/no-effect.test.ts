@@ -47,7 +47,7 @@ beforeAll(async () => {
 afterAll(() => workspace[Symbol.dispose]());
 
 const exporting = (output: string, ...words: string[]): Promise<Outcome> =>
-  workspace.run(["storage", "export", "--database", store, "--output", output, ...words]);
+  workspace.run(["storage", "export", "--database", store, "--output", output, "--no-progress", ...words]);
 const codeOf = (run: Promise<unknown>): Promise<string | undefined> =>
   run.then(
     () => undefined,

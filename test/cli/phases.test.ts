@@ -132,7 +132,7 @@ it("waits for an SQLite database that another process writes, and says so", asyn
   const database = new Database(workspace.path("busy.db"));
   database.exec("BEGIN IMMEDIATE");
   const words = ["storage", "import", "--database", "busy.db", "--input", "a.json", "--lock-timeout"];
-  const refused = await workspace.run([...words, "0.5"]);
+  const refused = await workspace.run([...words, "2"]);
   expect(refused.stderr).toContain("waiting for a lock on the database, which another process writes");
   expect(refused.stderr).toContain("[E_LOCKED]");
   expect(refused.status).not.toBe(0);

@@ -158,11 +158,16 @@ describe("a plugin's mistakes", () => {
 
   it("is interrupted by Ctrl-C in a loop", async () => {
     const path = fresh(".mjs");
-    writeFileSync(path, "export default { name: 'busy', sections: ['kv_store'], transform() { for (;;); } };");
+    const busy = fresh(".busy");
+    writeFileSync(
+      path,
+      `import { writeFileSync } from "node:fs";
+       export default { name: "busy", sections: ["kv_store"], transform() { writeFileSync(${JSON.stringify(busy)}, ""); for (;;); } };`,
+    );
     const words = ["storage", "export", "--database", source, "--output", fresh(".json"), "--plugin", path];
     const child = workspace.start([...words, "--plugin-timeout", "600"]);
     const ended = outcomeOf(child);
-    await setTimeout(1500);
+    while (!existsSync(busy) && child.exitCode === null) await setTimeout(20);
     child.kill("SIGINT");
     expect((await ended).status).toBe(130);
   });

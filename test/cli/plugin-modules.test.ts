@@ -61,7 +61,7 @@ describe("a plugin in a folder without node_modules", () => {
   it.each(["g.js", "h.ts"])("may be %s, without a word of how Node takes it", async (name) => {
     const text = `import { defineTransform } from "llmspell-storage";\nexport default defineTransform${BODY};`;
     writeFileSync(workspace.path(name), text);
-    for (const quiet of [[], ["--quiet"]]) {
+    for (const quiet of [["--no-progress"], ["--quiet"]]) {
       const words = [...EXPORT, "--output", "quiet.json", "--plugin", `./${name}`, ...quiet];
       const { stderr } = await workspace.must(words);
       expect(stderr).toBe("");

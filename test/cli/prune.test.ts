@@ -166,7 +166,7 @@ describe("documents that may prune", () => {
       expect([status, stderr]).toEqual([2, expect.stringContaining(`without all records ("${word}")`)]);
       expect(await counts("target.db")).toEqual(sizes(ALL));
       // Without --prune it is a document like others.
-      const merged = await workspace.must(importing);
+      const merged = await workspace.must([...importing, "--no-progress"]);
       expect(merged.stderr).toBe("");
     }
     const database = new Database(workspace.path("source.db"));

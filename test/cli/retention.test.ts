@@ -128,7 +128,7 @@ describe("--keep", () => {
 
 describe("lines of a log", () => {
   it("tell the time where they go to a file", async () => {
-    const { stderr } = await workspace.must(exporting("--output", "-", "--tenant", "nobody"));
+    const { stderr } = await workspace.must(exporting("--output", "-", "--tenant", "nobody", "--no-progress"));
     const lines = stderr.trimEnd().split("\n");
     // What a command says as its result stays as it is, wherever it goes.
     const log = lines.filter((line) => !/^(Exporting|✅|From:|To:|Time:)/.test(line));

@@ -356,7 +356,7 @@ describe("[transforms] of config.toml", () => {
   it("applies to the commands that it names, before the command line's, and is told", async () => {
     using own = createWorkspace();
     writeFileSync(own.path("config.toml"), CONFIG);
-    const words = ["storage", "export", "--database", source, "--output"];
+    const words = ["storage", "export", "--no-progress", "--database", source, "--output"];
     const { stderr } = await own.must([...words, "one.json", "--map-tenant", "b=c"], KEY);
     const settings = `Settings of this folder's ${own.path("config.toml")}`;
     expect(withoutTimes(stderr)).toBe(`${settings}: for export: map-tenant tenant-a=b; mask kv_store.key=hash\n`);

@@ -39,6 +39,17 @@ function throughLedger({ path, rows }: Part): Part {
   return { path, rows: found as object };
 }
 
+/** Of a reading that ends at the first bad record. */
+const strictContext = (): RunContext => ({
+  signal: new AbortController().signal,
+  async reject({ error }) {
+    throw error;
+  },
+  isRejected: () => false,
+  warn: () => {},
+  leftOut: () => {},
+});
+
 /** The parts that come behind the first ones of a plan, as a run is planned on that ended while it was planned. */
 export async function planBehind(
   open: Open,
@@ -47,15 +58,7 @@ export async function planBehind(
   first: readonly Part[],
 ): Promise<Part[]> {
   const source = open({ partBytes });
-  const context: RunContext = {
-    signal: new AbortController().signal,
-    async reject({ error }) {
-      throw error;
-    },
-    isRejected: () => false,
-    warn: () => {},
-    leftOut: () => {},
-  };
+  const context = strictContext();
   try {
     await source.open(context, selection);
     const planned = new Map(first.map((part) => [part.path, throughLedger(part).rows]));
@@ -78,13 +81,7 @@ export async function readInParts(
   const tallies = new Map<string, { records: number; sum: number; squares: number }>();
   let tally: PartTally | undefined;
   const context: RunContext = {
-    signal: new AbortController().signal,
-    async reject({ error }) {
-      throw error;
-    },
-    isRejected: () => false,
-    warn: () => {},
-    leftOut: () => {},
+    ...strictContext(),
     cameOfPart: (came) => {
       tally = came;
     },

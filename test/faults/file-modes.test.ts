@@ -46,7 +46,7 @@ describe("a store that others can get at", () => {
     const folder = freshFolder();
     const database = join(folder, "a.db");
     await workspace.must(["storage", "import", "--database", database, "--input", "whole.json"]);
-    const words = ["storage", "export", "--database", database, "--output", join(folder, "a.json")];
+    const words = ["storage", "export", "--database", database, "--output", join(folder, "a.json"), "--no-progress"];
     const told = async (mode: number, above: number, ...more: string[]): Promise<string> => {
       chmodSync(database, mode);
       chmodSync(workspace.folder, above);

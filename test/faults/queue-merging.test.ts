@@ -20,7 +20,7 @@ describePostgres("workers that merge into tables with rows", () => {
     used = await targets.next();
     await workspace.must(["storage", "migrate", "--from", source, "--to", used]);
     await useFurther(used);
-  }, 120_000);
+  });
 
   /** What one job makes of a copy of the used database, and what it says of it. */
   async function byOneJob(...args: string[]) {

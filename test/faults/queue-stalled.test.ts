@@ -39,11 +39,13 @@ describePostgres("runs with workers that stand still", () => {
     const target = await targets.next();
     const blocker = new pg.Client({ connectionString: target });
     await blocker.connect();
+    const run = runs.coordinator(target, "migrate", ...AS_THEY_ARE);
+    const outcome = outcomeOf(run);
+    // A run tries all locks before it begins.
+    await runs.planned(target);
+    await blocker.query(`BEGIN; LOCK TABLE llmspell.${table} IN ${mode} MODE`);
     const hand = runs.worker(target);
     try {
-      await blocker.query(`BEGIN; LOCK TABLE llmspell.${table} IN ${mode} MODE`);
-      const run = runs.coordinator(target, "migrate", ...AS_THEY_ARE);
-      const outcome = outcomeOf(run);
       await stoppedAt(target, hand, table);
       await blocker.query("COMMIT");
       const other = runs.worker(target, "--lock-timeout", "2");

@@ -84,10 +84,12 @@ describePostgres("runs whose parts workers load", () => {
     await blocker.connect();
     const hand = runs.worker(target, "--jobs", "3");
     try {
-      const run = runs.silent(runs.coordinator(target, "migrate"));
+      // The second kind cannot be begun: its row of the ledger is at somebody else's hand.
+      await blocker.query(
+        "BEGIN; SET LOCAL session_replication_role = replica; INSERT INTO llmspell.storage_steps (run, step, what, section, name) VALUES (1, 2, 'section', '', '')",
+      );
+      const run = runs.silent(runs.coordinator(target, "migrate", ...AS_THEY_ARE));
       await until(async () => (await query(target, PLANNED)).length > 0);
-      // The next kind cannot be begun.
-      await blocker.query("BEGIN; LOCK TABLE llmspell.storage_steps IN SHARE MODE");
       await runs.loadedParts(target, 1);
       await until(async () => (await query(target, LOADABLE)).length === 0);
       expect(await query(target, "SELECT stage FROM llmspell.storage_plans")).toEqual([{ stage: "planning" }]);
@@ -102,7 +104,7 @@ describePostgres("runs whose parts workers load", () => {
        INSERT INTO llmspell.sessions (tenant_id, session_id, session_data) VALUES ('a tenant that came later', gen_random_uuid(), '{}')`,
     );
     const before = await query<{ part: number }>(target, PLANNED);
-    expect(await runs.outcome(target, "resume")).toMatchObject({ status: 0 });
+    expect(await runs.outcome(target, "resume", ...AS_THEY_ARE)).toMatchObject({ status: 0 });
     const after = await query<{ part: number }>(target, PLANNED);
     expect(after.length).toBeGreaterThan(before.length);
     // What was planned is as it was.
@@ -139,21 +141,26 @@ describePostgres("runs whose parts workers load", () => {
 
   it("are undone when they came to no end", async () => {
     const target = await targets.next();
-    const hand = runs.worker(target);
+    const blocker = new pg.Client({ connectionString: target });
+    await blocker.connect();
     const run = runs.coordinator(target, "migrate", ...AS_THEY_ARE);
     const outcome = outcomeOf(run);
     await runs.planned(target);
+    // The worker has a part at hand that comes to no end.
+    await blocker.query("BEGIN; LOCK TABLE llmspell.hook_history IN SHARE MODE");
+    const hand = runs.worker(target, "--lock-timeout", "600");
     await runs.loadedParts(target, 10);
     let shown: Awaited<ReturnType<typeof listRuns>>[number] | undefined;
     await until(async () => {
       [shown] = await listRuns(target);
-      return (shown?.plan?.workers.length ?? 0) > 0 || shown?.plan?.left === 0;
+      return (shown?.plan?.workers.length ?? 0) > 0;
     });
     expect(shown).toMatchObject({ state: "loading", plan: { stage: "loading", failing: [] } });
     expect(shown?.plan?.workers[0]?.worker).toMatch(/:\d+$/);
     expect((shown?.plan?.done ?? 0) + (shown?.plan?.left ?? 0)).toBe(shown?.plan?.parts);
     run.kill("SIGINT");
     expect(await outcome).toMatchObject({ status: 130, stderr: expect.stringContaining("storage resume") });
+    await blocker.end();
     await workspace.must(["storage", "undo", "--database", target]);
     expect(dumpOf(target)).toBe(dumpOf(targets.template));
     await ended(hand, "SIGTERM");
@@ -259,6 +266,27 @@ describePostgres("runs whose parts workers load", () => {
     await ended(refusing, "SIGTERM");
     expect(await query(target, "SELECT count(*) FROM llmspell.storage_parts")).toEqual(before);
     await query(queue, "DELETE FROM llmspell_queue.job");
+  });
+
+  it("write nothing where somebody has a table locked that comes late", async () => {
+    const target = await targets.next();
+    const blocker = new pg.Client({ connectionString: target });
+    await blocker.connect();
+    const hand = runs.worker(target);
+    try {
+      await blocker.query("BEGIN; LOCK TABLE llmspell.hook_history IN SHARE MODE");
+      const waits = ["--lock-timeout", "1"];
+      const refused = await runs.outcome(target, "migrate", ...AS_THEY_ARE, ...waits);
+      expect([refused.status, refused.stderr]).toEqual([3, expect.stringMatching(/\[?E_LOCKED/)]);
+      expect(refused.stderr).toContain("hook_history");
+      expect(await query(target, "SELECT FROM llmspell.storage_runs")).toEqual([]);
+      expect(await query(target, "SELECT FROM llmspell.kv_store")).toEqual([]);
+      await blocker.query("ROLLBACK");
+      expect((await runs.outcome(target, "migrate", ...AS_THEY_ARE)).status).toBe(0);
+    } finally {
+      await blocker.end();
+    }
+    await ended(hand, "SIGTERM");
   });
 
   it("are refused before anything is written, with the reason", async () => {

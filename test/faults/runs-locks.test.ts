@@ -1,13 +1,16 @@
-/** A run that somebody waits for (--max-lag): it begins no more parts until he has had his lock. */
+/** Locks that a run and others wait for: parts are not begun while somebody waits (--max-lag), and no lock is waited for too long. */
 import { randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { createDocumentSource, importStore, type Source } from "../../src/index.js";
+import { createDocumentSource, importStore, type Source, verifyStores } from "../../src/index.js";
 import { createDatabase } from "../helpers/database-templates.js";
+import { createWorkspace } from "../helpers/llmspell.js";
 import { describePostgres, type TestDatabase } from "../helpers/postgres-server.js";
-import { query } from "../helpers/runs.js";
+import { until } from "../helpers/queue.js";
+import { dumpOf, query, unfinishedState } from "../helpers/runs.js";
 
 /** Three batches. */
 const RECORDS = 9000;
@@ -93,5 +96,57 @@ describePostgres("a run with --max-lag", () => {
       { count: RECORDS },
     ]);
     expect(await query(database.url, "SELECT state FROM llmspell.storage_runs")).toEqual([{ state: "done" }]);
+  });
+
+  it("ends where indexes that are built early wait too long for a table, and is resumed", async () => {
+    await using own = await createDatabase("migrated");
+    using workspace = createWorkspace();
+    const before = dumpOf(own.url, true);
+    const value = Buffer.alloc(1000, 7).toString("base64");
+    const records = Array.from(
+      { length: 200 },
+      (_, at) => `{"kv_id":"${randomUUID()}","tenant_id":"t","key":"k${at}","value":"${value}","metadata":{},
+        "created_at":1700000000000000,"updated_at":1700000000654321}`,
+    );
+    const session = `{"tenant_id":"t","session_id":"${randomUUID()}","session_data":{},"status":"active","created_at":1,
+      "last_accessed_at":1,"expires_at":null,"artifact_count":0,"updated_at":1}`;
+    const document = workspace.path("a.json");
+    writeFileSync(
+      document,
+      `{"version":"1.0","source_backend":"sqlite","producer":"test","migrations":["V1"],"data":{"kv_store":[${records}],"sessions":[${session}]}}`,
+    );
+    const holder = new pg.Client({ connectionString: own.url });
+    await holder.connect();
+    const inner = createDocumentSource({ input: { path: document } });
+    const reading = inner.read.bind(inner);
+    let isBuilding = false;
+    async function* read(...given: Parameters<Source["read"]>): ReturnType<Source["read"]> {
+      for await (const batch of reading(...given)) {
+        const isLast = batch.kind.path === "sessions";
+        if (isLast) await holder.query("BEGIN; LOCK TABLE llmspell.kv_store IN ROW EXCLUSIVE MODE");
+        yield batch;
+        if (!isLast) continue;
+        // All of the records have come, and the run does not know that yet.
+        const waits =
+          "SELECT FROM pg_locks WHERE NOT granted AND mode = 'ShareLock' AND relation = 'llmspell.kv_store'::regclass";
+        await until(async () => (await query(own.url, waits)).length > 0);
+        isBuilding = true;
+      }
+    }
+    const options = { to: own.url, deferIndexes: "always" } as const;
+    try {
+      const run = importStore({ ...options, from: Object.assign(inner, { read }), jobs: 2, lockTimeoutSeconds: 5 });
+      await expect(run).rejects.toMatchObject({
+        code: "E_LOCKED",
+        context: { section: "kv_store", hint: expect.stringContaining("storage resume") },
+      });
+      expect([isBuilding, await unfinishedState(own.url)]).toEqual([true, "loading"]);
+      expect(dumpOf(own.url, true)).not.toBe(before);
+    } finally {
+      await holder.end();
+    }
+    await importStore({ ...options, from: document, resume: true });
+    expect(dumpOf(own.url, true)).toBe(before);
+    expect((await verifyStores({ a: document, b: own.url })).identical).toBe(true);
   });
 });

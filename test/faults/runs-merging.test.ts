@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createWorkspace, type Workspace } from "../helpers/llmspell.js";
+import { timeLimit } from "../helpers/moments.js";
 import { startPostgresCluster } from "../helpers/postgres-cluster.js";
 import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { createUsed } from "../helpers/run-stage.js";
@@ -29,7 +30,6 @@ const KILLS = scaled(1, 5 * MORE);
 const UNDONE = scaled(0, 2 * MORE);
 const CUTS = scaled(0, 5 * MORE);
 const CRASHES = scaled(0, 5 * MORE);
-const MINUTES = 60_000;
 const ENV = { env: SMALL_PARTS };
 
 describePostgres("a run that merges, of which something dies", () => {
@@ -59,7 +59,7 @@ describePostgres("a run that merges, of which something dies", () => {
     await workspace.must(importInto(target), ENV);
     duration = performance.now() - started;
     await expectMerged(target);
-  }, 3 * MINUTES);
+  });
   afterAll(async () => {
     await targets?.drop();
     workspace?.[Symbol.dispose]();
@@ -119,7 +119,7 @@ describePostgres("a run that merges, of which something dies", () => {
         });
       }
     },
-    KILLS * MINUTES,
+    timeLimit(KILLS),
   );
 
   it.runIf(UNDONE > 0)(
@@ -139,7 +139,7 @@ describePostgres("a run that merges, of which something dies", () => {
         await expectNothingLeft(target);
       }
     },
-    UNDONE * MINUTES,
+    timeLimit(UNDONE),
   );
 
   it.runIf(CUTS > 0)(
@@ -163,7 +163,7 @@ describePostgres("a run that merges, of which something dies", () => {
         }
       }
     },
-    CUTS * MINUTES,
+    timeLimit(CUTS),
   );
 
   it.runIf(CRASHES > 0)(
@@ -201,6 +201,6 @@ describePostgres("a run that merges, of which something dies", () => {
         cluster.stop();
       }
     },
-    CRASHES * 2 * MINUTES,
+    timeLimit(CRASHES),
   );
 });

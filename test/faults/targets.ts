@@ -5,6 +5,7 @@ import { createLlmspellSqlite } from "../fixtures/index.js";
 import { postgresDigest, postgresLeftovers, sqliteDigest } from "../helpers/content-digest.js";
 import { createDatabase, createEmbedded } from "../helpers/database-templates.js";
 import type { Workspace } from "../helpers/llmspell.js";
+import { sessionsEnd } from "../helpers/postgres-server.js";
 import { fillPostgres, fillSqlite, type SampleOptions } from "../helpers/sample-data.js";
 import { dataDigest } from "../workflows/documents.js";
 
@@ -72,13 +73,9 @@ export const postgresTarget: TargetFactory = {
       store: database.url,
       digest: () => postgresDigest(database.url),
       leftovers: async () => {
-        // The server learns within half a second that its client is gone; ten seconds are a deadline, not a measure.
-        const deadline = Date.now() + 10_000;
-        for (;;) {
-          const found = await postgresLeftovers(database.url);
-          if (found.locks === 0 || Date.now() > deadline) return found;
-          await new Promise((resolve) => setTimeout(resolve, 50));
-        }
+        // The server learns by and by that its client is gone, and then takes back what it did.
+        await sessionsEnd(database.url);
+        return postgresLeftovers(database.url);
       },
       close: database.drop,
     };

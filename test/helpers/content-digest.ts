@@ -56,7 +56,7 @@ export async function postgresDigest(url: string): Promise<string> {
 }
 
 export interface Leftovers {
-  /** Locks that other sessions hold on the database. */
+  /** Locks that other clients hold on the database; the server's own vacuuming is nobody's. */
   readonly locks: number;
   readonly largeObjects: number;
 }
@@ -65,6 +65,7 @@ export async function postgresLeftovers(url: string): Promise<Leftovers> {
   return withClient(url, async (client) => {
     const { rows } = await client.query<{ locks: number; objects: number }>(
       `SELECT (SELECT count(*)::int FROM pg_locks WHERE pid <> pg_backend_pid()
+                 AND pid IN (SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend')
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS locks,
               (SELECT count(*)::int FROM pg_largeobject_metadata) AS objects`,
     );

@@ -1,7 +1,9 @@
+import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 import { isAlive, PostgresUnavailable, startPostgresCluster } from "./postgres-cluster.js";
@@ -53,6 +55,12 @@ async function useGivenServer(url: string): Promise<PostgresService> {
   return { available: true, url };
 }
 
+/** Before the tests: files that run side by side would build beside each other, and one swap away what another runs. Who needs it reports a failure. */
+function buildOnce(): void {
+  const script = fileURLToPath(new URL("../../scripts/build.mjs", import.meta.url));
+  spawnSync(process.execPath, [script, "--if-stale"], { stdio: "ignore" });
+}
+
 /** Those of runs that were killed: a folder's name begins with the process id of its run. */
 function removeAbandonedFolders(): void {
   for (const name of readdirSync(tmpdir())) {
@@ -85,6 +93,7 @@ async function dropTemplates(url: string, run: string): Promise<void> {
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   project.provide("missingTools", installMissingTools());
+  buildOnce();
   const run = `${process.pid}_${randomBytes(4).toString("hex")}`;
   removeAbandonedFolders();
   project.provide("run", run);

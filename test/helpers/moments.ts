@@ -20,6 +20,9 @@ export interface Moment {
   readonly random: SampleRandom;
 }
 
+/** How long so many may take, milliseconds: for what hangs, as in vitest.config.ts. */
+export const timeLimit = (times: number): number => (3 + 2 * times) * 60_000;
+
 /** What a run takes to which nothing happens. Milliseconds before its first part and behind its last one. */
 export interface RunClock {
   readonly begins: number;

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { describe, inject } from "vitest";
 import "./global-setup.js";
@@ -25,6 +26,19 @@ export async function asAdmin<Result>(
   await client.connect();
   try {
     return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Waits until the database has no clients but this one, or none of the role: a client may be gone before its session is. */
+export async function sessionsEnd(url: string, role?: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 30_000 });
+  await client.connect();
+  const sql = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend' AND coalesce(usename = $1, true)`;
+  try {
+    while ((await client.query(sql, [role])).rowCount !== 0) await sleep(20);
   } finally {
     await client.end();
   }

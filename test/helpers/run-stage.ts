@@ -35,7 +35,7 @@ function createStage<More extends object>(sample: SampleOptions, more: (stage: S
     stage.source = await stage.targets.next();
     await fillPostgres(stage.source, sample);
     Object.assign(stage, await more(stage as Stage));
-  }, 120_000);
+  });
   afterAll(async () => {
     await stage.targets?.drop();
     stage.workspace?.[Symbol.dispose]();

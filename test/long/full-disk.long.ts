@@ -14,7 +14,6 @@ import { createTargets, dumpOf, leftOfRuns, query, SMALL_PARTS, sorted, unfinish
 import { canMount, command, mountSmall, type SmallDisk } from "../helpers/small-disk.js";
 import { type SmallWal, startWithSmallWal } from "../helpers/small-wal.js";
 
-const MINUTES = 60_000;
 const ENV = { env: SMALL_PARTS };
 const SAMPLE = {
   records: 100,
@@ -36,7 +35,7 @@ describePostgres("a run whose target's disk is full", () => {
     workspace = createWorkspace();
     targets = await createTargets(postgresAdminUrl(), workspace);
     stage = await createUsed(workspace, targets, SAMPLE);
-  }, 2 * MINUTES);
+  });
   afterAll(async () => {
     await targets?.drop();
     workspace?.[Symbol.dispose]();
@@ -75,7 +74,6 @@ describePostgres("a run whose target's disk is full", () => {
         await query(postgresAdminUrl(), `DROP TABLESPACE ${name}`);
       }
     },
-    2 * MINUTES,
   );
 });
 
@@ -93,7 +91,7 @@ describePostgres("a run whose target's server has no room for its WAL", () => {
     targets = await createTargets(wal.cluster.url, workspace);
     stage = await createUsed(workspace, targets, SAMPLE);
     runs = createQueueRuns(workspace, { source: stage.source, queue: await targets.next() });
-  }, 2 * MINUTES);
+  });
   afterEach(() => runs?.end());
   afterAll(() => {
     wal?.[Symbol.dispose]();
@@ -105,39 +103,35 @@ describePostgres("a run whose target's server has no room for its WAL", () => {
       (["resume", "undo"] as const).map((way) => [left, whose, way] as const),
     ),
   );
-  it.runIf(canMount).each(cases)(
-    "%i KiB left, %s: %s",
-    async (left, whose, way) => {
-      // The test before this one may have left it where it was.
-      wal.restart();
-      const target = await targets.next(stage.used);
-      const load = ["storage", "import", "--database", target, "--input", stage.document, "--jobs", "3"];
-      const hands = whose === "workers" ? [runs.worker(target), runs.worker(target)] : [];
-      const begin = (): Promise<Outcome> =>
-        whose === "jobs" ? workspace.run(load, ENV) : outcomeOf(runs.coordinator(target, "migrate"));
-      await wal.fill(left);
-      const { status, stderr } = await begin();
-      expect(stderr).toMatch(/\[E_(DISK_FULL|CONNECTION_LOST)\]/);
-      expect(stderr).toMatch(/Hint: .*(pg_wal|server's log)/);
-      expect(stderr).not.toContain("Run the import again");
-      expect([1, 3]).toContain(status);
-      wal.restart();
-      const state = await unfinishedState(target);
-      if (state !== undefined) {
-        expect(stderr).toMatch(/Hint: .*storage resume/);
-        const again = ["storage", way, "--database", target];
-        if (way === "undo") await workspace.must(again, ENV);
-        else if (whose === "jobs") await workspace.must([...again, "--input", stage.document], ENV);
-        else expect(await runs.outcome(target, "resume")).toMatchObject({ status: 0 });
-      } else if (way === "resume") expect(await begin()).toMatchObject({ status: 0 });
-      // What the workers lost they find again.
-      for (const hand of hands) expect(await ended(hand, "SIGTERM")).toBe(0);
-      expect(await unfinishedState(target)).toBeUndefined();
-      if (way === "undo") expect(sorted(dumpOf(target))).toBe(stage.before);
-      else expect((await verifyStores({ a: stage.expected, b: target })).identical).toBe(true);
-      expect(await leftOfRuns(target)).toEqual([]);
-      await targets.remove(target);
-    },
-    2 * MINUTES,
-  );
+  it.runIf(canMount).each(cases)("%i KiB left, %s: %s", async (left, whose, way) => {
+    // The test before this one may have left it where it was.
+    wal.restart();
+    const target = await targets.next(stage.used);
+    const load = ["storage", "import", "--database", target, "--input", stage.document, "--jobs", "3"];
+    const hands = whose === "workers" ? [runs.worker(target), runs.worker(target)] : [];
+    const begin = (): Promise<Outcome> =>
+      whose === "jobs" ? workspace.run(load, ENV) : outcomeOf(runs.coordinator(target, "migrate"));
+    await wal.fill(left);
+    const { status, stderr } = await begin();
+    expect(stderr).toMatch(/\[E_(DISK_FULL|CONNECTION_LOST)\]/);
+    expect(stderr).toMatch(/Hint: .*(pg_wal|server's log)/);
+    expect(stderr).not.toContain("Run the import again");
+    expect([1, 3]).toContain(status);
+    wal.restart();
+    const state = await unfinishedState(target);
+    if (state !== undefined) {
+      expect(stderr).toMatch(/Hint: .*storage resume/);
+      const again = ["storage", way, "--database", target];
+      if (way === "undo") await workspace.must(again, ENV);
+      else if (whose === "jobs") await workspace.must([...again, "--input", stage.document], ENV);
+      else expect(await runs.outcome(target, "resume")).toMatchObject({ status: 0 });
+    } else if (way === "resume") expect(await begin()).toMatchObject({ status: 0 });
+    // What the workers lost they find again.
+    for (const hand of hands) expect(await ended(hand, "SIGTERM")).toBe(0);
+    expect(await unfinishedState(target)).toBeUndefined();
+    if (way === "undo") expect(sorted(dumpOf(target))).toBe(stage.before);
+    else expect((await verifyStores({ a: stage.expected, b: target })).identical).toBe(true);
+    expect(await leftOfRuns(target)).toEqual([]);
+    await targets.remove(target);
+  });
 });

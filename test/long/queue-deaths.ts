@@ -5,7 +5,7 @@
 import type { ChildProcess } from "node:child_process";
 import { afterEach, beforeAll, expect, it } from "vitest";
 import { createWorkspace, outcomeOf, type Workspace } from "../helpers/llmspell.js";
-import { atMoments, reach, stateOf } from "../helpers/moments.js";
+import { atMoments, reach, stateOf, timeLimit } from "../helpers/moments.js";
 import { startPostgresCluster } from "../helpers/postgres-cluster.js";
 import { describePostgres, postgresAdminUrl } from "../helpers/postgres-server.js";
 import { ended } from "../helpers/queue.js";
@@ -14,7 +14,6 @@ import { createStage as createQueueStage } from "./queue-stage.js";
 
 const TIMES = Number(process.env["QUEUE_FAULTS"] ?? 2 * Number(process.env["RUN_FAULTS"] ?? 1));
 const UNDONE = Math.ceil(TIMES / 5);
-const MINUTES = 60_000;
 
 export interface Deaths {
   /** What the series are called in FAULT_LOG. */
@@ -70,7 +69,7 @@ export function describeDeaths(what: string, { series, merging }: Deaths): void 
         });
         await stage.drop();
       },
-      TIMES * MINUTES,
+      timeLimit(TIMES),
     );
 
     it(
@@ -94,7 +93,7 @@ export function describeDeaths(what: string, { series, merging }: Deaths): void 
         });
         await stage.drop();
       },
-      TIMES * MINUTES,
+      timeLimit(TIMES),
     );
 
     it(
@@ -123,7 +122,7 @@ export function describeDeaths(what: string, { series, merging }: Deaths): void 
           cluster.stop();
         }
       },
-      TIMES * MINUTES,
+      timeLimit(TIMES),
     );
 
     it(
@@ -160,7 +159,7 @@ export function describeDeaths(what: string, { series, merging }: Deaths): void 
           await stage.drop();
         }
       },
-      TIMES * MINUTES,
+      timeLimit(TIMES),
     );
 
     it(
@@ -196,7 +195,7 @@ export function describeDeaths(what: string, { series, merging }: Deaths): void 
         });
         await stage.drop();
       },
-      UNDONE * MINUTES,
+      timeLimit(UNDONE),
     );
   });
 }

@@ -220,7 +220,15 @@ describe("storage plan of an export", () => {
     writeFileSync(workspace.path("notes.json"), "my notes");
     const planned = await workspace.run(["storage", "plan", ...store, "--output", "notes.json", "--json"]);
     expect([planned.status, JSON.parse(planned.stdout).error.code]).toEqual([2, "E_OUTPUT_EXISTS"]);
-    const flagged = await workspace.run(["storage", "export", ...store, "--output", "new.json", "--plan"]);
+    const flagged = await workspace.run([
+      "storage",
+      "export",
+      ...store,
+      "--output",
+      "new.json",
+      "--plan",
+      "--no-progress",
+    ]);
     expect([flagged.status, flagged.stderr]).toEqual([0, ""]);
     expect(flagged.stdout).toContain("It would go.");
     expect(existsSync(workspace.path("new.json"))).toBe(false);

@@ -167,14 +167,18 @@ describePostgres("altered indexes of a PostgreSQL target", () => {
       while ((await sql(database.url, query)).length === 0) await sleep(20);
     };
     try {
+      // The reader's server says so when it has looked for a deadlock and found none: then the load may go on.
+      await reader.query("SET log_lock_waits = on; SET client_min_messages = log");
+      const looked = new Promise<void>((resolve) =>
+        reader.on("notice", ({ message }) => `${message}`.includes("still waiting for") && resolve()),
+      );
       await reader.query("BEGIN; SELECT FROM llmspell.hook_history");
       await holder.query("BEGIN; LOCK TABLE llmspell.hook_history IN SHARE UPDATE EXCLUSIVE MODE");
       const loading = load(database.url, [...vectors(1, 2), ...hooks(1, 3)], { deferIndexes: "always" });
       await waits("hook_history", "ShareRowExclusiveLock");
       const read = reader.query("SELECT FROM llmspell.vector_embeddings_384");
       await waits("vector_embeddings_384", "AccessShareLock");
-      // The reader has looked for a deadlock, and found none, when the load goes on.
-      await sleep(300);
+      await looked;
       await holder.query("COMMIT");
       await loading;
       expect((await read).rowCount).toBe(2);

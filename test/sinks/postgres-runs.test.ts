@@ -3,6 +3,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import pg from "pg";
 import { beforeAll, expect, it } from "vitest";
 import {
+  connectPostgres,
+  createDocumentSource,
+  createPostgresSource,
   digestStore,
   exportStore,
   type ImportOptions,
@@ -10,6 +13,8 @@ import {
   listRuns,
   migrateDatabase,
   planTransfer,
+  type RecordBatch,
+  type Source,
   StorageError,
   storeInfo,
   type Transform,
@@ -18,7 +23,8 @@ import {
 } from "../../src/index.js";
 import type { Workspace } from "../helpers/llmspell.js";
 import { startPooler } from "../helpers/pgbouncer.js";
-import { createTestRole, describePostgres } from "../helpers/postgres-server.js";
+import { createTestRole, describePostgres, sessionsEnd } from "../helpers/postgres-server.js";
+import { until } from "../helpers/queue.js";
 import { createRunStage, type RunStage } from "../helpers/run-stage.js";
 import { dumpOf, query, SMALL_PARTS, unfinishedState } from "../helpers/runs.js";
 import { fillPostgres } from "../helpers/sample-data.js";
@@ -45,12 +51,43 @@ describePostgres("runs", () => {
   };
   const ledger = async (url: string): Promise<number> => (await query(url, "SELECT FROM llmspell.storage_runs")).length;
 
-  /** A run that ends early, when so many records have been handed on. */
-  async function interrupted(to: string, records: number, options: Partial<ImportOptions> = {}): Promise<string> {
+  /** The source, which ends the run when it has given so many records, and the sections before the one at hand are loaded. */
+  function endingWhenLoaded(from: string, to: string, records: number, controller: AbortController): Source {
+    const inner = from.startsWith("postgresql:")
+      ? createPostgresSource({ connect: () => connectPostgres({ url: from }), name: from })
+      : createDocumentSource({ input: { path: from } });
+    const reading = inner.read.bind(inner);
+    const loaded =
+      "SELECT count(*)::int AS parts, coalesce(sum(records), 0)::int AS records FROM llmspell.storage_parts";
+    async function* read(...given: Parameters<Source["read"]>): AsyncGenerator<RecordBatch> {
+      let [section, before, came] = ["", 0, 0];
+      for await (const batch of reading(...given)) {
+        if (batch.kind.path !== section) [section, before] = [batch.kind.path, came];
+        came += batch.rows;
+        yield batch;
+        if (came < records || controller.signal.aborted) continue;
+        await until(async () => {
+          const [found] = await query<{ parts: number; records: number }>(to, loaded);
+          return (found?.parts ?? 0) > 0 && (found?.records ?? 0) >= before;
+        });
+        controller.abort();
+      }
+    }
+    return Object.assign(inner, { read });
+  }
+
+  /** A run that ends early, when so many records have been handed on; `atOnce`: with parts under way. */
+  async function interrupted(
+    to: string,
+    records: number,
+    { from = document, ...options }: { from?: string } & Omit<Partial<ImportOptions>, "from"> = {},
+    atOnce = false,
+  ): Promise<string> {
     const controller = new AbortController();
     const error = await run(to, {
       signal: controller.signal,
-      onProgress: (progress) => void (progress.records >= records && controller.abort()),
+      from: atOnce ? from : endingWhenLoaded(from, to, records, controller),
+      onProgress: (progress) => void (atOnce && progress.records >= records && controller.abort()),
       ...options,
     }).then(
       () => undefined,
@@ -168,6 +205,22 @@ describePostgres("runs", () => {
     await expect(run(workspace.path("target.db"), { resume: true })).rejects.toMatchObject(refused);
     await expect(run(`pglite:${workspace.path("embedded")}`, { resume: true })).rejects.toMatchObject(refused);
     await expect(listRuns(workspace.path("target.db"))).rejects.toMatchObject({ code: "E_USAGE" });
+  });
+
+  it("write nothing where somebody has a table locked that comes late", async () => {
+    const target = await targets.next();
+    const holder = new pg.Client({ connectionString: target });
+    await holder.connect();
+    try {
+      await holder.query("BEGIN; LOCK TABLE llmspell.hook_history IN SHARE MODE");
+      const refused = { code: "E_LOCKED", context: { section: "hook_history" } };
+      await expect(run(target, { lockTimeoutSeconds: 0.3 })).rejects.toMatchObject(refused);
+      expect(await ledger(target)).toBe(0);
+      // What is not brought may be locked.
+      await run(target, { lockTimeoutSeconds: 0.3, include: ["kv_store"] });
+    } finally {
+      await holder.end();
+    }
   });
 
   it("find a damaged document before anything is written", async () => {
@@ -323,7 +376,7 @@ describePostgres("runs", () => {
     await interrupted(target, 400);
     await query(target, "VACUUM (FREEZE)");
     const untouched = await targets.next();
-    await interrupted(untouched, 400);
+    await interrupted(untouched, 400, {}, true);
     await undoRun(untouched);
     expect(dumpOf(untouched)).toBe(before);
 
@@ -375,7 +428,7 @@ describePostgres("runs", () => {
 
   it("are undone also where a session of a dead machine still holds a part", async () => {
     const target = await targets.next();
-    await interrupted(target, 400);
+    await interrupted(target, 400, {}, true);
     const dead = new pg.Client({ connectionString: target });
     dead.on("error", () => {});
     await dead.connect();
@@ -530,6 +583,8 @@ describePostgres("runs", () => {
          ALTER ROLE ${bypassing.name} CONNECTION LIMIT 3`,
       );
       const warnings: string[] = [];
+      // Those of the refused runs would count while they end.
+      await sessionsEnd(target);
       await run(bypassing.url, { jobs: 5, onWarning: (message) => void warnings.push(message) });
       expect(warnings).toContain("the server has 2 of 5 connections left: the run goes with 2");
       await same(document, target);

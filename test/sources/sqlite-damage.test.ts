@@ -208,4 +208,4 @@ it("one byte of a page changed: all rows of the table come, or a coded error", a
   }
   // Both happen, or the test would show nothing.
   expect(Math.min(outcomes.same, outcomes.refused)).toBeGreaterThan(0);
-}, 60_000);
+});

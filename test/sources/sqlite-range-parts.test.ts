@@ -90,6 +90,18 @@ describe("ranges of keys in SQLite", () => {
     expect(many).toBeGreaterThan(0);
   });
 
+  it("have the size that they are to have, also where rowids are spread like hashes", async () => {
+    const keys = Array.from({ length: 20_000 }, (_, i) => [`k${i}`, "t"]);
+    const database = tableOf(TABLES[0], keys, 1);
+    const close = (await cut(database, 200_000))?.length as number;
+    expect(close).toBeGreaterThan(10);
+    database.exec("UPDATE kv_store SET rowid = rowid * 1103515245 % 2147483647 * 1048576 + rowid");
+    const spread = await cut(database, 200_000);
+    expect(spread?.length).toBeGreaterThan(close / 2);
+    expect(spread?.length).toBeLessThan(close * 2);
+    expect(rowidsOf(database, spread as KeyRange[])).toHaveLength(keys.length);
+  });
+
   it("are none where a key is NULL, where no index has the order, and where the rowids are far apart", async () => {
     const keys = Array.from({ length: 50 }, (_, i) => [`k${i}`, "t"]);
     const plain = tableOf(TABLES[0], keys, 1);

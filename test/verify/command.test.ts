@@ -54,7 +54,9 @@ beforeAll(async () => {
 
 describe("the command", () => {
   it("says that stores are identical, and ends with 0", async () => {
-    const { status, stdout, stderr } = await workspace.run(["storage", "verify", "original.json", "copy.db"]);
+    const { status, stdout, stderr } = await workspace.run([
+      ...["storage", "verify", "original.json", "copy.db", "--no-progress"],
+    ]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(stdout).toContain("  sessions: 4 identical\n");
     expect(stdout).toMatch(/✅ Identical: 60 records\n$/);
@@ -82,7 +84,15 @@ describe("the command", () => {
       ),
     );
     const key = keyText(kindOf("sessions"), recordOf("sessions", 1));
-    const command = ["storage", "verify", "original.json", "other.db", "--differences", "differences.ndjson"];
+    const command = [
+      "storage",
+      "verify",
+      "original.json",
+      "other.db",
+      "--no-progress",
+      "--differences",
+      "differences.ndjson",
+    ];
     const { status, stdout, stderr } = await workspace.run(command);
     expect(status).toBe(7);
     expect(stdout).toContain(`  sessions: 3 identical, 1 different\n`);

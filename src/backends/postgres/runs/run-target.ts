@@ -12,6 +12,7 @@ import { takeOver } from "./ledger/take-over.js";
 import { readPlace, requireKnownTransactions, requireLedger } from "./ledger/trust.js";
 import { unfinishedRun } from "./ledger/unfinished.js";
 import { needsMerge, requireOwnStages, requireStages, type Stage, stagesOf } from "./merging/stages.js";
+import { requireUnlocked } from "./table-locks.js";
 
 /** Parts with more would not be for memory. */
 const MOST_PART_BYTES = 67108864;
@@ -70,10 +71,9 @@ export async function openRun(connection: PostgresConnection, options: RunTarget
     } else {
       if (found !== undefined) throw unfinishedRun(found);
       let merges = false;
-      for (const path of options.paths) {
-        const table = tables.get(path) as TargetTable;
-        if (await needsMerge(connection, table)) merges = true;
-      }
+      const some = [...options.paths].map((path) => tables.get(path) as TargetTable);
+      await requireUnlocked(connection, some);
+      for (const table of some) if (await needsMerge(connection, table)) merges = true;
       if (merges) await requireStages(connection, (application as PostgresApplication).schema);
     }
     return { tables, ledger, found };

@@ -35,6 +35,8 @@ export interface RangeOptions {
 const LEAST_ROWS = 4096;
 /** Rows by whose keys a table is cut: so many at least, one of so many rows, and so many at most. */
 const [LEAST_SAMPLES, ROWS_PER_SAMPLE, MOST_SAMPLES] = [1024, 1024, 16384];
+/** Places at which is looked whether rowids lie close together. */
+const PROBES = 64;
 /** Rows between two visits of the event loop. */
 const ROWS_PER_TURN = 1024;
 
@@ -117,18 +119,24 @@ async function sampleRowids(
     .safeIntegers()
     .get() as [bigint | null, bigint | null];
   if (least === null || most === null) return none;
-  const rows = Number(most - least) + 1;
-  if (rows < leastRows) return none;
-  const wanted = Math.min(rows, Math.max(LEAST_SAMPLES, Math.min(MOST_SAMPLES, Math.floor(rows / ROWS_PER_SAMPLE))));
+  const span = Number(most - least) + 1;
+  if (span < leastRows) return none;
   const next = database
     .prepare(`SELECT ${rowid} FROM ${table} WHERE ${rowid} >= ? ORDER BY ${rowid} LIMIT 1`)
     .pluck()
     .safeIntegers();
+  const placeOf = (i: number, of: number): bigint => least + ((most - least) * BigInt(i)) / BigInt(of);
+  let taken = 0;
+  for (let i = 0; i < PROBES; i++) if (next.get(placeOf(i, PROBES)) === placeOf(i, PROBES)) taken++;
+  // Where rowids are like hashes, their ends tell nothing of how many rows there are, and parts by them would be dust.
+  const rows = taken * 2 >= PROBES ? span : (database.prepare(`SELECT count(*) FROM ${table}`).pluck().get() as number);
+  if (rows < leastRows) return none;
+  const wanted = Math.min(rows, Math.max(LEAST_SAMPLES, Math.min(MOST_SAMPLES, Math.floor(rows / ROWS_PER_SAMPLE))));
   const rowids = new Set<bigint>();
   for (let i = 0; i < wanted; i++) {
     if (i % ROWS_PER_TURN === ROWS_PER_TURN - 1) await nextTick();
     signal.throwIfAborted();
-    rowids.add(next.get(least + ((most - least) * BigInt(i)) / BigInt(wanted)) as bigint);
+    rowids.add(next.get(placeOf(i, wanted)) as bigint);
   }
   // Where many places have the same row, the others are crowded somewhere, and would be one part.
   return rowids.size * 2 < wanted ? none : { rows, rowids: [...rowids] };
