@@ -97,7 +97,8 @@ export class RunLoadingSink implements Sink {
       for (let row = 0; row < batch.rows; row++) {
         const isLoaded = this.plannedOf(kind)?.isLoaded === true;
         const store = isLoaded ? drain : (chunks: AsyncIterable<Buffer>) => this.storeLarge(table, chunks);
-        const isFull = await this.cutter.add(batch, row, store, isStaged);
+        const added = this.cutter.add(batch, row, store, isStaged);
+        const isFull = typeof added === "boolean" ? added : await added;
         if (!isLoaded) maker.note(batch, row);
         if (isFull) await this.endPart(true);
       }
