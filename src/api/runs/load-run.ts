@@ -141,7 +141,7 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
         ...quiet,
         ...common,
         ...(onStart === undefined ? {} : { onStart }),
-        ...(onProgress === undefined ? {} : { onProgress }),
+        ...(onProgress === undefined ? {} : { onProgress: sorted === undefined ? onProgress : asTheyCome(onProgress) }),
         digester,
       },
       false,
@@ -153,6 +153,16 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
     await run.close();
     await kept.release();
   }
+}
+
+/** Sections come in another order than the catalog's: which of them one is. */
+function asTheyCome(onProgress: NonNullable<ImportOptions["onProgress"]>): typeof onProgress {
+  const met = new Set<string>();
+  return (progress) => {
+    const { section, path } = progress;
+    if (section !== undefined) met.add(path);
+    onProgress(section === undefined ? progress : { ...progress, section: { ...section, number: met.size } });
+  };
 }
 
 /** The error of a run that has left something behind says so; it is the same object, which a signal's reason may be. */
