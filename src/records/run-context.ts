@@ -133,6 +133,8 @@ export interface Selection {
   readonly part?: Part;
   /** The same source will be read again, though everything is read and checked this time. */
   readonly again?: true;
+  /** Kinds that are to come first, in this order, by a source that has a choice: a document is read as it is. */
+  readonly first?: readonly string[] | undefined;
   /** With no `paths`: nothing comes, and what of these is kept in documents is held against their manifests and digests. */
   readonly checked?: ReadonlySet<string> | undefined;
 }

@@ -95,7 +95,8 @@ export class PartSink implements Sink {
     const store = isLoading ? (chunks: AsyncIterable<Buffer>) => this.storeLarge(table, chunks) : drain;
     try {
       for (let row = 0; row < batch.rows; row++) {
-        const isFull = await this.cutter.add(batch, row, store, staging !== undefined);
+        const added = this.cutter.add(batch, row, store, staging !== undefined);
+        const isFull = typeof added === "boolean" ? added : await added;
         if (isLoading) maker?.note(batch, row);
         if (isFull) await this.endChunk();
       }

@@ -2,10 +2,8 @@
 import type { PostgresApplication } from "../backends/postgres/application.js";
 import type { TargetTable } from "../backends/postgres/database/target-table.js";
 import { readVersions } from "../backends/postgres/database/versions.js";
-import { analyzeTables, type WrittenTable } from "../backends/postgres/loading/analyze.js";
 import type { ConflictPolicy } from "../backends/postgres/loading/conflicts.js";
 import type { DeferPolicy } from "../backends/postgres/loading/index-choice.js";
-import { LoadTransaction } from "../backends/postgres/loading/load-transaction.js";
 import { affordable, openConnections } from "../backends/postgres/runs/connections.js";
 import { IndexBuilds } from "../backends/postgres/runs/index-builds.js";
 import { Ledger, type StepRow } from "../backends/postgres/runs/ledger/ledger.js";
@@ -26,6 +24,7 @@ import {
 import { LOAD_SETTINGS } from "../backends/postgres/runs/parts/load-settings.js";
 import { settleRunOrphans } from "../backends/postgres/runs/run-orphans.js";
 import type { RunTarget } from "../backends/postgres/runs/run-target.js";
+import { RunStatistics } from "../backends/postgres/runs/statistics.js";
 import type { PostgresConnection, PostgresConnector } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { Catalog } from "../catalog/index.js";
@@ -52,11 +51,13 @@ export interface EndingOptions {
   readonly indexJobs?: number | undefined;
   /** Indexes of some sections are built already, or are being built. */
   readonly builds?: IndexBuilds | undefined;
+  /** By `builds`: some are made already, or are being made. */
+  readonly statistics?: RunStatistics | undefined;
 }
 
 /** Brings the run to its end. E_ORPHAN, E_CONFLICT, E_KEY_CONFLICT, … leave it unfinished. */
 export async function endRun(opened: Omit<OpenedRun, "isStaged">, options: EndingOptions): Promise<SinkReport> {
-  const { coordinator, context, run, ledger: ledgerTables, catalog, tables, connections } = opened;
+  const { coordinator, context, run, ledger: ledgerTables, catalog, tables } = opened;
   const { application, onOrphan = "error", onConflict = "update", deferIndexes: policy = "auto" } = options;
   const schema = application?.schema ?? "";
   const ledger = new Ledger(coordinator, ledgerTables);
@@ -109,18 +110,14 @@ export async function endRun(opened: Omit<OpenedRun, "isStaged">, options: Endin
   const wanted = { indexJobs: options.indexJobs, steps };
   const builds = options.builds ?? new IndexBuilds({ ledger: ledgerTables, run, catalog, tables });
   await builds.add(steps, new Map([...rows, ...filled]), coordinator);
+  const statistics = options.statistics ?? new RunStatistics(builds);
+  for (const [path, count] of sizes)
+    statistics.addRest({ table: tables.get(path) as TargetTable, rows: count, filled: !stages.has(path) });
   await withBuilders(opened, wanted, (builders) =>
     builds.finish(builders, (index) => context.activity?.({ phase: "indexes", index })),
   );
   context.activity?.({ phase: "checking" });
-  const written = [...sizes].map(
-    ([path, count]): WrittenTable => ({
-      table: tables.get(path) as TargetTable,
-      rows: count,
-      filled: !stages.has(path),
-    }),
-  );
-  notes.push(...(await analyze(connections, written)));
+  notes.push(...statistics.notes);
   context.activity?.({ phase: "committing" });
   const { dropped, target } = await inTransaction(coordinator, "write", async () => {
     const dropped = await settle();
@@ -215,20 +212,4 @@ async function filledSizes(
     sizes.push([path, (rows[0]?.rows ?? 0) + (counts?.inserted ?? 0)]);
   }
   return sizes;
-}
-
-/** Statistics of all tables, side by side. */
-async function analyze(connections: readonly PostgresConnection[], written: WrittenTable[]): Promise<string[]> {
-  const waiting = written.sort((one, other) => other.rows - one.rows);
-  const notes: string[] = [];
-  const work = async (connection: PostgresConnection): Promise<void> => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const transaction = new LoadTransaction(connection);
-      await transaction.begin();
-      notes.push(...(await analyzeTables(transaction, [next])));
-      await transaction.commit();
-    }
-  };
-  await Promise.all(connections.map(work));
-  return notes;
 }

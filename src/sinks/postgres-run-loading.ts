@@ -11,6 +11,7 @@ import { PartLoader } from "../backends/postgres/runs/parts/part-loader.js";
 import { type PlannedPart, removeStale } from "../backends/postgres/runs/parts/stale-parts.js";
 import { dropIndexes } from "../backends/postgres/runs/run-indexes.js";
 import { makePartitions } from "../backends/postgres/runs/run-partitions.js";
+import { RunStatistics } from "../backends/postgres/runs/statistics.js";
 import type { PostgresConnection } from "../backends/postgres/session/connection.js";
 import { inTransaction } from "../backends/postgres/session/transaction.js";
 import type { RecordKind } from "../catalog/index.js";
@@ -52,6 +53,7 @@ export class RunLoadingSink implements Sink {
   /** Records of each section that has come. */
   private readonly rows = new Map<string, number>();
   private builds: IndexBuilds | undefined;
+  private statistics: RunStatistics | undefined;
   /** It builds the indexes of sections that have come, while others come. Undefined where the server has none left. */
   private builder: PostgresConnection | undefined;
 
@@ -95,7 +97,8 @@ export class RunLoadingSink implements Sink {
       for (let row = 0; row < batch.rows; row++) {
         const isLoaded = this.plannedOf(kind)?.isLoaded === true;
         const store = isLoaded ? drain : (chunks: AsyncIterable<Buffer>) => this.storeLarge(table, chunks);
-        const isFull = await this.cutter.add(batch, row, store, isStaged);
+        const added = this.cutter.add(batch, row, store, isStaged);
+        const isFull = typeof added === "boolean" ? added : await added;
         if (!isLoaded) maker.note(batch, row);
         if (isFull) await this.endPart(true);
       }
@@ -177,7 +180,7 @@ export class RunLoadingSink implements Sink {
   /** All records of the section have come; its last parts may be under way. */
   private async beginIndexes(path: string): Promise<void> {
     const opened = this.requireOpen();
-    const { coordinator, connect, run, ledger } = opened;
+    const { coordinator, connect, run, ledger, tables } = opened;
     this.builds?.throwFailure();
     if (this.stages.has(path)) return;
     const steps = await inTransaction(coordinator, "read", () => new Ledger(coordinator, ledger).steps(run.run));
@@ -185,6 +188,7 @@ export class RunLoadingSink implements Sink {
     if (own.length === 0) return;
     if (this.builds === undefined) {
       this.builds = new IndexBuilds(opened);
+      this.statistics = new RunStatistics(this.builds);
       // Without it they are built at the end.
       const more = await inTransaction(coordinator, "read", () => affordable(coordinator, 1))
         .then((left) => openConnections(connect, left, coordinator))
@@ -193,8 +197,13 @@ export class RunLoadingSink implements Sink {
       opened.context.signal.addEventListener("abort", () => void this.builder?.close(), { once: true });
     }
     if (this.builder === undefined) return;
-    await this.builds.add(own, this.rows, coordinator);
-    this.builds.start(this.builder, this.pool.ended());
+    const loaded = this.pool.ended();
+    await this.builds.add(own, this.rows, coordinator, loaded);
+    this.statistics?.addEarly(
+      { table: tables.get(path) as TargetTable, rows: this.rows.get(path) ?? 0, filled: true },
+      loaded,
+    );
+    this.builds.start(this.builder, loaded);
   }
 
   async finish(): Promise<SinkReport> {
@@ -206,7 +215,7 @@ export class RunLoadingSink implements Sink {
       ([path, list]) => list.length !== this.cutter.placeOf(catalog.byPath.get(path) as RecordKind),
     );
     if (missing !== undefined) throw otherRecords(catalog.byPath.get(missing[0]) as RecordKind);
-    const report = await endRun(opened, { ...this.options, builds: this.builds });
+    const report = await endRun(opened, { ...this.options, builds: this.builds, statistics: this.statistics });
     await this.builder?.close();
     this.options.done();
     const planned = [...(this.planned?.values() ?? [])].flat();

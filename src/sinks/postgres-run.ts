@@ -83,7 +83,10 @@ export class PostgresRun {
       write: async (batch) => {
         if (cutter.isOfOther(batch.kind)) end();
         const isStaged = await stagedOf(batch.kind.path);
-        for (let row = 0; row < batch.rows; row++) if (await cutter.add(batch, row, drain, isStaged)) end();
+        for (let row = 0; row < batch.rows; row++) {
+          const added = cutter.add(batch, row, drain, isStaged);
+          if (typeof added === "boolean" ? added : await added) end();
+        }
       },
       finish: async () => {
         end();

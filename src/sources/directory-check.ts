@@ -18,24 +18,30 @@ export async function isAsWritten(
 ): Promise<boolean> {
   const beginning = Buffer.from(head, "utf8");
   const hash = createHash("sha256");
-  // One for all of the file: memory outside V8's heap is what its garbage collections go by.
-  const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  // Two for all of the file, one of which is read into while the other is hashed: memory outside V8's heap is what its garbage collections go by.
+  let [buffer, other] = [Buffer.allocUnsafeSlow(CHUNK_BYTES), Buffer.allocUnsafeSlow(CHUNK_BYTES)];
   let length = 0;
   let file: FileHandle | undefined;
+  let reading: Promise<{ readonly bytesRead: number }> | undefined;
   try {
     file = await open(path);
+    reading = file.read(buffer, 0, buffer.length, null);
     for (;;) {
       signal.throwIfAborted();
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+      const { bytesRead } = await reading;
       if (bytesRead === 0) break;
+      reading = file.read(other, 0, other.length, null);
       if (length === 0 && !buffer.subarray(0, Math.min(bytesRead, beginning.length)).equals(beginning)) return false;
       hash.update(buffer.subarray(0, bytesRead));
       length += bytesRead;
+      [buffer, other] = [other, buffer];
     }
   } catch {
     signal.throwIfAborted();
     return false;
   } finally {
+    // One that nobody waits for any more.
+    await reading?.catch(() => {});
     await file?.close();
   }
   if (length !== bytes || hash.digest("hex") !== sha256) return false;

@@ -16,6 +16,7 @@ import { documentHead } from "../document/files/output.js";
 import { printHead, tellsPartial } from "../document/header.js";
 import { shownName } from "../document/reading/limits.js";
 import { StorageError } from "../errors.js";
+import { firstKinds } from "../records/first-kinds.js";
 import { RecordBatch } from "../records/record-batch.js";
 import type { RunContext, Selection } from "../records/run-context.js";
 import { isAsWritten } from "./directory-check.js";
@@ -287,8 +288,9 @@ export function createDirectorySource(options: DirectorySourceOptions): Source {
       const files = filesFor(selection, manifest).filter((file) => name === undefined || file.name === name);
       const check = name === undefined ? await checkFor(selection, files, manifest) : undefined;
       isHeld = check !== undefined;
+      const inOrder = isCut ? firstKinds(files, selection.first, sectionOf) : files;
       const paths = (check && selection.checked) ?? selection.paths;
-      const batches = readFiles(files, manifest, { ...selection, paths }, check?.context(context) ?? context);
+      const batches = readFiles(inOrder, manifest, { ...selection, paths }, check?.context(context) ?? context);
       if (check === undefined) {
         yield* batches;
         return;

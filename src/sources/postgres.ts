@@ -27,6 +27,7 @@ import type { PostgresConnection, PostgresConnector } from "../backends/postgres
 import { UNKNOWN_ENCODING } from "../backends/postgres/session/encodings.js";
 import { type Catalog, columnOf, LARGE_VALUE_BYTES, type RecordKind, tenantFieldOf } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { firstKinds } from "../records/first-kinds.js";
 import { PART_BYTES } from "../records/parts.js";
 import type { BatchLimits, RecordBatch } from "../records/record-batch.js";
 import type { OrderBy, RunContext, Selection } from "../records/run-context.js";
@@ -213,7 +214,7 @@ class PostgresSource implements Source {
       context,
     );
     const reader = this.kindReader();
-    for (const kind of kinds) {
+    for (const kind of firstKinds(kinds, selection.first, ({ path }) => path)) {
       if (part?.rows === undefined) yield* reader.read(kind, selection, context);
       else yield* reader.readPart(kind, part.rows, context);
     }

@@ -26,6 +26,7 @@ import type { EmbeddingStage } from "../backends/sqlite/vectors/vec0-embeddings.
 import { readVersions } from "../backends/sqlite/versions.js";
 import type { Catalog, RecordKind } from "../catalog/index.js";
 import { StorageError } from "../errors.js";
+import { firstKinds } from "../records/first-kinds.js";
 import type { IdOrder } from "../records/ids/derived-uuids.js";
 import { BatchBuilder, type BatchLimits, type RecordBatch } from "../records/record-batch.js";
 import type { OrderBy, RunContext, Selection } from "../records/run-context.js";
@@ -257,7 +258,8 @@ export function createSqliteSource(options: SqliteSourceOptions): Source {
       try {
         const { part } = selection;
         const kinds = begin(part === undefined ? selection : { ...selection, paths: new Set([part.path]) }, context);
-        for (const kind of kinds) yield* readKind(kind, selection, context);
+        for (const kind of firstKinds(kinds, selection.first, ({ path }) => path))
+          yield* readKind(kind, selection, context);
       } catch (error) {
         throw context.signal.aborted ? error : fromSqliteError(error);
       }

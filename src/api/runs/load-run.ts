@@ -1,8 +1,10 @@
 /** Loads a database over several connections: a run, which can be resumed and undone instead of being all or nothing. */
 import { hash } from "node:crypto";
+import type { Catalog } from "../../catalog/index.js";
 import { StorageError } from "../../errors.js";
 import { catalog as llmspellCatalog } from "../../llmspell/catalog/index.js";
 import { jobsOf } from "../../parallel/jobs.js";
+import type { RecordBatch } from "../../records/record-batch.js";
 import type { RunContext, Selection } from "../../records/run-context.js";
 import type { InvalidUuidPolicy } from "../../sinks/ids.js";
 import type { Sink } from "../../sinks/sink.js";
@@ -15,6 +17,7 @@ import type { ImportOptions } from "../options.js";
 import type { TransferResult } from "../results.js";
 import { selectPaths, transfer } from "../run.js";
 import type { Found } from "../transfer.js";
+import { firstSections } from "./first-sections.js";
 
 export interface Loading extends Pick<Found, "config" | "list"> {
   readonly source: Source;
@@ -108,7 +111,9 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
     onOrphan,
     deferIndexes,
   });
-  const kept = new KeptSource(source, loading.isDocument && !resume);
+  // A step may keep what it saw for records that come behind, which it then has to see as ever.
+  const sorted = transforms.length === 0 ? catalog : undefined;
+  const kept = new KeptSource(source, loading.isDocument && !resume, sorted);
   const { onStart, onProgress, idMap: _idMap, prune: _prune, ...rest } = options;
   const warned = new Set<string>();
   const quiet: typeof rest = {
@@ -136,7 +141,7 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
         ...quiet,
         ...common,
         ...(onStart === undefined ? {} : { onStart }),
-        ...(onProgress === undefined ? {} : { onProgress }),
+        ...(onProgress === undefined ? {} : { onProgress: sorted === undefined ? onProgress : asTheyCome(onProgress) }),
         digester,
       },
       false,
@@ -148,6 +153,16 @@ export async function loadRun(options: ImportOptions, loading: Loading): Promise
     await run.close();
     await kept.release();
   }
+}
+
+/** Sections come in another order than the catalog's: which of them one is. */
+function asTheyCome(onProgress: NonNullable<ImportOptions["onProgress"]>): typeof onProgress {
+  const met = new Set<string>();
+  return (progress) => {
+    const { section, path } = progress;
+    if (section !== undefined) met.add(path);
+    onProgress(section === undefined ? progress : { ...progress, section: { ...section, number: met.size } });
+  };
 }
 
 /** The error of a run that has left something behind says so; it is the same object, which a signal's reason may be. */
@@ -173,11 +188,13 @@ class KeptSource implements Source {
   readonly name: string;
   again = false;
   private header: StoreHeader | undefined;
+  private first: Promise<readonly string[] | undefined> | undefined;
 
-  /** `verifies`: all of it is read and checked when it is opened. */
+  /** `verifies`: all of it is read and checked when it is opened. `sorted`: sections of this catalog come in the order that is best for the target. */
   constructor(
     private readonly inner: Source,
     private readonly verifies: boolean,
+    private readonly sorted: Catalog | undefined,
   ) {
     this.name = inner.name;
     if (inner.countInvalidUuids !== undefined)
@@ -216,8 +233,12 @@ class KeptSource implements Source {
     return this.inner.estimate(selection);
   }
 
-  read(selection: Selection, context: RunContext) {
-    return this.inner.read(this.again ? { ...selection, again: true } : selection, context);
+  async *read(selection: Selection, context: RunContext): AsyncGenerator<RecordBatch> {
+    // Both passes read alike.
+    this.first ??=
+      this.sorted === undefined ? Promise.resolve(undefined) : firstSections(this.inner, selection, this.sorted);
+    const wanted = { ...selection, first: await this.first };
+    yield* this.inner.read(this.again ? { ...wanted, again: true } : wanted, context);
   }
 
   partial(): string | undefined {

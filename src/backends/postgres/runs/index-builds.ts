@@ -18,6 +18,8 @@ import { readKept } from "./run-indexes.js";
 
 /** Tables with fewer rows are not worth a transaction for each partition. */
 const LEAST_ROWS = 10_000;
+/** Fewer rows are sorted before the server's workers have begun, and other sessions of the run have its cores. */
+const LEAST_PARALLEL_ROWS = 500_000;
 /** How much longer than another index one of vectors takes, about. */
 const VECTOR_WEIGHT = 100;
 
@@ -37,7 +39,8 @@ interface Task {
   readonly weight: number;
   /** What must have been done before. */
   readonly after: readonly Task[];
-  state: "waiting" | "at work" | "done";
+  /** "held": records of the section are on their way to the table. */
+  state: "held" | "waiting" | "at work" | "done";
   work(connection: PostgresConnection): Promise<void>;
 }
 
@@ -78,13 +81,16 @@ export class IndexBuilds {
 
   /**
    * Takes those of the steps that are indexes, and are not made yet. `rows`: about how many each table has. `connection`: for a
-   * look at partitions. @throws {StorageError} E_RUN_UNFINISHED
+   * look at partitions. They are begun when `after` has ended: what writes to the tables would wait for a build, or the build for it.
+   * @throws {StorageError} E_RUN_UNFINISHED
    */
   async add(
     steps: readonly StepRow[],
     rows: ReadonlyMap<string, number>,
     connection: PostgresConnection,
+    after?: Promise<unknown>,
   ): Promise<void> {
+    const begun: Task[] = [];
     const { catalog, tables } = this.options;
     /** Of a partitioned table the last one: their parts take names from each other. */
     const last = new Map<TargetTable, Task>();
@@ -111,10 +117,32 @@ export class IndexBuilds {
         work: (one) => this.build(one, step, table, index, count),
       };
       if (isPartitioned) last.set(table, task);
-      this.tasks.push(...parts, task);
+      begun.push(...parts, task);
     }
+    this.take(begun, after);
+  }
+
+  /** What is to be done with the table of so many rows when all of its indexes are there that were added. Weighs as much as one of them. */
+  addLast(
+    { section, rows }: { readonly section: string; readonly rows: number },
+    work: (connection: PostgresConnection) => Promise<void>,
+    after?: Promise<unknown>,
+  ): void {
+    const indexes = this.tasks.filter((task) => task.section === section);
+    this.take([{ section, name: "", weight: rows, after: indexes, state: "waiting", work }], after);
+  }
+
+  private take(tasks: readonly Task[], after: Promise<unknown> | undefined): void {
+    this.tasks.push(...tasks);
     this.tasks.sort((one, other) => other.weight - one.weight);
-    this.changed();
+    if (after === undefined) this.changed();
+    else {
+      for (const task of tasks) task.state = "held";
+      void after.finally(() => {
+        for (const task of tasks) task.state = "waiting";
+        this.changed();
+      });
+    }
   }
 
   private async partsOf(
@@ -128,9 +156,10 @@ export class IndexBuilds {
     );
     if (rows.length < 2) return [];
     const all = rows.reduce((sum, { bytes }) => sum + bytes, 0);
+    // What waits for them is as much as the table's.
+    const weight = count * (index.class === "vector" ? VECTOR_WEIGHT : 1);
     return rows.map((partition) => {
       const records = (count * partition.bytes) / all;
-      const weight = records * (index.class === "vector" ? VECTOR_WEIGHT : 1);
       const work = (one: PostgresConnection) => this.buildPart(one, table, index, partition, records);
       return { section, name, weight, after: [], state: "waiting", work };
     });
@@ -138,7 +167,7 @@ export class IndexBuilds {
 
   /**
    * Lets the connection build what there is, while something else goes on. What fails is thrown by `throwFailure` and `finish`.
-   * `after`: what writes to the tables has ended, which would wait for a build, or the build for it.
+   * `after`: as for `add`.
    */
   start(connection: PostgresConnection, after: Promise<unknown> = Promise.resolve()): void {
     this.background = this.background.then(() => after).then(() => this.work(connection));
@@ -188,7 +217,7 @@ export class IndexBuilds {
   }
 
   private tell({ name }: Task): void {
-    if (this.told.has(name)) return;
+    if (name === "" || this.told.has(name)) return;
     this.told.add(name);
     this.onIndex({ name, number: this.told.size, of: this.names.size });
   }
@@ -245,6 +274,8 @@ export class IndexBuilds {
   ): Promise<void> {
     const deferred = new DeferredIndexes(connection, table, "always", this.connections);
     deferred.adopt(index);
+    if (index.class !== "vector" && rows < LEAST_PARALLEL_ROWS)
+      await connection.query("SET LOCAL max_parallel_maintenance_workers = 0");
     await deferred.build(rows, () => {});
   }
 }

@@ -150,6 +150,11 @@ export class CopyEncoder {
     return whole;
   }
 
+  /** How many bytes the tuples from that one on have. */
+  bytesFrom(tuple: number): number {
+    return this.out.length - (this.offsets[tuple] as number);
+  }
+
   /** The bytes of the tuples `[from, to)`; shares memory with the encoder. */
   tuples(from: number, to: number): Buffer {
     return this.out.bytes.subarray(this.offsets[from] as number, this.offsets[to] as number);

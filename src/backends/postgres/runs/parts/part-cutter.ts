@@ -34,6 +34,8 @@ export type StoreLarge = (chunks: AsyncIterable<Buffer>) => Promise<number>;
 const WAY_ON =
   "Mend it in the source and resume the run, or undo it; one job leaves such records out with --on-error skip.";
 
+const NO_EXTRAS: TupleExtras = {};
+
 /** A part ends by the records between this many bytes and four times as many. */
 const MOST = 4;
 /** Of 2^32. */
@@ -66,42 +68,57 @@ export class PartCutter {
     return this.kind !== undefined && this.kind !== kind;
   }
 
-  /** Adds a record; true where the part ends with it. `isStaged`: it will wait to be merged. One that the target cannot hold is rejected, which ends the run. */
-  async add(batch: RecordBatch, row: number, storeLarge: StoreLarge, isStaged = false): Promise<boolean> {
+  /**
+   * Adds a record; true where the part ends with it. `isStaged`: it will wait to be merged. One that the target cannot hold is
+   * rejected, which ends the run. At once but for large objects and rejects: a promise for each record costs as much as the record.
+   */
+  add(batch: RecordBatch, row: number, storeLarge: StoreLarge, isStaged = false): boolean | Promise<boolean> {
     const { kind } = batch;
-    const staged: TupleExtras = isStaged ? { assumed: assumedBits(batch, row) } : {};
+    const staged: TupleExtras = isStaged ? { assumed: assumedBits(batch, row) } : NO_EXTRAS;
     const encoder = this.encoderOf(kind);
     const at = encoder.length;
-    if (needsLargeObject(kind, batch, row)) {
-      // What the number of the object is, is no part of what the record brings.
-      await this.push(encoder, batch, row, { ...staged, largeObject: 0 });
-      this.hash.update(encoder.tuples(this.hashed, at + 1));
-      encoder.pop();
-      const largeObject = await storeLarge(this.observed(contentOf(batch, row)));
-      this.hash.update(`${this.largeBytes}`);
-      encoder.push(batch, row, { ...staged, largeObject });
-      this.hashed = at + 1;
-      this.bytes += encoder.tuples(at, at + 1).length;
-      return this.bytes + this.largeBytes >= this.partBytes;
+    try {
+      if (needsLargeObject(kind, batch, row)) {
+        // What the number of the object is, is no part of what the record brings.
+        encoder.push(batch, row, { ...staged, largeObject: 0 });
+        return this.addLarge(batch, row, { staged, storeLarge });
+      }
+      encoder.push(batch, row, staged);
+    } catch (error) {
+      return this.reject(error, batch, row);
     }
-    await this.push(encoder, batch, row, staged);
-    const tuple = encoder.tuples(at, at + 1);
-    this.bytes += tuple.length;
+    const length = encoder.bytesFrom(at);
+    this.bytes += length;
     const total = this.bytes + this.largeBytes;
     if (total < this.partBytes) return false;
-    return total >= this.partBytes * MOST || crc32(tuple) * this.partBytes < tuple.length * HASHES;
+    if (total >= this.partBytes * MOST) return true;
+    return crc32(encoder.tuples(at, at + 1)) * this.partBytes < length * HASHES;
   }
 
-  private async push(encoder: CopyEncoder, batch: RecordBatch, row: number, extras: TupleExtras): Promise<void> {
-    try {
-      encoder.push(batch, row, extras);
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw error;
-      const where = { section: batch.kind.path, key: recordKey(batch, row), hint: WAY_ON };
-      const rejected = located(error, where) as StorageError;
-      await this.context.reject({ kind: batch.kind, error: rejected, record: recordChunks(batch, row) });
-      throw rejected;
-    }
+  /** A record whose tuple is there without its large object. */
+  private async addLarge(
+    batch: RecordBatch,
+    row: number,
+    { staged, storeLarge }: { staged: TupleExtras; storeLarge: StoreLarge },
+  ): Promise<boolean> {
+    const encoder = this.encoderOf(batch.kind);
+    const at = encoder.length - 1;
+    this.hash.update(encoder.tuples(this.hashed, at + 1));
+    encoder.pop();
+    const largeObject = await storeLarge(this.observed(contentOf(batch, row)));
+    this.hash.update(`${this.largeBytes}`);
+    encoder.push(batch, row, { ...staged, largeObject });
+    this.hashed = at + 1;
+    this.bytes += encoder.bytesFrom(at);
+    return this.bytes + this.largeBytes >= this.partBytes;
+  }
+
+  private async reject(error: unknown, batch: RecordBatch, row: number): Promise<never> {
+    if (!(error instanceof StorageError)) throw error;
+    const where = { section: batch.kind.path, key: recordKey(batch, row), hint: WAY_ON };
+    const rejected = located(error, where) as StorageError;
+    await this.context.reject({ kind: batch.kind, error: rejected, record: recordChunks(batch, row) });
+    throw rejected;
   }
 
   /** What was added since the last part; undefined where nothing was. */
