@@ -51,7 +51,7 @@ export async function undoRun({ connection, catalog, application, onStep }: Undo
     const found = await new Ledger(connection, ledger).unfinished();
     if (found === undefined) throw new StorageError("E_USAGE", "there is no unfinished run to undo");
     const book = new Ledger(connection, ledger);
-    await requireKnownTransactions(connection, found, await book.parts(found.run));
+    await requireKnownTransactions(connection, found, ledger);
     const stages = stagesOf(await book.steps(found.run), tables, application?.schema ?? "");
     await requireOwnStages(connection, stages, ledger.runs);
     return { tables, ledger, found };

@@ -159,6 +159,18 @@ export class Ledger {
     return rows.map((row) => ({ ...row, transaction: BigInt(row.transaction) }));
   }
 
+  /** The first and the last transaction that has loaded a part of the run. */
+  async transactions(run: number): Promise<{ readonly first: bigint; readonly last: bigint } | undefined> {
+    // Not every server has min and max of xid8.
+    const { rows } = await this.connection.query<{ first: string | null; last: string | null }>(
+      `SELECT min(transaction::text::numeric)::text AS first, max(transaction::text::numeric)::text AS last
+       FROM ${this.tables.parts} WHERE run = $1`,
+      [run],
+    );
+    const { first = null, last = null } = rows[0] ?? {};
+    return first === null || last === null ? undefined : { first: BigInt(first), last: BigInt(last) };
+  }
+
   /** Sums of the run's parts, in the order of their first ones: those of one digest apart from the others. */
   async totals(run: number, digest: string): Promise<PartTotals[]> {
     const { rows } = await this.connection.query<Row<PartTotals>>(

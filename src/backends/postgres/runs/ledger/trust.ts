@@ -3,7 +3,7 @@ import { StorageError } from "../../../../errors.js";
 import type { PostgresApplication } from "../../application.js";
 import { quote, schemaSql } from "../../database/table-names.js";
 import type { PostgresConnection } from "../../session/connection.js";
-import type { LedgerTables, PartRow, RunRow } from "./ledger.js";
+import { Ledger, type LedgerTables, type RunRow } from "./ledger.js";
 
 const NAMES = ["storage_runs", "storage_parts", "storage_steps"] as const;
 
@@ -124,7 +124,7 @@ export async function readPlace(connection: PostgresConnection): Promise<string>
 export async function requireKnownTransactions(
   connection: PostgresConnection,
   { run, place }: RunRow,
-  parts: readonly PartRow[],
+  ledger: LedgerTables,
 ): Promise<void> {
   const lost = (detail: string): StorageError =>
     new StorageError("E_RUN_UNFINISHED", `which rows are those of the run ${run} cannot be told any more`, {
@@ -135,6 +135,7 @@ export async function requireKnownTransactions(
     throw lost("the database is a copy of the one that was loaded, in which rows have other transactions");
   const { rows } = await connection.query<{ now: string }>("SELECT pg_catalog.pg_current_xact_id()::text AS now");
   const now = BigInt(rows[0]?.now ?? 0);
-  if (parts.some(({ transaction }) => transaction > now || now - transaction >= OLDEST_TRANSACTION))
+  const known = await new Ledger(connection, ledger).transactions(run);
+  if (known !== undefined && (known.last > now || now - known.first >= OLDEST_TRANSACTION))
     throw lost("the server has had more than two thousand million transactions since, or fewer than the ledger says");
 }
