@@ -20,7 +20,9 @@ export class TextPrinter {
   private slot: number | undefined;
   private filled = 0;
   private records = 0;
-  private values = new ValueBytes();
+  /** Of all parts: a batch's large values are counted as they flow, over many slots. */
+  private readonly values = new ValueBytes();
+  private toldBytes = 0;
   private isFirst = true;
 
   constructor(
@@ -75,12 +77,14 @@ export class TextPrinter {
   }
 
   private sendSlot(slot: number): void {
-    const { filled, records, values } = this;
-    const [valueBytes = 0] = values.byPath.values();
+    const { filled, records } = this;
+    let counted = 0;
+    for (const bytes of this.values.byPath.values()) counted += bytes;
+    const valueBytes = counted - this.toldBytes;
+    this.toldBytes = counted;
     this.slot = undefined;
     this.filled = 0;
     this.records = 0;
-    this.values = new ValueBytes();
     this.send(slot, filled, { records, valueBytes });
   }
 }

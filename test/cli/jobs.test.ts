@@ -99,6 +99,19 @@ describe("an export of SQLite with --jobs", () => {
     expectSame(outcomes.map(said));
   });
 
+  it("reports the same bytes of values, those of large contents among them", async () => {
+    const report = workspace.path("report.json");
+    const words = ["storage", "export", "--database", "small.db", "--output", "out.json", "--report", report, "--jobs"];
+    const counted: unknown[] = [];
+    for (const jobs of ["1", "2"]) {
+      await workspace.must([...words, jobs]);
+      const { sections } = JSON.parse(readFileSync(report, "utf8")) as { sections: { path: string; valueBytes: number }[] };
+      counted.push(sections.map(({ path, valueBytes }) => [path, valueBytes]));
+    }
+    expect(JSON.stringify(counted[0])).toContain('"artifacts.content",11');
+    expect(counted[1]).toEqual(counted[0]);
+  });
+
   it.each(
     [
       ["tenants, one of whom is not there", ["--tenant", "tenant-2", "--tenant", "nobody", "--tenant", "tenant-1"]],

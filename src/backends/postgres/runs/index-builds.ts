@@ -137,11 +137,12 @@ export class IndexBuilds {
     this.tasks.sort((one, other) => other.weight - one.weight);
     if (after === undefined) this.changed();
     else {
-      for (const task of tasks) task.state = "held";
-      void after.finally(() => {
+      const release = (): void => {
         for (const task of tasks) task.state = "waiting";
         this.changed();
-      });
+      };
+      for (const task of tasks) task.state = "held";
+      after.then(release, release);
     }
   }
 
