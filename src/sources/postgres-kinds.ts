@@ -1,5 +1,5 @@
 /** The records of one kind, from a snapshot of PostgreSQL that is open: all of them, the first ones, those of a part; and whether all came. */
-import type { Way } from "../backends/postgres/database/row-order.js";
+import { isSortFaster, type Way } from "../backends/postgres/database/row-order.js";
 import { filtersOf, type PartRows } from "../backends/postgres/reading/parts/row-parts.js";
 import { type RecordStatement, wantedCondition } from "../backends/postgres/reading/record-statement.js";
 import { requireAllRows, requireTally } from "../backends/postgres/reading/row-count.js";
@@ -19,6 +19,8 @@ export interface KindReaderOptions {
   readonly check: "count" | "none";
   readonly order: "key" | "table";
   readonly orderBy: OrderBy;
+  /** Of the kind's table. */
+  readonly bytesOf: (kind: RecordKind) => number;
   readonly statementFor: (
     kind: RecordKind,
     context: RunContext,
@@ -68,7 +70,7 @@ export class KindReader {
     const tally = { records: 0, sum: 0 };
     let given = 0;
     const passes = rowSecurity.passesOf(kind, literals);
-    const way = this.wayThrough(kind, { passes, limit: needed });
+    const way = await this.wayThrough(kind, { passes, limit: needed });
     const statements = await tenantStatements(connection, kind, literals, { ...this.options.select, way });
     const select = { ...this.options.select, way, passes: statements[0]?.length === 1 ? undefined : passes };
     const statement = statementFor(kind, context, select, false);
@@ -113,14 +115,16 @@ export class KindReader {
     await statement.end();
   }
 
-  private wayThrough(
+  private async wayThrough(
     kind: RecordKind,
     { passes, limit }: Pick<SelectOptions, "passes"> & { readonly limit: number | undefined },
-  ): Way {
-    const { order, orderBy } = this.options;
+  ): Promise<Way> {
+    const { connection, order, orderBy, bytesOf } = this.options;
     if (order === "table") return "table";
     // The rows of several passes are sorted in any case.
     const isSorted = kind.keyless === true || passes !== undefined || limit !== undefined;
-    return orderBy === "sort" && !isSorted ? "sort" : "index";
+    if (isSorted || orderBy === "index") return "index";
+    if (orderBy === "sort") return "sort";
+    return !connection.embedded && (await isSortFaster(connection, kind, bytesOf(kind))) ? "sort" : "index";
   }
 }

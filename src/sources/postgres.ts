@@ -50,7 +50,10 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly check?: "count" | "none";
   /** "table": each kind's records as its table has them. Default "key". */
   readonly order?: "key" | "table";
-  /** How the order of keys is had: along an index ("index", "auto", default), or by the server's sort, in its temporary files. */
+  /**
+   * How the order of keys is had: along an index, by the server's sort, in its temporary files, or ("auto", default) by that where a
+   * table is larger than `effective_cache_size` and was not written in the order of its keys.
+   */
   readonly orderBy?: OrderBy;
   /** Bytes of values that a part is to have. Default 4 MiB. */
   readonly partBytes?: number | undefined;
@@ -224,7 +227,7 @@ class PostgresSource implements Source {
     const { check = "count", order = "key", orderBy = "auto" } = this.options;
     return new KindReader({
       ...this.reading(),
-      ...{ select: this.selectOptions, check, order, orderBy },
+      ...{ select: this.selectOptions, check, order, orderBy, bytesOf: (kind) => this.tableOf(kind).bytes },
       statementFor: (kind, context, select, ofPart) => this.statementFor(kind, context, select, ofPart),
     });
   }

@@ -1,6 +1,8 @@
 /** Three ways through a PostgreSQL table, along an index, by the server's sort, as it lies: the first two give the same bytes, all the same records. */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { isSortFaster } from "../../src/backends/postgres/database/row-order.js";
+import { connectPostgres } from "../../src/backends/postgres/session/connection.js";
 import { type ExportOptions, exportStore, importStore, verifyStores } from "../../src/index.js";
 import { createLlmspellPostgres } from "../fixtures/index.js";
 import { withClient } from "../helpers/content-digest.js";
@@ -13,6 +15,7 @@ import {
   type TestRole,
 } from "../helpers/postgres-server.js";
 import { fillPostgres } from "../helpers/sample-data.js";
+import { kindOf } from "../sinks/sqlite-support.js";
 
 const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
 
@@ -111,5 +114,58 @@ describePostgres("the order of PostgreSQL's records", () => {
     const keys = data.kv_store.map(({ kv_id }: { kv_id: string }) => kv_id);
     expect(rejected).toEqual([`kv_id=${uuid(3)}`]);
     expect(keys).toEqual((way === "sort" ? [1, 2, 4, 5] : [5, 1, 4, 2]).map(uuid));
+  });
+
+  it("the server sorts what is larger than its caches, and was not written in the order of its keys", async () => {
+    await using other = await createTestDatabase();
+    await createLlmspellPostgres(other.url);
+    await withClient(other.url, async (client) => {
+      await client.query("SET session_replication_role = replica");
+      await client.query(
+        `INSERT INTO llmspell.kv_store (kv_id, tenant_id, key, value, created_at, updated_at)
+         SELECT md5(i::text)::uuid, 't', i::text, '', 'epoch', 'epoch' FROM generate_series(1, 500) i`,
+      );
+      await client.query(
+        `INSERT INTO llmspell.agent_states (state_id, tenant_id, agent_id, agent_type, state_data, checksum, created_at, updated_at)
+         SELECT ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, 't', i::text, 'x', '{}', repeat('0', 64), 'epoch', 'epoch'
+         FROM generate_series(1, 500) i`,
+      );
+    });
+    const connection = await connectPostgres({ url: other.url });
+    try {
+      await connection.query("SET effective_cache_size = '8MB'");
+      const chosen = async (path: string, bytes: number): Promise<boolean> =>
+        isSortFaster(connection, kindOf(path), bytes);
+      // Nothing is known of it.
+      expect(await chosen("kv_store", 2 ** 30)).toBe(false);
+      await connection.query("ANALYZE");
+      expect(await chosen("kv_store", 2 ** 30)).toBe(true);
+      expect(await chosen("agent_state", 2 ** 30)).toBe(false);
+      expect(await chosen("kv_store", 2 ** 20)).toBe(false);
+      await connection.query("SET temp_file_limit = '1GB'");
+      expect(await chosen("kv_store", 2 ** 30)).toBe(false);
+    } finally {
+      await connection.close();
+    }
+  });
+
+  it("tables larger than the server's caches are sorted without being asked for, to the same bytes", async () => {
+    await withClient(database.url, async (client) => {
+      const { rows } = await client.query("SELECT current_database() AS name");
+      for (const setting of ["effective_cache_size = '8kB'", "work_mem = '64kB'"])
+        await client.query(`ALTER DATABASE ${rows[0].name} SET ${setting}`);
+    });
+    const temporary = (): Promise<number> =>
+      withClient(database.url, async (client) => {
+        const { rows } = await client.query(
+          "SELECT temp_files::int AS n FROM pg_stat_database WHERE datname = current_database()",
+        );
+        return rows[0].n;
+      });
+    const indexed = await read({ orderBy: "index", include: ["event_log"] });
+    const before = await temporary();
+    const chosen = await read({ include: ["event_log"] });
+    expect(chosen.text === indexed.text).toBe(true);
+    await expect.poll(temporary, { timeout: 120_000 }).toBeGreaterThan(before);
   });
 });

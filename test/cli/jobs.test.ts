@@ -105,7 +105,9 @@ describe("an export of SQLite with --jobs", () => {
     const counted: unknown[] = [];
     for (const jobs of ["1", "2"]) {
       await workspace.must([...words, jobs]);
-      const { sections } = JSON.parse(readFileSync(report, "utf8")) as { sections: { path: string; valueBytes: number }[] };
+      const { sections } = JSON.parse(readFileSync(report, "utf8")) as {
+        sections: { path: string; valueBytes: number }[];
+      };
       counted.push(sections.map(({ path, valueBytes }) => [path, valueBytes]));
     }
     expect(JSON.stringify(counted[0])).toContain('"artifacts.content",11');

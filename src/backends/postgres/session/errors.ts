@@ -47,7 +47,7 @@ const RESTORE =
   "Take the record from a backup, or repair it (pg_amcheck finds what else is damaged); --on-error skip goes on with the others.";
 
 const DISK_FULL =
-  "Make room where the server keeps its data, its WAL (pg_wal) and its temporary files, and start it where it has ended; what was not committed is rolled back.";
+  "Make room where the server keeps its data, its WAL (pg_wal) and its temporary files (of which --order-by index needs fewer), and start it where it has ended; what was not committed is rolled back.";
 const WHY_LOST =
   "The server's log says why: it was stopped or crashed, somebody ended the session, or a disk of it is full, that of its WAL (pg_wal) perhaps. What was not committed is rolled back.";
 
