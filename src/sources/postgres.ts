@@ -50,10 +50,7 @@ export interface PostgresSourceOptions extends BatchLimits {
   readonly check?: "count" | "none";
   /** "table": each kind's records as its table has them. Default "key". */
   readonly order?: "key" | "table";
-  /**
-   * How the order of keys is had: along an index, by the server's sort, in its temporary files, or ("auto", default) by that where a
-   * table is larger than `effective_cache_size` and was not written in the order of its keys.
-   */
+  /** How the order of keys is had: along an index, by the server's sort, or ("auto", default) by the one that is faster for the table. */
   readonly orderBy?: OrderBy;
   /** Bytes of values that a part is to have. Default 4 MiB. */
   readonly partBytes?: number | undefined;
