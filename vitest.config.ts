@@ -5,6 +5,10 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 const LONG = [
   "cli/jobs",
   "conformance/property",
+  "conformance/property-second",
+  "conformance/parts",
+  "conformance/key-ranges",
+  "faults/runs",
   "faults/kill",
   "cli/transforms",
   "cli/export-import",
